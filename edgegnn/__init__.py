@@ -1,0 +1,35 @@
+"""edgegnn: a trained graph neural network, made small, verified, and measured on an edge device.
+
+The public API has the names of the commands. Importing the package is cheap: torch, PyG and onnxruntime load
+with the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "export": "edgegnn.api",
+    "load": "edgegnn.api",
+    "profile": "edgegnn.api",
+    "train": "edgegnn.api",
+    "verify": "edgegnn.api",
+    "EdgeGNNError": "edgegnn.errors",
+}
+
+__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "train", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name in _PUBLIC:
+        from importlib import import_module
+
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

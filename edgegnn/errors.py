@@ -1,0 +1,74 @@
+"""Every error that edgegnn raises on purpose.
+
+    EdgeGNNError                 exit 1: something failed; the message says what and what to do
+    ├── UsageError               exit 2: the request itself is wrong (unknown name, options that exclude each other)
+    ├── CheckpointError          a model file that can't be read, trusted or rebuilt
+    ├── DataError                data that can't be loaded, or that no model can use
+    ├── TrainError               training that can't go on (a loss that is not finite, say)
+    ├── QuantizeError            a recipe that can't be applied to this model
+    ├── ExportError              a model that can't be captured or written
+    │   └── ParityError          the artifact doesn't compute what the PyTorch model computes
+    ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
+    └── TargetError              a device that can't be reached, or can't do what is asked
+
+This file travels inside `run.pyz` to the device: standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "DataError",
+    "EdgeGNNError",
+    "ExportError",
+    "ParityError",
+    "QuantizeError",
+    "TargetError",
+    "TrainError",
+    "UsageError",
+]
+
+
+class EdgeGNNError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeGNNError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class CheckpointError(EdgeGNNError):
+    """A model file that can't be read, trusted or rebuilt."""
+
+
+class DataError(EdgeGNNError):
+    """Data that can't be loaded, or that no model can use."""
+
+
+class TrainError(EdgeGNNError):
+    """Training that can't go on."""
+
+
+class QuantizeError(EdgeGNNError):
+    """A recipe that can't be applied to this model."""
+
+
+class ExportError(EdgeGNNError):
+    """A model that can't be captured or written."""
+
+
+class ParityError(ExportError):
+    """The artifact doesn't compute what the PyTorch model computes."""
+
+
+class ArtifactError(EdgeGNNError):
+    """An artifact that is damaged, foreign or newer than this edgegnn."""
+
+
+class TargetError(EdgeGNNError):
+    """A device that can't be reached, or can't do what is asked."""
