@@ -1,0 +1,305 @@
+"""`model.pt`: how a trained model, its task and its history are written, and safely read back.
+
+A checkpoint is a `torch.save`d dictionary that loads with `weights_only=True`:
+
+    format       "edgegnn-checkpoint/1"
+    model        {"zoo": name, "args": {...}} or {"factory": "package.module:function", "args": {...}}
+    state_dict   tensors; of the QuantModel when `quant` is set
+    quant        None, or {"recipe": {...}, "structure": {...}} (edgegnn.quantize)
+    task         TaskSpec as a dictionary, or None
+    training     settings of the last training
+    history      list of steps: what was done, with which settings, to which metric
+    metrics      {"val": ..., "test": ...} in [0, 1]
+
+Opening a file never runs code from it: pickled modules are refused unless `unsafe_pickle`, and a factory is imported only
+when the user named it or allowed it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pickle
+import re
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError
+from edgegnn.files import replacing
+from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
+from edgegnn.tasks import TaskSpec
+
+__all__ = ["FORMAT", "Checkpoint", "build_factory", "load_checkpoint", "save_checkpoint"]
+
+FORMAT = "edgegnn-checkpoint/1"
+
+
+@dataclass
+class Checkpoint:
+    """A model and what is known about it.
+
+    Attributes:
+        model: the module in eval mode (a QuantModel when it is quantized), or a `torch.export` program.
+        source: how to rebuild the module: {"zoo": ..., "args": ...}, {"factory": ..., "args": ...}, or {"program": file name}.
+        task: what it was trained for, if known.
+        training: settings of the last training, {} if unknown.
+        history: the steps that led here.
+        metrics: "val" and "test", in [0, 1].
+    """
+
+    model: nn.Module | ExportedProgram
+    source: dict[str, Any]
+    task: TaskSpec | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe the model was trained with, None for a float model."""
+        return self.model.recipe if isinstance(self.model, QuantModel) else None
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) -> None:
+    """Write `checkpoint` to `path`, all or nothing.
+
+    Raises:
+        UsageError: `path` exists and not `force`.
+        CheckpointError: a program (it has no state of ours to save), or the file can't be written.
+    """
+    model = checkpoint.model
+    if isinstance(model, ExportedProgram):
+        raise CheckpointError("a .pt2 program can be exported, but not saved as a checkpoint")
+    quant = None
+    if isinstance(model, QuantModel):
+        quant = {"recipe": model.recipe.to_dict(), "structure": model.structure()}
+    content = {
+        "format": FORMAT,
+        "model": checkpoint.source,
+        "state_dict": {k: v.detach().cpu() for k, v in model.state_dict().items() if isinstance(v, Tensor)},
+        "quant": quant,
+        "task": checkpoint.task.to_dict() if checkpoint.task else None,
+        "training": checkpoint.training,
+        "history": checkpoint.history,
+        "metrics": checkpoint.metrics,
+    }
+    with replacing(path, force=force, error=CheckpointError) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    factory: str | None = None,
+    factory_args: dict[str, Any] | None = None,
+    allow_import: bool = False,
+    unsafe_pickle: bool = False,
+    task: TaskSpec | None = None,
+) -> Checkpoint:
+    """Read a checkpoint, a bare `state_dict` (with `factory`) or a `.pt2` program.
+
+    Args:
+        path: the file.
+        factory: "package.module:function" that builds the module; needed for a bare state_dict.
+        factory_args: arguments of the factory; `in_channels`/`out_channels` (`num_features`/`num_classes`) are filled in from the
+            task when the factory asks for them.
+        allow_import: allow the import of a factory that the *file* names.
+        unsafe_pickle: also open pickled modules, which can run any code.
+        task: the task to fill factory arguments from, when the file has none.
+
+    Raises:
+        CheckpointError: the file is not one of these, is damaged, newer or unsafe, or does not fit its module.
+    """
+    kind = _check_file(path)
+    if kind == "program":
+        return Checkpoint(_load_program(path), {"program": path.name}, task)
+    content = _read(path, unsafe_pickle)
+    if isinstance(content, nn.Module):
+        return Checkpoint(content.eval(), {"pickle": path.name}, task)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not an edgegnn checkpoint or a state_dict")
+    if "format" not in content:
+        return _from_state_dict(path, content, factory, factory_args or {}, task)
+    _check_format(path, content["format"])
+    try:
+        return _from_content(path, content, factory, factory_args, allow_import, task)
+    except EdgeGNNError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {_line(error)}") from error
+
+
+def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.Module:
+    """Import "package.module:function" (the working folder is searched too) and build the module.
+
+    Raises:
+        UsageError: `name` is not of that form.
+        CheckpointError: it can't be imported, or fails, or gives no `nn.Module`.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f"--factory {name!r} is not of the form package.module:function")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        build = importlib.import_module(module_name)
+        for part in function_name.split("."):
+            build = getattr(build, part)
+        model = build(**_factory_args(build, args, task))  # type: ignore[operator]
+    except Exception as error:
+        raise CheckpointError(f"the factory {name} failed: {type(error).__name__}: {_line(error)}") from error
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(f"the factory {name} returned a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _check_file(path: Path) -> str:
+    """"program" for a .pt2 archive, else "torch"."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError:
+        raise CheckpointError(f"no such file: {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror}") from error
+    if not head:
+        raise CheckpointError(f"{path} is empty")
+    if head == b"PK\x03\x04" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(n.endswith(("archive_format", "serialized_exported_program.json")) for n in archive.namelist()):
+                return "program"
+    return "torch"
+
+
+def _read(path: Path, unsafe_pickle: bool) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "weights_only" in str(error).lower():
+            raise CheckpointError(
+                f"{path} holds pickled objects, which can run any code when opened: refused. Save "
+                "`model.state_dict()` and give --factory, or, if you trust the file, add --unsafe-pickle"
+            ) from error
+        raise CheckpointError(f"{path} is not a model file, or is damaged: {_line(error)}") from error
+    except Exception as error:
+        raise CheckpointError(f"{path} is not a model file, or is truncated: {_line(error)}") from error
+
+
+def _check_format(path: Path, found: Any) -> None:
+    if found == FORMAT:
+        return
+    name, _, version = str(found).partition("/")
+    if name == FORMAT.partition("/")[0] and version.isdigit():
+        raise CheckpointError(f"{path} has format {found}, newer than this edgegnn reads ({FORMAT}): upgrade edgegnn")
+    raise CheckpointError(f"{path} is not an edgegnn checkpoint (its format is {found!r})")
+
+
+def _from_state_dict(
+    path: Path, content: dict[Any, Any], factory: str | None, args: dict[str, Any], task: TaskSpec | None
+) -> Checkpoint:
+    state = content.get("state_dict", content.get("model_state_dict", content))
+    if not (isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())):
+        raise CheckpointError(f"{path} is neither an edgegnn checkpoint nor a state_dict")
+    if factory is None:
+        raise CheckpointError(f"{path} is a bare state_dict: say how to build the module with --factory package.module:function")
+    model = build_factory(factory, args, task)
+    _load_state(path, model, state)
+    return Checkpoint(model.eval(), {"factory": factory, "args": args}, task)
+
+
+def _from_content(
+    path: Path,
+    content: dict[str, Any],
+    factory: str | None,
+    factory_args: dict[str, Any] | None,
+    allow_import: bool,
+    task: TaskSpec | None,
+) -> Checkpoint:
+    own_task = TaskSpec.from_dict(content["task"]) if content["task"] is not None else task
+    source = dict(content["model"])
+    args = dict(source["args"]) if factory_args is None else factory_args
+    if "zoo" in source:
+        from edgegnn.models import build
+
+        model = build(source["zoo"], **args)
+    elif "factory" in source:
+        named = factory or source["factory"]
+        if factory is None and not allow_import:
+            raise CheckpointError(
+                f"{path} is rebuilt by importing {named}: name it with --factory {named}, or allow it with --allow-import"
+            )
+        model = build_factory(named, args, own_task)
+        source = {"factory": named, "args": args}
+    else:
+        raise CheckpointError(f"{path} does not say how to build its module")
+    if content["quant"] is not None:
+        model = QuantModel(model, recipe_from_dict(content["quant"]["recipe"]), content["quant"]["structure"])
+    _load_state(path, model, content["state_dict"])
+    return Checkpoint(
+        model.eval(), source, own_task, content["training"], list(content["history"]), dict(content["metrics"])
+    )
+
+
+def _load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        raise CheckpointError(f"{path} does not fit its module: {lines[0] if lines else _line(error)}") from error
+    broken = [k for k, v in model.state_dict().items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if broken:
+        raise CheckpointError(f"{path} has NaN or infinite weights in {broken[0]}")
+
+
+# A .pt2 archive stores symbolic sizes as text that torch hands to sympy, which evaluates it: only sums, products and the
+# functions torch itself writes may stand there.
+_SIZE_EXPRESSION = re.compile(r"(?:[su]\d+|\d+|Max|Min|Mod|FloorDiv|PythonMod|CleanDiv|Eq|Ne|oo|int_oo|zoo|[\s+\-*/(),<>=])*")
+
+
+def _load_program(path: Path) -> ExportedProgram:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".json"):
+                    text = archive.read(name).decode("utf-8")
+                    for expression in re.findall(r'"expr_str"\s*:\s*"((?:[^"\\]|\\.)*)"', text):
+                        if not _SIZE_EXPRESSION.fullmatch(expression):
+                            raise CheckpointError(f"{path} holds a size expression that is no arithmetic: refused")
+        return torch.export.load(path)
+    except EdgeGNNError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path} is not a torch.export program, or is damaged: {_line(error)}") from error
+
+
+def _factory_args(build: Any, args: dict[str, Any], task: TaskSpec | None) -> dict[str, Any]:
+    """`args`, and the sizes of the task for the parameters that ask for them."""
+    filled = dict(args)
+    if task is not None:
+        sizes = {"in_channels": task.num_features, "num_features": task.num_features}
+        sizes.update(out_channels=task.num_classes, num_classes=task.num_classes)
+        for name, parameter in inspect.signature(build).parameters.items():
+            if name in sizes and name not in filled and parameter.default is inspect.Parameter.empty:
+                filled[name] = sizes[name]
+    return filled
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,0 +1,154 @@
+"""Does the artifact compute what the PyTorch model computes?
+
+Two questions, both answered before an export says it succeeded: are the predictions on the test split the same, and are
+the numbers close on graphs of other shapes (isolated nodes and duplicate edges, no edges, one node)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from edgegnn.errors import ExportError, ParityError
+from edgegnn.export.samples import Sample
+from edgegnn.runtime import compare
+from edgegnn.tasks import run_model
+
+__all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_outputs"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an artifact may be from its PyTorch model.
+
+    Attributes:
+        agreement: smallest share of equal predictions (argmax of the logits) over all real graphs.
+        max_abs_error: largest difference of a logit on any graph; None: not limited (post-training recipes, whose
+            reference is the float model).
+    """
+
+    agreement: float
+    max_abs_error: float | None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The result; field names are those of the manifest."""
+
+    graphs: int
+    agreement: float
+    max_abs_error: float
+    tolerance: Tolerance
+    per_graph: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        return asdict(self)
+
+
+def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> list[npt.NDArray[np.float32]]:
+    """Logits of the PyTorch model (with its fake quantization, if it has one) on every sample.
+
+    Raises:
+        ExportError: the model fails on a sample, or gives no finite float32 matrix.
+    """
+    module = model.module() if isinstance(model, ExportedProgram) else model.eval()
+    outputs = []
+    for sample in samples:
+        args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
+        try:
+            with torch.no_grad():
+                out = module(**args) if isinstance(model, ExportedProgram) else run_model(module, *_named(args))
+        except Exception as error:
+            raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
+        if not isinstance(out, torch.Tensor) or out.dim() != 2:
+            raise ExportError("the model must return one matrix of logits, [num_nodes, C] or [num_graphs, C]")
+        if not torch.isfinite(out).all():
+            raise ExportError(f"the PyTorch model gives NaN or infinite logits on the graph {sample.name!r}")
+        outputs.append(out.to(torch.float32).numpy())
+    return outputs
+
+
+def tolerance_for(method: str, expected: list[npt.NDArray[np.float32]], min_agreement: float | None) -> Tolerance:
+    """The tolerance of a recipe's method.
+
+    A float artifact may differ by the rounding of differently ordered sums; one with trained ranges also by a code here
+    and there, where that rounding falls on a step; a post-training one has the float model as reference.
+    """
+    span = max(1.0, *(float(np.abs(e).max(initial=0.0)) for e in expected))
+    default = {"none": (0.999, 1e-4 * span), "qat": (0.999, 0.25 * span), "dq": (0.999, 0.25 * span)}
+    agreement, error = default.get(method, (0.9, None))
+    return Tolerance(agreement if min_agreement is None else min_agreement, error)
+
+
+def check_parity(
+    run: Callable[[dict[str, Array]], Array],
+    samples: list[Sample],
+    expected: list[npt.NDArray[np.float32]],
+    tolerance: Tolerance,
+    *,
+    hint: str = "",
+) -> tuple[Parity, list[Array]]:
+    """Run the artifact on every sample and compare.
+
+    Args:
+        run: the artifact, one graph's inputs to logits.
+        samples: the graphs.
+        expected: PyTorch's logits on them.
+        tolerance: the limits.
+        hint: what the user could do, appended to the message.
+
+    Returns:
+        The parity record and the artifact's logits.
+
+    Raises:
+        ParityError: beyond tolerance; the message names graph, row and values.
+    """
+    outputs: list[Array] = []
+    per_graph: list[dict[str, Any]] = []
+    rows = agreeing = 0
+    worst = (0.0, "")
+    for sample, want in zip(samples, expected, strict=True):
+        got = run(sample.inputs)
+        if got.shape != want.shape:
+            raise ParityError(
+                f"on the graph {sample.name!r} the artifact gives shape {list(got.shape)}, PyTorch {list(want.shape)}"
+            )
+        outputs.append(got)
+        n, same, error = compare(want, got)
+        if not np.isfinite(got).all():
+            raise ParityError(f"the artifact gives NaN or infinite logits on the graph {sample.name!r}")
+        if sample.origin == "data":
+            rows, agreeing = rows + n, agreeing + same
+        per_graph.append({"name": sample.name, "agreement": same / max(n, 1), "max_abs_error": error})
+        if error > worst[0]:
+            row, column = np.unravel_index(int(np.abs(want - got).argmax()), want.shape)
+            place = f"graph {sample.name!r}, row {row}, class {column}: PyTorch {want[row, column]:.6g}"
+            worst = (error, f"{place}, artifact {got[row, column]:.6g}")
+    parity = Parity(len(samples), agreeing / max(rows, 1), worst[0], tolerance, per_graph)
+    if parity.agreement < tolerance.agreement:
+        raise ParityError(
+            f"the artifact predicts differently from PyTorch on {rows - agreeing} of {rows} rows (agreement "
+            f"{parity.agreement:.4f}, needed {tolerance.agreement:g}); largest difference at {worst[1]}{hint}"
+        )
+    if tolerance.max_abs_error is not None and parity.max_abs_error > tolerance.max_abs_error:
+        raise ParityError(
+            f"the artifact's logits differ from PyTorch's by {parity.max_abs_error:.3g} (allowed "
+            f"{tolerance.max_abs_error:.3g}) at {worst[1]}{hint}"
+        )
+    return parity, outputs
+
+
+def _named(args: dict[str, torch.Tensor]) -> tuple[list[str], Any]:
+    from torch_geometric.data import Data
+
+    return list(args), Data(**args)

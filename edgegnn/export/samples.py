@@ -1,0 +1,103 @@
+"""The graphs an artifact is proved on: real ones from the test split, and the awkward ones every deployment meets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch_geometric.data import Data
+
+from edgegnn.tasks import Task, forward_args
+
+__all__ = ["Sample", "example_inputs", "make_samples", "test_graphs"]
+
+Array = npt.NDArray[np.generic]
+
+# Enough for the metric on the device to mean something, small enough to copy to it.
+MAX_SHIPPED_GRAPHS = 256
+MAX_SHIPPED_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One graph that an artifact ships.
+
+    Attributes:
+        name: "test/17", "isolated+duplicate", ...
+        origin: "data" or "synthetic".
+        inputs: model input name -> array, in the order of the model's inputs.
+        label: int64 `[rows]`, None for a synthetic graph.
+        mask: bool `[rows]`, which rows the metric counts (node tasks); None for all.
+    """
+
+    name: str
+    origin: str
+    inputs: dict[str, Array]
+    label: Array | None = None
+    mask: Array | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(value.nbytes for value in self.inputs.values())
+
+
+def test_graphs(task: Task, names: Sequence[str]) -> list[Sample]:
+    """The whole test split as samples: the one graph of a node task with its test mask, or every test graph."""
+    if task.spec.kind == "node":
+        data = task.graphs[0]
+        mask = np.zeros(int(data.num_nodes), dtype=bool)
+        mask[task.index["test"].numpy()] = True
+        return [Sample(task.spec.data, "data", example_inputs(names, data), data.y.numpy(), mask)]
+    samples = []
+    for i in task.index["test"].tolist():
+        data = task.graphs[i]
+        samples.append(Sample(f"test/{i}", "data", example_inputs(names, data), data.y.numpy().reshape(-1)))
+    return samples
+
+
+def shipped(samples: list[Sample]) -> list[Sample]:
+    """The first samples of a list that fit into an artifact, at least one."""
+    kept: list[Sample] = []
+    total = 0
+    for sample in samples[:MAX_SHIPPED_GRAPHS]:
+        total += sample.nbytes
+        if kept and total > MAX_SHIPPED_BYTES:
+            break
+        kept.append(sample)
+    return kept
+
+
+def make_samples(task: Task, names: Sequence[str], seed: int = 0) -> list[Sample]:
+    """Awkward graphs with the features of real nodes: isolated nodes and duplicate edges, no edges, a single node."""
+    source = max(task.graphs[:64], key=lambda g: int(g.num_nodes))
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(int(source.num_nodes), (24,), generator=generator)
+    edges = torch.randint(16, (2, 40), generator=generator)  # the last eight nodes stay isolated
+    edges = torch.cat([edges, edges[:, :12], edges[:, :4]], dim=1)
+    return [
+        Sample("isolated+duplicate", "synthetic", _synthetic(source, names, rows, edges, generator)),
+        Sample("no-edges", "synthetic", _synthetic(source, names, rows[:7], edges[:, :0], generator)),
+        Sample("one-node", "synthetic", _synthetic(source, names, rows[:1], edges[:, :0], generator)),
+    ]
+
+
+def example_inputs(names: Sequence[str], data: Data) -> dict[str, Array]:
+    """Model inputs of one graph as numpy arrays."""
+    args = forward_args(names, data)
+    return {name: arg.detach().contiguous().numpy() for name, arg in zip(names, args, strict=True)}
+
+
+def _synthetic(
+    source: Data, names: Sequence[str], rows: torch.Tensor, edges: torch.Tensor, generator: torch.Generator
+) -> dict[str, Array]:
+    data = Data(x=source.x[rows], edge_index=edges)
+    for key in ("edge_attr", "edge_weight"):
+        if key in names:
+            values = source[key]
+            pick = torch.randint(max(1, values.shape[0]), (edges.shape[1],), generator=generator)
+            data[key] = values[pick] if values.shape[0] else values[:0]
+    return example_inputs(names, data)

@@ -1,0 +1,80 @@
+"""Writing files and folders all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgegnn.errors import EdgeGNNError, UsageError
+
+__all__ = ["replacing"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: bool = False) -> Iterator[Path]:
+    """Give a temporary neighbour of `path` to write to; it takes the name `path` when the block ends without an error.
+
+    Whatever ends the block otherwise (Ctrl-C included) leaves `path` as it was, and no temporary file.
+
+    Args:
+        path: the file or folder to make.
+        force: replace what is there.
+        error: raised when the disk refuses (read-only, full, no such folder).
+        folder: make a folder instead of a file.
+
+    Raises:
+        UsageError: `path` exists and not `force`.
+    """
+    check_free(path, force=force)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if folder:
+                temporary.mkdir()
+            yield temporary
+            _take_place(temporary, path)
+        except (OSError, RuntimeError) as cause:
+            # torch.save reports a full disk or a missing folder as RuntimeError.
+            if isinstance(cause, RuntimeError) and "file" not in str(cause).lower():
+                raise
+            reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+            raise error(f"can't write {path}: {reason}") from cause
+    finally:
+        _remove(temporary)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse to overwrite.
+
+    Raises:
+        UsageError: `path` exists and not `force`.
+    """
+    if (path.exists() or path.is_symlink()) and not force:
+        raise UsageError(f"{path} exists: choose another place with -o, or replace it with --force")
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        os.replace(temporary, path)
+        return
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(path, old)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,7 @@
+"""The model zoo: GCN, GAT, GIN and GraphSAGE for node and graph tasks, built from PyG layers."""
+
+from __future__ import annotations
+
+from edgegnn.models.zoo import GraphModel, NodeModel, build, defaults, names
+
+__all__ = ["GraphModel", "NodeModel", "build", "defaults", "names"]

@@ -1,0 +1,16 @@
+"""Quantization of graph neural networks: quantizers and range observers; QAT and Degree-Quant as recipes over them."""
+
+from edgegnn.quantize.degree import add_protection, protection_probability
+from edgegnn.quantize.model import QuantModel, prepare
+from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict
+
+__all__ = [
+    "RECIPES",
+    "QuantModel",
+    "Recipe",
+    "add_protection",
+    "prepare",
+    "protection_probability",
+    "recipe",
+    "recipe_from_dict",
+]

@@ -1,0 +1,147 @@
+"""Recipes: what `--quant` names, as data.
+
+A recipe is a frozen dataclass that round-trips through JSON; it is stored in checkpoints and manifests, and a JSON file
+of the same shape may be given in place of a name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgegnn.errors import UsageError
+
+__all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict"]
+
+_METHODS = ("none", "dynamic", "static", "qat", "dq")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is quantized.
+
+    Attributes:
+        name: what the user calls it.
+        method: "none", "dynamic" and "static" (post-training, onnxruntime.quantization), "qat" or "dq" (Degree-Quant).
+        bits: width of weight and activation codes, 4 or 8.
+        observer: how training tracks an activation's range: "abs" (running min/max), "mom" (moving average of min/max)
+            or "per" (percentiles); papers.md 2.3.
+        quantile: q of "per": the order statistics at q and 1-q bound the range.
+        momentum: factor of "mom".
+        clip_grad: True zeroes the gradient at the end codes (GC), False passes it (STE).
+        protect_low: protection probability of a node of the lowest in-degree rank (Degree-Quant only).
+        protect_high: the same of the highest rank.
+        weight_per_channel: symmetric codes with one scale per output channel, from the weight itself; False is the
+            paper's quantizer: one affine range per tensor, tracked like an activation's.
+        keep_float: glob patterns of module paths that stay float.
+    """
+
+    name: str
+    method: str = "none"
+    bits: int = 8
+    observer: str = "mom"
+    quantile: float = 0.001
+    momentum: float = 0.01
+    clip_grad: bool = False
+    protect_low: float = 0.0
+    protect_high: float = 0.0
+    weight_per_channel: bool = True
+    keep_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [
+            (
+                self.method not in {"none", "dynamic", "static", "qat", "dq"},
+                "method is none, dynamic, static, qat or dq",
+            ),
+            (self.bits not in {4, 8}, "bits is 4 or 8"),
+            (self.observer not in {"abs", "mom", "per"}, "observer is abs, mom or per"),
+            (not 0 <= self.quantile < 0.5, "quantile lies in [0, 0.5)"),
+            (not 0 < self.momentum <= 1, "momentum lies in (0, 1]"),
+            (not 0 <= self.protect_low <= self.protect_high <= 1, "0 <= protect_low <= protect_high <= 1"),
+            (self.method in {"dynamic", "static"} and self.bits != 8, "post-training recipes are 8 bits wide"),
+        ]
+        wrong = [text for bad, text in problems if bad]
+        if wrong:
+            raise UsageError(f"recipe {self.name!r} can't be used: {'; '.join(wrong)}")
+
+    @property
+    def trains(self) -> bool:
+        """Whether the recipe needs training with fake quantization (QAT and Degree-Quant)."""
+        return self.method in {"qat", "dq"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        values = asdict(self)
+        values["keep_float"] = list(self.keep_float)
+        return values
+
+
+def _dq(name: str, bits: int, quantile: float, low: float, high: float) -> Recipe:
+    return Recipe(
+        name, "dq", bits, observer="per", quantile=quantile, clip_grad=True, protect_low=low, protect_high=high
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r
+    for r in (
+        Recipe("none"),
+        Recipe("dynamic-int8", "dynamic"),
+        Recipe("static-int8", "static"),
+        Recipe("qat-int8", "qat", 8),
+        Recipe("qat-int4", "qat", 4),
+        # Protection probabilities of the released REDDIT-BINARY configuration (papers.md 2.5).
+        _dq("dq-int8", 8, 0.001, 0.0, 0.1),
+        _dq("dq-int4", 4, 0.01, 0.1, 0.2),
+    )
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name, or the one in the JSON file of that path.
+
+    Raises:
+        UsageError: unknown name, unreadable file, unknown or wrong field.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    if name.endswith(".json"):
+        try:
+            values = json.loads(Path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"can't read the recipe file {name}: {error}") from error
+        return recipe_from_dict(values)
+    near = difflib.get_close_matches(name, RECIPES, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(f"unknown recipe {name!r}{hint} Known: {', '.join(RECIPES)}, or a .json file")
+
+
+def recipe_from_dict(values: Any) -> Recipe:
+    """Rebuild a recipe from `Recipe.to_dict` (checkpoints, manifests, JSON files).
+
+    Raises:
+        UsageError: not an object, an unknown field, or a value of the wrong type.
+    """
+    if not isinstance(values, dict) or not isinstance(values.get("name"), str):
+        raise UsageError("a recipe is a JSON object with a 'name'")
+    known = {field.name: field for field in fields(Recipe)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(f"recipe {values['name']!r} has an unknown field {unknown[0]!r}; known: {', '.join(known)}")
+    example = Recipe(values["name"])
+    cleaned: dict[str, Any] = {}
+    for key, value in values.items():
+        expected = type(getattr(example, key))
+        if expected is tuple and isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+            cleaned[key] = tuple(value)
+        elif expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            cleaned[key] = float(value)
+        elif type(value) is expected:
+            cleaned[key] = value
+        else:
+            raise UsageError(f"recipe {values['name']!r}: {key} must be {expected.__name__}, got {value!r}")
+    return replace(example, **cleaned)

@@ -1,0 +1,24 @@
+"""What a model is trained for: data sets, splits, model inputs, loss and metric."""
+
+from __future__ import annotations
+
+from edgegnn.tasks.evaluation import evaluate, logits_and_labels, score
+from edgegnn.tasks.inputs import collate, forward_args, model_inputs, run_model
+from edgegnn.tasks.load import load_task, names, restore_task, task_from_graphs
+from edgegnn.tasks.spec import Task, TaskSpec
+
+__all__ = [
+    "Task",
+    "TaskSpec",
+    "collate",
+    "evaluate",
+    "forward_args",
+    "load_task",
+    "logits_and_labels",
+    "model_inputs",
+    "names",
+    "restore_task",
+    "run_model",
+    "score",
+    "task_from_graphs",
+]

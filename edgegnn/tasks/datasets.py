@@ -1,0 +1,237 @@
+"""Public data sets by name: where their raw files are, and PyG's classes that read them.
+
+Raw files are read where they lie. What PyG makes of them (`processed/`) always goes to the user's cache folder, so that
+a shared or read-only data folder stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch_geometric
+from torch_geometric.data import Data
+
+from edgegnn.errors import DataError
+
+__all__ = ["cache_folder", "molecules", "planetoid", "tu"]
+
+_TIMEOUT_S = 20.0
+_PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded and processed data: `edgegnn/data` in the user's cache folder."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("edgegnn")) / "data"
+
+
+def planetoid(name: str, root: Path | None) -> list[Data]:
+    """Load Cora, CiteSeer or PubMed with row-normalised features and the public masks.
+
+    Raises:
+        DataError: no raw files and no network, or files that can't be read.
+    """
+    import torch_geometric.transforms as T
+    from torch_geometric.datasets import Planetoid
+
+    folder = _PLANETOID[name]
+    files = [f"ind.{name}.{part}" for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")]
+    url = f"{Planetoid.url}/{files[0]}"
+    return _load(folder, files, root, url, lambda at: Planetoid(at, folder, transform=T.NormalizeFeatures()))
+
+
+def tu(name: str, root: Path | None) -> list[Data]:
+    """Load a set of the TU collection with its node labels as features (no attributes).
+
+    Raises:
+        DataError: unknown name, no raw files and no network, or files that can't be read.
+    """
+    from torch_geometric.datasets import TUDataset
+
+    if not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise DataError(f"{name!r} is no name of a TU data set: see https://chrsmrrs.github.io/datasets")
+    files = [f"{name}_A.txt", f"{name}_graph_indicator.txt"]
+    url = f"{TUDataset.url}/{name}.zip"
+    return _load(name, files, root, url, lambda at: TUDataset(at, name))
+
+
+def molecules(name: str, root: Path | None) -> list[Data]:
+    """Load a set of MoleculeNet; x and edge_attr are PyG's integer atom and bond features, y [1, T] float.
+
+    Raises:
+        DataError: unknown name, rdkit not installed, no raw files and no network, or files that can't be read.
+    """
+    from torch_geometric.datasets import MoleculeNet
+
+    known = MoleculeNet.names
+    if name not in known:
+        raise DataError(f"MoleculeNet has no data set {name!r}: choose one of {', '.join(sorted(known))}")
+    require_rdkit()
+    url = MoleculeNet.url.format(known[name][1])
+    return _load(name, [f"{known[name][2]}.csv"], root, url, lambda at: MoleculeNet(at, name))
+
+
+def require_rdkit() -> None:
+    """Raise a DataError that says what to install when rdkit is missing."""
+    try:
+        import rdkit  # noqa: F401
+    except ImportError:
+        raise DataError('molecules need rdkit: pip install "edgegnn[molecules]"') from None
+
+
+def _load(name: str, files: list[str], root: Path | None, url: str, read: Callable[[str], Any]) -> list[Data]:
+    """Find or download the raw files, let PyG process them in the cache folder, and return the graphs."""
+    given = root or (Path(os.environ["EDGEGNN_DATA"]) if os.environ.get("EDGEGNN_DATA") else None)
+    if given is not None and not given.is_dir():
+        raise DataError(f"there is no data folder {given}: create it, or choose another with --data-root")
+    for place in dict.fromkeys(p for p in (given, cache_folder()) if p is not None):
+        source = _find_raw(place, name, files)
+        if source is not None:
+            return _process(source, name, files, read)
+    with _quiet(), _writable_cache() as cache:
+        _download(name, url, cache, read)
+        source = _find_raw(cache, name, files)
+        if source is None:
+            raise DataError(f"the download of {name} from {url} is incomplete: try again")
+        return _process(source, name, files, read)
+
+
+def _find_raw(place: Path, name: str, files: list[str]) -> Path | None:
+    """Return the folder `place`/name/raw or the archive `place`/name.zip when it has the files."""
+    raw = place / name / "raw"
+    if all((raw / f).is_file() for f in files):
+        return raw
+    archive = place / f"{name}.zip"
+    return archive if archive.is_file() else None
+
+
+def _process(source: Path, name: str, files: list[str], read: Callable[[str], Any]) -> list[Data]:
+    """Read raw files through PyG, reusing what an earlier run with the same files and PyG version made of them."""
+    members = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
+    # The key holds what could change the result; PyG's processed files may not load in another PyG version.
+    stamp = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in members]
+    key = repr((str(source.resolve()), stamp, torch_geometric.__version__))
+    with _quiet(), _writable_cache() as cache:
+        ready = cache / "processed" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        if ready.is_dir():
+            with contextlib.suppress(Exception):  # a damaged cache entry is made again
+                return list(read(str(ready)))
+            shutil.rmtree(ready, ignore_errors=True)
+        ready.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".making-") as making:
+            raw = Path(making) / name / "raw"
+            raw.mkdir(parents=True)
+            if source.is_file():
+                _unpack(source, raw, files)
+            else:
+                for member in members:
+                    shutil.copyfile(member, raw / member.name)
+            try:
+                graphs = list(read(making))
+            except DataError:
+                raise
+            except Exception as e:
+                raise DataError(f"the raw files of {name} in {source} can't be read ({_first_line(e)}): fetch them again") from e
+            # Another process may have been faster; its result is as good.
+            with contextlib.suppress(OSError):
+                shutil.rmtree(raw)
+                raw.mkdir()
+                for f in files:
+                    (raw / f).touch()  # PyG only looks whether they are there
+                Path(making).rename(ready)
+                Path(making).mkdir()
+            return graphs
+
+
+def _unpack(archive: Path, raw: Path, files: list[str]) -> None:
+    """Copy the data files of an archive, by their last name only, so that no member can leave the folder."""
+    prefix = files[0].split("_")[0]
+    try:
+        with zipfile.ZipFile(archive) as z:
+            for info in z.infolist():
+                base = Path(info.filename).name
+                if not info.is_dir() and base.startswith(prefix):
+                    with z.open(info) as src, (raw / base).open("wb") as dst:
+                        shutil.copyfileobj(src, dst)
+    except (zipfile.BadZipFile, OSError, EOFError) as e:
+        raise DataError(f"the archive {archive} is damaged ({_first_line(e)}): fetch it again") from e
+    missing = [f for f in files if not (raw / f).is_file()]
+    if missing:
+        raise DataError(f"the archive {archive} lacks {', '.join(missing)}: fetch it again")
+
+
+def _download(name: str, url: str, cache: Path, read: Callable[[str], Any]) -> None:
+    """Let PyG download a data set into the cache folder, after a look whether the network answers at all."""
+    where = f"put its raw files into DATA_ROOT/{name}/raw and pass --data-root DATA_ROOT"
+    try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "edgegnn"})
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError as e:
+        if e.code == 404:
+            raise DataError(f"there is no data set {name} at {url}: check the name, or {where}") from None
+    except (OSError, ValueError) as e:
+        raise DataError(f"{name} is not on this machine and {url} can't be reached ({_first_line(e)}): no network? {where}") from None
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
+            read(temporary)
+            shutil.rmtree(cache / name, ignore_errors=True)
+            shutil.move(Path(temporary) / name, cache / name)
+            shutil.rmtree(cache / name / "processed", ignore_errors=True)
+    except Exception as e:
+        raise DataError(f"the download of {name} from {url} failed ({_first_line(e)}): try again, or {where}") from e
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _writable_cache() -> Iterator[Path]:
+    """Yield the cache folder, or a temporary one when the user's cache can't be written."""
+    cache = cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="edgegnn-") as temporary:
+            yield Path(temporary)
+    else:
+        yield cache
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what PyG prints and warns, and rdkit's log, while data are read: the user can do nothing about them."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ImportError):
+            from rdkit import rdBase
+
+            stack.enter_context(contextlib.suppress(AttributeError))
+            stack.enter_context(rdBase.BlockLogs())
+        logging.getLogger("fsspec").setLevel(logging.ERROR)
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

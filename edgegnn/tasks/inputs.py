@@ -1,0 +1,105 @@
+"""From graphs to the tensors a model's forward takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from edgegnn.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgegnn.tasks.spec import Task
+
+__all__ = ["INPUTS", "collate", "forward_args", "model_inputs", "run_model"]
+
+INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
+_PER_EDGE = ("edge_attr", "edge_weight")
+_COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
+
+
+def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
+    """Return the graph inputs that `model.forward` takes, in the order x, edge_index, edge_attr, edge_weight, batch.
+
+    Args:
+        model: any module; the names of its forward's parameters count.
+        task: when given, a parameter with a default that the task can't feed is left out: edge inputs that the
+            graphs lack, and `batch` on a node task.
+
+    Raises:
+        UsageError: the forward does not take x and edge_index, or needs something that is no graph input.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    where = type(model).__name__
+    if "x" not in parameters or "edge_index" not in parameters:
+        raise UsageError(f"{where}.forward must take x and edge_index (then edge_attr, edge_weight, batch as needed)")
+    named = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    strange = [p.name for p in named if p.name not in INPUTS and p.default is p.empty]
+    if strange:
+        raise UsageError(f"{where}.forward needs {', '.join(strange)}: it may only need {', '.join(INPUTS)}")
+    found = [name for name in INPUTS if name in parameters]
+    if task is None:
+        return tuple(found)
+
+    def fed(name: str) -> bool:
+        if parameters[name].default is inspect.Parameter.empty:
+            return True
+        if name == "batch":
+            return task.spec.kind == "graph"
+        return task.graphs[0].get(name) is not None
+
+    return tuple(name for name in found if fed(name))
+
+
+def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple[Tensor, ...]:
+    """Return the tensors for a model's forward, in the order of `model_inputs`.
+
+    Args:
+        model_or_names: a model, or the result of `model_inputs`.
+        data: a graph or a batch of graphs; `batch` [N] of a single graph is made of zeros.
+
+    Raises:
+        DataError: the data lack an input.
+    """
+    names = model_inputs(model_or_names) if isinstance(model_or_names, nn.Module) else model_or_names
+    args = []
+    for name in names:
+        value = data.get(name)
+        if value is None and name == "batch":
+            value = torch.zeros(data.num_nodes, dtype=torch.long)
+        if value is None:
+            raise DataError(f"the model takes {name}, which the graphs lack: add it to every graph, or choose another model")
+        args.append(value)
+    return tuple(args)
+
+
+def run_model(model: nn.Module, names: Sequence[str], data: Data) -> Tensor:
+    """Call the model on a graph or batch, by parameter name (a user's forward may have another order)."""
+    logits: Tensor = model(**dict(zip(names, forward_args(names, data), strict=True)))
+    return logits
+
+
+def collate(graphs: Sequence[Data]) -> Data:
+    """Put graphs side by side into one batch, as PyG's `Batch` does, for what training needs and much faster.
+
+    Args:
+        graphs: at least one graph, all with the same attributes.
+
+    Returns:
+        A `Data` with x, edge_index, batch, num_nodes and, where the graphs have them, edge_attr, edge_weight, dq_prob, y.
+    """
+    first = graphs[0]
+    nodes = torch.tensor([int(g.num_nodes) for g in graphs])
+    edges = torch.tensor([g.edge_index.size(1) for g in graphs])
+    offset = torch.repeat_interleave(nodes.cumsum(0) - nodes, edges)
+    batch = Data(edge_index=torch.cat([g.edge_index for g in graphs], dim=1) + offset)
+    for key in _COLLATED:
+        if first.get(key) is not None:
+            batch[key] = torch.cat([g[key] for g in graphs])
+    batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)
+    batch.num_nodes = int(nodes.sum())
+    return batch

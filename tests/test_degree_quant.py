@@ -1,0 +1,219 @@
+"""Degree-Quant: protection by degree, and where the points stand in PyG layers (papers.md 2.2 and 2.4)."""
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, TransformerConv, global_mean_pool
+
+from edgegnn.errors import QuantizeError, UsageError
+from edgegnn.quantize import QuantModel, prepare, protection_probability, recipe, recipe_from_dict
+
+DQ = recipe("dq-int8")
+
+
+class Two(nn.Module):
+    """Any two layers, with a ReLU between."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x, edge_index):
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def mlp(i, o):
+    return nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU(), nn.Linear(o, o))
+
+
+MODELS = {
+    "gcn": lambda: Two(GCNConv(6, 8), GCNConv(8, 3)),
+    "gat": lambda: Two(GATConv(6, 4, heads=2), GATConv(8, 3)),
+    "gin": lambda: Two(GINConv(mlp(6, 8), train_eps=True), GINConv(mlp(8, 3))),
+    "sage": lambda: Two(SAGEConv(6, 8), SAGEConv(8, 3, aggr="max")),
+    "transformer": lambda: Two(TransformerConv(6, 4, heads=2), TransformerConv(8, 3)),
+}
+
+
+@pytest.fixture
+def graph():
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(40, 6, generator=g), torch.randint(0, 40, (2, 150), generator=g)
+
+
+def test_protection_probability_vector():
+    edge_index = torch.tensor([[0, 0, 0, 1], [1, 2, 3, 3]])
+    p = protection_probability(edge_index, 4, 0.1, 0.5)
+    torch.testing.assert_close(p, torch.tensor([0.2, 0.4, 0.4, 0.5]))
+
+
+def test_points_of_the_paper():
+    graph = torch.randn(5, 6), torch.tensor([[0, 1, 2], [1, 2, 3]])
+    gcn = prepare(MODELS["gcn"](), DQ, graph).structure()["points"]
+    layer = ["lin.weight", "edge_weight", "lin.input", "lin.output", "message", "aggregate", "update"]
+    assert set(gcn) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
+    gat = prepare(MODELS["gat"](), DQ, graph).structure()["points"]
+    layer = ["lin.weight", "att_src", "att_dst", "lin.input", "lin.output", "logit", "message", "aggregate", "update"]
+    assert set(gat) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
+    gin = prepare(MODELS["gin"](), DQ, graph).structure()["points"]
+    layer = [f"nn.{i}.{p}" for i in (0, 3) for p in ("weight", "input", "output")] + ["message", "aggregate", "update"]
+    assert set(gin) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
+
+
+def test_first_linear_of_a_scalar_feature_stays_float():
+    x, edge_index = torch.randn(5, 1), torch.tensor([[0, 1, 2], [1, 2, 3]])
+    model = prepare(Two(GINConv(mlp(1, 8)), GINConv(mlp(8, 3))), DQ, (x, edge_index))
+    points = model.structure()["points"]
+    assert not any(p.startswith("first.nn.0") for p in points)
+    assert {"first.message", "first.nn.3.weight", "second.nn.0.weight"} <= set(points)
+    assert "single" in model.stayed_float["first.nn.0.weight"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("kind", ["qat-int8", "dq-int8"])
+def test_eight_bits_stay_close_to_float(name, kind, graph):
+    torch.manual_seed(0)
+    model = MODELS[name]()
+    reference = model.eval()(*graph)
+    quantized = prepare(model, recipe(kind), graph)
+    quantized.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+    quantized(*graph)
+    quantized.eval()
+    quantized.freeze()
+    error = (quantized(*graph) - reference).abs()
+    assert 0 < error.mean() < 0.05 * reference.abs().max()
+
+
+def test_dry_run_leaves_the_model_as_it_was(graph):
+    model = MODELS["gin"]().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.get_rng_state()
+    prepare(model, DQ, graph)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["gin", "sage"])
+def test_sum_of_copies_equals_the_edge_level_path(name, graph):
+    """Ranges, outputs and gradients: quantizing a source once is quantizing each of its messages."""
+
+    def run(copies):
+        torch.manual_seed(0)
+        model = MODELS[name]()
+        quantized = prepare(model, DQ, graph)
+        assert quantized._copies
+        if not copies:
+            quantized._copies.clear()
+        quantized.set_protection(protection_probability(graph[1], 40, 0.2, 0.6))
+        quantized.train()
+        torch.manual_seed(3)
+        out = quantized(*graph)
+        out.square().sum().backward()
+        ranges = {p.name: (p.lo.item(), p.hi.item()) for p in quantized._all_points() if p.axis < 0}
+        return out.detach(), ranges, [p.grad for p in model.parameters() if p.grad is not None]
+
+    fast, slow = run(True), run(False)
+    torch.testing.assert_close(fast[0], slow[0])
+    assert fast[1] == pytest.approx(slow[1], rel=1e-5)
+    for a, b in zip(fast[2], slow[2], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_reach_nodes_and_edges(graph):
+    """With everybody protected, a training forward is the float forward."""
+    torch.manual_seed(0)
+    model = Two(GATConv(6, 4, heads=2), GATConv(8, 3))
+    for name, value in model.named_parameters():
+        if "att" in name or "weight" in name:  # weights on their grid already: only activations could differ
+            value.data = torch.round(value.data * 4)
+            value.data.flatten()[0] = 127
+    reference = model(*graph)
+    quantized = prepare(model, recipe_from_dict({**DQ.to_dict(), "weight_per_channel": True}), graph).train()
+    quantized.set_protection(torch.ones(40))
+    for point in quantized._all_points():
+        if point.observer == "weight":
+            point._weight = lambda x: x
+    torch.testing.assert_close(quantized(*graph), reference)
+    quantized.set_protection(None)
+    assert not torch.allclose(quantized(*graph), reference)
+
+
+def test_structure_rebuilds_the_model(graph):
+    quantized = prepare(MODELS["gin"](), DQ, graph).train()
+    quantized(*graph)
+    again = QuantModel(MODELS["gin"](), DQ, quantized.structure())
+    again.load_state_dict(quantized.state_dict())
+    assert torch.equal(again.eval()(*graph), quantized.eval()(*graph))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_point_is_in_the_exported_program(name, graph):
+    quantized = prepare(MODELS[name](), DQ, graph).train()
+    quantized(*graph)
+    quantized.eval()
+    sizes = {"x": {0: torch.export.Dim("n")}, "edge_index": {1: torch.export.Dim("e")}}
+    program = torch.export.export(quantized, graph, dynamic_shapes=sizes, strict=False)
+    names = [n.args[-1] for n in program.graph.nodes if "fake_quantize" in str(n.target)]
+    assert sorted(names) == sorted(quantized.structure()["points"])
+
+
+def test_pooled_rows_are_never_masked():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = GCNConv(6, 8), nn.Linear(8, 2)
+
+        def forward(self, x, edge_index, batch):
+            return self.head(global_mean_pool(self.conv(x, edge_index), batch))
+
+    x, edge_index = torch.randn(6, 6), torch.tensor([[0, 1, 3, 4], [1, 2, 4, 5]])
+    batch = torch.tensor([0, 0, 0, 1, 1, 1])
+    quantized = prepare(Pooled(), DQ, (x, edge_index, batch)).train()
+    quantized.set_protection(torch.ones(6))
+    quantized(x, edge_index, batch)
+    seen = {p.name for p in quantized._all_points() if p.seen}
+    assert {"head.input", "head.output", "head.weight"} <= seen
+    assert "conv.message" not in seen
+
+
+def test_never_observed_is_an_error(graph):
+    quantized = prepare(MODELS["gcn"](), DQ, graph)
+    with pytest.raises(QuantizeError, match="never saw a value"):
+        quantized.freeze()
+
+
+def test_nothing_to_quantize(graph):
+    class Nothing(nn.Module):
+        def forward(self, x, edge_index):
+            return x
+
+    with pytest.raises(QuantizeError, match="nothing to quantize"):
+        prepare(Nothing(), DQ, graph)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("dq", "JSON object"),
+        ({"name": "a", "bitz": 8}, "unknown field 'bitz'"),
+        ({"name": "a", "bits": "8"}, "bits must be int"),
+        ({"name": "a", "bits": 3}, "4 or 8"),
+        ({"name": "a", "method": "magic"}, "method is one of"),
+        ({"name": "a", "protect_low": 0.5, "protect_high": 0.1}, "protect_low"),
+        ({"name": "a", "method": "static", "bits": 4}, "8 bits"),
+    ],
+)
+def test_bad_recipes(values, message):
+    with pytest.raises(UsageError, match=message):
+        recipe_from_dict(values)
+
+
+def test_recipes_round_trip_and_unknown_names():
+    assert recipe_from_dict(DQ.to_dict()) == DQ
+    with pytest.raises(UsageError, match="did you mean dq-int8"):
+        recipe("dq-int9")
+    with pytest.raises(UsageError, match="can't read the recipe file"):
+        recipe("nowhere.json")
