@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgegnn.errors import EdgeGNNError, UsageError
 
-__all__ = ["replacing"]
+__all__ = ["check_free", "replacing"]
 
 
 @contextlib.contextmanager
@@ -30,6 +30,8 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
         UsageError: `path` exists and not `force`.
     """
     check_free(path, force=force)
+    if path.is_dir() and not folder:
+        raise UsageError(f"{path} is a folder: choose another place with -o")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         try:

@@ -117,7 +117,9 @@ def test_sum_of_copies_equals_the_edge_level_path(name, graph):
 
     fast, slow = run(True), run(False)
     torch.testing.assert_close(fast[0], slow[0])
-    assert fast[1] == pytest.approx(slow[1], rel=1e-5)
+    assert fast[1].keys() == slow[1].keys()
+    for name, span in fast[1].items():
+        assert span == pytest.approx(slow[1][name], rel=1e-5)
     for a, b in zip(fast[2], slow[2], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -201,7 +203,7 @@ def test_nothing_to_quantize(graph):
         ({"name": "a", "bitz": 8}, "unknown field 'bitz'"),
         ({"name": "a", "bits": "8"}, "bits must be int"),
         ({"name": "a", "bits": 3}, "4 or 8"),
-        ({"name": "a", "method": "magic"}, "method is one of"),
+        ({"name": "a", "method": "magic"}, "method is none, dynamic"),
         ({"name": "a", "protect_low": 0.5, "protect_high": 0.1}, "protect_low"),
         ({"name": "a", "method": "static", "bits": 4}, "8 bits"),
     ],

@@ -19,7 +19,6 @@ from torch.export import ExportedProgram
 from edgegnn.errors import ExportError, ParityError
 from edgegnn.export.samples import Sample
 from edgegnn.runtime import compare
-from edgegnn.tasks import run_model
 
 __all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_outputs"]
 
@@ -67,7 +66,7 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
         args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
         try:
             with torch.no_grad():
-                out = module(**args) if isinstance(model, ExportedProgram) else run_model(module, *_named(args))
+                out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**args)
         except Exception as error:
             raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
         if not isinstance(out, torch.Tensor) or out.dim() != 2:
@@ -147,8 +146,3 @@ def check_parity(
         )
     return parity, outputs
 
-
-def _named(args: dict[str, torch.Tensor]) -> tuple[list[str], Any]:
-    from torch_geometric.data import Data
-
-    return list(args), Data(**args)

@@ -56,8 +56,8 @@ class _Step:
 
     probability: Tensor | None = None
     mask: Tensor | None = None
-    num_nodes: int = -1
     edge_index: Tensor | None = None
+    off: bool = False
 
 
 class QuantModel(nn.Module):
@@ -121,6 +121,15 @@ class QuantModel(nn.Module):
             for point in self._all_points():
                 point.freeze()
 
+    @contextmanager
+    def as_float(self) -> Iterator[nn.Module]:
+        """The wrapped module with every point switched off: the float model with the same parameters."""
+        self._step.off = True
+        try:
+            yield self.model
+        finally:
+            self._step.off = False
+
     def train(self, mode: bool = True) -> QuantModel:
         """Switch modes; leaving training derives every scale from the range seen so far."""
         super().train(mode)
@@ -132,7 +141,6 @@ class QuantModel(nn.Module):
 
     def _forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
         """Run the wrapped model with its weights and activations on their code grids."""
-        self._step.num_nodes = next(iter((*args, *kwargs.values()))).shape[0]
         self._step.mask = self._draw()
         weights = {name: self._point(name)(self.model.get_parameter(name)) for name in self._weights}
         return torch.func.functional_call(self.model, weights, args, kwargs)
@@ -162,7 +170,7 @@ class QuantModel(nn.Module):
 
     def _quantize(self, name: str, x: Any, protected: Tensor | None = None, dim: int = 0) -> Any:
         """Pass a float tensor through the point `name`; anything else is left as it is."""
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0:
+        if self._step.off or not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0:
             return x
         if name.replace(".", "/") not in self.points:
             if not self._finding:
@@ -315,6 +323,7 @@ class QuantModel(nn.Module):
         x = x[0] if isinstance(x, tuple) else x
         return (
             layer.path in self._copies
+            and not self._step.off
             and not torch.compiler.is_compiling()
             and layer.conv.aggr in {"sum", "add", "mean"}
             and layer.conv.flow == "source_to_target"

@@ -17,6 +17,7 @@ from edgegnn.errors import TrainError
 from edgegnn.tasks.evaluation import logits_and_labels, score
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
 from edgegnn.tasks.spec import Task
+from edgegnn.train.sparse import accelerate
 
 __all__ = ["EpochLog", "FitConfig", "FitResult", "fit", "fit_defaults"]
 
@@ -101,6 +102,17 @@ def fit(
     Raises:
         TrainError: the loss is not finite.
     """
+    with accelerate(model):
+        return _fit(model, task, config, progress, before_step)
+
+
+def _fit(
+    model: nn.Module,
+    task: Task,
+    config: FitConfig,
+    progress: Callable[[EpochLog], None] | None,
+    before_step: Callable[[nn.Module], None] | None,
+) -> FitResult:
     names = model_inputs(model, task)
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)

@@ -1,0 +1,45 @@
+"""What every benchmark script shares: where it ran, and results that survive an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def environment() -> dict[str, Any]:
+    """Machine and versions, for every result file."""
+    import onnxruntime
+    import torch
+    import torch_geometric
+
+    cpu = "unknown"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_geometric": torch_geometric.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def write(name: str, content: dict[str, Any]) -> Path:
+    """Write `benchmarks/results/<name>.json`, whole or not at all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,147 @@
+"""Write the artifact: a folder that the embedded engineer receives, and that proves itself on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import zipfile
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgegnn.errors import ExportError, UsageError
+from edgegnn.export.samples import Sample
+from edgegnn.files import check_free, replacing
+from edgegnn.runtime import build_runner
+
+__all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
+
+FORMAT = "edgegnn-artifact/1"
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse early, before any training, an output place that could not be used at the end.
+
+    Raises:
+        UsageError: `path` exists and not `force`, or it exists and is no artifact.
+    """
+    check_free(path, force=force)
+    if path.suffix == ".zip":
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: choose another place with -o")
+    elif path.exists() and not (path / "manifest.json").is_file():
+        raise UsageError(f"{path} exists and is not an artifact: not replaced, choose another place with -o")
+
+
+def write_artifact(
+    path: Path,
+    model: onnx.ModelProto,
+    manifest: dict[str, Any],
+    samples: list[Sample],
+    expected: Iterable[npt.NDArray[np.float32]],
+    *,
+    force: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> dict[str, Any]:
+    """Write the folder (or a `.zip` of it), complete or not at all.
+
+    Args:
+        path: where; a name ending in .zip makes an archive.
+        model: what becomes model.onnx.
+        manifest: everything but `format`, `created`, `files` and `sizes.model_file`, which are added here.
+        samples: the graphs to ship, with PyTorch's logits in `expected`.
+        expected: float32 logits of each sample.
+        force: replace an artifact that is there.
+        check: called with the finished folder before it takes its name; an error leaves nothing behind.
+
+    Returns:
+        The complete manifest.
+
+    Raises:
+        UsageError, ExportError: the place can't be used or written.
+    """
+    check_output(path, force=force)
+    archive = path.suffix == ".zip"
+    target = path.with_suffix("") if archive else path
+    with replacing(path, force=force, error=ExportError, folder=not archive) as temporary:
+        folder = temporary.with_name(temporary.name + ".d") if archive else temporary
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+            _write_samples(folder / "samples.npz", samples, expected)
+            build_runner(folder / "run.pyz")
+            files = {p.name: _describe(p) for p in sorted(folder.iterdir())}
+            complete = {
+                "format": FORMAT,
+                "name": target.name,
+                "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                **manifest,
+                "files": files,
+                "sizes": {**manifest.get("sizes", {}), "model_file": files["model.onnx"]["bytes"]},
+            }
+            (folder / "manifest.json").write_text(json.dumps(complete, indent=1) + "\n", encoding="utf-8")
+            if check is not None:
+                check(folder)
+            if archive:
+                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
+                    for file in sorted(folder.iterdir()):
+                        out.write(file, file.name)
+        finally:
+            if archive and folder.exists():
+                for file in folder.iterdir():
+                    file.unlink()
+                folder.rmdir()
+    return complete
+
+
+def graph_io(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Inputs and outputs of a model as the manifest lists them: name, dtype, shape with symbolic sizes as text."""
+    return {"inputs": [_value(v) for v in model.graph.input], "outputs": [_value(v) for v in model.graph.output]}
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that shaped the artifact."""
+    import onnxruntime
+    import torch
+    import torch_geometric
+
+    import edgegnn
+
+    return {
+        "edgegnn": edgegnn.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_geometric": torch_geometric.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [d.dim_param if d.HasField("dim_param") else d.dim_value for d in tensor.shape.dim]
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    return {"name": value.name, "dtype": dtype, "shape": shape}
+
+
+def _write_samples(path: Path, samples: list[Sample], expected: Iterable[npt.NDArray[np.float32]]) -> None:
+    arrays: dict[str, Any] = {}
+    for i, (sample, want) in enumerate(zip(samples, expected, strict=True)):
+        for name, value in sample.inputs.items():
+            arrays[f"{i:04d}.{name}"] = value
+        arrays[f"{i:04d}.expected"] = want
+        if sample.label is not None:
+            arrays[f"{i:04d}.label"] = sample.label
+        if sample.mask is not None:
+            arrays[f"{i:04d}.mask"] = sample.mask
+    np.savez_compressed(path, **arrays)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}

@@ -1,0 +1,201 @@
+"""`edgegnn export`: from a trained model to a verified artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from torch.export import ExportedProgram
+
+from edgegnn.checkpoint import Checkpoint
+from edgegnn.errors import ExportError, QuantizeError
+from edgegnn.export.artifact import graph_io, versions, write_artifact
+from edgegnn.export.capture import capture, program_inputs
+from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
+from edgegnn.export.ptq import dynamic_int8, static_int8
+from edgegnn.export.qdq import qdq_points, stayed_float
+from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, test_graphs
+from edgegnn.quantize import QuantModel, Recipe
+from edgegnn.runtime import make_session, score, verify
+from edgegnn.tasks import Task, model_inputs
+
+__all__ = ["ExportResult", "export_checkpoint"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made: where, its manifest, and how it compares with PyTorch."""
+
+    path: Path
+    manifest: dict[str, Any]
+    parity: Parity
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    task: Task,
+    recipe: Recipe,
+    path: Path,
+    *,
+    force: bool = False,
+    min_agreement: float | None = None,
+    command: str = "",
+    status: Callable[[str], None] = lambda _: None,
+) -> ExportResult:
+    """Capture, quantize, prove and write a model.
+
+    Args:
+        checkpoint: the model; already trained with `recipe` when that is one that trains.
+        task: its data.
+        recipe: how it is quantized.
+        path: the artifact's folder, or a name ending in .zip.
+        force: replace an artifact that is there.
+        min_agreement: smallest share of equal predictions; None for the recipe's default.
+        command: the command line, for the manifest.
+        status: told in a few words what is being done.
+
+    Raises:
+        ExportError: the model can't be captured or written; ParityError when it computes something else.
+    """
+    model = checkpoint.model
+    names = program_inputs(model) if isinstance(model, ExportedProgram) else model_inputs(model, task)
+    status("capturing the graph")
+    example = _example(task, names)
+    captured = capture(model, {k: _tensor(v) for k, v in example.items()}, kind=task.spec.kind)
+    status("quantizing")
+    onnx_model = _quantize(captured, recipe, task, names)
+    planned = _assert_planned(checkpoint, onnx_model)
+    status("comparing with PyTorch")
+    real, awkward = test_graphs(task, names), make_samples(task, names)
+    expected = torch_outputs(model, real + awkward)
+    tolerance = tolerance_for(recipe.method, expected, min_agreement)
+    session = make_session(onnx_model.SerializeToString())
+    parity, outputs = check_parity(
+        lambda inputs: session.run(None, inputs)[0], real + awkward, expected, tolerance, hint=_hint(recipe)
+    )
+    keep = shipped(real)
+    manifest = {
+        "recipe": recipe.name,
+        "recipe_config": recipe.to_dict(),
+        "task": task.spec.to_dict(),
+        "kind": task.spec.kind,
+        **graph_io(onnx_model),
+        "samples": [_describe(sample) for sample in keep + awkward],
+        "parity": parity.to_dict(),
+        "metric": {
+            "name": task.spec.metric,
+            "pytorch": _metric(task, real, expected),
+            "artifact": _metric(task, real, outputs),
+            "split": "test",
+            "n": _rows(real),
+        },
+        "samples_metric": {
+            "name": task.spec.metric,
+            "value": _metric(task, keep, outputs),
+            "n": _rows(keep),
+        },
+        "quantized_points": planned,
+        "stayed_float": _float_tensors(checkpoint, onnx_model),
+        "sizes": {"fp32_model_file": len(_float_twin(checkpoint, captured, example, task))},
+        "history": checkpoint.history,
+        "source": checkpoint.source,
+        "versions": versions(),
+        "command": command,
+    }
+    status("writing and verifying the artifact")
+    at = {id(s): e for s, e in zip(real + awkward, expected, strict=True)}
+    complete = write_artifact(
+        path, onnx_model, manifest, keep + awkward, [at[id(s)] for s in keep + awkward], force=force, check=_prove
+    )
+    return ExportResult(path, complete, parity)
+
+
+def _quantize(captured: onnx.ModelProto, recipe: Recipe, task: Task, names: tuple[str, ...]) -> onnx.ModelProto:
+    if recipe.method == "dynamic":
+        return dynamic_int8(captured)
+    if recipe.method == "static":
+        index = [0] if task.spec.kind == "node" else task.index["train"].tolist()[:128]
+        return static_int8(captured, (example_inputs(names, task.graphs[i]) for i in index))
+    return captured
+
+
+def _assert_planned(checkpoint: Checkpoint, model: onnx.ModelProto) -> int:
+    """Every point that training put into the model is a Q/DQ pair in the file (PyG's own hooks vanish while exporting)."""
+    if not isinstance(checkpoint.model, QuantModel):
+        return 0
+    planned, found = set(checkpoint.model.structure()["points"]), set(qdq_points(model))
+    missing = sorted(planned - found)
+    if missing:
+        raise ExportError(f"{len(missing)} of {len(planned)} quantization points are not in the exported graph: {missing[0]}, ...")
+    return len(planned)
+
+
+def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto) -> list[dict[str, Any]]:
+    reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
+    entries = []
+    for entry in stayed_float(model):
+        name = entry["tensor"].removeprefix("model.")
+        entries.append({**entry, "why": reasons.get(name, entry["why"])})
+    return entries
+
+
+def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, example: dict[str, Array], task: Task) -> bytes:
+    """The same model exported without any quantization: what the artifact's size is compared with."""
+    if not isinstance(checkpoint.model, QuantModel):
+        return captured.SerializeToString()
+    with checkpoint.model.as_float() as model:
+        return capture(model, {k: _tensor(v) for k, v in example.items()}, kind=task.spec.kind).SerializeToString()
+
+
+def _example(task: Task, names: tuple[str, ...]) -> dict[str, Array]:
+    """A graph with edges for tracing; two graphs in a batch, so that their number is not taken for a constant."""
+    if task.spec.kind == "node":
+        return example_inputs(names, task.graphs[0])
+    from edgegnn.tasks import collate
+
+    graphs = sorted((task.graphs[i] for i in task.index["train"].tolist()[:32]), key=lambda g: -int(g.edge_index.shape[1]))
+    return example_inputs(names, collate(graphs[:2]))
+
+
+def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float:
+    logits, labels = [], []
+    for sample, out in zip(samples, outputs, strict=False):  # outputs of the awkward graphs follow those of the real ones
+        rows = slice(None) if sample.mask is None else sample.mask
+        if sample.label is not None:
+            logits.append(out[rows])
+            labels.append(sample.label[rows])
+    return score(task.spec.metric, np.concatenate(logits), np.concatenate(labels))
+
+
+def _rows(samples: list[Sample]) -> int:
+    return sum(int(s.mask.sum()) if s.mask is not None else len(s.label) for s in samples if s.label is not None)
+
+
+def _describe(sample: Sample) -> dict[str, Any]:
+    nodes, edges = sample.inputs["x"].shape[0], sample.inputs["edge_index"].shape[1]
+    return {"name": sample.name, "origin": sample.origin, "num_nodes": nodes, "num_edges": edges}
+
+
+def _hint(recipe: Recipe) -> str:
+    if recipe.method in {"dynamic", "static"}:
+        return "; try --quant dq-int8, or accept it with --min-agreement"
+    return ""
+
+
+def _prove(folder: Path) -> None:
+    report = verify(folder)
+    if not report.ok:
+        raise ExportError(f"the artifact does not verify after writing: {report.problems[0]}")
+
+
+def _tensor(value: Array) -> Any:
+    import torch
+
+    return torch.from_numpy(value)

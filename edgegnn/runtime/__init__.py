@@ -1,0 +1,42 @@
+"""What runs on the device: open an artifact, prove it, run it, measure it.
+
+Needs numpy and onnxruntime only, and Python 3.9 or newer: the whole package travels inside every artifact as `run.pyz`.
+
+    open_artifact ──▶ Artifact ──read_samples──▶ [Sample]
+                         │                          │
+                    make_session                    │
+                         └────── verify / bench / predict
+
+Everything that is read here may come from a stranger: every field is checked before it is used, and what is wrong ends in
+an `ArtifactError` or a `DataError` of one line.
+"""
+
+from __future__ import annotations
+
+from edgegnn.runtime.artifact import Artifact, open_artifact, read_manifest
+from edgegnn.runtime.bench import bench
+from edgegnn.runtime.bundle import build_runner
+from edgegnn.runtime.inputs import check_inputs
+from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.samples import Sample, read_samples
+from edgegnn.runtime.score import compare, score
+from edgegnn.runtime.session import make_session, predict
+from edgegnn.runtime.verify import VerifyReport, verify
+
+__all__ = [
+    "Artifact",
+    "Manifest",
+    "Sample",
+    "VerifyReport",
+    "bench",
+    "build_runner",
+    "check_inputs",
+    "compare",
+    "make_session",
+    "open_artifact",
+    "predict",
+    "read_manifest",
+    "read_samples",
+    "score",
+    "verify",
+]

@@ -1,0 +1,305 @@
+"""Read `manifest.json`: every field that is used is checked, so that the rest of the runtime can trust its types."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from edgegnn.errors import ArtifactError
+
+__all__ = ["FORMAT", "MAX_MANIFEST_BYTES", "FileEntry", "Manifest", "SampleEntry", "TensorSpec", "parse_manifest"]
+
+FORMAT = "edgegnn-artifact/1"
+MAX_MANIFEST_BYTES = 16 * 2**20
+REQUIRED_FILES = ("model.onnx", "samples.npz")
+DTYPES = ("float32", "int64", "float64", "int32", "bool")
+METRICS = ("accuracy", "roc_auc")
+
+# A path inside the artifact: plain components, so that no platform reads a way out of the folder into it.
+_PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*(/[A-Za-z0-9_+][A-Za-z0-9_.+-]*)*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph input or output.
+
+    Attributes:
+        name: as in the ONNX graph.
+        dtype: numpy name, "float32" or "int64" mostly.
+        shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Union[int, str], ...]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the artifact: lower-case hex sha256, and bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SampleEntry:
+    """One graph in samples.npz: `origin` is "data" (from the data set) or "synthetic" (an awkward shape)."""
+
+    name: str
+    origin: str
+    num_nodes: int
+    num_edges: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric over the shipped samples: `value` in [0, 1], None where it isn't defined; `n` rows counted."""
+
+    name: str
+    value: Optional[float]
+    n: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The checked part of `manifest.json`.
+
+    Attributes:
+        name: the artifact's name, usable as a file name.
+        recipe: how the model was quantized, "dq-int8".
+        kind: "node" or "graph": what a row of the logits is.
+        created: ISO 8601 time in UTC.
+        inputs: in the order of the model.
+        outputs: the first is the logits.
+        files: path inside the artifact -> checksum and size.
+        samples: in the order of samples.npz.
+        min_agreement: smallest share of equal predictions over the samples from data.
+        max_abs_error: largest difference of a logit from PyTorch's; None: not limited.
+        agreement: sample name -> share of equal predictions that the export saw.
+        samples_metric: the task metric over the shipped samples, None when not given.
+        raw: the whole file, unchecked.
+    """
+
+    name: str
+    recipe: str
+    kind: str
+    created: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[str, FileEntry]
+    samples: tuple[SampleEntry, ...]
+    min_agreement: float
+    max_abs_error: Optional[float]
+    agreement: dict[str, float]
+    samples_metric: Optional[Metric]
+    raw: dict[str, Any]
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Check the bytes of a `manifest.json`.
+
+    Args:
+        content: UTF-8 JSON, at most 16 MiB.
+
+    Raises:
+        ArtifactError: not JSON, another or a newer format, a field that is missing or of the wrong type.
+    """
+    raw = _decode(content)
+    _check_format(raw)
+    kind = _text(raw, "kind", "manifest")
+    if kind not in ("node", "graph"):
+        raise ArtifactError(f'manifest.json: kind must be "node" or "graph", not {_short(kind)}')
+    inputs, outputs = _tensors(raw, "inputs"), _tensors(raw, "outputs")
+    if [t.name for t in inputs[:2]] != ["x", "edge_index"]:
+        raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
+    parity = _take(raw, "parity", dict, "manifest")
+    tolerance = _take(parity, "tolerance", dict, "parity")
+    limit = tolerance.get("max_abs_error")
+    return Manifest(
+        name=_name(raw),
+        recipe=_text(raw, "recipe", "manifest"),
+        kind=kind,
+        created=_text(raw, "created", "manifest"),
+        inputs=inputs,
+        outputs=outputs,
+        files=_files(raw),
+        samples=_samples(raw),
+        min_agreement=_number(tolerance, "agreement", "parity.tolerance", 0.0, 1.0),
+        max_abs_error=None if limit is None else _number(tolerance, "max_abs_error", "parity.tolerance", 0.0),
+        agreement=_agreement(parity),
+        samples_metric=_metric(raw),
+        raw=raw,
+    )
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ArtifactError(f"manifest.json is larger than {MAX_MANIFEST_BYTES // 2**20} MiB: not an edgegnn artifact")
+    try:
+        # NaN is no JSON; json.dumps writes it for a metric that isn't defined, which is what null says.
+        raw = json.loads(content.decode("utf-8"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"manifest.json is damaged ({_short(error)}): copy or export the artifact again") from error
+    if not isinstance(raw, dict):
+        raise ArtifactError("manifest.json holds no object: not an edgegnn artifact")
+    return raw
+
+
+def _check_format(raw: dict[str, Any]) -> None:
+    found = raw.get("format")
+    if found == FORMAT:
+        return
+    match = re.fullmatch(r"edgegnn-artifact/(\d{1,6})", found, re.ASCII) if isinstance(found, str) else None
+    if match and int(match[1]) > 1:
+        raise ArtifactError(
+            f'the artifact has the format "{found}", this edgegnn reads up to "{FORMAT}": use the edgegnn (or the '
+            "run.pyz) that wrote it, or a newer one"
+        )
+    raise ArtifactError(f'not an edgegnn artifact: the format in manifest.json is {_short(found)}, not "{FORMAT}"')
+
+
+def _take(data: dict[str, Any], key: str, kind: Any, where: str) -> Any:
+    if key not in data:
+        raise ArtifactError(f"manifest.json: {where} has no {key!r}: the artifact is incomplete, export it again")
+    value = data[key]
+    # bool is an int to Python, not to a manifest.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ArtifactError(f"manifest.json: {where}.{key} has the wrong type ({type(value).__name__}): {_short(value)}")
+    return value
+
+
+def _text(data: dict[str, Any], key: str, where: str) -> str:
+    value: str = _take(data, key, str, where)
+    if not value or len(value) > 300 or not value.isprintable():
+        raise ArtifactError(f"manifest.json: {where}.{key} is not a short printable text: {_short(value)}")
+    return value
+
+
+def _count(data: dict[str, Any], key: str, where: str) -> int:
+    value: int = _take(data, key, int, where)
+    if not 0 <= value < 2**53:
+        raise ArtifactError(f"manifest.json: {where}.{key} is out of range: {_short(value)}")
+    return value
+
+
+def _number(data: dict[str, Any], key: str, where: str, low: float, high: float = math.inf) -> float:
+    try:
+        value = float(_take(data, key, (int, float), where))
+    except OverflowError:
+        value = math.inf
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ArtifactError(f"manifest.json: {where}.{key} is out of range: {_short(data[key])}")
+    return value
+
+
+def _name(raw: dict[str, Any]) -> str:
+    name = _text(raw, "name", "manifest")
+    if name.startswith(".") or len(name) > 200 or any(c in '/\\:*?"<>|' for c in name):
+        raise ArtifactError(f"manifest.json: the name {_short(name)} can't be used as a file name")
+    return name
+
+
+def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
+    found = []
+    for i, entry in enumerate(_take(raw, key, list, "manifest")):
+        where = f"{key}[{i}]"
+        if not isinstance(entry, dict):
+            raise ArtifactError(f"manifest.json: {where} is no object: {_short(entry)}")
+        name, dtype = _text(entry, "name", where), _text(entry, "dtype", where)
+        if dtype not in DTYPES:
+            raise ArtifactError(f"manifest.json: {where}.dtype {_short(dtype)} is none of {', '.join(DTYPES)}")
+        shape = _take(entry, "shape", list, where)
+        for size in shape:
+            if isinstance(size, bool) or not isinstance(size, (int, str)) or size == "":
+                raise ArtifactError(f"manifest.json: {where}.shape holds {_short(size)}: sizes are numbers or names")
+            if isinstance(size, int) and not 0 <= size < 2**40:
+                raise ArtifactError(f"manifest.json: {where}.shape holds the size {_short(size)}")
+        if not 1 <= len(shape) <= 8:
+            raise ArtifactError(f"manifest.json: {where}.shape has {len(shape)} dimensions")
+        found.append(TensorSpec(name, dtype, tuple(shape)))
+    if not found:
+        raise ArtifactError(f"manifest.json: {key} is empty")
+    if len({t.name for t in found}) != len(found):
+        raise ArtifactError(f"manifest.json: two {key} have the same name")
+    return tuple(found)
+
+
+def _files(raw: dict[str, Any]) -> dict[str, FileEntry]:
+    found: dict[str, FileEntry] = {}
+    folded: set[str] = set()
+    for path, entry in _take(raw, "files", dict, "manifest").items():
+        if len(path) > 300 or not _PATH.fullmatch(path):
+            raise ArtifactError(f"manifest.json: {_short(path)} is no path inside the artifact")
+        if path.lower() in folded or path.lower() == "manifest.json":
+            raise ArtifactError(f"manifest.json: the file {_short(path)} is listed twice")
+        folded.add(path.lower())
+        if not isinstance(entry, dict):
+            raise ArtifactError(f"manifest.json: files[{path!r}] is no object: {_short(entry)}")
+        where = f"files[{path!r}]"
+        sha256 = _text(entry, "sha256", where)
+        if not _SHA256.fullmatch(sha256):
+            raise ArtifactError(f"manifest.json: {where}.sha256 is no sha256 checksum: {_short(sha256)}")
+        found[path] = FileEntry(sha256, _count(entry, "bytes", where))
+    for path in REQUIRED_FILES:
+        if path not in found:
+            raise ArtifactError(f"manifest.json doesn't list {path}: the artifact is incomplete, export it again")
+    return found
+
+
+def _samples(raw: dict[str, Any]) -> tuple[SampleEntry, ...]:
+    found = []
+    for i, entry in enumerate(_take(raw, "samples", list, "manifest")):
+        where = f"samples[{i}]"
+        if not isinstance(entry, dict):
+            raise ArtifactError(f"manifest.json: {where} is no object: {_short(entry)}")
+        origin = _text(entry, "origin", where)
+        if origin not in ("data", "synthetic"):
+            raise ArtifactError(f'manifest.json: {where}.origin must be "data" or "synthetic", not {_short(origin)}')
+        nodes, edges = _count(entry, "num_nodes", where), _count(entry, "num_edges", where)
+        found.append(SampleEntry(_text(entry, "name", where), origin, nodes, edges))
+    if not found:
+        raise ArtifactError("manifest.json: the artifact has no samples to prove itself with, export it again")
+    return tuple(found)
+
+
+def _agreement(parity: dict[str, Any]) -> dict[str, float]:
+    found = {}
+    entries = parity.get("per_graph", [])
+    if not isinstance(entries, list):
+        raise ArtifactError(f"manifest.json: parity.per_graph is no list: {_short(entries)}")
+    for i, entry in enumerate(entries):
+        where = f"parity.per_graph[{i}]"
+        if not isinstance(entry, dict):
+            raise ArtifactError(f"manifest.json: {where} is no object: {_short(entry)}")
+        found[_text(entry, "name", where)] = _number(entry, "agreement", where, 0.0, 1.0)
+    return found
+
+
+def _metric(raw: dict[str, Any]) -> Metric | None:
+    if raw.get("samples_metric") is None:
+        return None
+    entry = _take(raw, "samples_metric", dict, "manifest")
+    name = _text(entry, "name", "samples_metric")
+    if name not in METRICS:
+        raise ArtifactError(f"manifest.json: samples_metric.name {_short(name)} is none of {', '.join(METRICS)}")
+    value = entry.get("value")
+    return Metric(
+        name,
+        None if value is None else _number(entry, "value", "samples_metric", 0.0, 1.0),
+        _count(entry, "n", "samples_metric"),
+    )
+
+
+def _short(value: Any) -> str:
+    """A foreign value in an error message: one printable line, never long."""
+    try:
+        text = str(value) if isinstance(value, Exception) else repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list nested too deep
+        text = type(value).__name__
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 80 else text[:77] + "..."
