@@ -72,7 +72,10 @@ def main() -> None:
         result["epochs"].append(dataclasses.asdict(log))
         result["seconds"] = time.time() - start
         write(name, result)
-        print(f"{name} {log.epoch}/{log.epochs} loss {log.train_loss:.4f} val {log.val_loss:.4f} {log.val_metric:.4f}", flush=True)
+        print(
+            f"{name} {log.epoch}/{log.epochs} loss {log.train_loss:.4f} val {log.val_loss:.4f} {log.val_metric:.4f}",
+            flush=True,
+        )
 
     (Path(__file__).parent / "results" / "reddit-binary").mkdir(parents=True, exist_ok=True)
     fitted = fit(model, task, config, progress=progress)

@@ -11,19 +11,16 @@ A checkpoint is a `torch.save`d dictionary that loads with `weights_only=True`:
     history      list of steps: what was done, with which settings, to which metric
     metrics      {"val": ..., "test": ...} in [0, 1]
 
-Opening a file never runs code from it: pickled modules are refused unless `unsafe_pickle`, and a factory is imported only
-when the user named it or allowed it.
+Opening a file never runs code from it: pickled modules are refused unless `unsafe_pickle`, and a factory is imported
+only when the user named it or allowed it.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import pickle
-import re
 import sys
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +31,7 @@ from torch.export import ExportedProgram
 
 from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError
 from edgegnn.files import replacing
+from edgegnn.programs import is_program, load_program
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
 from edgegnn.tasks import TaskSpec
 
@@ -48,7 +46,8 @@ class Checkpoint:
 
     Attributes:
         model: the module in eval mode (a QuantModel when it is quantized), or a `torch.export` program.
-        source: how to rebuild the module: {"zoo": ..., "args": ...}, {"factory": ..., "args": ...}, or {"program": file name}.
+        source: how to rebuild the module: {"zoo": ..., "args": ...}, {"factory": ..., "args": ...}, or
+            {"program": file name}.
         task: what it was trained for, if known.
         training: settings of the last training, {} if unknown.
         history: the steps that led here.
@@ -109,8 +108,8 @@ def load_checkpoint(
     Args:
         path: the file.
         factory: "package.module:function" that builds the module; needed for a bare state_dict.
-        factory_args: arguments of the factory; `in_channels`/`out_channels` (`num_features`/`num_classes`) are filled in from the
-            task when the factory asks for them.
+        factory_args: arguments of the factory; `in_channels`/`out_channels` (`num_features`/`num_classes`) are filled
+            in from the task when the factory asks for them.
         allow_import: allow the import of a factory that the *file* names.
         unsafe_pickle: also open pickled modules, which can run any code.
         task: the task to fill factory arguments from, when the file has none.
@@ -120,7 +119,7 @@ def load_checkpoint(
     """
     kind = _check_file(path)
     if kind == "program":
-        return Checkpoint(_load_program(path), {"program": path.name}, task)
+        return Checkpoint(load_program(path), {"program": path.name}, task)
     content = _read(path, unsafe_pickle)
     if isinstance(content, nn.Module):
         return Checkpoint(content.eval(), {"pickle": path.name}, task)
@@ -170,7 +169,7 @@ def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.
 
 
 def _check_file(path: Path) -> str:
-    """"program" for a .pt2 archive, else "torch"."""
+    """Which of the two archives of torch this is: "program" (.pt2) or "torch"."""
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -180,18 +179,18 @@ def _check_file(path: Path) -> str:
         raise CheckpointError(f"can't read {path}: {error.strerror}") from error
     if not head:
         raise CheckpointError(f"{path} is empty")
-    if head == b"PK\x03\x04" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(n.endswith(("archive_format", "serialized_exported_program.json")) for n in archive.namelist()):
-                return "program"
-    return "torch"
+    return "program" if is_program(path) else "torch"
 
 
 def _read(path: Path, unsafe_pickle: bool) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "weights_only" in str(error).lower():
+        if (
+            "Unsupported global" in str(error)
+            or "Unsupported class" in str(error)
+            or "weights_only" in str(error).lower()
+        ):
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run any code when opened: refused. Save "
                 "`model.state_dict()` and give --factory, or, if you trust the file, add --unsafe-pickle"
@@ -217,7 +216,9 @@ def _from_state_dict(
     if not (isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())):
         raise CheckpointError(f"{path} is neither an edgegnn checkpoint nor a state_dict")
     if factory is None:
-        raise CheckpointError(f"{path} is a bare state_dict: say how to build the module with --factory package.module:function")
+        raise CheckpointError(
+            f"{path} is a bare state_dict: say how to build the module with --factory package.module:function"
+        )
     model = build_factory(factory, args, task)
     _load_state(path, model, state)
     return Checkpoint(model.eval(), {"factory": factory, "args": args}, task)
@@ -242,7 +243,7 @@ def _from_content(
         named = factory or source["factory"]
         if factory is None and not allow_import:
             raise CheckpointError(
-                f"{path} is rebuilt by importing {named}: name it with --factory {named}, or allow it with --allow-import"
+                f"{path} is rebuilt by importing {named}: say --factory {named}, or allow it with --allow-import"
             )
         model = build_factory(named, args, own_task)
         source = {"factory": named, "args": args}
@@ -265,27 +266,6 @@ def _load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
     broken = [k for k, v in model.state_dict().items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if broken:
         raise CheckpointError(f"{path} has NaN or infinite weights in {broken[0]}")
-
-
-# A .pt2 archive stores symbolic sizes as text that torch hands to sympy, which evaluates it: only sums, products and the
-# functions torch itself writes may stand there.
-_SIZE_EXPRESSION = re.compile(r"(?:[su]\d+|\d+|Max|Min|Mod|FloorDiv|PythonMod|CleanDiv|Eq|Ne|oo|int_oo|zoo|[\s+\-*/(),<>=])*")
-
-
-def _load_program(path: Path) -> ExportedProgram:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith(".json"):
-                    text = archive.read(name).decode("utf-8")
-                    for expression in re.findall(r'"expr_str"\s*:\s*"((?:[^"\\]|\\.)*)"', text):
-                        if not _SIZE_EXPRESSION.fullmatch(expression):
-                            raise CheckpointError(f"{path} holds a size expression that is no arithmetic: refused")
-        return torch.export.load(path)
-    except EdgeGNNError:
-        raise
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a torch.export program, or is damaged: {_line(error)}") from error
 
 
 def _factory_args(build: Any, args: dict[str, Any], task: TaskSpec | None) -> dict[str, Any]:

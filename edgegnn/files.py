@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -62,14 +61,14 @@ def check_free(path: Path, *, force: bool) -> None:
 
 def _take_place(temporary: Path, path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-    os.replace(path, old)
+    path.replace(old)
     try:
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.replace(old, path)
+        old.replace(path)
         raise
     _remove(old)
 

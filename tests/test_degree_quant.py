@@ -143,6 +143,30 @@ def test_masks_reach_nodes_and_edges(graph):
     assert not torch.allclose(quantized(*graph), reference)
 
 
+def test_ranges_are_those_of_inference_under_dropout(graph):
+    """A point after a dropout quantizes first and drops then: its range does not carry the factor 1 / (1 - p)."""
+
+    class Dropped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.drop = GINConv(mlp(6, 8)), nn.Dropout(0.8)
+            self.lin = nn.Linear(6, 6)
+
+        def forward(self, x, edge_index):
+            x = nn.functional.dropout(x, 0.8, self.training)
+            return self.conv(self.drop(self.lin(x)), edge_index)
+
+    torch.manual_seed(0)
+    x, edge_index = graph
+    quantized = prepare(Dropped(), recipe_from_dict({**DQ.to_dict(), "observer": "abs"}), graph).train()
+    quantized(x, edge_index)
+    assert quantized._point("lin.input").hi.item() == x.max().item()
+    quantized._copies.clear()
+    out = quantized._point("lin.output")
+    message = quantized._point("conv.message")
+    assert message.hi.item() == pytest.approx(out.hi.item(), rel=0.02)
+
+
 def test_structure_rebuilds_the_model(graph):
     quantized = prepare(MODELS["gin"](), DQ, graph).train()
     quantized(*graph)

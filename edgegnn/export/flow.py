@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
+from torch import nn
+from edgegnn.export.ptq import dynamic_int8, static_int8
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint
-from edgegnn.errors import ExportError, QuantizeError
+from edgegnn.errors import ExportError
 from edgegnn.export.artifact import graph_io, versions, write_artifact
 from edgegnn.export.capture import capture, program_inputs
 from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
-from edgegnn.export.ptq import dynamic_int8, static_int8
 from edgegnn.export.qdq import qdq_points, stayed_float
 from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, test_graphs
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session, score, verify
 from edgegnn.tasks import Task, model_inputs
 
-__all__ = ["ExportResult", "export_checkpoint"]
+__all__ = ["ExportResult", "export_checkpoint", "input_names"]
 
 Array = npt.NDArray[np.generic]
 
@@ -65,10 +67,10 @@ def export_checkpoint(
         ExportError: the model can't be captured or written; ParityError when it computes something else.
     """
     model = checkpoint.model
-    names = program_inputs(model) if isinstance(model, ExportedProgram) else model_inputs(model, task)
+    names = input_names(model, task)
     status("capturing the graph")
     example = _example(task, names)
-    captured = capture(model, {k: _tensor(v) for k, v in example.items()}, kind=task.spec.kind)
+    captured = capture(model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
     status("quantizing")
     onnx_model = _quantize(captured, recipe, task, names)
     planned = _assert_planned(checkpoint, onnx_model)
@@ -117,6 +119,11 @@ def export_checkpoint(
     return ExportResult(path, complete, parity)
 
 
+def input_names(model: nn.Module | ExportedProgram, task: Task) -> tuple[str, ...]:
+    """Graph inputs of a module or program, in order."""
+    return program_inputs(model) if isinstance(model, ExportedProgram) else model_inputs(model, task)
+
+
 def _quantize(captured: onnx.ModelProto, recipe: Recipe, task: Task, names: tuple[str, ...]) -> onnx.ModelProto:
     if recipe.method == "dynamic":
         return dynamic_int8(captured)
@@ -127,13 +134,15 @@ def _quantize(captured: onnx.ModelProto, recipe: Recipe, task: Task, names: tupl
 
 
 def _assert_planned(checkpoint: Checkpoint, model: onnx.ModelProto) -> int:
-    """Every point that training put into the model is a Q/DQ pair in the file (PyG's own hooks vanish while exporting)."""
+    """Every point that training put into the model is a pair in the file: PyG's own hooks vanish while exporting."""
     if not isinstance(checkpoint.model, QuantModel):
         return 0
     planned, found = set(checkpoint.model.structure()["points"]), set(qdq_points(model))
     missing = sorted(planned - found)
     if missing:
-        raise ExportError(f"{len(missing)} of {len(planned)} quantization points are not in the exported graph: {missing[0]}, ...")
+        raise ExportError(
+            f"{len(missing)} of {len(planned)} quantization points are not in the exported graph: {missing[0]}, ..."
+        )
     return len(planned)
 
 
@@ -151,7 +160,9 @@ def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, example: dict
     if not isinstance(checkpoint.model, QuantModel):
         return captured.SerializeToString()
     with checkpoint.model.as_float() as model:
-        return capture(model, {k: _tensor(v) for k, v in example.items()}, kind=task.spec.kind).SerializeToString()
+        return capture(
+            model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind
+        ).SerializeToString()
 
 
 def _example(task: Task, names: tuple[str, ...]) -> dict[str, Array]:
@@ -160,13 +171,17 @@ def _example(task: Task, names: tuple[str, ...]) -> dict[str, Array]:
         return example_inputs(names, task.graphs[0])
     from edgegnn.tasks import collate
 
-    graphs = sorted((task.graphs[i] for i in task.index["train"].tolist()[:32]), key=lambda g: -int(g.edge_index.shape[1]))
+    graphs = sorted(
+        (task.graphs[i] for i in task.index["train"].tolist()[:32]), key=lambda g: -int(g.edge_index.shape[1])
+    )
     return example_inputs(names, collate(graphs[:2]))
 
 
 def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float:
     logits, labels = [], []
-    for sample, out in zip(samples, outputs, strict=False):  # outputs of the awkward graphs follow those of the real ones
+    for sample, out in zip(
+        samples, outputs, strict=False
+    ):  # outputs of the awkward graphs follow those of the real ones
         rows = slice(None) if sample.mask is None else sample.mask
         if sample.label is not None:
             logits.append(out[rows])
@@ -193,9 +208,3 @@ def _prove(folder: Path) -> None:
     report = verify(folder)
     if not report.ok:
         raise ExportError(f"the artifact does not verify after writing: {report.problems[0]}")
-
-
-def _tensor(value: Array) -> Any:
-    import torch
-
-    return torch.from_numpy(value)

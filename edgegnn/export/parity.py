@@ -145,4 +145,3 @@ def check_parity(
             f"{tolerance.max_abs_error:.3g}) at {worst[1]}{hint}"
         )
     return parity, outputs
-

@@ -153,7 +153,9 @@ def _node_model(name: str, in_channels: int, out_channels: int, p: dict[str, Any
         elif name == "sage":
             convs.append(SAGEConv(width, out))
         elif name == "gin":
-            convs.append(GINConv(nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out)), train_eps=True))
+            convs.append(
+                GINConv(nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out)), train_eps=True)
+            )
         else:
             # The paper's attention dropout equals its feature dropout; the output layer has one head.
             convs.append(GATConv(width, out, heads=1 if last else heads, dropout=p["dropout"]))

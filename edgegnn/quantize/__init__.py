@@ -1,6 +1,7 @@
 """Quantization of graph neural networks: quantizers and range observers; QAT and Degree-Quant as recipes over them."""
 
 from edgegnn.quantize.degree import add_protection, protection_probability
+from edgegnn.quantize.finetune import finetune
 from edgegnn.quantize.model import QuantModel, prepare
 from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict
 
@@ -9,6 +10,7 @@ __all__ = [
     "QuantModel",
     "Recipe",
     "add_protection",
+    "finetune",
     "prepare",
     "protection_probability",
     "recipe",

@@ -7,21 +7,21 @@ Needs numpy and onnxruntime only, and Python 3.9 or newer: the whole package tra
                     make_session                    │
                          └────── verify / bench / predict
 
-Everything that is read here may come from a stranger: every field is checked before it is used, and what is wrong ends in
-an `ArtifactError` or a `DataError` of one line.
+Everything that is read here may come from a stranger: every field is checked before it is used, and what is wrong ends
+in an `ArtifactError` or a `DataError` of one line.
 """
 
 from __future__ import annotations
 
 from edgegnn.runtime.artifact import Artifact, open_artifact, read_manifest
-from edgegnn.runtime.bench import bench
+from edgegnn.runtime.benchmark import bench
 from edgegnn.runtime.bundle import build_runner
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.samples import Sample, read_samples
-from edgegnn.runtime.score import compare, score
+from edgegnn.runtime.metrics import compare, score
 from edgegnn.runtime.session import make_session, predict
-from edgegnn.runtime.verify import VerifyReport, verify
+from edgegnn.runtime.proof import VerifyReport, verify
 
 __all__ = [
     "Artifact",

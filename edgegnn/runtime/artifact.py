@@ -46,20 +46,21 @@ class Artifact:
         return self.root / "model.onnx"
 
 
-def open_artifact(path: str | os.PathLike[str], *, scratch: Path | None = None) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], *, scratch: Path | None = None, extra_files: bool = False) -> Artifact:
     """Open an artifact and check all of it.
 
     Args:
         path: the folder, or a zip of it.
         scratch: where a zip is unpacked; the system's temporary folder when None.
+        extra_files: allow (and never read) files in the folder that the manifest doesn't list.
 
     Raises:
-        ArtifactError: no artifact, a newer format, or a file that is changed, missing, too much or outside of the folder.
+        ArtifactError: no artifact, a newer format, or a file that is changed, missing, too much or outside the folder.
     """
     source = Path(path)
     if source.is_dir():
         manifest = read_manifest(source)
-        _check_files(source, manifest)
+        _check_files(source, manifest, extra_files=extra_files)
         return Artifact(source, source, manifest)
     manifest = read_manifest(source)
     root = Path(tempfile.mkdtemp(prefix="edgegnn-", dir=scratch))
@@ -110,10 +111,10 @@ def _read_small(path: Path) -> bytes:
         return file.read(MAX_MANIFEST_BYTES + 1)
 
 
-def _check_files(root: Path, manifest: Manifest) -> None:
+def _check_files(root: Path, manifest: Manifest, *, extra_files: bool = False) -> None:
     """Exactly the listed files are there, as plain files, with the listed sizes and checksums."""
     try:
-        present = _walk(root, manifest)
+        present = _walk(root, manifest, extra_files)
         for name, entry in manifest.files.items():
             if name not in present:
                 raise ArtifactError(f"{name} is missing from the artifact {root.name}: copy or export it again")
@@ -124,12 +125,14 @@ def _check_files(root: Path, manifest: Manifest) -> None:
                     "copy or export the artifact again"
                 )
             if _sha256(root / name) != entry.sha256:
-                raise ArtifactError(f"{name} has been changed (its checksum differs): copy or export the artifact again")
+                raise ArtifactError(
+                    f"{name} has been changed (its checksum differs): copy or export the artifact again"
+                )
     except OSError as error:
         raise ArtifactError(f"can't read the artifact {root}: {_reason(error)}") from error
 
 
-def _walk(root: Path, manifest: Manifest) -> set[str]:
+def _walk(root: Path, manifest: Manifest, extra_files: bool) -> set[str]:
     listed = {"manifest.json", *manifest.files}
     folders = {str(parent) for name in listed for parent in Path(name).parents}
     found = set()
@@ -137,12 +140,16 @@ def _walk(root: Path, manifest: Manifest) -> set[str]:
         for name in directories + files:
             path = Path(at) / name
             inside = path.relative_to(root).as_posix()
+            if extra_files and inside not in listed and inside not in folders:
+                continue
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
                 raise ArtifactError(f"{inside} is a symbolic link: an artifact holds plain files only")
             if stat.S_ISDIR(mode):
                 if inside not in folders:
-                    raise ArtifactError(f"the folder {inside!r} is not part of the artifact (not in its manifest): remove it")
+                    raise ArtifactError(
+                        f"the folder {inside!r} is not part of the artifact (not in its manifest): remove it"
+                    )
             elif name in _LITTER:
                 continue
             elif inside not in listed:
@@ -169,7 +176,9 @@ def _members(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
         if "\\" in info.orig_filename or "\0" in info.orig_filename or ":" in name or {"", ".", ".."} & set(parts):
             raise ArtifactError(f"{source}: the zip has an entry outside of the artifact: {name[:80]!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise ArtifactError(f"{source}: the zip entry {name[:80]!r} is a symbolic link: an artifact holds plain files only")
+            raise ArtifactError(
+                f"{source}: the zip entry {name[:80]!r} is a symbolic link: an artifact holds plain files only"
+            )
         if info.flag_bits & 1:
             raise ArtifactError(f"{source}: the zip entry {name[:80]!r} is encrypted")
         if info.is_dir() or parts[0] == "__MACOSX" or parts[-1] in _LITTER:
@@ -195,7 +204,9 @@ def _unpack(source: Path, root: Path, manifest: Manifest) -> None:
             members = _members(archive, source)
             for name in members:
                 if name not in manifest.files and name != "manifest.json":
-                    raise ArtifactError(f"{source}: the file {name[:80]!r} is not part of the artifact (not in its manifest)")
+                    raise ArtifactError(
+                        f"{source}: the file {name[:80]!r} is not part of the artifact (not in its manifest)"
+                    )
             (root / "manifest.json").write_bytes(archive.read(members["manifest.json"]))
             for name, entry in manifest.files.items():
                 if name not in members:

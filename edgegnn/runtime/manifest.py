@@ -6,7 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any
 
 from edgegnn.errors import ArtifactError
 
@@ -35,7 +35,7 @@ class TensorSpec:
 
     name: str
     dtype: str
-    shape: tuple[Union[int, str], ...]
+    shape: tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Metric:
     """A metric over the shipped samples: `value` in [0, 1], None where it isn't defined; `n` rows counted."""
 
     name: str
-    value: Optional[float]
+    value: float | None
     n: int
 
 
@@ -94,9 +94,9 @@ class Manifest:
     files: dict[str, FileEntry]
     samples: tuple[SampleEntry, ...]
     min_agreement: float
-    max_abs_error: Optional[float]
+    max_abs_error: float | None
     agreement: dict[str, float]
-    samples_metric: Optional[Metric]
+    samples_metric: Metric | None
     raw: dict[str, Any]
 
 
@@ -169,7 +169,9 @@ def _take(data: dict[str, Any], key: str, kind: Any, where: str) -> Any:
     value = data[key]
     # bool is an int to Python, not to a manifest.
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ArtifactError(f"manifest.json: {where}.{key} has the wrong type ({type(value).__name__}): {_short(value)}")
+        raise ArtifactError(
+            f"manifest.json: {where}.{key} has the wrong type ({type(value).__name__}): {_short(value)}"
+        )
     return value
 
 

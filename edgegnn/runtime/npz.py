@@ -93,5 +93,7 @@ def _read_array(file: IO[bytes], size: int, what: str, error: type[EdgeGNNError]
     content = file.read(count * dtype.itemsize)
     if len(content) != count * dtype.itemsize or file.read(1):
         raise error(f"{what} doesn't hold what its header says: shape {list(shape)} of {dtype}")
+    if count == 0:
+        return np.zeros(shape, dtype=dtype.newbyteorder("="))
     array = np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     return np.array(array, dtype=dtype.newbyteorder("="), order="C")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -26,10 +27,10 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
 
-__all__ = ["cache_folder", "molecules", "planetoid", "tu"]
+__all__ = ["CITATION", "cache_folder", "molecules", "planetoid", "quiet", "require_rdkit", "tu"]
 
-_TIMEOUT_S = 20.0
-_PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+_TIMEOUT_S = 10.0
+CITATION = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 
 
 def cache_folder() -> Path:
@@ -48,7 +49,7 @@ def planetoid(name: str, root: Path | None) -> list[Data]:
     import torch_geometric.transforms as T
     from torch_geometric.datasets import Planetoid
 
-    folder = _PLANETOID[name]
+    folder = CITATION[name]
     files = [f"ind.{name}.{part}" for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")]
     url = f"{Planetoid.url}/{files[0]}"
     return _load(folder, files, root, url, lambda at: Planetoid(at, folder, transform=T.NormalizeFeatures()))
@@ -66,7 +67,19 @@ def tu(name: str, root: Path | None) -> list[Data]:
         raise DataError(f"{name!r} is no name of a TU data set: see https://chrsmrrs.github.io/datasets")
     files = [f"{name}_A.txt", f"{name}_graph_indicator.txt"]
     url = f"{TUDataset.url}/{name}.zip"
-    return _load(name, files, root, url, lambda at: TUDataset(at, name))
+
+    def read(at: str) -> Any:
+        labelled = TUDataset(at, name)
+        # Sets without node labels may still have attributes: better those than the bare degree.
+        attributed = labelled.num_node_labels == 0 and labelled.num_node_attributes > 0
+        return TUDataset(at, name, use_node_attr=True) if attributed else labelled
+
+    graphs = _load(name, files, root, url, read)
+    for graph in graphs:
+        for key in ("x", "edge_attr"):  # PyG leaves matrices without columns where there are no labels
+            if graph.get(key) is not None and graph[key].dim() == 2 and graph[key].size(1) == 0:
+                del graph[key]
+    return graphs
 
 
 def molecules(name: str, root: Path | None) -> list[Data]:
@@ -95,26 +108,34 @@ def require_rdkit() -> None:
 
 def _load(name: str, files: list[str], root: Path | None, url: str, read: Callable[[str], Any]) -> list[Data]:
     """Find or download the raw files, let PyG process them in the cache folder, and return the graphs."""
-    given = root or (Path(os.environ["EDGEGNN_DATA"]) if os.environ.get("EDGEGNN_DATA") else None)
+    environment = os.environ.get("EDGEGNN_DATA")
+    given = root or (Path(environment) if environment else None)
     if given is not None and not given.is_dir():
-        raise DataError(f"there is no data folder {given}: create it, or choose another with --data-root")
+        said = "" if root else " (from EDGEGNN_DATA)"
+        raise DataError(f"there is no data folder {given}{said}: create it, or choose another with --data-root")
     for place in dict.fromkeys(p for p in (given, cache_folder()) if p is not None):
         source = _find_raw(place, name, files)
         if source is not None:
             return _process(source, name, files, read)
-    with _quiet(), _writable_cache() as cache:
-        _download(name, url, cache, read)
-        source = _find_raw(cache, name, files)
+    with quiet(), _writable_cache() as cache:
+        # A folder that was named for this call takes the download; one from the environment is left as it is.
+        target = root or cache
+        _download(name, url, target, read)
+        source = _find_raw(target, name, files)
         if source is None:
             raise DataError(f"the download of {name} from {url} is incomplete: try again")
         return _process(source, name, files, read)
 
 
 def _find_raw(place: Path, name: str, files: list[str]) -> Path | None:
-    """Return the folder `place`/name/raw or the archive `place`/name.zip when it has the files."""
-    raw = place / name / "raw"
-    if all((raw / f).is_file() for f in files):
-        return raw
+    """Return the folder name/raw or name, in any case, that has the files, or the archive name.zip."""
+    try:
+        folders = sorted(p for p in place.iterdir() if p.name.lower() == name.lower() and p.is_dir())
+    except OSError:
+        return None
+    for folder in (f for p in folders for f in (p / "raw", p)):
+        if all((folder / f).is_file() for f in files):
+            return folder
     archive = place / f"{name}.zip"
     return archive if archive.is_file() else None
 
@@ -125,7 +146,7 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
     # The key holds what could change the result; PyG's processed files may not load in another PyG version.
     stamp = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in members]
     key = repr((str(source.resolve()), stamp, torch_geometric.__version__))
-    with _quiet(), _writable_cache() as cache:
+    with quiet(), _writable_cache() as cache:
         ready = cache / "processed" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if ready.is_dir():
             with contextlib.suppress(Exception):  # a damaged cache entry is made again
@@ -145,7 +166,9 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
             except DataError:
                 raise
             except Exception as e:
-                raise DataError(f"the raw files of {name} in {source} can't be read ({_first_line(e)}): fetch them again") from e
+                raise DataError(
+                    f"the raw files of {name} in {source} can't be read ({_first_line(e)}): fetch them again"
+                ) from e
             # Another process may have been faster; its result is as good.
             with contextlib.suppress(OSError):
                 shutil.rmtree(raw)
@@ -159,7 +182,7 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
 
 def _unpack(archive: Path, raw: Path, files: list[str]) -> None:
     """Copy the data files of an archive, by their last name only, so that no member can leave the folder."""
-    prefix = files[0].split("_")[0]
+    prefix = files[0].removesuffix("A.txt")
     try:
         with zipfile.ZipFile(archive) as z:
             for info in z.infolist():
@@ -174,8 +197,8 @@ def _unpack(archive: Path, raw: Path, files: list[str]) -> None:
         raise DataError(f"the archive {archive} lacks {', '.join(missing)}: fetch it again")
 
 
-def _download(name: str, url: str, cache: Path, read: Callable[[str], Any]) -> None:
-    """Let PyG download a data set into the cache folder, after a look whether the network answers at all."""
+def _download(name: str, url: str, folder: Path, read: Callable[[str], Any]) -> None:
+    """Let PyG download a data set's raw files into a folder, after a look whether the network answers at all."""
     where = f"put its raw files into DATA_ROOT/{name}/raw and pass --data-root DATA_ROOT"
     try:
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "edgegnn"})
@@ -185,16 +208,17 @@ def _download(name: str, url: str, cache: Path, read: Callable[[str], Any]) -> N
         if e.code == 404:
             raise DataError(f"there is no data set {name} at {url}: check the name, or {where}") from None
     except (OSError, ValueError) as e:
-        raise DataError(f"{name} is not on this machine and {url} can't be reached ({_first_line(e)}): no network? {where}") from None
+        raise DataError(
+            f"{name} is not on this machine and {url} can't be reached ({_first_line(e)}): no network? {where}"
+        ) from None
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
             read(temporary)
-            shutil.rmtree(cache / name, ignore_errors=True)
-            shutil.move(Path(temporary) / name, cache / name)
-            shutil.rmtree(cache / name / "processed", ignore_errors=True)
+            (folder / name).mkdir(exist_ok=True)
+            shutil.rmtree(folder / name / "raw", ignore_errors=True)
+            (Path(temporary) / name / "raw").rename(folder / name / "raw")
     except Exception as e:
         raise DataError(f"the download of {name} from {url} failed ({_first_line(e)}): try again, or {where}") from e
     finally:
@@ -217,21 +241,20 @@ def _writable_cache() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what PyG prints and warns, and rdkit's log, while data are read: the user can do nothing about them."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(open(os.devnull, "w"))
-        stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         with contextlib.suppress(ImportError):
             from rdkit import rdBase
 
-            stack.enter_context(contextlib.suppress(AttributeError))
             stack.enter_context(rdBase.BlockLogs())
         logging.getLogger("fsspec").setLevel(logging.ERROR)
         yield
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = getattr(error, "reason", None) or error  # urllib wraps the cause
+    return (str(reason).strip().splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import numpy as np
 import torch
 from torch_geometric.data import Data
@@ -22,23 +25,28 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
 def digit_graphs() -> list[Data]:
     """Return each image as a graph: its inked pixels, joined to their (up to 8) inked neighbours.
 
-    Features are [N, 3]: intensity, row and column, the last two in [-1, 1]. Label y [1] int64 in 0..9.
+    Features are [N, 17]: intensity in (0, 1], row and column (one-hot, 8 each). Label y [1] int64 in 0..9.
     """
+    return [copy.copy(graph) for graph in _digit_graphs()]
+
+
+@functools.cache
+def _digit_graphs() -> list[Data]:
     images, labels = _load()
     rows, cols = np.divmod(np.arange(_SIDE * _SIDE), _SIDE)
     near = (abs(rows[:, None] - rows) <= 1) & (abs(cols[:, None] - cols) <= 1) & ~np.eye(_SIDE * _SIDE, dtype=bool)
-    place = np.stack([rows, cols], axis=1).astype(np.float32) * (2 / (_SIDE - 1)) - 1
+    one_hot = np.eye(_SIDE, dtype=np.float32)
     graphs = []
     for image, label in zip(images, labels, strict=True):
         inked = np.flatnonzero(image)
-        x = np.concatenate([image[inked, None], place[inked]], axis=1)
+        x = np.concatenate([image[inked, None], one_hot[rows[inked]], one_hot[cols[inked]]], axis=1)
         edges = np.stack(np.nonzero(near[np.ix_(inked, inked)]))
         graphs.append(Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges), y=torch.tensor([int(label)])))
     return graphs
 
 
 def knn_graph() -> Data:
-    """Return all digits as one graph: each joined with its 10 nearest images (both directions), 64 pixels as features."""
+    """Return all digits as one graph: each joined with its 10 nearest images, both ways; 64 pixels as features."""
     from sklearn.neighbors import kneighbors_graph
 
     images, labels = _load()

@@ -72,7 +72,9 @@ def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple
         if value is None and name == "batch":
             value = torch.zeros(data.num_nodes, dtype=torch.long)
         if value is None:
-            raise DataError(f"the model takes {name}, which the graphs lack: add it to every graph, or choose another model")
+            raise DataError(
+                f"the model takes {name}, which the graphs lack: add it to every graph, or choose another model"
+            )
         args.append(value)
     return tuple(args)
 
@@ -90,7 +92,7 @@ def collate(graphs: Sequence[Data]) -> Data:
         graphs: at least one graph, all with the same attributes.
 
     Returns:
-        A `Data` with x, edge_index, batch, num_nodes and, where the graphs have them, edge_attr, edge_weight, dq_prob, y.
+        A `Data` with edge_index, batch, num_nodes, and what the graphs have of x, edge_attr, edge_weight, dq_prob, y.
     """
     first = graphs[0]
     nodes = torch.tensor([int(g.num_nodes) for g in graphs])

@@ -8,25 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
-from edgegnn.tasks import datasets, digits, splits
+from edgegnn.tasks import check, datasets, digits, splits
+from edgegnn.tasks.files import read_graphs
+from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 
 __all__ = ["load_task", "names", "restore_task", "task_from_graphs"]
 
-_CITATION = ("cora", "citeseer", "pubmed")
 _ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
 _FILE_ENDINGS = (".pt", ".pth")
 
 
 def names() -> list[str]:
     """Return the names of the data sets, and the forms of those known by prefix."""
-    return [*_CITATION, *_ALIASES, "digits", "digits-knn", "tu:NAME", "molnet:NAME"]
+    return [*datasets.CITATION, *_ALIASES, "digits", "digits-knn", "tu:NAME", "molnet:NAME"]
 
 
 def load_task(data: str, *, split: str | None = None, seed: int = 0, root: Path | None = None) -> Task:
@@ -77,101 +77,133 @@ def task_from_graphs(graphs: Data | Sequence[Data], *, data: str, split: str | N
         UsageError: unknown split.
         DataError: graphs that no model can use.
     """
-    return _from_graphs(graphs, data, split, seed, None)
+    if seed < 0:
+        raise UsageError(f"a seed must be 0 or more, not {seed}")
+    return _from_graphs(check.as_graphs(graphs, data), data, split, seed, None)
 
 
 def _load(data: str, split: str | None, seed: int, root: Path | None, features: dict[str, Any] | None) -> Task:
-    if data.endswith(_FILE_ENDINGS) or (data not in names() and ":" not in data and Path(data).is_file()):
-        from edgegnn.tasks.files import read_graphs
-
+    if seed < 0:
+        raise UsageError(f"a seed must be 0 or more, not {seed}")
+    if _is_file(data):
         return _from_graphs(read_graphs(Path(data)), data, split, seed, features)
-    name = _ALIASES.get(data.lower(), data.lower() if ":" not in data else data)
-    prefix, _, rest = name.partition(":")
-    if name in _CITATION:
-        graph = datasets.planetoid(name, root)[0]
-        return _node_task(graph, data.lower(), split or "public", seed)
-    if name == "digits-knn":
-        return _node_task(digits.knn_graph(), name, split or "stratified", seed)
-    if name == "digits":
-        return _graph_task(digits.digit_graphs(), name, split or "stratified", seed, features)
-    if prefix.lower() == "tu" and rest:
-        return _graph_task(datasets.tu(rest, root), _spelled(data), split or "stratified", seed, features)
-    if prefix.lower() == "molnet" and rest:
+    prefix, _, rest = _ALIASES.get(data.lower(), data).partition(":")
+    prefix = prefix.lower()
+    if prefix in datasets.CITATION and not rest:
+        return _node_task(datasets.planetoid(prefix, root)[0], prefix, split or "public", seed)
+    if prefix == "digits-knn":
+        return _node_task(digits.knn_graph(), prefix, split or "stratified", seed)
+    if prefix == "digits":
+        return _graph_task(digits.digit_graphs(), prefix, split or "stratified", seed)
+    name = data if ":" in data else data.lower()
+    if prefix == "tu" and rest:
+        return _graph_task(datasets.tu(rest, root), name, split or "stratified", seed, features)
+    if prefix == "molnet" and rest:
         graphs = datasets.molecules(rest.lower(), root)
-        return _graph_task(graphs, _spelled(data), split or "scaffold", seed, features, metric="roc_auc")
+        return _graph_task(graphs, name, split or "scaffold", seed, features, metric="roc_auc")
+    if "/" in data or "\\" in data:
+        raise DataError(f"there is no data file {data}: check the path")
     close = difflib.get_close_matches(data.lower(), names(), 1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise UsageError(f"unknown data set {data!r}{hint}: choose one of {', '.join(names())}, or pass --data FILE.pt")
 
 
-def _spelled(data: str) -> str:
-    """Return the one spelling a data set has in specs."""
-    return data if ":" in data else data.lower()
+def _is_file(data: str) -> bool:
+    """Whether a task's data is the path of a user's file rather than a name."""
+    known = data.lower() in names() or data.lower().startswith(("tu:", "molnet:"))
+    return not known and (data.endswith(_FILE_ENDINGS) or Path(data).is_file())
 
 
-def _from_graphs(
-    graphs: Data | Sequence[Data], data: str, split: str | None, seed: int, features: dict[str, Any] | None
-) -> Task:
-    graphs = [graphs] if isinstance(graphs, Data) else list(graphs)
-    if len(graphs) == 1 and graphs[0].y is not None and graphs[0].y.numel() == graphs[0].num_nodes:
-        given = graphs[0].get("train_mask") is not None
-        return _node_task(graphs[0], data, split or ("given" if given else "stratified"), seed)
-    return _graph_task(graphs, data, split or "stratified", seed, features)
+def _from_graphs(graphs: list[Data], data: str, split: str | None, seed: int, features: dict[str, Any] | None) -> Task:
+    first = graphs[0]
+    if len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1:
+        return _graph_task(graphs, data, split or "stratified", seed, features)
+    masked = any(first.get(key) is not None for key in check.MASKS)
+    return _node_task(first, data, split or ("given" if masked else "stratified"), seed, features)
 
 
-def _node_task(graph: Data, data: str, split: str, seed: int) -> Task:
-    labels = graph.y.numpy()
-    if split in ("public", "given"):
-        index = {s: graph[f"{s}_mask"].nonzero().view(-1) for s in ("train", "val", "test")}
-    elif split == "full":
-        index = splits.random(len(labels), seed, 500, 500)
-    elif split == "random":
-        index = splits.random(len(labels), seed)
+def _node_task(graph: Data, data: str, split: str, seed: int, features: dict[str, Any] | None = None) -> Task:
+    check.usable([graph], data)
+    if split == "given" or (split == "public" and data in datasets.CITATION):
+        index = check.given_split(graph, data)
+        check.check_split(index, data)
+        labels = check.node_labels(graph, torch.cat(list(index.values())), data)
     else:
-        index = _by_label(labels, split, seed)
-    classes = int(graph.y.max()) + 1
-    spec = TaskSpec(data, "node", split, seed, "accuracy", graph.num_features, classes, {})
-    return Task(spec, [graph], index)
+        labels = check.node_labels(graph, None, data)
+        if split == "full" and data in datasets.CITATION:
+            index = splits.random(len(labels), seed, 500, 500)
+        else:
+            index = _by_labels(labels, split, seed)
+    graph.y = labels
+    return _task([graph], data, "node", split, seed, "accuracy", index, labels, features)
 
 
 def _graph_task(
-    graphs: list[Data], data: str, split: str, seed: int, features: dict[str, Any] | None, metric: str = "accuracy"
+    graphs: list[Data],
+    data: str,
+    split: str,
+    seed: int,
+    features: dict[str, Any] | None = None,
+    metric: str = "accuracy",
 ) -> Task:
-    for graph in graphs:
-        graph.y = graph.y.view(-1)[:1].long()
-        for key in ("x", "edge_attr"):
-            if graph.get(key) is not None:
-                graph[key] = graph[key].float()
-    labels = np.array([int(g.y) for g in graphs])
+    check.usable(graphs, data)
+    labels = check.graph_labels(graphs, data)
+    for graph, label in zip(graphs, labels, strict=True):
+        graph.y = label.view(1)
     if split == "scaffold":
-        from edgegnn.tasks.scaffold import scaffold
-
-        index = scaffold([g.smiles for g in graphs])
-    elif split == "random":
-        index = splits.random(len(labels), seed)
+        if any(graph.get("smiles") is None for graph in graphs):
+            raise UsageError(
+                f"a scaffold split needs molecules with smiles, {data} has none: choose --split stratified"
+            )
+        index = scaffold([graph.smiles for graph in graphs])
     else:
-        index = _by_label(labels, split, seed)
-    features = _add_degree(graphs, index["train"], features or None) if graphs[0].x is None else {}
-    spec = TaskSpec(data, "graph", split, seed, metric, graphs[0].num_features, int(labels.max()) + 1, features)
-    return Task(spec, graphs, index)
+        index = _by_labels(labels, split, seed)
+    return _task(graphs, data, "graph", split, seed, metric, index, labels, features)
 
 
-def _by_label(labels: np.ndarray, split: str, seed: int) -> dict[str, Tensor]:
+def _task(
+    graphs: list[Data],
+    data: str,
+    kind: str,
+    split: str,
+    seed: int,
+    metric: str,
+    index: dict[str, Tensor],
+    labels: Tensor,
+    features: dict[str, Any] | None,
+) -> Task:
+    check.check_split(index, data)
+    constants: dict[str, Any] = {}
+    if graphs[0].get("x") is None:
+        constants = _add_degree(graphs, None if kind == "node" else index["train"], features or None)
+    classes = int(labels.max()) + 1
+    return Task(TaskSpec(data, kind, split, seed, metric, graphs[0].x.size(1), classes, constants), graphs, index)
+
+
+def _by_labels(labels: Tensor, split: str, seed: int) -> dict[str, Tensor]:
     if split == "stratified":
-        return splits.stratified(labels, seed)
+        return splits.stratified(labels.numpy(), seed)
+    if split == "random":
+        return splits.random(len(labels), seed)
     kind, _, k = split.partition(":")
-    if kind == "fold" and k.isdigit():
-        return splits.fold(labels, int(k))
+    if kind == "fold" and k.isdecimal():
+        return splits.fold(labels.numpy(), int(k))
+    if split in ("public", "full", "scaffold", "given"):
+        raise UsageError(f"these data have no {split} split: choose stratified, random or fold:0 to fold:9")
     raise UsageError(f"unknown split {split!r}: choose public, full, stratified, scaffold, random or fold:0 to fold:9")
 
 
-def _add_degree(graphs: list[Data], train: Tensor, constants: dict[str, Any] | None) -> dict[str, Any]:
-    """Give graphs without features the z-score of the in-degree as x [N, 1]; mean and deviation of training nodes."""
-    degrees = [torch.bincount(g.edge_index[1], minlength=int(g.num_nodes)).float() for g in graphs]
+def _add_degree(graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None) -> dict[str, Any]:
+    """Give graphs without features the z-score of the in-degree as x [N, 1].
+
+    The mean and deviation are over the nodes of training graphs (`train` None: of all graphs), or those of a spec.
+    """
+    degrees = [torch.bincount(g.edge_index[1], minlength=g.num_nodes).double() for g in graphs]
     if constants is None:
-        of_train = torch.cat([degrees[i] for i in train.tolist()]).double()
+        ids = range(len(graphs)) if train is None else train.tolist()
+        of_train = torch.cat([degrees[i] for i in ids])
         deviation = float(of_train.std(correction=0))
         constants = {"kind": "degree", "mean": float(of_train.mean()), "std": deviation or 1.0}
     for graph, degree in zip(graphs, degrees, strict=True):
-        graph.x = ((degree - constants["mean"]) / constants["std"]).view(-1, 1)
+        graph.x = ((degree - constants["mean"]) / constants["std"]).float().view(-1, 1)
     return constants

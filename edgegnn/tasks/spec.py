@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from torch import Tensor
@@ -64,14 +65,29 @@ class TaskSpec:
         missing = sorted(_TYPES.keys() - values.keys())
         unknown = sorted(map(str, values.keys() - _TYPES.keys()))
         if missing or unknown:
-            parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
+            parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
+                unknown
+            )
             raise CheckpointError(f"the task description {' and '.join(parts)}: write the file again with this edgegnn")
         for key, kind in _TYPES.items():
             if not isinstance(values[key], kind) or isinstance(values[key], bool):
-                raise CheckpointError(f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn")
+                raise CheckpointError(
+                    f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn"
+                )
         if values["kind"] not in ("node", "graph"):
             raise CheckpointError(f"the task is of kind {values['kind']!r}: this edgegnn knows node and graph tasks")
+        constants = values["features"]
+        if constants and not _is_degree(constants):
+            raise CheckpointError(
+                "the task's feature transform is unknown: the file needs a newer edgegnn, or is damaged"
+            )
         return cls(**values)
+
+
+def _is_degree(constants: dict[str, Any]) -> bool:
+    numbers = [constants.get("mean"), constants.get("std")]
+    good = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+    return constants.get("kind") == "degree" and good and float(numbers[1] or 0) > 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,14 +8,16 @@ from torch import Tensor
 
 from edgegnn.errors import DataError, UsageError
 
-__all__ = ["FOLDS", "fold", "random", "stratified"]
+__all__ = ["FOLDS", "as_index", "fold", "random", "stratified"]
 
 FOLDS = 10
 _FOLD_SEED = 12345  # of the Degree-Quant reference and its 10-fold results
 
 
-def _ids(*parts: np.ndarray) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(np.sort(np.asarray(p, dtype=np.int64))) for k, p in zip(("train", "val", "test"), parts, strict=True)}
+def as_index(*parts: np.ndarray) -> dict[str, Tensor]:
+    """Return three arrays of indices as "train", "val" and "test" -> sorted int64 tensor."""
+    ordered = (torch.from_numpy(np.sort(np.asarray(part, dtype=np.int64))) for part in parts)
+    return dict(zip(("train", "val", "test"), ordered, strict=True))
 
 
 def stratified(labels: np.ndarray, seed: int, val: float = 0.1, test: float = 0.1) -> dict[str, Tensor]:
@@ -39,7 +41,7 @@ def stratified(labels: np.ndarray, seed: int, val: float = 0.1, test: float = 0.
         n_val, n_test = (max(1, round(n * val)), max(1, round(n * test))) if n >= 3 else (0, 0)
         for part, chosen in zip(parts, np.split(members, [n - n_val - n_test, n - n_test]), strict=True):
             part.append(chosen)
-    return _ids(*(np.concatenate(p) for p in parts))
+    return as_index(*(np.concatenate(p) for p in parts))
 
 
 def random(n: int, seed: int, val: float | int = 0.1, test: float | int = 0.1) -> dict[str, Tensor]:
@@ -48,7 +50,7 @@ def random(n: int, seed: int, val: float | int = 0.1, test: float | int = 0.1) -
     if n_val + n_test >= n:
         raise DataError(f"{n} items are too few for a split: bring more data, or masks of your own")
     order = np.random.default_rng(seed).permutation(n)
-    return _ids(*np.split(order, [n - n_val - n_test, n - n_test]))
+    return as_index(*np.split(order, [n - n_val - n_test, n - n_test]))
 
 
 def fold(labels: np.ndarray, k: int) -> dict[str, Tensor]:
@@ -59,9 +61,11 @@ def fold(labels: np.ndarray, k: int) -> dict[str, Tensor]:
         raise UsageError(f"there is no fold {k}: use fold:0 to fold:{FOLDS - 1}")
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest < FOLDS:
-        raise DataError(f"a class has only {smallest} members, {FOLDS} folds need {FOLDS} of each: use --split stratified")
+        raise DataError(
+            f"a class has only {smallest} members, {FOLDS} folds need {FOLDS} of each: use --split stratified"
+        )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=_FOLD_SEED)
     tests = [test for _, test in folds.split(np.zeros(len(labels)), labels)]
     train = np.ones(len(labels), dtype=bool)
     train[tests[k]] = train[tests[k - 1]] = False
-    return _ids(np.flatnonzero(train), tests[k - 1], tests[k])
+    return as_index(np.flatnonzero(train), tests[k - 1], tests[k])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from edgegnn.train.fit import EpochLog, FitConfig, FitResult, fit, fit_defaults
+from edgegnn.train.config import FitConfig, fit_defaults
+from edgegnn.train.fit import EpochLog, FitResult, fit
+from edgegnn.train.sparse import accelerate, csr_sum
 
-__all__ = ["EpochLog", "FitConfig", "FitResult", "fit", "fit_defaults"]
+__all__ = ["EpochLog", "FitConfig", "FitResult", "accelerate", "csr_sum", "fit", "fit_defaults"]

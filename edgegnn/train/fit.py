@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,32 +18,11 @@ from edgegnn.errors import TrainError
 from edgegnn.tasks.evaluation import logits_and_labels, score
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
 from edgegnn.tasks.spec import Task
+from edgegnn.train.config import FitConfig
+from edgegnn.train.memory import keep_freed_memory
 from edgegnn.train.sparse import accelerate
 
-__all__ = ["EpochLog", "FitConfig", "FitResult", "fit", "fit_defaults"]
-
-
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How to train.
-
-    Attributes:
-        epochs: at most this many passes over the training data.
-        lr: Adam's learning rate.
-        weight_decay: L2 penalty of Adam.
-        batch_size: graphs in a batch; a node task is one batch.
-        seed: of dropout and of the order of graphs.
-        halve_lr_every: halve the learning rate after every so many epochs; None: keep it.
-        patience: stop after so many epochs without a lower validation loss; None: train all epochs.
-    """
-
-    epochs: int = 200
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-    batch_size: int = 128
-    seed: int = 0
-    halve_lr_every: int | None = None
-    patience: int | None = None
+__all__ = ["EpochLog", "FitResult", "fit"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +49,6 @@ class FitResult:
     seconds: float
 
 
-def fit_defaults(kind: str, **changes: Any) -> FitConfig:
-    """Return the training settings that suit a kind of task, with changes (None values are ignored)."""
-    base = (
-        FitConfig(epochs=200, lr=0.01, weight_decay=5e-4)
-        if kind == "node"
-        else FitConfig(epochs=200, lr=0.005, weight_decay=2e-4, batch_size=128, halve_lr_every=50)
-    )
-    return dataclasses.replace(base, **{k: v for k, v in changes.items() if v is not None})
-
-
 def fit(
     model: nn.Module,
     task: Task,
@@ -100,8 +70,9 @@ def fit(
         before_step: called with the model after backward, before each optimizer step.
 
     Raises:
-        TrainError: the loss is not finite.
+        TrainError: the loss is not finite, or the model's output doesn't fit the task.
     """
+    keep_freed_memory()
     with accelerate(model):
         return _fit(model, task, config, progress, before_step)
 
@@ -131,21 +102,19 @@ def _fit(
             optimizer.zero_grad(set_to_none=True)
             logits = run_model(model, names, batch)
             labels = batch.y
+            _check_shape(logits, batch, task)
             if rows is not None:
                 logits, labels = logits[rows], labels[rows]
             loss = F.cross_entropy(logits, labels)
             value = float(loss.detach())
-            if value != value or value in (float("inf"), float("-inf")):
-                raise TrainError(
-                    f"the training loss is {value} in epoch {epoch}: lower the learning rate (now {config.lr:g}), "
-                    "or look for extreme values in the features"
-                )
+            _check_loss(value, "training", epoch, config)
             loss.backward()
             if before_step is not None:
                 before_step(model)
             optimizer.step()
             total, count = total + value * len(labels), count + len(labels)
         val_loss, val_metric = _validate(model, task)
+        _check_loss(val_loss, "validation", epoch, config)
         log = EpochLog(epoch, config.epochs, total / count, val_loss, val_metric, time.perf_counter() - epoch_start)
         history.append(dataclasses.asdict(log))
         if val_loss < best.val_loss or not best_state:
@@ -176,6 +145,23 @@ def _training_batches(task: Task, size: int, generator: torch.Generator) -> Iter
     for i, start in enumerate(starts):
         stop = starts[i + 1] if i + 1 < len(starts) else len(order)
         yield collate([task.graphs[j] for j in order[start:stop]]), None
+
+
+def _check_loss(loss: float, what: str, epoch: int, config: FitConfig) -> None:
+    if not math.isfinite(loss):
+        raise TrainError(
+            f"the {what} loss is {loss} in epoch {epoch}: lower the learning rate (now {config.lr:g}), "
+            "or look for extreme values in the features"
+        )
+
+
+def _check_shape(logits: Tensor, batch: Data, task: Task) -> None:
+    rows = batch.num_nodes if task.spec.kind == "node" else len(batch.y)
+    if logits.dim() != 2 or logits.size(0) != rows or logits.size(1) < task.spec.num_classes:
+        raise TrainError(
+            f"the model gives logits of shape {list(logits.shape)}, the {task.spec.kind} task needs [{rows}, "
+            f"{task.spec.num_classes}]: build it for {task.spec.num_classes} classes and {task.spec.kind} outputs"
+        )
 
 
 def _set_protection(model: nn.Module, batch: Data) -> None:

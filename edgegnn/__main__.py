@@ -1,0 +1,5 @@
+"""`python -m edgegnn`."""
+
+from edgegnn.cli import main
+
+main()

@@ -1,0 +1,234 @@
+"""From a PyTorch model to an ONNX graph: any module written with PyG layers, any number of nodes, edges and graphs."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from onnxscript import opset18
+from torch.export import Dim, ExportedProgram
+
+from edgegnn.errors import ExportError
+from edgegnn.export.blame import blame
+from edgegnn.export.cleanup import finish
+from edgegnn.export.qdq import translation_table
+from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, untouched
+
+__all__ = ["capture", "program_inputs"]
+
+INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
+GRAPHS = "num_graphs"  # name of the helper input whose length is the number of graphs, while tracing
+
+
+def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str) -> onnx.ModelProto:
+    """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
+
+    The model is traced in eval mode and left as it was. Quantization points (`edgegnn::fake_quantize`) become
+    QuantizeLinear/DequantizeLinear pairs, quantized weights integer initializers (see `edgegnn.export.qdq`).
+
+    Args:
+        model: a module whose forward takes `args` by name, or an exported program with free node and edge counts.
+        args: input name -> example tensor, in the order of the graph's inputs (x, edge_index, edge_attr/edge_weight,
+            batch); one graph, or a batch of several. Only shapes and dtypes count.
+        kind: "node" (logits `[num_nodes, C]`) or "graph" (logits `[num_graphs, C]`).
+
+    Returns:
+        A model with inputs named as `args`, output "logits" float32, opset 18 (21 when it holds 4-bit codes). The same
+        model gives the same bytes.
+
+    Raises:
+        ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
+            return what its `kind` says.
+    """
+    with quiet(), torch.no_grad():
+        if isinstance(model, ExportedProgram):
+            _check_program(model)
+            names = list(program_inputs(model))
+            program = _copy(model)
+        else:
+            names = list(args)
+            program = _trace(model, args)
+        converted = _convert(program, model)
+        return finish(converted, [*names, GRAPHS], kind=kind, helper=GRAPHS)
+
+
+# Tracing ------------------------------------------------------------
+
+
+class _ByName(nn.Module):
+    """The model as a function of its inputs in graph order, and of a helper whose length is the number of graphs."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        inputs = dict(zip(self.names, tensors, strict=False))
+        graphs = tensors[len(inputs)].shape[0] if len(tensors) > len(inputs) else None
+        with DataSizes(inputs.get("batch"), graphs):
+            out = self.model(**inputs)
+        if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
+            what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise ExportError(f"the model must return one float32 matrix of logits, [rows, classes]; it returns {what}")
+        return out
+
+
+def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
+    example, shapes = _example(args)
+    wrapped = _ByName(model, list(args))
+
+    def export() -> ExportedProgram:
+        return torch.export.export(wrapped, tuple(example), dynamic_shapes=(tuple(shapes),), strict=False)
+
+    with untouched(model), symbolic_int(model):
+        wrapped.training = False
+        try:
+            return export()
+        except ExportError:
+            raise
+        except Exception as error:
+            raise ExportError(blame(model, error, args=args, retrace=export)) from error
+
+
+def _example(args: Mapping[str, Tensor]) -> tuple[list[Tensor], list[dict[int, Any]]]:
+    """Inputs to trace with, and their free dimensions.
+
+    Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
+    repeating rows, which is harmless since no value is looked at.
+    """
+    x = args["x"]
+    nodes, edges = (Dim(f"num_{k}", min=2, max=2**31) for k in ("nodes", "edges"))
+    repeat = 1 if x.shape[0] > 1 else 3
+    n, e = x.shape[0] * repeat, args["edge_index"].shape[1]
+    batch = args.get("batch")
+    graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
+    while e < 2 or e in (n, graphs, *x.shape):
+        e += 7
+    example: list[Tensor] = []
+    shapes: list[dict[int, Any]] = []
+    for name, value in args.items():
+        if name == "edge_index":
+            example.append(value.new_zeros(2, e))
+            shapes.append({1: edges})
+        elif name.startswith("edge_"):
+            example.append(value.new_zeros(e, *value.shape[1:]))
+            shapes.append({0: edges})
+        else:
+            example.append(value.new_zeros(n, *value.shape[1:]))
+            shapes.append({0: nodes})
+    if batch is not None:
+        example.append(torch.zeros(graphs, dtype=torch.uint8))
+        shapes.append({0: Dim(GRAPHS, min=2, max=2**31)})
+    return example, shapes
+
+
+# Programs (.pt2) ------------------------------------------------------------
+
+
+def program_inputs(program: ExportedProgram) -> tuple[str, ...]:
+    """The graph inputs of an exported program, in its own order, by their usual names.
+
+    Inputs that have other names are recognised by dtype and rank: the first float matrix is `x`, a later one
+    `edge_attr`, a float vector `edge_weight`, an int64 matrix `edge_index`, an int64 vector `batch`.
+
+    Raises:
+        ExportError: the signature is not that of a graph model.
+    """
+    found: list[str] = []
+    for own, value in _program_values(program).items():
+        kind = (value.dtype.is_floating_point, value.dim())
+        by_type = {(True, 2): "edge_attr" if "x" in found else "x", (True, 1): "edge_weight", (False, 2): "edge_index"}
+        by_type[False, 1] = "batch"
+        name = own if own in INPUTS else by_type.get(kind, "")
+        if not name or name in found:
+            raise ExportError(
+                f"the program's input {own!r} ({value.dtype}, {value.dim()}-d) is no graph input: {_WANTED}"
+            )
+        found.append(name)
+    if not {"x", "edge_index"} <= set(found):
+        raise ExportError(f"the program takes ({', '.join(_program_values(program))}), not a graph: {_WANTED}")
+    return tuple(found)
+
+
+_WANTED = "it must take x, edge_index and, as needed, edge_attr, edge_weight, batch"
+
+
+def _program_values(program: ExportedProgram) -> dict[str, Tensor]:
+    names = program.graph_signature.user_inputs
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    values = {str(name): nodes[str(name)].meta.get("val") for name in names if str(name) in nodes}
+    if len(values) != len(names) or not all(isinstance(v, Tensor) for v in values.values()):
+        raise ExportError(f"the program takes something that is not a tensor: {_WANTED}")
+    return values
+
+
+def _check_program(program: ExportedProgram) -> None:
+    values = dict(zip(program_inputs(program), _program_values(program).values(), strict=True))
+    fixed = [
+        what
+        for what, size in (("num_nodes", values["x"].shape[0]), ("num_edges", values["edge_index"].shape[1]))
+        if not isinstance(size, torch.SymInt)
+    ]
+    if fixed:
+        raise ExportError(
+            f"the program was exported with a fixed {' and '.join(fixed)}: export it again with "
+            "torch.export.export(..., dynamic_shapes=...) that leaves nodes and edges free"
+        )
+    if len(program.graph_signature.user_outputs) != 1:
+        raise ExportError("the program must return one matrix of logits")
+    for node in program.graph.nodes:
+        name = getattr(node.target, "__name__", "")
+        if name == "dropout.default" and len(node.args) > 2 and node.args[2] is True:
+            raise ExportError(
+                "the program was exported in training mode (dropout is on): call model.eval() before torch.export"
+            )
+
+
+def _copy(program: ExportedProgram) -> ExportedProgram:
+    """A program can be decomposed only once: its symbols are used up."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    buffer.seek(0)
+    return torch.export.load(buffer)
+
+
+# Conversion ------------------------------------------------------------
+
+
+def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir.Model:
+    bits = [n.args[4] for n in program.graph.nodes if getattr(n.target, "_name", "") == "edgegnn::fake_quantize"]
+    _remember_torchlib()
+    try:
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            opset_version=21 if any(b <= 4 for b in bits) else 18,
+            custom_translation_table={**translation_table(), torch.ops.aten.sort.stable: _sort_stable},
+        )
+    except Exception as error:
+        raise ExportError(blame(model, error, program=program)) from error
+    assert converted is not None
+    return converted.model
+
+
+def _sort_stable(x, *, stable: bool = False, dim: int = -1, descending: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::sort.stable`, which the exporter lacks: ONNX's TopK puts the lower of two equal entries first."""
+    size = opset18.Gather(opset18.Shape(x), [dim])
+    return opset18.TopK(x, size, axis=dim, largest=descending, sorted=True)
+
+
+def _remember_torchlib() -> None:
+    """Compile the exporter's table of operators once a process instead of once an export (a second each time)."""
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    table = getattr(onnxscript_apis, "get_torchlib_ops", None)
+    if inspect.isfunction(table):
+        onnxscript_apis.get_torchlib_ops = cache(table)

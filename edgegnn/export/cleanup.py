@@ -1,0 +1,175 @@
+"""From what the exporter wrote to a small file: names, free dimensions, quantization points, nothing superfluous."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from edgegnn.errors import ExportError
+from edgegnn.export.qdq import fold_weights_ir, lower_fake_quantize
+
+__all__ = ["finish"]
+
+_EDGE_DIM = {"edge_index": 1}
+
+
+def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str) -> onnx.ModelProto:
+    """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
+
+    Args:
+        model: the exporter's result.
+        names: names of its inputs, in order; that of the helper, when it has one, is last.
+        kind: "node" or "graph".
+        helper: the input that stands for the number of graphs.
+
+    Raises:
+        ExportError: an operator that is known to compute something wrong, or an output that is not of this `kind`.
+    """
+    graph = model.graph
+    _strip_wrapper(graph)
+    for value, name in zip(graph.inputs, names, strict=False):
+        value.name = name
+    if graph.inputs[-1].name == helper:
+        _count_graphs(graph, graph.inputs[-1])
+    lower_fake_quantize(model)
+    fold_weights_ir(model)
+    _scatter_rows(graph)
+    _count_axes_from_the_front(graph)
+    _name_dimensions(graph, kind)
+    for step in (
+        passes.InlinePass(),
+        passes.IdentityEliminationPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)
+    _name_nodes(graph)
+    passes.ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
+    model.doc_string = None
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _strip_wrapper(graph: ir.Graph) -> None:
+    """Parameters get the names they have in the user's module."""
+    for value in list(graph.initializers.values()):
+        if value.name is not None and value.name.startswith("model."):
+            value.name = value.name.removeprefix("model.")
+
+
+def _count_graphs(graph: ir.Graph, helper: ir.Value) -> None:
+    """Compute the number of graphs, `max(batch) + 1`, where tracing had a helper input of that length."""
+    graph.inputs.remove(helper)
+    if not helper.uses():
+        return
+    batch = next(value for value in graph.inputs if value.name == "batch")
+    last = ir.node("ReduceMax", [batch], {"keepdims": 1}, name="ReduceMax")
+    last.outputs[0].name = "last_graph"
+    count = ir.node("Add", [last.outputs[0], _integers(graph, "one", [1])], name="Add")
+    count.outputs[0].name = "num_graphs"
+    count.outputs[0].shape, count.outputs[0].dtype = ir.Shape([1]), ir.DataType.INT64
+    graph.insert_before(graph[0], [last, count])
+    for node, _ in list(helper.uses()):
+        if node.op_type != "Shape":
+            raise ExportError(
+                f"the number of graphs is used in an unexpected way ({node.op_type}): please report this model"
+            )
+        ir.convenience.replace_nodes_and_values(graph, node, [node], [], node.outputs, count.outputs)
+
+
+def _scatter_rows(graph: ir.Graph) -> None:
+    """Sum rows by ScatterElements: ScatterND loses updates with more than one thread (ONNX Runtime issue 18048)."""
+    for node in list(ir.traversal.RecursiveGraphIterator(graph)):
+        if node.op_type != "ScatterND" or node.attributes.get_string("reduction", "none") == "none":
+            continue
+        data, index, rows = node.inputs
+        if graph is not node.graph or data is None or data.shape is None or index is None or rows is None:
+            shape = None
+        else:
+            shape = index.shape
+        if shape is None or len(shape) != 2 or shape[1] != 1:
+            raise ExportError(
+                f"{_scope(node) or 'the model'}: its indexed sum has no form that ONNX Runtime computes rightly with several "
+                "threads (ScatterND with a reduction); use torch_geometric.utils.scatter or Tensor.scatter_add instead"
+            )
+        column = [-1] + [1] * (len(data.shape) - 1)
+        like = ir.node("Reshape", [index, _integers(graph, f"column_{len(data.shape)}", column)])
+        size = ir.node("Shape", [rows])
+        full = ir.node("Expand", [like.outputs[0], size.outputs[0]])
+        attributes = {"axis": 0, "reduction": node.attributes.get_string("reduction")}
+        scatter = ir.node("ScatterElements", [data, full.outputs[0], rows], attributes)
+        new = [like, size, full, scatter]
+        for n in new:
+            n.metadata_props.update(node.metadata_props)
+        ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, scatter.outputs)
+
+
+def _count_axes_from_the_front(graph: ir.Graph) -> None:
+    """ONNX Runtime 1.31 forgets to reduce an empty tensor (a graph without edges) over an axis that is negative."""
+    for node in graph:
+        if not node.op_type.startswith("Reduce") or len(node.inputs) < 2 or node.inputs[1] is None:
+            continue
+        axes, rank = ir.convenience.get_const_tensor(node.inputs[1]), node.inputs[0] and node.inputs[0].shape
+        if axes is not None and rank is not None and (axes.numpy() < 0).any():
+            front = (axes.numpy() % len(rank)).tolist()
+            node.replace_input_with(1, _integers(graph, "axes_" + "_".join(map(str, front)), front))
+
+
+def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
+    if name not in graph.initializers:
+        tensor = ir.tensor(values, ir.DataType.INT64, name=name)
+        graph.register_initializer(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
+    return graph.initializers[name]
+
+
+def _name_dimensions(graph: ir.Graph, kind: str) -> None:
+    nodes = edges = None
+    for value in graph.inputs:
+        assert value.shape is not None and value.name is not None
+        axis = _EDGE_DIM.get(value.name, 0)
+        dimension = "num_edges" if value.name.startswith("edge_") else "num_nodes"
+        if value.name == "x":
+            nodes = value.shape[0]
+        shape = list(value.shape)
+        shape[axis] = dimension
+        value.shape = ir.Shape(shape)
+    (out,) = graph.outputs
+    assert out.shape is not None
+    rows, wanted = out.shape[0], f"num_{kind}s"
+    if (rows == nodes) != (kind == "node") and not isinstance(rows, int):
+        raise ExportError(
+            "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
+            if kind == "graph"
+            else f"the model returns {rows} rows, not one for each node: is it a model for graph tasks?"
+        )
+    out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
+    out.name = "logits"
+
+
+def _scope(node: ir.Node) -> str:
+    """Path of the module that made a node."""
+    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+    path: str = ast.literal_eval(scopes)[-2] if scopes and len(ast.literal_eval(scopes)) > 1 else ""
+    return "" if path.startswith("_empty") else path.removeprefix("model").lstrip(".")
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """`<module path>/<operator>`; quantization points keep the names they have."""
+    used: dict[str, int] = {}
+    for node in graph:
+        name = node.name or ""
+        if name.endswith(("/Q", "/DQ", "/Clip")):
+            continue
+        name = "/".join(filter(None, (_scope(node), node.op_type)))
+        used[name] = used.get(name, -1) + 1
+        node.name = f"{name}_{used[name]}" if used[name] else name

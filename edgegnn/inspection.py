@@ -1,0 +1,93 @@
+"""`edgegnn inspect`: what a model file or an artifact is, without changing or running it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from edgegnn.errors import ArtifactError
+
+__all__ = ["describe"]
+
+
+def describe(path: Path, **options: Any) -> dict[str, Any]:
+    """Facts about a model file (options as in `load_checkpoint`) or an artifact, as plain JSON-able values.
+
+    Raises:
+        CheckpointError, ArtifactError: neither of these, damaged, newer or unsafe.
+    """
+    if path.is_dir() or path.suffix == ".zip" or _has_manifest(path):
+        return _artifact(path)
+    return _model(path, options)
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    from edgegnn.runtime import open_artifact
+
+    if path.is_dir() and not (path / "manifest.json").is_file():
+        raise ArtifactError(f"{path} is no artifact: it has no manifest.json")
+    with open_artifact(path) as artifact:
+        m = json.loads((Path(artifact.folder) / "manifest.json").read_text(encoding="utf-8"))
+    parity, metric, task = m["parity"], m["metric"], m["task"]
+    return {
+        "kind": "artifact",
+        "format": m["format"],
+        "name": m["name"],
+        "recipe": m["recipe"],
+        "task": f"{task['data']}, {task['kind']}, {task['split']} split",
+        "inputs": _io(m["inputs"]),
+        "outputs": _io(m["outputs"]),
+        "model_file": f"{m['sizes']['model_file']} bytes (fp32: {m['sizes'].get('fp32_model_file')} bytes)",
+        "files": ", ".join(f"{name} {entry['bytes']} bytes" for name, entry in m["files"].items()),
+        "quantized_points": m.get("quantized_points", 0),
+        "parity": f"{parity['agreement']:.4f} equal predictions, largest difference {parity['max_abs_error']:.3g}, "
+        f"{parity['graphs']} graphs",
+        "metric": f"{metric['name']} {metric['artifact']:.4f} (PyTorch {metric['pytorch']:.4f}), {metric['split']}, "
+        f"n = {metric['n']}",
+        "created": m["created"],
+        "made_by": m.get("command") or "the Python API",
+        "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
+        "history": m.get("history", []),
+        "stayed_float": m["stayed_float"],
+    }
+
+
+def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    from torch import nn
+
+    from edgegnn.checkpoint import load_checkpoint
+    from edgegnn.quantize import QuantModel
+
+    checkpoint = load_checkpoint(path, **options)
+    model, task = checkpoint.model, checkpoint.task
+    facts: dict[str, Any] = {"kind": "model", "file": f"{path}, {path.stat().st_size} bytes"}
+    facts["source"] = ", ".join(f"{k} {v}" for k, v in checkpoint.source.items())
+    if task is not None:
+        facts["task"] = f"{task.data}, {task.kind}, {task.split} split (seed {task.seed}), {task.metric}"
+    facts["recipe"] = checkpoint.recipe.name if checkpoint.recipe else "none"
+    if isinstance(model, nn.Module):
+        facts["parameters"] = sum(p.numel() for p in model.parameters())
+        facts["parameter_bytes"] = sum(p.numel() * p.element_size() for p in model.parameters())
+    if checkpoint.metrics:
+        facts["metrics"] = ", ".join(f"{k} {v:.4f}" for k, v in checkpoint.metrics.items())
+    facts["history"] = checkpoint.history
+    if isinstance(model, QuantModel):
+        facts["quantized_points"] = len(model.structure()["points"])
+        sizes = {name: p.numel() * p.element_size() for name, p in model.model.named_parameters()}
+        facts["stayed_float"] = [
+            {"tensor": name, "bytes": sizes[name], "why": why} for name, why in model.stayed_float.items()
+        ]
+    return facts
+
+
+def _io(values: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{v['name']} {v['dtype']}{v['shape']}" for v in values)
+
+
+def _has_manifest(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "manifest.json" in archive.namelist()

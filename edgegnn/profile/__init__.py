@@ -1,0 +1,26 @@
+"""Measure an artifact on a target, from the host: targets, energy readers that live on the host, the profile record.
+
+The measuring itself is done by the artifact's runner (`edgegnn.runtime.benchmark`) in a fresh process.
+"""
+
+from __future__ import annotations
+
+from edgegnn.profile.measure import newest_artifact, profile
+from edgegnn.profile.record import ProfileRecord, read_record, write_record
+from edgegnn.profile.table import ratios, render
+from edgegnn.profile.target import Target, TargetInfo, load_target, local_target, targets
+
+__all__ = [
+    "ProfileRecord",
+    "Target",
+    "TargetInfo",
+    "load_target",
+    "local_target",
+    "newest_artifact",
+    "profile",
+    "ratios",
+    "read_record",
+    "render",
+    "targets",
+    "write_record",
+]

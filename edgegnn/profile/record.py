@@ -1,0 +1,299 @@
+"""The profile record: one measurement of one artifact on one target, with how it was made.
+
+The file is JSON; the field names are those of the classes below, the units stand in their docstrings. `format` names
+the version of this schema: a field that changes its meaning makes a new version, one that is only added does not.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edgegnn.errors import DataError, TargetError
+from edgegnn.files import replacing
+
+__all__ = [
+    "FORMAT",
+    "Device",
+    "Energy",
+    "EnergyWindow",
+    "How",
+    "Latency",
+    "Memory",
+    "Metric",
+    "ProfileRecord",
+    "read_record",
+    "write_record",
+]
+
+FORMAT = "edgegnn-profile/1"
+
+Positive = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of one inference, one after the other (no batching, no overlap), in **milliseconds**.
+
+    Attributes:
+        p50: median.
+        p90: 90th percentile.
+        p99: 99th percentile.
+        min: the fastest.
+        mean: arithmetic mean.
+        n: number of timed inferences.
+        threads: threads that one inference used.
+    """
+
+    p50: Positive
+    p90: Positive
+    p99: Positive
+    min: Positive
+    mean: Positive
+    n: Count
+    threads: Count
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """**Bytes**.
+
+    Attributes:
+        peak_delta: peak resident memory of the fresh process after the first inferences, minus its memory just before
+            the model was loaded (Python, numpy, onnxruntime and the sample graphs are in both).
+        model_file: size of model.onnx.
+        baseline: resident memory just before the model was loaded.
+    """
+
+    peak_delta: Count
+    model_file: Count
+    baseline: Count
+
+
+class EnergyWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """One window of the energy pass.
+
+    Attributes:
+        load: the model ran; otherwise the machine idled.
+        seconds: its length.
+        iterations: inferences in it.
+        joules: energy of the reader's scope in it.
+        steps: by how many of its update steps the counter moved; None for a model.
+    """
+
+    load: bool
+    seconds: Positive
+    iterations: Count
+    joules: float | None
+    steps: float | None = None
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy of one inference, in **joules**.
+
+    Attributes:
+        gross: all energy of the scope while the model ran / inferences; median of the windows.
+        net: the same without the power that the idle machine takes; None when that is lost in the noise of idling.
+        source: what was read, or which model made the number.
+        scope: which part of the machine the number covers.
+        kind: "measured" by a counter, or "estimated" by a model.
+        gross_range: smallest and largest window.
+        net_range: smallest and largest window.
+        idle_watts: power in the idle window, watts.
+        load_watts: power under load, watts; median of the windows.
+        windows: the readings that the numbers come from.
+    """
+
+    gross: Positive
+    net: Positive | None
+    source: str
+    scope: str
+    kind: Literal["measured", "estimated"]
+    gross_range: tuple[float, float]
+    net_range: tuple[float, float]
+    idle_watts: float
+    load_watts: float
+    windows: list[EnergyWindow] = []
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """The task metric over the graphs in the artifact, computed on the target.
+
+    Attributes:
+        name: "accuracy" or "roc_auc".
+        value: in [0, 1]; None where it isn't defined (labels of one class only).
+        n: rows (nodes, or graphs) counted.
+    """
+
+    name: str
+    value: Share | None
+    n: Count
+
+
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """How it was measured.
+
+    Attributes:
+        quick: windows shorter than the protocol asks for (10 s and 10 inferences, five of them).
+        warmup_runs: inferences before the latency pass.
+        warmup_seconds: least duration of that.
+        runs: least number of timed inferences that was asked for.
+        seconds: least duration of the latency pass that was asked for.
+        latency_seconds: how long the latency pass took.
+        windows: energy windows under load.
+        window_seconds: least duration of each, seconds; one idle window of this length came first.
+        window_iterations: least number of inferences in each.
+        graphs: different graphs, measured in turn.
+        spinning: worker threads waited busily between inferences.
+        runner: "artifact" (its run.pyz), or "installed" (that differs from this edgegnn's, which was used instead).
+    """
+
+    quick: bool
+    warmup_runs: Count
+    warmup_seconds: Positive
+    runs: Count
+    seconds: Positive
+    latency_seconds: Positive
+    windows: Count
+    window_seconds: Positive
+    window_iterations: Count
+    graphs: Count
+    spinning: bool
+    runner: str
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine.
+
+    Attributes:
+        model: CPU or board.
+        arch: "x86_64", "aarch64".
+        cores: logical cores that the process could use.
+        memory_bytes: all memory, bytes.
+        governor: of the CPU frequency; "" when there is none to see.
+        load_average: runnable processes in the minute before; more than a few tenths: the machine was not idle.
+        os: its name.
+        kernel: its release.
+        python: version.
+        numpy: version.
+        onnxruntime: version.
+    """
+
+    model: str
+    arch: str
+    cores: Count
+    memory_bytes: Count
+    governor: str
+    load_average: float | None
+    os: str
+    kernel: str
+    python: str
+    numpy: str
+    onnxruntime: str
+
+
+class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A measurement.
+
+    Attributes:
+        format: "edgegnn-profile/1".
+        target: name of the target.
+        artifact: name of the artifact.
+        recipe: how the model was quantized.
+        model_sha256: checksum of the model that was measured.
+        created: when, ISO 8601 in UTC, by the target's clock.
+        edgegnn: version.
+        latency_ms: see `Latency`.
+        throughput_per_s: inferences / wall time of the latency pass, **per second**.
+        cpu_percent: CPU time / wall time / cores of that pass, **percent**; 100: all cores busy.
+        memory_bytes: see `Memory`.
+        energy_j: see `Energy`; None with the reason in `energy_reason`.
+        energy_reason: why there is no energy, or why no better reader was used.
+        metric: see `Metric`; None when the artifact ships no labels.
+        agreement: share of predictions over the shipped graphs that are PyTorch's, in [0, 1].
+        native_kernels: the model ran on edgegnn's own kernels (False: onnxruntime's standard operators).
+        how: see `How`.
+        device: see `Device`.
+    """
+
+    target: str
+    artifact: str
+    recipe: str
+    model_sha256: str
+    created: str
+    edgegnn: str
+    latency_ms: Latency
+    throughput_per_s: Positive
+    cpu_percent: Positive
+    memory_bytes: Memory
+    energy_j: Energy | None
+    energy_reason: str
+    metric: Metric | None
+    agreement: Share
+    native_kernels: bool
+    how: How
+    device: Device
+    format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
+
+    @property
+    def quick(self) -> bool:
+        """Measured with short windows."""
+        return self.how.quick
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values, `format` first."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return {"format": values.pop("format"), **values}
+
+
+def write_record(record: ProfileRecord, path: Path) -> None:
+    """Write a record, whole or not at all; an older record in its place is replaced.
+
+    Raises:
+        TargetError: the place can't be written, or holds something else than a profile record.
+    """
+    check_place(path)
+    with replacing(path, force=True, error=TargetError) as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record.to_dict()), indent=1) + b"\n")
+
+
+def check_place(path: Path) -> None:
+    """Refuse to replace anything but an older record.
+
+    Raises:
+        TargetError: there is something else.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        read_record(path)
+    except DataError as error:
+        raise TargetError(f"{path} is in the way and is no profile record: move it, or choose another --out") from error
+
+
+def read_record(path: Path) -> ProfileRecord:
+    """Read and check a record.
+
+    Raises:
+        DataError: no such file, no JSON, another format, a field that is missing or wrong.
+    """
+    try:
+        content = path.read_bytes()
+        head = msgspec.json.decode(content, type=dict[str, Any])
+    except OSError as error:
+        raise DataError(f"can't read the profile record {path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is no profile record: {error}") from error
+    found = head.get("format")
+    if found != FORMAT:
+        match = re.fullmatch(r"edgegnn-profile/(\d{1,6})", found) if isinstance(found, str) else None
+        if match and int(match[1]) > 1:
+            raise DataError(f'{path} has the format "{found}", this edgegnn reads "{FORMAT}": use a newer edgegnn')
+        raise DataError(f'{path} is no profile record: its format is {str(found)[:60]!r}, not "{FORMAT}"')
+    try:
+        return msgspec.json.decode(content, type=ProfileRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is a damaged profile record: {error}") from error

@@ -1,0 +1,140 @@
+"""Profile records as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from edgegnn.profile.record import ProfileRecord
+
+__all__ = ["ratios", "render"]
+
+Value = Callable[[ProfileRecord], float | None]
+
+# What a ratio can be made of: row -> value, lower is better for all but the first and the last.
+_NUMBERS: dict[str, Value] = {
+    "metric": lambda r: None if r.metric is None else r.metric.value,
+    "model_file": lambda r: float(r.memory_bytes.model_file),
+    "p50": lambda r: r.latency_ms.p50,
+    "p90": lambda r: r.latency_ms.p90,
+    "p99": lambda r: r.latency_ms.p99,
+    "peak_delta": lambda r: float(r.memory_bytes.peak_delta),
+    "energy_gross": lambda r: None if r.energy_j is None else r.energy_j.gross,
+    "energy_net": lambda r: None if r.energy_j is None else r.energy_j.net,
+    "throughput": lambda r: r.throughput_per_s,
+}
+
+
+def ratios(base: ProfileRecord, other: ProfileRecord) -> dict[str, float | None]:
+    """What the other record has, divided by what the base has.
+
+    Returns:
+        metric, model_file, p50, p90, p99, peak_delta, energy_gross, energy_net, throughput. None where a record has no
+        value, the base has 0, or the two energies come from different sources.
+    """
+    found: dict[str, float | None] = {}
+    for name, value in _NUMBERS.items():
+        a, b = value(base), value(other)
+        comparable = not name.startswith("energy") or _source(base) == _source(other)
+        found[name] = b / a if a and b is not None and comparable else None
+    return found
+
+
+def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Table:
+    """A table with one column a record, and the ratio of the second to the first when there are two.
+
+    Args:
+        records: at least one.
+        title: above the table.
+    """
+    ratio = ratios(*records) if len(records) == 2 else None
+    table = Table(title=title, caption="\n".join(_notes(records)), caption_justify="left", title_justify="left")
+    table.add_column("")
+    for record in records:
+        table.add_column(f"{record.artifact}\non {record.target}", justify="right")
+    if ratio is not None:
+        table.add_column(f"{records[1].artifact}\n/ {records[0].artifact}", justify="right")
+
+    def row(label: str, show: Callable[[ProfileRecord], str], key: str = "") -> None:
+        cells = [show(record) for record in records]
+        if ratio is not None:
+            value = ratio.get(key)
+            cells.append("" if value is None else f"{value:.2f}x")
+        table.add_row(label, *cells)
+
+    row("recipe", lambda r: r.recipe)
+    row(f"{_metric_name(records)}, shipped graphs", _metric, "metric")
+    row("model file", lambda r: _bytes(r.memory_bytes.model_file), "model_file")
+    row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms", "p50")
+    row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms", "p90")
+    row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms", "p99")
+    row("fastest", lambda r: f"{r.latency_ms.min:.3f} ms")
+    row("inferences, threads", lambda r: f"{r.latency_ms.n}, {r.latency_ms.threads}")
+    row("throughput", lambda r: f"{r.throughput_per_s:.1f} /s", "throughput")
+    row("CPU use, all cores = 100 %", lambda r: f"{r.cpu_percent:.0f} %")
+    row("peak memory over baseline", lambda r: _bytes(r.memory_bytes.peak_delta), "peak_delta")
+    row("energy per inference", lambda r: _energy(r, net=False), "energy_gross")
+    row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
+    row("kernels", lambda r: "edgegnn" if r.native_kernels else "onnxruntime")
+    return table
+
+
+def _notes(records: Sequence[ProfileRecord]) -> list[str]:
+    """Footnotes: each once."""
+    notes = []
+    for record in records:
+        device = record.device
+        notes.append(f"{record.target}: {device.model}, {device.cores} cores, onnxruntime {device.onnxruntime}")
+    for record in records:
+        energy = record.energy_j
+        if energy is None:
+            notes.append(f"no energy: {record.energy_reason}")
+        else:
+            mark = "~ estimated" if energy.kind == "estimated" else "measured"
+            notes.append(f"energy {mark}: {energy.source}; {energy.scope}")
+    if any(r.quick for r in records):
+        notes.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
+    busy = [r.device.load_average for r in records if r.device.load_average and r.device.load_average > 0.5]
+    if busy:
+        notes.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
+    return list(dict.fromkeys(notes))
+
+
+def _metric_name(records: Sequence[ProfileRecord]) -> str:
+    return next((r.metric.name for r in records if r.metric is not None), "metric")
+
+
+def _metric(record: ProfileRecord) -> str:
+    if record.metric is None or record.metric.value is None:
+        return "-"
+    return f"{record.metric.value:.4f} (n={record.metric.n})"
+
+
+def _source(record: ProfileRecord) -> str:
+    return "" if record.energy_j is None else record.energy_j.source
+
+
+def _energy(record: ProfileRecord, *, net: bool) -> str:
+    energy = record.energy_j
+    if energy is None:
+        return "-"
+    value = energy.net if net else energy.gross
+    if value is None:
+        return "not above idle"
+    return f"{'~' * (energy.kind == 'estimated')}{_joules(value)}{' *' * record.quick}"
+
+
+def _joules(value: float) -> str:
+    for scale, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} nJ"
+
+
+def _bytes(value: int) -> str:
+    if value < 1000:
+        return f"{value} B"
+    if value < 1_000_000:
+        return f"{value / 1e3:.1f} kB"
+    return f"{value / 1e6:.1f} MB"

@@ -1,0 +1,214 @@
+"""Targets: one TOML file per kind of device."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import platformdirs
+
+import edgegnn
+from edgegnn.errors import TargetError, UsageError
+from edgegnn.profile.carbon import carbon_version
+from edgegnn.runtime.energy import find_rapl
+from edgegnn.runtime.facts import arch
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A target file.
+
+    Attributes:
+        name: the file's name without .toml.
+        description: one line.
+        arch: "x86_64", "aarch64".
+        transport: how it is reached; "local": it is this machine.
+        energy: energy readers in the order of preference.
+        threads: threads of one inference; 0: one per core.
+        spinning: worker threads wait busily between inferences.
+    """
+
+    description: Annotated[str, msgspec.Meta(min_length=1)]
+    arch: Literal["x86_64", "aarch64"]
+    transport: Literal["local"]
+    energy: tuple[Literal["rapl", "codecarbon"], ...] = ("rapl", "codecarbon")
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    spinning: bool = True
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What is known about a target now.
+
+    Attributes:
+        name: its name.
+        description: one line.
+        arch: CPU architecture.
+        path: its file.
+        reachable: it can be measured on from here.
+        reason: why not; "" when it can.
+        runtime: version of onnxruntime found there, "" when none or not reachable.
+        native_kernels: edgegnn's own kernels can be used there.
+        energy: how energy would be read, "" when it can't be.
+        energy_reason: why no better reader would be used.
+    """
+
+    name: str
+    description: str
+    arch: str
+    path: Path
+    reachable: bool
+    reason: str
+    runtime: str
+    native_kernels: bool
+    energy: str
+    energy_reason: str
+
+
+def target_files() -> dict[str, Path]:
+    """Name -> file of all targets; a user's own (./targets, then the user config folder) win over the built-in ones."""
+    found: dict[str, Path] = {}
+    for folder in (Path("targets"), platformdirs.user_config_path("edgegnn") / "targets", _builtin()):
+        if folder.is_dir():
+            for path in sorted(folder.glob("*.toml")):
+                if _NAME.fullmatch(path.stem) and path.stem != "local":
+                    found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def load_target(name: str = "local") -> Target:
+    """Read a target.
+
+    Args:
+        name: of a target file; "local" is this machine.
+
+    Raises:
+        UsageError: there is no such target.
+        TargetError: its file is damaged, or has an unknown key or a wrong type (file, line and key are named).
+    """
+    files = target_files()
+    if name == "local":
+        return local_target()
+    if name not in files:
+        known = ", ".join(["local", *files])
+        raise UsageError(f"unknown target {name[:60]!r}: choose one of {known}, or write targets/NAME.toml")
+    return _read(files[name])
+
+
+def local_target() -> Target:
+    """The target that this machine is.
+
+    Raises:
+        TargetError: there is none for its architecture, or a target file is damaged.
+    """
+    for path in target_files().values():
+        target = _read(path)
+        if target.transport == "local" and target.arch == arch():
+            return target
+    raise TargetError(f"there is no target for this machine ({arch()}): write targets/NAME.toml")
+
+
+def targets() -> list[TargetInfo]:
+    """All targets, with what is known about each; a damaged file is listed with what is wrong."""
+    found = []
+    for name, path in target_files().items():
+        try:
+            found.append(_info(_read(path), path))
+        except TargetError as error:
+            found.append(TargetInfo(name, "", "", path, False, str(error), "", False, "", ""))
+    return found
+
+
+def _info(target: Target, path: Path) -> TargetInfo:
+    if target.arch != arch():
+        reason = f"this machine is {arch()}, and the target is reached locally only"
+        return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
+    source, why = _energy(target)
+    return TargetInfo(target.name, target.description, target.arch, path, True, "", _runtime(), False, source, why)
+
+
+def _energy(target: Target) -> tuple[str, str]:
+    """How energy would be read on this machine, and why not better."""
+    reasons: list[str] = []
+    for kind in target.energy:
+        if kind == "rapl":
+            rapl, reason = find_rapl()
+            if rapl is not None:
+                return f"{rapl.source}, {rapl.kind}", "; ".join(reasons)
+            reasons.append(reason)
+        elif carbon_version():
+            return f"codecarbon {carbon_version()}, estimated", "; ".join(reasons)
+        else:
+            reasons.append("codecarbon is not installed")
+    return "", "; ".join(reasons)
+
+
+def _runtime() -> str:
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _builtin() -> Path:
+    package = Path(edgegnn.__file__).parent
+    installed = package / "_targets"
+    return installed if installed.is_dir() else package.parent / "targets"
+
+
+def _read(path: Path) -> Target:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise TargetError(f"{path}: no valid TOML: {error}") from error
+    if "name" in values:
+        raise TargetError(f"{path}, line {_line(text, 'name')}: unknown key 'name': the name is the file's")
+    try:
+        return msgspec.convert({**values, "name": path.stem}, Target)
+    except msgspec.ValidationError as error:
+        raise TargetError(f"{path}{_explain(str(error), text)}") from error
+
+
+def _explain(message: str, text: str) -> str:
+    """Line and key of a validation error: ", line 3: threads: expected `int`, got `str`"."""
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    if unknown:
+        known = ", ".join(field for field in Target.__struct_fields__ if field != "name")
+        return f", line {_line(text, unknown[1])}: unknown key {unknown[1]!r}; known are {known}"
+    missing = re.search(r"missing required field `([^`]*)`", message)
+    if missing:
+        return f": the key {missing[1]!r} is missing"
+    place = re.search(r" - at `\$\.([A-Za-z0-9_-]+)", message)
+    if place:
+        what = message[: place.start()]
+        return f", line {_line(text, place[1])}: {place[1]}: {what[:1].lower()}{what[1:]}"
+    return f": {message}"
+
+
+def _line(text: str, key: str) -> int:
+    """The line where a key of the file stands (1 when it can't be found)."""
+    pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return number
+    return 1

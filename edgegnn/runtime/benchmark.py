@@ -1,0 +1,200 @@
+"""Measure an artifact on this machine, in this process: start it fresh.
+
+    open ─ read samples ─ [memory] ─ session, first runs ─ [memory] ─ warm-up ─ latency pass ─ compare ─ energy windows
+
+Latency and energy are separate passes: reading a counter costs time, and a latency needs fewer runs than an energy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgegnn.errors import ArtifactError, UsageError
+from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.runtime.energy import POWERCAP, ReadingError, find_rapl, measure_windows, summarize
+from edgegnn.runtime.facts import device_facts
+from edgegnn.runtime.measure import baseline_memory, latency_pass, peak_memory
+from edgegnn.runtime.samples import read_samples
+from edgegnn.runtime.session import available_cores, make_session, run
+from edgegnn.runtime.proof import judge
+
+__all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Plan", "bench"]
+
+BENCH_FORMAT = "edgegnn-bench/1"
+ENERGY = ("device", "host", "none")
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure.
+
+    Attributes:
+        quick: shorter than the protocol asks for; the record says so.
+        warmup_runs: inferences before the latency pass, at least; and whole rounds over the graphs.
+        warmup_seconds: its least duration.
+        runs: inferences in the latency pass, at least.
+        seconds: its least duration.
+        windows: energy windows under load; one idle window of the same length comes first.
+        window_seconds: least duration of a window.
+        window_iterations: least number of inferences in a window under load.
+    """
+
+    quick: bool = False
+    warmup_runs: int = 10
+    warmup_seconds: float = 1.0
+    runs: int = 200
+    seconds: float = 10.0
+    windows: int = 5
+    window_seconds: float = 10.0
+    window_iterations: int = 10
+
+    def total_seconds(self, *, energy: bool) -> float:
+        """Expected duration in seconds (of a model that is fast enough for the least numbers of runs)."""
+        return self.warmup_seconds + self.seconds + (self.windows + 1) * self.window_seconds * energy
+
+
+FULL = Plan()
+QUICK = Plan(True, warmup_runs=5, warmup_seconds=0.2, runs=30, seconds=1.0, windows=3, window_seconds=1.0)
+
+
+def bench(
+    artifact: Artifact | str | os.PathLike[str],
+    *,
+    plan: Plan = FULL,
+    threads: int = 0,
+    spinning: bool = True,
+    energy: str = "device",
+    announce: Callable[[Event], None] = lambda event: None,
+    gate: Callable[[Event], None] = lambda event: None,
+    powercap: Path = POWERCAP,
+) -> dict[str, Any]:
+    """Measure latency, throughput, CPU use, memory and energy, and prove the samples.
+
+    Args:
+        artifact: an open artifact, or the path of one.
+        plan: how long.
+        threads: threads of one inference; 0: one per usable core.
+        spinning: see `make_session`.
+        energy: "device": read a counter of this machine; "host": who started this process reads (round the windows that
+            are announced, each after its gate); "none".
+        announce: told about every phase and window.
+        gate: called before every energy window.
+        powercap: where RAPL is looked for.
+
+    Returns:
+        `format` "edgegnn-bench/1", and the fields of the profile record: `latency_ms` (one inference over the graphs
+        from data, in turn), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
+        time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `energy_j` or
+        `energy_reason`, `windows` (when the host reads), `how`, `device`, `native_kernels`.
+
+    Raises:
+        ArtifactError: damaged, fails to run, or doesn't compute what PyTorch computed.
+        UsageError: an unknown `energy`, negative `threads`.
+    """
+    if energy not in ENERGY:
+        raise UsageError(f"energy must be one of {', '.join(ENERGY)}, not {energy!r}")
+    if threads < 0:
+        raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
+    threads = threads or available_cores()
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    manifest = opened.manifest
+    samples = read_samples(opened)
+    announce({"event": "phase", "phase": "load"})
+    device = device_facts()  # imports onnxruntime too: its own memory belongs to the baseline
+    before = baseline_memory()
+    session = make_session(opened, threads=threads, spinning=spinning)
+    used = [s for s in samples if s.origin == "data"] or samples
+    output = [manifest.outputs[0].name]
+    steps: list[Callable[[], object]] = [partial(session.run, output, sample.inputs) for sample in used]
+    for sample in used * 2:  # the first runs, with a clear error where the model fails
+        run(session, manifest, sample.inputs)
+    peak = peak_memory(before)
+    announce({"event": "phase", "phase": "warm-up"})
+    warmup = latency_pass(steps, runs=plan.warmup_runs, seconds=plan.warmup_seconds)
+    announce({"event": "phase", "phase": "latency"})
+    latency = latency_pass(steps, runs=plan.runs, seconds=plan.seconds)
+    announce({"event": "phase", "phase": "verify"})
+    report = judge(manifest, samples, [run(session, manifest, sample.inputs) for sample in samples])
+    if not report.ok:
+        raise ArtifactError(f"the artifact doesn't hold on this machine: {report.problems[0]}")
+    result = {
+        "format": BENCH_FORMAT,
+        "artifact": manifest.name,
+        "recipe": manifest.recipe,
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "model_sha256": manifest.files["model.onnx"].sha256,
+        "latency_ms": {
+            "p50": latency.percentile(50),
+            "p90": latency.percentile(90),
+            "p99": latency.percentile(99),
+            "min": min(latency.times),
+            "mean": sum(latency.times) / len(latency.times),
+            "n": len(latency.times),
+            "threads": threads,
+        },
+        "throughput_per_s": len(latency.times) / latency.wall_seconds,
+        "cpu_percent": 100.0 * latency.cpu_seconds / latency.wall_seconds / available_cores(),
+        "memory_bytes": {
+            "peak_delta": peak,
+            "model_file": manifest.files["model.onnx"].bytes,
+            "baseline": before.baseline,
+        },
+        "metric": None if report.metric is None else asdict(report.metric),
+        "agreement": report.agreement,
+        # The integer kernels of native/ are not part of this runtime: it registers no custom-op library.
+        "native_kernels": False,
+        "how": {
+            **asdict(plan),
+            "warmup_runs": len(warmup.times),
+            "graphs": len(used),
+            "spinning": spinning,
+            "latency_seconds": latency.wall_seconds,
+        },
+        "device": device,
+    }
+    cycle = itertools.cycle(steps)
+    return {**result, **_energy(lambda: next(cycle)(), plan, energy, announce, gate, powercap)}
+
+
+def _energy(
+    step: Callable[[], object],
+    plan: Plan,
+    energy: str,
+    announce: Callable[[Event], None],
+    gate: Callable[[Event], None],
+    powercap: Path,
+) -> dict[str, Any]:
+    if energy == "none":
+        return {"energy_j": None, "energy_reason": "not asked for"}
+    reader, reason = (None, "read by the host") if energy == "host" else find_rapl(powercap)
+    if reader is None and energy == "device":
+        return {"energy_j": None, "energy_reason": reason}
+    announce({"event": "phase", "phase": "energy"})
+    # The session's threads may still spin for a moment: the idle window is for an idle machine.
+    time.sleep(min(0.2, plan.window_seconds / 5))
+    try:
+        windows = measure_windows(
+            step,
+            reader,
+            windows=plan.windows,
+            seconds=plan.window_seconds,
+            iterations=plan.window_iterations,
+            announce=announce,
+            gate=gate,
+        )
+    except ReadingError as error:
+        return {"energy_j": None, "energy_reason": str(error)}
+    if reader is None:
+        return {"energy_j": None, "energy_reason": reason, "windows": [asdict(w) for w in windows]}
+    joules: dict[str, Any] | None
+    joules, reason = summarize(windows, source=reader.source, scope=reader.scope, kind=reader.kind)
+    return {"energy_j": joules, "energy_reason": reason}

@@ -1,0 +1,45 @@
+"""Write `run.pyz`: this package as one file that `python run.pyz` runs."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+
+__all__ = ["build_runner"]
+
+_MAIN = """\
+import sys
+
+try:
+    from edgegnn.runtime.cli import main
+except ImportError as error:
+    sys.exit("edgegnn: error: %s; this runner needs: python -m pip install numpy onnxruntime" % error)
+sys.exit(main())
+"""
+
+
+def build_runner(path: Path) -> None:
+    """Write the runner.
+
+    The same edgegnn always writes the same bytes: names sorted, fixed dates, nothing compressed (the deflate libraries
+    of two machines don't agree).
+
+    Args:
+        path: where; an existing file is replaced.
+    """
+    root = files("edgegnn")
+    sources = {f"edgegnn/{name}": root.joinpath(name).read_bytes() for name in ("__init__.py", "errors.py")}
+    for entry in root.joinpath("runtime").iterdir():
+        if entry.name.endswith(".py"):
+            sources[f"edgegnn/runtime/{entry.name}"] = entry.read_bytes()
+    sources["__main__.py"] = _MAIN.encode()
+    with Path(path).open("wb") as out:
+        out.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(sources):
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                info.create_system = 3
+                archive.writestr(info, sources[name])
+    Path(path).chmod(0o755)

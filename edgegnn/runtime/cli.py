@@ -1,0 +1,266 @@
+"""`python run.pyz verify|bench|predict`: the whole program of the device side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import edgegnn
+from edgegnn.errors import DataError, EdgeGNNError, UsageError
+from edgegnn.runtime.artifact import open_artifact
+from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
+from edgegnn.runtime.npz import read_npz
+from edgegnn.runtime.metrics import classes
+from edgegnn.runtime.session import predict
+from edgegnn.runtime.proof import VerifyReport, verify
+
+__all__ = ["main"]
+
+MAX_PRINTED_ROWS = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0: done and everything holds; 1: something failed; 2: wrong usage; 130: interrupted.
+    """
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except EdgeGNNError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # Who read our output is gone; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        return _fail(f"unexpected {type(error).__name__}: {reason} (run again with --debug)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"edgegnn: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="run.pyz", description="Prove, measure and use an edgegnn artifact. Needs numpy and onnxruntime."
+    )
+    parser.add_argument("--version", action="version", version=f"edgegnn {edgegnn.__version__}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="verify|bench|predict", parser_class=_Parser
+    )
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--artifact", type=Path, default=_here(), help="the artifact (default: the folder of this file)"
+    )
+    common.add_argument("--threads", type=int, default=0, help="threads of one inference (default: one per core)")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    command = commands.add_parser("verify", parents=[common], help="does it compute here what PyTorch computed?")
+    command.set_defaults(run=_verify)
+
+    command = commands.add_parser("bench", parents=[common], help="latency, memory, CPU use and energy on this machine")
+    command.add_argument("--quick", action="store_true", help="seconds instead of a minute: short windows")
+    command.add_argument("--no-spinning", action="store_true", help="threads sleep between inferences (saves energy)")
+    command.add_argument("--energy", choices=ENERGY, default="device", help="who reads the energy (default: device)")
+    command.add_argument("--events", action="store_true", help="for programs: one JSON object a line, the result last")
+    for name, text in _PLAN.items():
+        command.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(FULL, name)), help=text)
+    command.set_defaults(run=_bench)
+
+    command = commands.add_parser("predict", parents=[common], help="predict one graph")
+    command.add_argument("--input", type=Path, required=True, help=".npz with one array per model input")
+    command.add_argument("--output", type=Path, help="write logits and classes to this .npz")
+    command.add_argument("--force", action="store_true", help="replace the output file")
+    command.set_defaults(run=_predict)
+    return parser
+
+
+_PLAN = {
+    "warmup_runs": "least number of inferences before measuring",
+    "warmup_seconds": "its least duration",
+    "runs": "least number of timed inferences",
+    "seconds": "least duration of the latency pass",
+    "windows": "number of energy windows",
+    "window_seconds": "least duration of each",
+    "window_iterations": "least number of inferences in each",
+}
+
+
+def _here() -> Path:
+    """The folder of run.pyz, or the working folder when the package runs otherwise."""
+    program = Path(sys.argv[0])
+    return program.resolve().parent if program.suffix == ".pyz" else Path()
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    report = verify(arguments.artifact, threads=arguments.threads)
+    if arguments.json:
+        print(_json(report.to_dict()))
+    else:
+        _print_report(report)
+    if not report.ok:
+        return _fail(f"the artifact doesn't hold: {report.problems[0]}", 1)
+    return 0
+
+
+def _print_report(report: VerifyReport) -> None:
+    for problem in report.problems:
+        print(f"problem: {problem}")
+    rows = sum(result.rows for result in report.samples)
+    print(f"{report.artifact}: {'holds' if report.ok else 'DOES NOT HOLD'}")
+    print(f"  files      {report.files} checksums equal")
+    print(f"  samples    {len(report.samples)} graphs, {rows} rows of logits")
+    print(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
+    print(f"  difference {report.max_abs_error:.3g} at most")
+    if report.metric is not None and report.metric.value is not None:
+        print(f"  {report.metric.name:10} {report.metric.value:.4f} over {report.metric.n} rows")
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    if arguments.energy == "host" and not arguments.events:
+        raise UsageError("--energy host needs --events: the program that starts this one reads the energy")
+    result = bench(
+        arguments.artifact,
+        plan=_plan(arguments),
+        threads=arguments.threads,
+        spinning=not arguments.no_spinning,
+        energy=arguments.energy,
+        announce=_emit if arguments.events else _ignore,
+        gate=_wait if arguments.events and arguments.energy == "host" else _ignore,
+    )
+    if arguments.events:
+        _emit({"event": "result", "result": result})
+    elif arguments.json:
+        print(_json(result))
+    else:
+        _print_bench(result)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    given = {name: getattr(arguments, name) for name in _PLAN if getattr(arguments, name) is not None}
+    for name, value in given.items():
+        least = 1 if name in ("runs", "windows", "window_iterations") else 0
+        if not (math.isfinite(value) and least <= value <= 1e6):
+            raise UsageError(f"--{name.replace('_', '-')} must be between {least} and 1000000, not {value}")
+    return replace(QUICK if arguments.quick else FULL, **given)
+
+
+def _emit(event: dict[str, Any]) -> None:
+    print(_json(event), flush=True)
+
+
+def _ignore(event: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def _wait(event: dict[str, Any]) -> None:
+    """Announce that a window is about to start, and wait for a line from the host."""
+    _emit(event)
+    if not sys.stdin.readline():
+        raise UsageError("the program that reads the energy is gone")
+
+
+def _print_bench(result: dict[str, Any]) -> None:
+    latency, memory, energy = result["latency_ms"], result["memory_bytes"], result["energy_j"]
+    device = result["device"]
+    print(
+        f"{result['artifact']} on {device['model']}, {latency['threads']} threads, onnxruntime {device['onnxruntime']}"
+    )
+    print("  latency    " + ", ".join(f"{k} {latency[k]:.3f} ms" for k in ("p50", "p90", "p99", "min")))
+    print(f"             {latency['n']} inferences over {result['how']['graphs']} graphs")
+    print(f"  throughput {result['throughput_per_s']:.1f} per second")
+    print(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
+    print(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")
+    if result["metric"] is not None and result["metric"]["value"] is not None:
+        print(f"  {result['metric']['name']:10} {result['metric']['value']:.4f} over {result['metric']['n']} rows")
+    if energy is None:
+        print(f"  energy     not known: {result['energy_reason']}")
+    else:
+        net = "below the idle noise" if energy["net"] is None else f"{energy['net'] * 1e3:.4g} mJ over idle"
+        print(
+            f"  energy     {energy['gross'] * 1e3:.4g} mJ per inference, {net} ({energy['kind']}: {energy['source']})"
+        )
+    if result["how"]["quick"]:
+        print("  quick: short windows, not the full protocol")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    output: Path | None = arguments.output
+    if output is not None and output.exists() and not arguments.force:
+        raise UsageError(f"{output} exists: choose another name, or replace it with --force")
+    # Files beside the model are no reason not to use it: people put their inputs there.
+    artifact = open_artifact(arguments.artifact, extra_files=True)
+    logits = predict(artifact, read_npz(arguments.input, DataError), threads=arguments.threads)
+    labels = classes(logits)
+    if output is not None:
+        _save(output, logits=logits, classes=labels)
+    if arguments.json:
+        print(_json({"classes": labels.tolist(), "logits": logits.astype(float).tolist()}))
+    elif output is None:
+        for row in range(min(len(labels), MAX_PRINTED_ROWS)):
+            print(f"row {row}: class {labels[row]}, logits {' '.join(f'{v:.5g}' for v in logits[row])}")
+        if len(labels) > MAX_PRINTED_ROWS:
+            print(f"... {len(labels)} rows; --output y.npz writes them all")
+    else:
+        print(f"{output}: {len(labels)} rows")
+    return 0
+
+
+def _save(path: Path, **arrays: Any) -> None:
+    import numpy
+
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            numpy.savez(file, **arrays)
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise DataError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value

@@ -1,0 +1,125 @@
+"""Is this a graph that the model can run on? Asked before every run: the kernels trust what passes here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.errors import DataError
+from edgegnn.runtime.manifest import TensorSpec
+
+__all__ = ["check_inputs", "output_rows"]
+
+Array = npt.NDArray[Any]
+
+
+def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Any], *, cast: bool = True) -> dict[str, Array]:
+    """Check one graph against the inputs of a model.
+
+    Args:
+        specs: the model's inputs (`manifest.inputs`).
+        inputs: name -> array. `x` [N, F], `edge_index` [2, E] with values in [0, N), `edge_attr` [E, D] or
+            `edge_weight` [E], `batch` [N] sorted and without gaps. E may be 0, N may not.
+        cast: convert other float types to float32, and other integer types to int64.
+
+    Returns:
+        The arrays in the model's order and types, C-contiguous.
+
+    Raises:
+        DataError: a missing or unknown name, a wrong type, rank or size, NaN or infinite values, an index out of range.
+    """
+    known = [spec.name for spec in specs]
+    missing = [name for name in known if name not in inputs]
+    extra = [str(name)[:40] for name in inputs if name not in known]
+    if missing or extra:
+        problem = f"{', '.join(missing)} missing" if missing else f"{', '.join(extra)} unknown"
+        raise DataError(f"wrong inputs: {problem}; the model takes {', '.join(known)}")
+    sizes: dict[str, tuple[int, str]] = {}
+    arrays = {}
+    for spec in specs:
+        array = _typed(spec, np.asarray(inputs[spec.name]), cast)
+        _check_shape(spec, array, sizes)
+        _check_finite(spec.name, array)
+        arrays[spec.name] = array
+    nodes = arrays["x"].shape[0] if "x" in arrays else 0
+    if nodes == 0:
+        raise DataError("the graph has no nodes: x needs at least one row")
+    if "edge_index" in arrays:
+        _check_edges(arrays["edge_index"], nodes)
+    if "batch" in arrays:
+        _check_batch(arrays["batch"])
+    return arrays
+
+
+def output_rows(kind: str, inputs: Mapping[str, Array]) -> int:
+    """Rows that the logits must have: nodes, or graphs."""
+    if kind == "node":
+        return int(inputs["x"].shape[0])
+    return int(inputs["batch"][-1]) + 1 if "batch" in inputs else 1
+
+
+def _typed(spec: TensorSpec, array: Array, cast: bool) -> Array:
+    want = np.dtype(spec.dtype)
+    if array.dtype == want:
+        return np.ascontiguousarray(array) if array.ndim else array
+    same_kind = array.dtype.kind == want.kind or (array.dtype.kind == "u" and want.kind == "i")
+    if not cast or not same_kind or want.kind not in "if":
+        raise DataError(f"{spec.name} has the type {array.dtype}, the model takes {spec.dtype}")
+    if array.size and want.kind == "i":
+        limits = np.iinfo(want)
+        if int(array.max()) > limits.max or int(array.min()) < limits.min:
+            raise DataError(f"{spec.name} holds integers that don't fit into {spec.dtype}")
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+        return np.ascontiguousarray(array.astype(want)) if array.ndim else array.astype(want)
+
+
+def _check_shape(spec: TensorSpec, array: Array, sizes: dict[str, tuple[int, str]]) -> None:
+    want = f"[{', '.join(str(size) for size in spec.shape)}]"
+    found = list(array.shape)
+    if array.ndim != len(spec.shape):
+        raise DataError(f"{spec.name} has the shape {found}, the model takes {want}")
+    for size, length in zip(spec.shape, array.shape):  # noqa: B905 (Python 3.9; equal lengths, just checked)
+        if isinstance(size, int):
+            if length != size:
+                raise DataError(f"{spec.name} has the shape {found}, the model takes {want}")
+            continue
+        first, owner = sizes.setdefault(size, (length, spec.name))
+        if length != first:
+            raise DataError(f"{spec.name} has the shape {found}, but {owner} says that {size} is {first}")
+
+
+def _check_finite(name: str, array: Array) -> None:
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    # One pass without a mask in the usual case: a NaN or an infinity makes the sum not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        at = ", ".join(str(i) for i in bad[0])
+        raise DataError(f"{name}[{at}] is {array[tuple(bad[0])]}: values must be finite numbers ({len(bad)} are not)")
+
+
+def _check_edges(edges: Array, nodes: int) -> None:
+    if edges.size == 0:
+        return
+    if int(edges.min()) < 0 or int(edges.max()) >= nodes:
+        row, column = np.argwhere((edges < 0) | (edges >= nodes))[0]
+        raise DataError(
+            f"edge_index[{row}, {column}] is {edges[row, column]}, but the graph has {nodes} nodes (0 to {nodes - 1})"
+        )
+
+
+def _check_batch(batch: Array) -> None:
+    if batch[0] != 0:
+        raise DataError(f"batch must start with graph 0, it starts with {batch[0]}")
+    steps = np.diff(batch)
+    wrong = np.flatnonzero((steps < 0) | (steps > 1))
+    if len(wrong):
+        i = int(wrong[0])
+        why = "is not sorted" if steps[i] < 0 else "has a graph without nodes"
+        raise DataError(f"batch {why}: {batch[i]} at node {i} is followed by {batch[i + 1]}")

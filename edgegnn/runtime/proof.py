@@ -1,0 +1,164 @@
+"""Does the artifact, here, compute what its PyTorch model computed?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.runtime.manifest import Manifest, Metric
+from edgegnn.runtime.samples import Sample, read_samples, samples_score
+from edgegnn.runtime.metrics import classes, compare
+from edgegnn.runtime.session import make_session, run
+
+__all__ = ["SampleResult", "VerifyReport", "verify"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """One sample: rows of logits, how many predict the same class, largest absolute difference of a logit."""
+
+    name: str
+    origin: str
+    rows: int
+    agreeing: int
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes:
+        artifact: its name.
+        ok: everything holds.
+        problems: what doesn't, one line each.
+        files: files whose checksums were compared.
+        samples: result of each sample.
+        agreement: share of equal predictions over all rows of the samples from data, in [0, 1].
+        max_abs_error: largest difference of a logit over all samples.
+        metric: the task metric over the samples, computed here; None when they have no labels.
+        expected_metric: the same in the manifest.
+    """
+
+    artifact: str
+    problems: tuple[str, ...]
+    files: int
+    samples: tuple[SampleResult, ...]
+    agreement: float
+    max_abs_error: float
+    metric: Metric | None
+    expected_metric: Metric | None
+
+    @property
+    def ok(self) -> bool:
+        """Everything holds."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> VerifyReport:
+    """Check all files, run all samples, compare with PyTorch's logits and with the metric in the manifest.
+
+    Args:
+        artifact: an open artifact, or the path of one.
+        threads: as in `make_session`.
+
+    Returns:
+        The report; `ok` is False when the model computes something else than it should.
+
+    Raises:
+        ArtifactError: the artifact is damaged, or its model can't be loaded or run.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    samples = read_samples(opened)
+    session = make_session(opened, threads=threads)
+    outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
+    return judge(opened.manifest, samples, outputs)
+
+
+def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> VerifyReport:
+    """Compare logits of the samples with what the manifest promises."""
+    results, problems = [], []
+    for i, sample in enumerate(samples):
+        rows, agreeing, error = compare(sample.expected, outputs[i])
+        results.append(SampleResult(sample.name, sample.origin, rows, agreeing, error))
+        limit = manifest.max_abs_error
+        # Written so that NaN and infinity fail too; a model without a limit still has to give finite logits.
+        if not (error <= limit if limit is not None else np.isfinite(error)):
+            problems.append(_where(i, sample, outputs[i], limit))
+    agreement, wanted = _agreement(manifest, results)
+    if agreement < wanted - 1e-9:
+        problems.append(_disagreement(samples, outputs, results, agreement, wanted))
+    metric, expected = None, manifest.samples_metric
+    if expected is not None:
+        metric = samples_score(expected.name, samples, outputs)
+        problems.extend(_metric_problem(metric, expected))
+    worst = max(r.max_abs_error for r in results)
+    return VerifyReport(
+        manifest.name, tuple(problems), len(manifest.files), tuple(results), agreement, worst, metric, expected
+    )
+
+
+def _agreement(manifest: Manifest, results: list[SampleResult]) -> tuple[float, float]:
+    """Share of equal predictions over the real graphs, and the share that is needed.
+
+    The manifest's limit is for the whole test split. The shipped part of it may by chance lie below: then what the
+    export itself saw on this part is the limit.
+    """
+    counted = [r for r in results if r.origin == "data"] or results
+    rows = sum(r.rows for r in counted)
+    if rows == 0:
+        return 1.0, 0.0
+    known = [manifest.agreement.get(r.name, manifest.min_agreement) * r.rows for r in counted]
+    return sum(r.agreeing for r in counted) / rows, min(manifest.min_agreement, sum(known) / rows)
+
+
+def _where(i: int, sample: Sample, got: Array, limit: float | None) -> str:
+    difference = np.abs(sample.expected.astype(np.float64) - got.astype(np.float64))
+    difference[~np.isfinite(got)] = np.inf
+    row, column = np.unravel_index(int(difference.argmax()), difference.shape)
+    allowed = "finite values are needed" if limit is None else f"{limit:.3g} is allowed"
+    return (
+        f"sample {i} ({sample.name}): row {row}, class {column}: expected {sample.expected[row, column]:.6g}, "
+        f"got {got[row, column]:.6g}; the largest difference is {difference[row, column]:.3g}, {allowed}"
+    )
+
+
+def _disagreement(
+    samples: list[Sample], outputs: list[Array], results: list[SampleResult], agreement: float, wanted: float
+) -> str:
+    text = f"{agreement:.3%} of the predictions are PyTorch's, {wanted:.3%} are needed"
+    for i, result in enumerate(results):
+        if result.agreeing < result.rows and result.origin == "data":
+            want, got = classes(samples[i].expected), classes(outputs[i])
+            differs = (want != got) | ~np.isfinite(outputs[i]).all(axis=1)
+            row = int(differs.argmax())
+            text += (
+                f"; first in sample {i} ({result.name}), row {row}: expected class {want[row]}, got class {got[row]}"
+            )
+            return f"{text} ({result.rows - result.agreeing} of {result.rows} rows differ)"
+    return text
+
+
+def _metric_problem(metric: Metric | None, expected: Metric) -> list[str]:
+    if metric is None:
+        return [f"the manifest has a {expected.name} over the samples, but they have no labels"]
+    if metric.n != expected.n:
+        return [f"the {expected.name} is over {metric.n} rows here, over {expected.n} in the manifest"]
+    if metric.value is None or expected.value is None:
+        return []
+    # Another CPU may round a row across a tie; more than that is another model.
+    allowed = max(0.002, 1.0 / metric.n)
+    if abs(metric.value - expected.value) <= allowed + 1e-9:
+        return []
+    return [f"the {expected.name} over the samples is {metric.value:.4f} here, {expected.value:.4f} in the manifest"]

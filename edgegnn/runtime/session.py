@@ -1,0 +1,121 @@
+"""Run a model in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.errors import ArtifactError, UsageError
+from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.runtime.inputs import check_inputs, output_rows
+from edgegnn.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+__all__ = ["available_cores", "make_session", "predict", "run"]
+
+Array = npt.NDArray[Any]
+_FATAL = 4
+
+
+def available_cores() -> int:
+    """Logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_session(
+    model: Artifact | str | os.PathLike[str] | bytes, *, threads: int = 0, spinning: bool = True
+) -> InferenceSession:
+    """Load a model for the CPU, with onnxruntime's own messages turned off.
+
+    Args:
+        model: an artifact, the path of an ONNX file, or its bytes.
+        threads: threads of one inference; 0 leaves the choice to onnxruntime.
+        spinning: worker threads wait busily between inferences (faster, and takes more energy).
+
+    Raises:
+        ArtifactError: onnxruntime can't load the model, or an artifact's model has other inputs than its manifest says.
+        UsageError: a negative number of threads.
+    """
+    if threads < 0:
+        raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    content = model.model if isinstance(model, Artifact) else model
+    try:
+        session = onnxruntime.InferenceSession(
+            content if isinstance(content, bytes) else os.fspath(content), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
+        name = "the model" if isinstance(content, bytes) else Path(content).name
+        raise ArtifactError(f"onnxruntime {onnxruntime.__version__} can't load {name}: {_line(error)}") from error
+    if isinstance(model, Artifact):
+        _check_signature(session, model.manifest)
+    return session
+
+
+def run(session: InferenceSession, manifest: Manifest, inputs: dict[str, Array]) -> Array:
+    """Run a session on checked inputs.
+
+    Returns:
+        Float logits `[rows, C]`.
+
+    Raises:
+        ArtifactError: the model fails, or gives another shape than the manifest says.
+    """
+    try:
+        (logits,) = session.run([manifest.outputs[0].name], inputs)
+    except Exception as error:
+        raise ArtifactError(f"the model fails to run: {_line(error)}") from error
+    rows = output_rows(manifest.kind, inputs)
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.shape[0] != rows or logits.dtype.kind != "f":
+        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
+        raise ArtifactError(f"the model gives {found}, not float logits with {rows} rows")
+    return logits
+
+
+def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, Any], *, threads: int = 0) -> Array:
+    """Logits of one graph (or of a batch of graphs).
+
+    Args:
+        artifact: an open artifact, or the path of one.
+        inputs: model input name -> array; see `check_inputs`.
+        threads: as in `make_session`.
+
+    Returns:
+        Float logits, `[num_nodes, C]` or `[num_graphs, C]`.
+
+    Raises:
+        ArtifactError: the artifact is damaged or its model fails.
+        DataError: the inputs don't fit the model.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    checked = check_inputs(opened.manifest.inputs, inputs)
+    return run(make_session(opened, threads=threads), opened.manifest, checked)
+
+
+def _check_signature(session: InferenceSession, manifest: Manifest) -> None:
+    have, want = [i.name for i in session.get_inputs()], [spec.name for spec in manifest.inputs]
+    if sorted(have) != sorted(want):
+        raise ArtifactError(f"model.onnx takes {', '.join(have)}, the manifest says {', '.join(want)}")
+    output = manifest.outputs[0].name
+    if output not in [o.name for o in session.get_outputs()]:
+        raise ArtifactError(f"model.onnx has no output {output!r}, which the manifest says")
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

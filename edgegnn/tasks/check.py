@@ -1,0 +1,246 @@
+"""Look at graphs before a model does, and say in one line what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from edgegnn.errors import DataError
+
+__all__ = ["MASKS", "as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "usable"]
+
+MASKS = ("train_mask", "val_mask", "test_mask")
+_KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", *MASKS)
+
+
+def as_graphs(content: Any, where: str) -> list[Data]:
+    """Return the graphs of what a file or caller gave: a `Data`, a dict of tensors, or a list of these.
+
+    Every graph is a new `Data` with the attributes that edgegnn knows; the tensors are shared.
+
+    Args:
+        content: what was given.
+        where: what to call it in a message.
+
+    Raises:
+        DataError: something else, or an empty list.
+    """
+    items = [content] if isinstance(content, (Data, dict)) else content
+    if not isinstance(items, (list, tuple)):
+        raise DataError(f"{where} holds a {type(content).__name__}: save one PyG Data, or a list of them")
+    if not items:
+        raise DataError(f"{where} holds an empty list: save at least one graph")
+    graphs = []
+    for i, item in enumerate(items):
+        if not isinstance(item, (Data, dict)):
+            raise DataError(f"{where}: item {i} is a {type(item).__name__}: save PyG Data objects, or dicts of tensors")
+        values = item.to_dict() if isinstance(item, Data) else item
+        kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
+        strange = [k for k, v in kept.items() if k != "smiles" and not isinstance(v, (Tensor, int, float))]
+        if strange:
+            raise DataError(f"{where}: graph {i}: {strange[0]} is no tensor: convert it with torch.as_tensor")
+        graph = Data(**kept)
+        if "y" in kept and not isinstance(kept["y"], Tensor):
+            graph.y = torch.tensor([kept["y"]])
+        nodes = values.get("num_nodes")
+        if isinstance(nodes, int) and "x" not in kept:
+            graph.num_nodes = nodes
+        graphs.append(graph)
+    return graphs
+
+
+def usable(graphs: Sequence[Data], where: str) -> None:
+    """Check every graph and bring its features to float32, in place.
+
+    Raises:
+        DataError: the first thing found that no model can use, with the graph's number and the cure.
+    """
+    for i, graph in enumerate(graphs):
+        check_graph(graph, f"{where}: graph {i}" if len(graphs) > 1 else where)
+    for key, cure in (
+        ("x", "give all graphs the same features"),
+        ("edge_attr", "give all graphs the same edge features"),
+    ):
+        shapes = [None if g.get(key) is None else tuple(g[key].shape[1:]) for g in graphs]
+        for i, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise DataError(
+                    f"{where}: graph {i}: {key} has {_columns(shape)}, graph 0 has {_columns(shapes[0])}: {cure}"
+                )
+    if all(g.edge_index.size(1) == 0 for g in graphs):
+        raise DataError(f"{where}: the edge index is empty: a graph network needs edges")
+
+
+def check_graph(graph: Data, where: str) -> None:
+    """Check one graph's x, edge_index, edge_attr and edge_weight, and bring the features to float32, in place.
+
+    Raises:
+        DataError: what is wrong and how to cure it.
+    """
+    edges = graph.get("edge_index")
+    if not isinstance(edges, Tensor) or edges.layout != torch.strided:
+        raise DataError(f"{where}: there is no edge_index: add it as an int64 tensor of shape [2, E]")
+    if edges.dim() != 2 or edges.size(0) != 2:
+        cure = ": transpose it with .t().contiguous()" if edges.dim() == 2 and edges.size(1) == 2 else ""
+        raise DataError(f"{where}: edge_index has shape {list(edges.shape)}, it must be [2, E]{cure}")
+    if edges.dtype != torch.int64:
+        raise DataError(f"{where}: edge_index is {_dtype(edges)}, it must be int64: convert it with .long()")
+    if graph.get("x") is not None:
+        _check_features(graph, "x", where)
+    nodes = _num_nodes(graph)
+    if nodes == 0:
+        raise DataError(f"{where}: the graph has no nodes: leave it out")
+    if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= nodes):
+        bad = int(edges.min()) if int(edges.min()) < 0 else int(edges.max())
+        raise DataError(
+            f"{where}: edge_index names node {bad}, the graph has nodes 0 to {nodes - 1}: correct the edges"
+        )
+    graph.num_nodes = nodes
+    for key in ("edge_attr", "edge_weight"):
+        if graph.get(key) is not None:
+            _check_features(graph, key, where)
+            if graph[key].size(0) != edges.size(1):
+                raise DataError(
+                    f"{where}: {key} has {graph[key].size(0)} rows for {edges.size(1)} edges: give one row per edge"
+                )
+
+
+def _check_features(graph: Data, key: str, where: str) -> None:
+    value = graph[key]
+    dims = (2,) if key == "x" else (1, 2)
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        raise DataError(f"{where}: {key} is no dense tensor: convert it with .to_dense()")
+    if value.dim() not in dims:
+        raise DataError(
+            f"{where}: {key} has shape {list(value.shape)}, it must be [N, F]: reshape it with .view(-1, 1)"
+        )
+    if value.is_complex():
+        raise DataError(f"{where}: {key} is complex: use real numbers")
+    if value.dim() == 2 and value.size(1) == 0:
+        raise DataError(f"{where}: {key} has no columns: leave it out, or add features")
+    value = value.detach().to(torch.float32).contiguous()
+    finite = torch.isfinite(value)
+    if not finite.all():
+        row = int((~finite).reshape(len(value), -1).any(dim=1).nonzero()[0])
+        raise DataError(f"{where}: {key} is NaN or infinite in row {row}: clean the features")
+    graph[key] = value
+
+
+def _num_nodes(graph: Data) -> int:
+    """Return the number of nodes without PyG's guess, which warns."""
+    if graph.get("x") is not None:
+        return graph.x.size(0)
+    if "num_nodes" in graph._store:
+        return int(graph._store["num_nodes"])
+    return int(graph.edge_index.max()) + 1 if graph.edge_index.numel() else 0
+
+
+def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:
+    """Return the labels [G] int64 of a graph task, and set each graph's y to its label [1].
+
+    Raises:
+        DataError: labels that are missing, NaN, no integers, several per graph, or of one class only.
+    """
+    labels = []
+    for i, graph in enumerate(graphs):
+        y = graph.get("y")
+        if not isinstance(y, Tensor) or y.numel() == 0:
+            raise DataError(f"{where}: graph {i} has no label: set y to its class")
+        if y.numel() > 1:
+            what = (
+                "one per node: a node task is a single graph"
+                if y.numel() == graph.num_nodes
+                else "several targets come later"
+            )
+            raise DataError(f"{where}: graph {i} has {y.numel()} labels, a graph needs one class ({what})")
+        labels.append(y.reshape(1))
+    return _whole(torch.cat(labels), where, "graph")
+
+
+def node_labels(graph: Data, used: Tensor | None, where: str) -> Tensor:
+    """Return the labels [N] int64 of a node task.
+
+    Args:
+        graph: the graph; y is [N] or [N, 1].
+        used: indices of the nodes that need a label; others may have -1 or NaN. None: all need one.
+        where: what to call the data in a message.
+
+    Raises:
+        DataError: labels that are missing, NaN, no integers, or of one class only.
+    """
+    y = graph.get("y")
+    if not isinstance(y, Tensor) or y.numel() == 0:
+        raise DataError(f"{where}: there are no labels: set y to the class of each node")
+    if y.numel() != graph.num_nodes:
+        raise DataError(f"{where}: {y.numel()} labels for {graph.num_nodes} nodes: set y to one class per node")
+    y = y.reshape(-1)
+    if used is None:
+        return _whole(y, where, "node")
+    whole = _whole(y[used], where, "node")
+    labels = y.nan_to_num(nan=-1).to(torch.int64)
+    labels[labels > whole.max()] = -1  # nodes in no split may carry any mark
+    labels[used] = whole
+    return labels
+
+
+def _whole(labels: Tensor, where: str, what: str) -> Tensor:
+    """Return labels as int64 when they are classes 0, 1, 2 ..."""
+    if labels.dtype.is_complex or (labels.dtype.is_floating_point and not bool(torch.isfinite(labels).all())):
+        raise DataError(f"{where}: a label is NaN or infinite: leave out what has no label")
+    whole = labels.to(torch.int64)
+    if labels.dtype.is_floating_point and not torch.equal(whole.to(labels.dtype), labels):
+        value = float(labels[whole != labels][0])
+        raise DataError(f"{where}: labels are not integers ({value:g}): regression comes in a later release")
+    low, high = int(whole.min()), int(whole.max())
+    if low < 0:
+        raise DataError(f"{where}: label {low} is negative: number the classes from 0, and mask what has no label")
+    if low == high:
+        raise DataError(f"{where}: every {what} has the same label {low}: there is nothing to learn")
+    if high >= len(whole):
+        raise DataError(f"{where}: label {high} for {len(whole)} {what}s: number the classes from 0")
+    return whole
+
+
+def given_split(graph: Data, where: str) -> dict[str, Tensor]:
+    """Return the split of a graph's train_mask, val_mask and test_mask [N].
+
+    Raises:
+        DataError: masks that are missing, of another shape, or that share nodes.
+    """
+    index = {}
+    for key in MASKS:
+        mask = graph.get(key)
+        if not isinstance(mask, Tensor):
+            raise DataError(f"{where}: there is no {key}: add all of {', '.join(MASKS)}, or choose --split stratified")
+        if mask.dim() != 1 or mask.numel() != graph.num_nodes:
+            raise DataError(
+                f"{where}: {key} has shape {list(mask.shape)}, it must be [{graph.num_nodes}]: keep one column"
+            )
+        index[key.removesuffix("_mask")] = mask.bool().nonzero().view(-1)
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = int((graph[f"{one}_mask"].bool() & graph[f"{other}_mask"].bool()).sum())
+        if shared:
+            raise DataError(f"{where}: {one}_mask and {other}_mask share {shared} nodes: keep the splits apart")
+    return index
+
+
+def check_split(index: dict[str, Tensor], where: str) -> None:
+    """Raise a DataError for a split with an empty part."""
+    for part, ids in index.items():
+        if ids.numel() == 0:
+            raise DataError(f"{where}: the {part} split is empty: bring more data, or choose another split")
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _columns(shape: Iterable[int] | None) -> str:
+    if shape is None:
+        return "no values"
+    sizes = list(shape)
+    return f"{sizes[0]} columns" if sizes else "one value per row"

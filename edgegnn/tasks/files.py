@@ -1,0 +1,56 @@
+"""Read a user's graphs from a .pt file without running any code in it."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
+
+from edgegnn.errors import DataError
+from edgegnn.tasks.check import as_graphs
+
+__all__ = ["read_graphs"]
+
+_SAFE = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage]
+
+
+def read_graphs(path: Path) -> list[Data]:
+    """Return the graphs of a file that `torch.save` wrote: a PyG `Data`, a dict of tensors, or a list of these.
+
+    Raises:
+        DataError: no such file, a damaged one, or one with objects other than these.
+    """
+    if not path.exists():
+        raise DataError(f"there is no data file {path}: check the path")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name the .pt file in it")
+    try:
+        with torch.serialization.safe_globals(_SAFE), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as e:
+        if "GLOBAL" in str(e) or "unsafe" in str(e).lower() or "Unsupported class" in str(e):
+            raise DataError(
+                f"{path} holds Python objects other than PyG Data, and opening them could run their code: "
+                "save a Data, a list of Data, or dicts of tensors (batch.to_data_list() for a Batch)"
+            ) from e
+        raise DataError(_damaged(path)) from e
+    except OSError as e:
+        raise DataError(f"{path} can't be read: {e.strerror or e}") from e
+    except Exception as e:  # torch.load lets many kinds of error through for damaged files
+        raise DataError(_damaged(path)) from e
+    try:
+        return as_graphs(content, str(path))
+    except DataError:
+        raise
+    except Exception as e:  # a Data whose insides are not those of a Data
+        raise DataError(_damaged(path)) from e
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged, or is no file that torch.save wrote: write it again with torch.save(graphs, path)"

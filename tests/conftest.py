@@ -1,0 +1,24 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+with warnings.catch_warnings():
+    # PyG warns about torch.jit while it is imported; once imported, it is quiet.
+    warnings.simplefilter("ignore")
+    import torch_geometric.nn  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the real data sets' raw files; tests that need it are skipped where it is absent."""
+    given = os.environ.get("EDGEGNN_DATA")
+    for place in (Path(given) if given else None, Path(__file__).resolve().parents[2] / "shared" / "data"):
+        if place is not None and place.is_dir():
+            return place
+    pytest.skip("no data folder: set EDGEGNN_DATA")
