@@ -10,23 +10,19 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "export": "edgegnn.api",
-    "load": "edgegnn.api",
-    "profile": "edgegnn.api",
-    "train": "edgegnn.api",
-    "verify": "edgegnn.api",
-    "EdgeGNNError": "edgegnn.errors",
-}
+_PUBLIC = {"load": "edgegnn.api", "verify": "edgegnn.api", "EdgeGNNError": "edgegnn.errors"}
+_CALLABLE = {"export", "profile", "train"}  # subpackages that are functions too (edgegnn.callable)
 
 __all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name in _PUBLIC:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _CALLABLE:
+        return import_module(f"edgegnn.{name}")
+    if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
 

@@ -85,7 +85,7 @@ def train(
     chosen = _training_recipe(quant)
     task = load_task(data, split=split, seed=split_seed, root=data_root)
     given = {k: v for k, v in (architecture or {}).items() if v is not None}
-    config = fit_defaults(task.spec.kind, **(settings or {}))
+    config = fit_defaults(task.spec.kind, model=model, data=task.spec.data, **(settings or {}))
     arguments = {
         "in_channels": task.spec.num_features,
         "out_channels": task.spec.num_classes,
@@ -289,7 +289,7 @@ def _finetune_config(checkpoint: Checkpoint, task: Task, settings: dict[str, Any
     except TypeError as error:
         raise CheckpointError(f"the checkpoint's training settings are damaged: {error}") from error
     if not checkpoint.training:
-        base = fit_defaults(task.spec.kind)
+        base = fit_defaults(task.spec.kind, data=task.spec.data)
     epochs = max(10, base.epochs // 4)
     base = dataclasses.replace(base, epochs=epochs, lr=base.lr / 10, halve_lr_every=None, patience=None)
     return dataclasses.replace(base, **{k: v for k, v in settings.items() if v is not None})

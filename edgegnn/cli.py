@@ -54,7 +54,7 @@ Patience = Annotated[
     int | None, typer.Option("--patience", min=1, help="Stop after so many epochs without a better validation loss.")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of training.")]
-Target = Annotated[str | None, typer.Option("--target", help="Device (default: this machine); see edgegnn targets.")]
+Target = Annotated[str, typer.Option("--target", help="Device (default: this machine); see edgegnn targets.")]
 
 
 def _version(value: bool) -> None:
@@ -239,8 +239,10 @@ def inspect(
 @app.command()
 def profile(
     artifact: Annotated[Path | None, typer.Argument(help="The artifact (default: the newest one here).")] = None,
-    target: Target = None,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Intra-op threads; 0: the target's setting.")] = 0,
+    target: Target = "local",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=0, help="Intra-op threads; 0: one per core (default: the target's).")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short windows: for a first look, not for a report.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the records.")] = Path("profiles"),
     as_json: Json = False,
@@ -256,8 +258,8 @@ def profile(
     from edgegnn.profile import profile as run
 
     chosen = artifact if artifact is not None else newest_artifact(Path.cwd())
-    with show.waiting(f"profiling {chosen.name}") as status:
-        record = run(chosen, target=target, quick=quick, threads=threads or None, out=output, progress=status)
+    with show.measuring(f"profiling {chosen.name}") as status:
+        record = run(chosen, target=target, quick=quick, threads=threads, out=output, progress=status)
     show.profiled(record, as_json)
 
 

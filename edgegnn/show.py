@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "described",
     "exported",
+    "measuring",
     "profiled",
     "quickstart",
     "size",
@@ -31,7 +32,6 @@ __all__ = [
     "trained",
     "training",
     "verified",
-    "waiting",
 ]
 
 
@@ -68,10 +68,9 @@ def training(title: str) -> Iterator[TrainingProgress]:
 
 
 @contextlib.contextmanager
-def waiting(title: str) -> Iterator[Any]:
-    """A spinner on stderr; yields a function that changes its words."""
-    console = Console(stderr=True)
-    with console.status(title) as status:
+def measuring(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr for `profile`; yields a function of what is being done."""
+    with Console(stderr=True).status(title) as status:
         yield lambda text: status.update(f"{title}: {text}")
 
 
@@ -184,9 +183,15 @@ def targets(found: list[TargetInfo], as_json: bool) -> None:
     if as_json:
         _json([target.to_dict() for target in found])
         return
-    from edgegnn.profile import render_targets
-
-    _print(render_targets(found))
+    table = Table(box=None, pad_edge=False)
+    for column in ("target", "arch", "reachable", "onnxruntime", "kernels", "energy"):
+        table.add_column(column, overflow="fold")
+    for t in found:
+        reachable = "yes" if t.reachable else f"no: {t.reason}"
+        kernels = "edgegnn" if t.native_kernels else "onnxruntime"
+        energy = f"{t.energy} ({t.energy_reason})" if t.energy and t.energy_reason else t.energy or t.energy_reason
+        table.add_row(t.name, t.arch, reachable, t.runtime or "-", kernels if t.reachable else "-", energy or "-")
+    _print(table)
 
 
 def quickstart(result: QuickstartResult, as_json: bool) -> None:
@@ -232,8 +237,8 @@ def _parameters(checkpoint: Checkpoint) -> str:
     return f"{sum(p.numel() for p in model.parameters()):,}" if isinstance(model, nn.Module) else "?"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+def _percent(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.2f} %"
 
 
 def _facts() -> Table:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_artifact import make_artifact
 
+from edgegnn.errors import UsageError
+from edgegnn.profile import carbon
 from edgegnn.profile.carbon import carbon_reader
+from edgegnn.runtime import bench
+from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.energy import RaplReader, Reading, ReadingError, Window, find_rapl, measure_windows, summarize
 
 LIMIT = 262_143_328_850
@@ -260,6 +268,44 @@ def test_an_idle_counter_may_stand_still() -> None:
     assert energy["net"] == energy["gross"]
 
 
+def test_bench_reads_the_counter_of_its_machine(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "tiny")
+    counter = zone(tmp_path / "powercap", "intel-rapl:0", "package-0")
+    plan = Plan(True, 1, 0.0, 2, 0.0, windows=2, window_seconds=0.3, window_iterations=2)
+    # In a process of its own: a thread would get no turn beside the inferences.
+    code = f"""
+        import os, time
+        value = 1_000_000
+        while True:
+            value += 1000
+            with open({str(counter) + ".new"!r}, "w") as file:
+                file.write(str(value))
+            os.replace({str(counter) + ".new"!r}, {str(counter)!r})
+            time.sleep(0.0005)
+    """
+    ticker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    try:
+        while counter.read_text() == "1000000\n":
+            assert ticker.poll() is None
+        result = bench(artifact, plan=plan, threads=1, powercap=tmp_path / "powercap")
+    finally:
+        ticker.kill()
+        ticker.wait()
+    energy = result["energy_j"]
+    assert energy is not None, result["energy_reason"]
+    assert energy["source"] == "RAPL (package-0)"
+    assert energy["kind"] == "measured"
+    assert energy["gross"] > 0
+    assert [w["load"] for w in energy["windows"]] == [False, True, True]
+    assert all(w["steps"] >= 50 for w in energy["windows"])
+    counter.write_text("broken")
+    result = bench(artifact, plan=plan, threads=1, powercap=tmp_path / "powercap")
+    assert result["energy_j"] is None
+    assert "gives no number" in result["energy_reason"]
+    with pytest.raises(UsageError, match="energy must be one of"):
+        bench(artifact, plan=plan, energy="nuclear")
+
+
 def test_codecarbon_estimates_silently_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,7 +343,7 @@ def test_broken_codecarbon_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def explode() -> None:
         raise RuntimeError("no power\nhere")
 
-    monkeypatch.setattr("edgegnn.profile.carbon._tracker", explode)
+    monkeypatch.setattr(carbon, "_tracker", explode)
     with carbon_reader() as (reader, reason):
         assert reader is None
         assert reason == "codecarbon doesn't work here: RuntimeError: no power"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from edgegnn.errors import TargetError, UsageError
-from edgegnn.profile import load_target, local_target, targets
+from edgegnn.profile import load_target, local_target, render_targets, target, targets
 from edgegnn.profile.target import target_files
 from edgegnn.runtime.facts import arch, device_facts
 
@@ -24,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
-    monkeypatch.setattr("edgegnn.profile.target.arch", lambda: machine)
+    monkeypatch.setattr(target, "arch", lambda: machine)
 
 
 def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +44,8 @@ def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_own_targets_win(folder: Path, tmp_path: Path) -> None:
     (folder / "mine.toml").write_text(GOOD + "threads = 2\nspinning = false\n")
-    target = load_target("mine")
-    assert (target.name, target.threads, target.spinning, target.energy) == ("mine", 2, False, ("rapl", "codecarbon"))
+    mine = load_target("mine")
+    assert (mine.name, mine.threads, mine.spinning, mine.energy) == ("mine", 2, False, ("rapl", "codecarbon"))
     config = tmp_path / "config" / "edgegnn" / "targets"
     config.mkdir(parents=True)
     for name in ("mine", "x86"):
@@ -91,7 +94,7 @@ def test_file_that_is_no_text(folder: Path) -> None:
 def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "zz.toml").write_text("oops")
     on(monkeypatch, "x86_64")
-    monkeypatch.setattr("edgegnn.profile.target.find_rapl", lambda: (None, "no counter"))
+    monkeypatch.setattr(target, "find_rapl", lambda: (None, "no counter"))
     found = {info.name: info for info in targets()}
     import onnxruntime
 
@@ -103,7 +106,14 @@ def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found["arm64"].reachable
     assert found["arm64"].reason == "this machine is x86_64, and the target is reached locally only"
     assert "no valid TOML" in found["zz"].reason
-    monkeypatch.setattr("edgegnn.profile.target.carbon_version", lambda: "")
+    assert json.loads(json.dumps([info.to_dict() for info in found.values()]))[1]["name"] == "x86"
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_targets(list(found.values())))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "arm64 is not reachable: this machine is x86_64" in text
+    assert "x86, energy: no counter" in text
+    monkeypatch.setattr(target, "carbon_version", lambda: "")
     found = {info.name: info for info in targets()}
     assert (found["x86"].energy, found["x86"].energy_reason) == ("", "no counter; codecarbon is not installed")
 

@@ -112,8 +112,9 @@ def _innermost(frames: Iterator[tuple[FrameType, int]], modules: Mapping[int, tu
 
 
 def _from_program(program: ExportedProgram, operator: str) -> tuple[str, str] | None:
+    core = operator.split(".")[1 if operator.startswith("aten.") else 0].lstrip("_")  # decomposed: aten._linalg_svd
     for node in program.graph.nodes:
-        if operator.rpartition(".")[0] in str(node.target) or operator in str(node.target):
+        if core in str(node.target):
             stack = list(node.meta.get("nn_module_stack", {}).values())
             if stack:
                 path, kind = stack[-1]

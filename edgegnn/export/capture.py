@@ -48,6 +48,7 @@ def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, k
             return what its `kind` says.
     """
     with quiet(), torch.no_grad():
+        traced = isinstance(model, ExportedProgram)
         if isinstance(model, ExportedProgram):
             _check_program(model)
             names = list(program_inputs(model))
@@ -56,7 +57,7 @@ def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, k
             names = list(args)
             program = _trace(model, args)
         converted = _convert(program, model)
-        return finish(converted, [*names, GRAPHS], kind=kind, helper=GRAPHS)
+        return finish(converted, [*names, GRAPHS], kind=kind, helper=GRAPHS, prefix="" if traced else "model")
 
 
 # Tracing ------------------------------------------------------------

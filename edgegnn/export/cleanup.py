@@ -10,14 +10,15 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from edgegnn.errors import ExportError
-from edgegnn.export.qdq import fold_weights_ir, lower_fake_quantize
+from edgegnn.export.qdq import fold_weights_ir, keep_products_exact, lower_fake_quantize
 
 __all__ = ["finish"]
 
 _EDGE_DIM = {"edge_index": 1}
+_PATH = "edgegnn.module"
 
 
-def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str) -> onnx.ModelProto:
+def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str, prefix: str) -> onnx.ModelProto:
     """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
 
     Args:
@@ -25,18 +26,20 @@ def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str) -> 
         names: names of its inputs, in order; that of the helper, when it has one, is last.
         kind: "node" or "graph".
         helper: the input that stands for the number of graphs.
+        prefix: path of the user's module in what was exported.
 
     Raises:
         ExportError: an operator that is known to compute something wrong, or an output that is not of this `kind`.
     """
     graph = model.graph
-    _strip_wrapper(graph)
+    _strip_wrapper(model, prefix)
     for value, name in zip(graph.inputs, names, strict=False):
         value.name = name
     if graph.inputs[-1].name == helper:
         _count_graphs(graph, graph.inputs[-1])
     lower_fake_quantize(model)
     fold_weights_ir(model)
+    keep_products_exact(model)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
     _name_dimensions(graph, kind)
@@ -52,19 +55,26 @@ def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str) -> 
         step(model)
     _name_nodes(graph)
     passes.ClearMetadataAndDocStringPass()(model)
-    model.metadata_props.clear()
-    model.doc_string = None
+    for item in (model, *graph.inputs, *graph.outputs, *graph.initializers.values()):
+        item.metadata_props.clear()
+        item.doc_string = None
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
     return proto
 
 
-def _strip_wrapper(graph: ir.Graph) -> None:
-    """Parameters get the names they have in the user's module."""
-    for value in list(graph.initializers.values()):
-        if value.name is not None and value.name.startswith("model."):
-            value.name = value.name.removeprefix("model.")
+def _strip_wrapper(model: ir.Model, prefix: str) -> None:
+    """Parameters and nodes get the paths that they have in the user's module."""
+    for value in list(model.graph.initializers.values()):
+        if value.name is not None and prefix and value.name.startswith(f"{prefix}."):
+            value.name = value.name[len(prefix) + 1 :]
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        path: str = (ast.literal_eval(scopes)[-2:-1] or [""])[0] if scopes else ""
+        if prefix:
+            path = path[len(prefix) + 1 :] if path.startswith(f"{prefix}.") else ""
+        node.metadata_props[_PATH] = "" if path.startswith("_empty") else path
 
 
 def _count_graphs(graph: ir.Graph, helper: ir.Value) -> None:
@@ -157,10 +167,8 @@ def _name_dimensions(graph: ir.Graph, kind: str) -> None:
 
 
 def _scope(node: ir.Node) -> str:
-    """Path of the module that made a node."""
-    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
-    path: str = ast.literal_eval(scopes)[-2] if scopes and len(ast.literal_eval(scopes)) > 1 else ""
-    return "" if path.startswith("_empty") else path.removeprefix("model").lstrip(".")
+    """Path of the module that made a node; "" for the model itself."""
+    return node.metadata_props.get(_PATH, "")
 
 
 def _name_nodes(graph: ir.Graph) -> None:

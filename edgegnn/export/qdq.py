@@ -23,11 +23,11 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
-from onnxscript.values import Opset
+from onnxscript.values import Op, Opset
 
 from edgegnn.errors import ExportError
 
-__all__ = ["QdqPoint", "fold_weights", "lower_fake_quantize", "qdq_points", "stayed_float", "translation_table"]
+__all__ = ["QdqPoint", "fold_weights", "fold_weights_ir", "keep_products_exact", "lower_fake_quantize", "qdq_points", "stayed_float", "translation_table"]
 
 _DOMAIN = "edgegnn"
 _OP = "FakeQuantize"
@@ -63,10 +63,27 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """How the exporter translates `edgegnn::fake_quantize`: to a placeholder that no optimizer looks into."""
     if not hasattr(torch.ops.edgegnn, "fake_quantize"):  # no quantized model without edgegnn.quantize.ops
         return {}
-    opset = Opset(_DOMAIN, 1)
+    schema = onnx.defs.OpSchema(
+        _OP,
+        _DOMAIN,
+        1,
+        inputs=[
+            onnx.defs.OpSchema.FormalParameter("x", "T"),
+            onnx.defs.OpSchema.FormalParameter("scale", "T"),
+            onnx.defs.OpSchema.FormalParameter("zero_point", "tensor(int32)"),
+        ],
+        outputs=[onnx.defs.OpSchema.FormalParameter("y", "T")],
+        type_constraints=[("T", ["tensor(float)"], "")],
+        attributes=[
+            onnx.defs.OpSchema.Attribute("axis", onnx.defs.OpSchema.AttrType.INT),
+            onnx.defs.OpSchema.Attribute("bits", onnx.defs.OpSchema.AttrType.INT),
+            onnx.defs.OpSchema.Attribute("name", onnx.defs.OpSchema.AttrType.STRING),
+        ],
+    )
+    placeholder = Op(Opset(_DOMAIN, 1), _OP, schema)
 
     def fake_quantize(x, scale, zero_point, axis: int, bits: int, name: str):  # type: ignore[no-untyped-def]
-        return opset.FakeQuantize(x, scale, zero_point, axis=axis, bits=bits, name=name)
+        return placeholder(x, scale, zero_point, axis=axis, bits=bits, name=name)
 
     return {torch.ops.edgegnn.fake_quantize.default: fake_quantize}
 
@@ -172,7 +189,7 @@ def fold_weights_ir(model: ir.Model) -> None:
         _fold(graph, node)
     for node in list(graph):
         source = node.inputs[0].producer() if node.op_type == "Transpose" and node.inputs[0] is not None else None
-        if source is not None and source.op_type == "DequantizeLinear" and len(source.outputs[0].uses()) == 1:
+        if source is not None and _is_dequantized(node.inputs[0]) and len(source.outputs[0].uses()) == 1:
             _transpose_codes(graph, source, node)
 
 
@@ -220,6 +237,62 @@ def _transpose_codes(graph: ir.Graph, dequantize: ir.Node, transpose: ir.Node) -
         axis = dequantize.attributes.get_int("axis", 1) % len(permutation)
         dequantize.attributes["axis"] = ir.AttrInt64("axis", permutation.index(axis))
     ir.convenience.replace_nodes_and_values(graph, transpose, [transpose], [], transpose.outputs, dequantize.outputs)
+
+
+# What ONNX Runtime may not do ------------------------------------------------------------
+
+
+def keep_products_exact(model: ir.Model) -> None:
+    """Write products of quantized tensors so that ONNX Runtime's optimizer leaves their numbers alone, in place.
+
+    Where a Gemm stands between a DequantizeLinear and a QuantizeLinear, the optimizer (1.31, "WeightBiasQuantization")
+    rounds a float bias to int32 multiples of the product of the two scales, a large step with 4-bit codes, and even a
+    float weight to int8. It does neither for a Gemm without bias whose weight is quantized, nor for a MatMul without one;
+    both still become integer kernels (QGemm, MatMulIntegerToFloat) where the codes allow it.
+    """
+    graph = model.graph
+    for node in list(graph):
+        if node.op_type not in {"Gemm", "MatMul"} or not any(_is_dequantized(v) for v in node.inputs[:2]):
+            continue
+        a, b = node.inputs[:2]
+        plain = node.op_type == "MatMul" or (node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)) == (1.0, 1.0)
+        if a is None or b is None or not plain or any(v.shape is None or len(v.shape) != 2 for v in (a, b)):
+            continue
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        added = bias is not None or any(use.node.op_type == "Add" for use in node.outputs[0].uses())
+        if node.op_type == "Gemm" and bias is None and (_is_dequantized(b) or added):
+            continue
+        if _is_dequantized(b) or added or not b.is_initializer():
+            attributes = {k: node.attributes.get_int(k, 0) for k in ("transA", "transB")}
+            new = [ir.node("Gemm", [a, b], attributes)]
+        elif node.op_type == "MatMul":
+            continue
+        else:
+            new = _as_matmul(graph, node, a, b)
+        if bias is not None:
+            new.append(ir.node("Add", [new[-1].outputs[0], bias]))
+        for n in new:
+            n.metadata_props.update(node.metadata_props)
+            n.outputs[0].type, n.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
+        ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, new[-1].outputs)
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = None if value is None else value.producer()
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _as_matmul(graph: ir.Graph, node: ir.Node, a: ir.Value, b: ir.Value) -> list[ir.Node]:
+    new: list[ir.Node] = []
+    if node.attributes.get_int("transA", 0):
+        new.append(ir.node("Transpose", [a], {"perm": [1, 0]}))
+        a = new[-1].outputs[0]
+    if node.attributes.get_int("transB", 0):
+        tensor = ir.convenience.get_const_tensor(b)
+        assert tensor is not None
+        name = f"{b.name}.T"
+        b = graph.initializers[name] if name in graph.initializers else _constant(graph, name, tensor.numpy().T.copy())
+    return [*new, ir.node("MatMul", [a, b])]
 
 
 # Asking a file ------------------------------------------------------------

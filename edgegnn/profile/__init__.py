@@ -5,9 +5,10 @@ The measuring itself is done by the artifact's runner (`edgegnn.runtime.benchmar
 
 from __future__ import annotations
 
+from edgegnn.callable import make_callable
 from edgegnn.profile.measure import newest_artifact, profile
 from edgegnn.profile.record import ProfileRecord, read_record, write_record
-from edgegnn.profile.table import ratios, render
+from edgegnn.profile.table import ratios, render, render_targets
 from edgegnn.profile.target import Target, TargetInfo, load_target, local_target, targets
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "ratios",
     "read_record",
     "render",
+    "render_targets",
     "targets",
     "write_record",
 ]
+
+make_callable(__name__, "edgegnn.profile.measure:profile")

@@ -28,14 +28,14 @@ from edgegnn.runtime.facts import arch
 
 __all__ = ["newest_artifact", "profile"]
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[str], None]
 TIMEOUT = 1800.0
 
 
 def profile(
     artifact: Path | str,
     *,
-    target: str = "local",
+    target: str | None = None,
     quick: bool = False,
     threads: int | None = None,
     out: Path | None = Path("profiles"),
@@ -47,11 +47,11 @@ def profile(
 
     Args:
         artifact: its folder or zip.
-        target: a target's name; "local" is this machine.
+        target: a target's name; None or "local" is this machine.
         quick: short windows; the record says so.
         threads: threads of one inference; None: as the target says.
         out: the record goes to `<out>/<target>/<artifact>.json`; None: no file. An older record there is replaced.
-        progress: told what is being done, and which share of the expected time is over, in [0, 1].
+        progress: told in a few words what is being done, and how long it will still take.
         plan: durations; None: the protocol's, or short ones with `quick`.
         timeout: seconds after which the runner is stopped.
 
@@ -64,7 +64,7 @@ def profile(
         UsageError: an unknown target, negative `threads`.
     """
     tell = progress or _quiet
-    where = load_target(target)
+    where = load_target(target or "local")
     if where.arch != arch():
         raise TargetError(f"the target {where.name} is {where.arch}, this machine is {arch()}: choose --target local")
     if threads is not None and threads < 0:
@@ -75,7 +75,7 @@ def profile(
         check_place(path)
         _check_writable(path)
     chosen = plan or (QUICK if quick else FULL)
-    tell("preparing", 0.0)
+    tell("preparing")
     with contextlib.ExitStack() as stack:
         mode, reader, reasons = _choose_energy(where, stack)
         runner, origin = stack.enter_context(_runner(opened))
@@ -89,7 +89,6 @@ def profile(
     record = _record(result, where, reasons, origin)
     if path is not None:
         write_record(record, path)
-    tell("done", 1.0)
     return record
 
 
@@ -114,27 +113,32 @@ def newest_artifact(folder: Path | str = ".") -> Path:
 
 
 class _Events:
-    """Turns the runner's events into progress."""
+    """Turns the runner's events into words."""
 
     def __init__(self, tell: Progress, plan: Plan, *, energy: bool) -> None:
         self._tell, self._plan = tell, plan
-        self._total = 1.0 + plan.total_seconds(energy=energy)
+        self._windows = (plan.windows + 1) * plan.window_seconds * energy
 
     def __call__(self, event: dict[str, Any]) -> None:
         plan, kind = self._plan, event.get("event")
-        before = 0.5 + plan.warmup_seconds
         if kind == "phase":
-            done = {"load": 0.0, "warm-up": 0.5, "latency": before, "verify": before + plan.seconds}
+            latency = plan.seconds + self._windows
+            left = {"warm-up": plan.warmup_seconds + latency, "latency": latency}
             phase = str(event.get("phase"))
-            if phase in done:
-                self._tell(phase, done[phase] / self._total)
+            if phase in left:
+                self._say(phase, left[phase])
+        elif kind == "window_start" and event.get("kind") == "idle":
+            self._say("energy, idle", self._windows)
         elif kind == "window_start":
-            window = 0 if event.get("kind") == "idle" else int(event.get("index", 0)) + 1
-            text = "energy, idle" if window == 0 else f"energy, window {window} of {plan.windows}"
-            self._tell(text, (before + plan.seconds + 0.5 + window * plan.window_seconds) / self._total)
+            window = int(event.get("index", 0))
+            text = f"energy, window {window + 1} of {plan.windows}"
+            self._say(text, self._windows - (window + 1) * plan.window_seconds)
+
+    def _say(self, text: str, left: float) -> None:
+        self._tell(f"{text} (about {max(1.0, left):.0f} s left)")
 
 
-def _quiet(text: str, share: float) -> None:
+def _quiet(text: str) -> None:
     """Nobody wants to know."""
 
 
@@ -165,7 +169,7 @@ def _runner(artifact: Artifact) -> Iterator[tuple[Path, str]]:
         build_runner(own)
         entry = artifact.manifest.files.get("run.pyz")
         if entry is not None and entry.sha256 == hashlib.sha256(own.read_bytes()).hexdigest():
-            yield artifact.root / "run.pyz", "artifact"
+            yield artifact.folder / "run.pyz", "artifact"
         else:
             yield own, "installed"
 
@@ -173,7 +177,7 @@ def _runner(artifact: Artifact) -> Iterator[tuple[Path, str]]:
 def _command(
     runner: Path, artifact: Artifact, target: Target, plan: Plan, energy: str, threads: int | None
 ) -> list[str]:
-    command = [sys.executable, str(runner), "bench", "--events", "--artifact", str(artifact.root.resolve())]
+    command = [sys.executable, str(runner), "bench", "--events", "--artifact", str(artifact.folder.resolve())]
     command += ["--energy", energy, "--threads", str(target.threads if threads is None else threads)]
     command += ["--quick"] * plan.quick + ["--no-spinning"] * (not target.spinning)
     for name in ("warmup_runs", "warmup_seconds", "runs", "seconds", "windows", "window_seconds", "window_iterations"):

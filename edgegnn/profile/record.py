@@ -124,12 +124,12 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: "accuracy" or "roc_auc".
-        value: in [0, 1]; None where it isn't defined (labels of one class only).
+        value: in [0, 1].
         n: rows (nodes, or graphs) counted.
     """
 
     name: str
-    value: Share | None
+    value: Share
     n: Count
 
 
@@ -212,7 +212,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         memory_bytes: see `Memory`.
         energy_j: see `Energy`; None with the reason in `energy_reason`.
         energy_reason: why there is no energy, or why no better reader was used.
-        metric: see `Metric`; None when the artifact ships no labels.
+        metric: see `Metric`; None when the artifact ships no labels of two classes.
         agreement: share of predictions over the shipped graphs that are PyTorch's, in [0, 1].
         native_kernels: the model ran on edgegnn's own kernels (False: onnxruntime's standard operators).
         how: see `How`.

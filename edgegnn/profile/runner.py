@@ -36,7 +36,7 @@ def follow(
 ) -> tuple[dict[str, Any], list[Reading | None], str]:
     """Run `run.pyz bench --events` to its end.
 
-    Whatever ends this function, the runner (and all it started) has ended too.
+    However this function ends, the runner has ended too; one that had to be stopped takes what it started with it.
 
     Args:
         command: the command line; its stdout speaks the runner's events, its stdin opens the gates.

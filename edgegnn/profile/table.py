@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from edgegnn.profile.record import ProfileRecord
+from edgegnn.profile.target import TargetInfo
 
-__all__ = ["ratios", "render"]
+__all__ = ["ratios", "render", "render_targets"]
 
 Value = Callable[[ProfileRecord], float | None]
 
@@ -80,6 +81,23 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     return table
 
 
+def render_targets(found: Sequence[TargetInfo]) -> Table:
+    """A table of targets, with the reasons below it."""
+    notes = []
+    for info in found:
+        if not info.reachable:
+            notes.append(f"{info.name} is not reachable: {info.reason}")
+        elif info.energy_reason:
+            notes.append(f"{info.name}, energy: {info.energy_reason}")
+    table = Table(caption="\n".join(notes), caption_justify="left")
+    for column in ("target", "arch", "reachable", "onnxruntime", "native kernels", "energy"):
+        table.add_column(column)
+    for info in found:
+        here = ("yes", info.runtime or "none", "yes" if info.native_kernels else "no", info.energy or "none")
+        table.add_row(info.name, info.arch, *(here if info.reachable else ("no", "", "", "")))
+    return table
+
+
 def _notes(records: Sequence[ProfileRecord]) -> list[str]:
     """Footnotes: each once."""
     notes = []
@@ -106,7 +124,7 @@ def _metric_name(records: Sequence[ProfileRecord]) -> str:
 
 
 def _metric(record: ProfileRecord) -> str:
-    if record.metric is None or record.metric.value is None:
+    if record.metric is None:
         return "-"
     return f"{record.metric.value:.4f} (n={record.metric.n})"
 

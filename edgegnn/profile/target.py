@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,6 +77,10 @@ class TargetInfo:
     native_kernels: bool
     energy: str
     energy_reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 def target_files() -> dict[str, Path]:

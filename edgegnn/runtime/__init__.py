@@ -18,10 +18,10 @@ from edgegnn.runtime.benchmark import bench
 from edgegnn.runtime.bundle import build_runner
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
-from edgegnn.runtime.samples import Sample, read_samples
 from edgegnn.runtime.metrics import compare, score
-from edgegnn.runtime.session import make_session, predict
 from edgegnn.runtime.proof import VerifyReport, verify
+from edgegnn.runtime.samples import Sample, read_samples
+from edgegnn.runtime.session import make_session, predict
 
 __all__ = [
     "Artifact",

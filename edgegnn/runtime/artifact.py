@@ -31,19 +31,29 @@ class Artifact:
     """An artifact whose files have been checked.
 
     Attributes:
-        root: the folder with the files (a temporary one, removed with this object, when `source` is a zip).
+        folder: the folder with the files; when `source` is a zip, a temporary one that is removed with this object, or
+            at the end of a `with` block.
         source: what the user named.
         manifest: its checked manifest.
     """
 
-    root: Path
+    folder: Path
     source: Path
     manifest: Manifest
 
     @property
     def model(self) -> Path:
         """Path of model.onnx."""
-        return self.root / "model.onnx"
+        return self.folder / "model.onnx"
+
+    def __enter__(self) -> Artifact:
+        """Use as `with open_artifact(...) as artifact`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the temporary folder of a zip."""
+        if self.folder != self.source:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def open_artifact(path: str | os.PathLike[str], *, scratch: Path | None = None, extra_files: bool = False) -> Artifact:

@@ -22,9 +22,9 @@ from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.energy import POWERCAP, ReadingError, find_rapl, measure_windows, summarize
 from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import baseline_memory, latency_pass, peak_memory
+from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import available_cores, make_session, run
-from edgegnn.runtime.proof import judge
 
 __all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Plan", "bench"]
 
@@ -63,7 +63,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(True, warmup_runs=5, warmup_seconds=0.2, runs=30, seconds=1.0, windows=3, window_seconds=1.0)
+QUICK = Plan(True, warmup_runs=3, warmup_seconds=0.2, runs=20, seconds=1.0, windows=3, window_seconds=1.0)
 
 
 def bench(

@@ -15,6 +15,8 @@ try:
     from edgegnn.runtime.cli import main
 except ImportError as error:
     sys.exit("edgegnn: error: %s; this runner needs: python -m pip install numpy onnxruntime" % error)
+except KeyboardInterrupt:
+    sys.exit(130)
 sys.exit(main())
 """
 

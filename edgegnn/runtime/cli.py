@@ -17,10 +17,10 @@ import edgegnn
 from edgegnn.errors import DataError, EdgeGNNError, UsageError
 from edgegnn.runtime.artifact import open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
-from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.metrics import classes
-from edgegnn.runtime.session import predict
+from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
+from edgegnn.runtime.session import predict
 
 __all__ = ["main"]
 
@@ -139,7 +139,7 @@ def _print_report(report: VerifyReport) -> None:
     print(f"  samples    {len(report.samples)} graphs, {rows} rows of logits")
     print(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
     print(f"  difference {report.max_abs_error:.3g} at most")
-    if report.metric is not None and report.metric.value is not None:
+    if report.metric is not None:
         print(f"  {report.metric.name:10} {report.metric.value:.4f} over {report.metric.n} rows")
 
 
@@ -199,7 +199,7 @@ def _print_bench(result: dict[str, Any]) -> None:
     print(f"  throughput {result['throughput_per_s']:.1f} per second")
     print(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
     print(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")
-    if result["metric"] is not None and result["metric"]["value"] is not None:
+    if result["metric"] is not None:
         print(f"  {result['metric']['name']:10} {result['metric']['value']:.4f} over {result['metric']['n']} rows")
     if energy is None:
         print(f"  energy     not known: {result['energy_reason']}")

@@ -58,10 +58,10 @@ class SampleEntry:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric over the shipped samples: `value` in [0, 1], None where it isn't defined; `n` rows counted."""
+    """A metric over the shipped samples: `value` in [0, 1], over `n` rows."""
 
     name: str
-    value: float | None
+    value: float
     n: int
 
 
@@ -81,7 +81,7 @@ class Manifest:
         min_agreement: smallest share of equal predictions over the samples from data.
         max_abs_error: largest difference of a logit from PyTorch's; None: not limited.
         agreement: sample name -> share of equal predictions that the export saw.
-        samples_metric: the task metric over the shipped samples, None when not given.
+        samples_metric: the task metric over the shipped samples, None when it has none (no labels, or one class only).
         raw: the whole file, unchecked.
     """
 
@@ -289,12 +289,10 @@ def _metric(raw: dict[str, Any]) -> Metric | None:
     name = _text(entry, "name", "samples_metric")
     if name not in METRICS:
         raise ArtifactError(f"manifest.json: samples_metric.name {_short(name)} is none of {', '.join(METRICS)}")
-    value = entry.get("value")
-    return Metric(
-        name,
-        None if value is None else _number(entry, "value", "samples_metric", 0.0, 1.0),
-        _count(entry, "n", "samples_metric"),
-    )
+    rows = _count(entry, "n", "samples_metric")
+    if "value" in entry and entry["value"] is None:
+        return None
+    return Metric(name, _number(entry, "value", "samples_metric", 0.0, 1.0), rows)
 
 
 def _short(value: Any) -> str:

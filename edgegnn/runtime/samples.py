@@ -12,8 +12,8 @@ from edgegnn.errors import ArtifactError, DataError
 from edgegnn.runtime.artifact import Artifact
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest, Metric, SampleEntry
-from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.metrics import score
+from edgegnn.runtime.npz import read_npz
 
 __all__ = ["Sample", "read_samples", "samples_score"]
 
@@ -48,7 +48,7 @@ def read_samples(artifact: Artifact) -> list[Sample]:
         ArtifactError: samples.npz is damaged, or doesn't hold what the manifest says.
     """
     manifest = artifact.manifest
-    arrays = read_npz(artifact.root / "samples.npz", ArtifactError)
+    arrays = read_npz(artifact.folder / "samples.npz", ArtifactError)
     samples = []
     for i, entry in enumerate(manifest.samples):
         prefix = f"{i:04d}."
@@ -71,7 +71,7 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
         logits: the model's logits for each.
 
     Returns:
-        None when no sample has labels; a value of None where the metric isn't defined (one class only).
+        None when no sample has labels, or the metric isn't defined for them (one class only).
     """
     rows, labels = [], []
     for i, sample in enumerate(samples):
@@ -83,7 +83,7 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
         return None
     label = np.concatenate(labels)
     value = score(name, np.concatenate(rows), label)
-    return Metric(name, None if np.isnan(value) else value, len(label))
+    return None if np.isnan(value) else Metric(name, value, len(label))
 
 
 def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sample:

@@ -172,6 +172,7 @@ def accelerate(model: nn.Module) -> Iterator[None]:
         for module in changed:
             module.__dict__.pop("propagate", None)
             _plans.pop(module, None)
+        _recent.clear()  # large graphs shall not outlive their training
 
 
 def _fast_propagate(self: MessagePassing, edge_index: Any, size: Any = None, **kwargs: Any) -> Tensor:
