@@ -29,7 +29,7 @@ def _artifact(path: Path) -> dict[str, Any]:
     if path.is_dir() and not (path / "manifest.json").is_file():
         raise ArtifactError(f"{path} is no artifact: it has no manifest.json")
     artifact = open_artifact(path)
-    m = json.loads((artifact.root / "manifest.json").read_text(encoding="utf-8"))
+    m = json.loads((artifact.folder / "manifest.json").read_text(encoding="utf-8"))
     parity, metric, task = m["parity"], m["metric"], m["task"]
     return {
         "kind": "artifact",

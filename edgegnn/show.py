@@ -63,14 +63,19 @@ def training(title: str) -> Iterator[TrainingProgress]:
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield TrainingProgress(bars, title)
 
 
 @contextlib.contextmanager
 def measuring(title: str) -> Iterator[Callable[[str], None]]:
     """A spinner on stderr for `profile`; yields a function of what is being done."""
-    with Console(stderr=True).status(title) as status:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(title) as status:
         yield lambda text: status.update(f"{title}: {text}")
 
 
@@ -183,15 +188,9 @@ def targets(found: list[TargetInfo], as_json: bool) -> None:
     if as_json:
         _json([target.to_dict() for target in found])
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "arch", "reachable", "onnxruntime", "kernels", "energy"):
-        table.add_column(column, overflow="fold")
-    for t in found:
-        reachable = "yes" if t.reachable else f"no: {t.reason}"
-        kernels = "edgegnn" if t.native_kernels else "onnxruntime"
-        energy = f"{t.energy} ({t.energy_reason})" if t.energy and t.energy_reason else t.energy or t.energy_reason
-        table.add_row(t.name, t.arch, reachable, t.runtime or "-", kernels if t.reachable else "-", energy or "-")
-    _print(table)
+    from edgegnn.profile import render_targets
+
+    _print(render_targets(found))
 
 
 def quickstart(result: QuickstartResult, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.errors import ArtifactError
-from edgegnn.runtime import build_runner, open_artifact, read_manifest, read_samples
+from edgegnn.runtime import build_runner, open_artifact, read_manifest, read_samples, verify
 from edgegnn.runtime.manifest import parse_manifest
 
 
@@ -142,6 +142,10 @@ def test_newer_format_says_which_version_is_needed(artifact: Path) -> None:
         (lambda m: m["files"].update({"MODEL.onnx": m["files"]["model.onnx"]}), "listed twice"),
         (lambda m: m.update(inputs=[]), "inputs is empty"),
         (lambda m: m["inputs"].reverse(), "the first inputs must be x and edge_index"),
+        (lambda m: m["inputs"][1].update(shape=["num_edges"]), r"the input edge_index can't be int64 \['num_edges'\]"),
+        (lambda m: m["inputs"][1].update(shape=[3, "num_edges"]), "the input edge_index can't be"),
+        (lambda m: m["inputs"][1].update(dtype="float32"), "the input edge_index can't be float32"),
+        (lambda m: m["inputs"][0].update(shape=["num_nodes"]), "the input x can't be"),
         (lambda m: m["inputs"][0].update(dtype="object"), "dtype 'object' is none of"),
         (lambda m: m["inputs"][0].update(shape=["n", 1.5]), "sizes are numbers or names"),
         (lambda m: m["inputs"][0].update(shape=[]), "has 0 dimensions"),
@@ -393,6 +397,28 @@ def test_a_mutated_manifest_is_read_or_is_an_artifact_error(pristine: Path, data
         message = str(error)
     assert len(message) < 600
     assert "\n" not in message
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_artifact_with_a_mutated_manifest_verifies_or_is_an_artifact_error(
+    artifact: Path, data: st.DataObject
+) -> None:
+    path = artifact / "manifest.json"
+    content = path.read_bytes()
+    manifest = json.loads(content)
+    places_to_change = [p for p in places(manifest) if p[0] != "files"]
+    at = manifest
+    *way, key = data.draw(st.sampled_from(places_to_change))
+    for step in way:
+        at = at[step]
+    at[key] = data.draw(VALUES | st.sampled_from(["x", "num_nodes", "num_graphs", "graph", "int64", 0, 2, 3]))
+    path.write_text(json.dumps(manifest))
+    try:
+        with contextlib.suppress(ArtifactError):  # nothing else
+            verify(artifact, threads=1)
+    finally:
+        path.write_bytes(content)
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,17 +8,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-__all__ = ["blame"]
+__all__ = ["blame", "layer_of", "sentence"]
 
-_TORCH = str(Path(torch.__file__).parent)
-_VALUES = "its control flow depends on the values in the graph; use tensor operations (torch.where, scatter) instead of if and loops"
-_SIZES = "it takes a size of the example graph for a constant; compute with tensors of that size instead of Python numbers"
+_Place = tuple[tuple[str, str] | None, str]  # (path, class) of a layer or None; " (file.py:12)" or ""
+_OTHERS = tuple(str(Path(file).parent) for file in (torch.__file__, __file__, logging.__file__))
+_VALUES = "its control flow depends on values in the graph; use tensor operations (torch.where, scatter) for that"
+_SIZES = (
+    "it takes a size of the example graph for a constant; compute with tensors of that size instead of Python numbers"
+)
 
 
 def blame(
@@ -47,22 +49,22 @@ def blame(
             model(**args)
         except Exception as own:
             where, line = _from_tracebacks(list(_chain(own)), modules)
-            return _sentence(model, where, f"fails in PyTorch, too{line}: {type(own).__name__}: {_first(own)}")
+            return sentence(model, where, f"fails in PyTorch, too{line}: {type(own).__name__}: {_first(own)}")
     operator = re.search(r"target=torch\.ops\.([\w.]+)", text) or re.search(r"op='([\w.]+)'", text)
     if "data-dependent" in text:
-        return _sentence(model, where, f"{_VALUES}{line}")
+        return sentence(model, where, f"{_VALUES}{line}")
     if "Constraints violated" in text:
         if retrace is not None:
             where, line = _from_log(retrace, modules)
-        return _sentence(model, where, f"{_SIZES}{line}")
+        return sentence(model, where, f"{_SIZES}{line}")
     if program is not None and operator is not None:
-        return _sentence(
-            model, _from_program(program, operator[1]), f"the operator {operator[1]} has no ONNX form; use another layer"
-        )
-    return _sentence(model, where, f"{type(chain[-1]).__name__}: {_first(chain[-1])}{line}")
+        where = _from_program(program, operator[1])
+        return sentence(model, where, f"the operator {operator[1]} has no ONNX form; use another layer")
+    return sentence(model, where, f"{type(chain[-1]).__name__}: {_first(chain[-1])}{line}")
 
 
-def _sentence(model: nn.Module | ExportedProgram, where: tuple[str, str] | None, reason: str) -> str:
+def sentence(model: nn.Module | ExportedProgram, where: tuple[str, str] | None, reason: str) -> str:
+    """The one line that a user reads."""
     if where is not None and where[0]:
         layer = f"{where[0]} ({where[1]})"
     else:
@@ -90,7 +92,7 @@ def _frames_of(error: BaseException) -> Iterator[tuple[FrameType, int]]:
         step = step.tb_next
 
 
-def _from_tracebacks(chain: list[BaseException], modules: Mapping[int, tuple[str, nn.Module]]) -> tuple[Any, str]:
+def _from_tracebacks(chain: list[BaseException], modules: Mapping[int, tuple[str, nn.Module]]) -> _Place:
     for error in reversed(chain):
         where, line = _innermost(_frames_of(error), modules)
         if where is not None:
@@ -98,29 +100,33 @@ def _from_tracebacks(chain: list[BaseException], modules: Mapping[int, tuple[str
     return None, ""
 
 
-def _innermost(frames: Iterator[tuple[FrameType, int]], modules: Mapping[int, tuple[str, nn.Module]]) -> tuple[Any, str]:
+def _innermost(frames: Iterator[tuple[FrameType, int]], modules: Mapping[int, tuple[str, nn.Module]]) -> _Place:
     """The last frame that runs a method of one of the modules, and the last line of code that is not torch's."""
-    where, line = None, ""
+    where: tuple[str, str] | None = None
+    line = ""
     for frame, number in frames:
         known = modules.get(id(frame.f_locals.get("self")))
         if known is not None:
             where = (known[0], type(known[1]).__name__)
         file = frame.f_code.co_filename
-        if where is not None and not file.startswith((_TORCH, str(Path(__file__).parent))):
+        if where is not None and not file.startswith(_OTHERS):
             line = f" ({Path(file).name}:{number})"
     return where, line
 
 
 def _from_program(program: ExportedProgram, operator: str) -> tuple[str, str] | None:
     core = operator.split(".")[1 if operator.startswith("aten.") else 0].lstrip("_")  # decomposed: aten._linalg_svd
-    for node in program.graph.nodes:
-        if core in str(node.target):
-            stack = list(node.meta.get("nn_module_stack", {}).values())
-            if stack:
-                path, kind = stack[-1]
-                name = kind if isinstance(kind, str) else kind.__name__
-                return str(path).removeprefix("model").lstrip("."), name.rpartition(".")[2]
-    return None
+    return next((place for node in program.graph.nodes if core in str(node.target) and (place := layer_of(node))), None)
+
+
+def layer_of(node: torch.fx.Node) -> tuple[str, str] | None:
+    """Path and class of the layer that made a node of a traced program."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    if not stack:
+        return None
+    path, kind = stack[-1]
+    name = kind if isinstance(kind, str) else kind.__name__
+    return str(path).removeprefix("model").lstrip("."), name.rpartition(".")[2]
 
 
 class _WhereFixed(logging.Handler):
@@ -129,7 +135,7 @@ class _WhereFixed(logging.Handler):
     def __init__(self, modules: Mapping[int, tuple[str, nn.Module]]) -> None:
         super().__init__(logging.INFO)
         self.modules = modules
-        self.found: tuple[Any, str] = (None, "")
+        self.found: _Place = (None, "")
 
     def emit(self, record: logging.LogRecord) -> None:
         if self.found[0] is None and "range_refined_to_singleton" in record.getMessage():
@@ -138,10 +144,10 @@ class _WhereFixed(logging.Handler):
             while frame is not None:
                 frames.append((frame, frame.f_lineno))
                 frame = frame.f_back
-            self.found = _innermost(iter(reversed(frames)), self.modules)
+            self.found = _innermost(reversed(frames), self.modules)
 
 
-def _from_log(retrace: Callable[[], object], modules: Mapping[int, tuple[str, nn.Module]]) -> tuple[Any, str]:
+def _from_log(retrace: Callable[[], object], modules: Mapping[int, tuple[str, nn.Module]]) -> _Place:
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     handler, level, disabled = _WhereFixed(modules), logger.level, logging.root.manager.disable
     others, propagate = logger.handlers[:], logger.propagate

@@ -11,14 +11,14 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 import torch
-from torch import Tensor, nn
 from onnxscript import opset18
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from edgegnn.errors import ExportError
-from edgegnn.export.blame import blame
+from edgegnn.export.blame import blame, layer_of, sentence
 from edgegnn.export.cleanup import finish
-from edgegnn.export.qdq import translation_table
+from edgegnn.export.lower import translation_table
 from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, untouched
 
 __all__ = ["capture", "program_inputs"]
@@ -110,6 +110,7 @@ def _example(args: Mapping[str, Tensor]) -> tuple[list[Tensor], list[dict[int, A
     n, e = x.shape[0] * repeat, args["edge_index"].shape[1]
     batch = args.get("batch")
     graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
+    graphs += graphs == n
     while e < 2 or e in (n, graphs, *x.shape):
         e += 7
     example: list[Tensor] = []
@@ -175,7 +176,7 @@ def _check_program(program: ExportedProgram) -> None:
     fixed = [
         what
         for what, size in (("num_nodes", values["x"].shape[0]), ("num_edges", values["edge_index"].shape[1]))
-        if not isinstance(size, torch.SymInt)
+        if isinstance(size, int)
     ]
     if fixed:
         raise ExportError(
@@ -204,14 +205,21 @@ def _copy(program: ExportedProgram) -> ExportedProgram:
 
 
 def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir.Model:
-    bits = [n.args[4] for n in program.graph.nodes if getattr(n.target, "_name", "") == "edgegnn::fake_quantize"]
+    bits = [8]
+    for node in program.graph.nodes:
+        name = getattr(node.target, "_name", "")
+        if name == "edgegnn::fake_quantize":
+            bits.append(node.args[4])
+        elif name.startswith("aten::scatter_reduce") and "mean" in node.args:
+            why = "scatter_reduce(reduce='mean') has no ONNX form; use torch_geometric.utils.scatter(reduce='mean')"
+            raise ExportError(sentence(model, layer_of(node), why))
     _remember_torchlib()
     try:
         converted = torch.onnx.export(
             program,
             dynamo=True,
             verbose=False,
-            opset_version=21 if any(b <= 4 for b in bits) else 18,
+            opset_version=21 if min(bits) <= 4 else 18,
             custom_translation_table={**translation_table(), torch.ops.aten.sort.stable: _sort_stable},
         )
     except Exception as error:
@@ -227,9 +235,10 @@ def _sort_stable(x, *, stable: bool = False, dim: int = -1, descending: bool = F
 
 
 def _remember_torchlib() -> None:
-    """Compile the exporter's table of operators once a process instead of once an export (a second each time)."""
-    from torch.onnx._internal._lazy_import import onnxscript_apis
+    """Build the exporter's table of operators once a process instead of once an export (a second each time)."""
+    from torch.onnx._internal import _lazy_import
 
-    table = getattr(onnxscript_apis, "get_torchlib_ops", None)
+    apis: Any = getattr(_lazy_import, "onnxscript_apis", None)
+    table = getattr(apis, "get_torchlib_ops", None)
     if inspect.isfunction(table):
-        onnxscript_apis.get_torchlib_ops = cache(table)
+        apis.get_torchlib_ops = cache(table)

@@ -10,7 +10,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from edgegnn.errors import ExportError
-from edgegnn.export.qdq import fold_weights_ir, keep_products_exact, lower_fake_quantize
+from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
+from edgegnn.export.qdq import constant, fold_weights_ir
 
 __all__ = ["finish"]
 
@@ -45,19 +46,23 @@ def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str, pre
     _name_dimensions(graph, kind)
     for step in (
         passes.InlinePass(),
+        passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.DeduplicateInitializersPass(),
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedFunctionsPass(),
         passes.RemoveUnusedOpsetsPass(),
+        passes.NameFixPass(),  # a parameter may have the name of an input or of a result
     ):
         step(model)
     _name_nodes(graph)
     passes.ClearMetadataAndDocStringPass()(model)
-    for item in (model, *graph.inputs, *graph.outputs, *graph.initializers.values()):
-        item.metadata_props.clear()
-        item.doc_string = None
+    model.metadata_props.clear()
+    model.doc_string = None
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
     proto = ir.to_proto(model)
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
@@ -103,56 +108,53 @@ def _scatter_rows(graph: ir.Graph) -> None:
         if node.op_type != "ScatterND" or node.attributes.get_string("reduction", "none") == "none":
             continue
         data, index, rows = node.inputs
-        if graph is not node.graph or data is None or data.shape is None or index is None or rows is None:
-            shape = None
-        else:
-            shape = index.shape
-        if shape is None or len(shape) != 2 or shape[1] != 1:
+        rank = None if data is None or data.shape is None else len(data.shape)
+        shape = None if index is None else index.shape
+        if node.graph is not graph or rank is None or shape is None or len(shape) != 2 or shape[1] != 1:
             raise ExportError(
-                f"{_scope(node) or 'the model'}: its indexed sum has no form that ONNX Runtime computes rightly with several "
-                "threads (ScatterND with a reduction); use torch_geometric.utils.scatter or Tensor.scatter_add instead"
+                f"{_path(node) or 'the model'} can't be exported: its indexed sum becomes ScatterND with a reduction, "
+                "which ONNX Runtime computes wrongly with several threads; use torch_geometric.utils.scatter instead"
             )
-        column = [-1] + [1] * (len(data.shape) - 1)
-        like = ir.node("Reshape", [index, _integers(graph, f"column_{len(data.shape)}", column)])
+        column = ir.node("Reshape", [index, _integers(graph, f"column_{rank}", [-1] + [1] * (rank - 1))])
         size = ir.node("Shape", [rows])
-        full = ir.node("Expand", [like.outputs[0], size.outputs[0]])
-        attributes = {"axis": 0, "reduction": node.attributes.get_string("reduction")}
-        scatter = ir.node("ScatterElements", [data, full.outputs[0], rows], attributes)
-        new = [like, size, full, scatter]
+        full = ir.node("Expand", [column.outputs[0], size.outputs[0]])
+        reduction = node.attributes.get_string("reduction", "add")
+        scatter = ir.node("ScatterElements", [data, full.outputs[0], rows], {"axis": 0, "reduction": reduction})
+        new = [column, size, full, scatter]
         for n in new:
             n.metadata_props.update(node.metadata_props)
+        scatter.outputs[0].type, scatter.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
         ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, scatter.outputs)
 
 
 def _count_axes_from_the_front(graph: ir.Graph) -> None:
     """ONNX Runtime 1.31 forgets to reduce an empty tensor (a graph without edges) over an axis that is negative."""
     for node in graph:
-        if not node.op_type.startswith("Reduce") or len(node.inputs) < 2 or node.inputs[1] is None:
+        if not node.op_type.startswith("Reduce") or len(node.inputs) < 2 or node.inputs[0] is None:
             continue
-        axes, rank = ir.convenience.get_const_tensor(node.inputs[1]), node.inputs[0] and node.inputs[0].shape
-        if axes is not None and rank is not None and (axes.numpy() < 0).any():
-            front = (axes.numpy() % len(rank)).tolist()
+        shape = node.inputs[0].shape
+        axes = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
+        if axes is not None and shape is not None and (axes.numpy() < 0).any():
+            front: list[int] = (axes.numpy() % len(shape)).tolist()
             node.replace_input_with(1, _integers(graph, "axes_" + "_".join(map(str, front)), front))
 
 
 def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
     if name not in graph.initializers:
-        tensor = ir.tensor(values, ir.DataType.INT64, name=name)
-        graph.register_initializer(ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor))
+        constant(graph, name, values, ir.DataType.INT64)
     return graph.initializers[name]
 
 
 def _name_dimensions(graph: ir.Graph, kind: str) -> None:
-    nodes = edges = None
+    nodes: int | ir.SymbolicDim | None = None
     for value in graph.inputs:
-        assert value.shape is not None and value.name is not None
+        assert value.shape is not None
+        assert value.name is not None
         axis = _EDGE_DIM.get(value.name, 0)
         dimension = "num_edges" if value.name.startswith("edge_") else "num_nodes"
         if value.name == "x":
             nodes = value.shape[0]
-        shape = list(value.shape)
-        shape[axis] = dimension
-        value.shape = ir.Shape(shape)
+        value.shape = ir.Shape([dimension if i == axis else size for i, size in enumerate(value.shape)])
     (out,) = graph.outputs
     assert out.shape is not None
     rows, wanted = out.shape[0], f"num_{kind}s"
@@ -166,7 +168,7 @@ def _name_dimensions(graph: ir.Graph, kind: str) -> None:
     out.name = "logits"
 
 
-def _scope(node: ir.Node) -> str:
+def _path(node: ir.Node) -> str:
     """Path of the module that made a node; "" for the model itself."""
     return node.metadata_props.get(_PATH, "")
 
@@ -178,6 +180,6 @@ def _name_nodes(graph: ir.Graph) -> None:
         name = node.name or ""
         if name.endswith(("/Q", "/DQ", "/Clip")):
             continue
-        name = "/".join(filter(None, (_scope(node), node.op_type)))
+        name = "/".join(filter(None, (_path(node), node.op_type)))
         used[name] = used.get(name, -1) + 1
         node.name = f"{name}_{used[name]}" if used[name] else name

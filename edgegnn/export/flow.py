@@ -12,7 +12,6 @@ import numpy.typing as npt
 import onnx
 import torch
 from torch import nn
-from edgegnn.export.ptq import dynamic_int8, static_int8
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint
@@ -125,6 +124,8 @@ def input_names(model: nn.Module | ExportedProgram, task: Task) -> tuple[str, ..
 
 
 def _quantize(captured: onnx.ModelProto, recipe: Recipe, task: Task, names: tuple[str, ...]) -> onnx.ModelProto:
+    if recipe.method in {"dynamic", "static"}:
+        from edgegnn.export.ptq import dynamic_int8, static_int8
     if recipe.method == "dynamic":
         return dynamic_int8(captured)
     if recipe.method == "static":

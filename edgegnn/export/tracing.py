@@ -52,45 +52,58 @@ class DataSizes(TorchFunctionMode):
         self._largest: dict[int, Any] = {}  # id of an index tensor -> its largest value
         self._of: dict[int, Tensor] = {}  # id of `index.max()` -> index
         self._value: dict[int, Any] = {}  # id of a scalar tensor -> its value
+        self._batch: set[int] = set()  # ids of `batch` and of other forms of it
         if batch is not None and num_graphs is not None:
             self._keep.append(batch)
+            self._batch.add(id(batch))
             self._largest[id(batch)] = num_graphs - 1
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        first = args[0] if args else None
         name = getattr(func, "__name__", "")
-        integers = isinstance(first, Tensor) and not first.is_floating_point()
+        first: Any = args[0] if args else None
+        if not isinstance(first, Tensor):
+            return func(*args, **kwargs)
+        integers = not first.is_floating_point()
         if integers and name == "item" and (value := self._item(first)) is not None:
             return value
-        # torch would take these symbolic sizes for constants
-        if integers and name == "bincount" and isinstance(kwargs.get("minlength"), torch.SymInt):
-            return first.new_zeros(kwargs["minlength"]).scatter_add(0, first, torch.ones_like(first))
-        if isinstance(first, Tensor) and name in {"clamp", "clamp_"}:
-            kwargs = {k: first.new_full((), v) if isinstance(v, torch.SymInt) else v for k, v in kwargs.items()}
-        if name == "take_along_dim" and len(args) == 2 and set(kwargs) == {"dim"} and first.dim() == args[1].dim():
-            return torch.gather(first, kwargs["dim"], args[1])
-        out = func(*args, **kwargs)
-        if isinstance(out, Tensor):
-            if integers:
-                self._note(name, first, args[1:], kwargs, out)
-            if name in _SELECTIONS:
-                for size in out.shape:
-                    if isinstance(size, torch.SymInt) and free_unbacked_symbols(size):
-                        torch._check(size >= 2)
+        out = self._kept_symbolic(name, first, args, kwargs)
+        if out is None:
+            out = func(*args, **kwargs)
+        if integers and isinstance(out, Tensor):
+            self._note(name, first, args[1:], kwargs, out)
+        if name in _SELECTIONS and isinstance(out, Tensor):
+            for size in out.shape:
+                if free_unbacked_symbols(size):
+                    torch._check(size >= 2)
         return out
 
+    @staticmethod
+    def _kept_symbolic(name: str, first: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+        """The few functions that would take a symbolic size for a constant, by others that don't."""
+        if name == "bincount" and _is_symbolic(kwargs.get("minlength")):
+            return first.new_zeros(kwargs["minlength"]).scatter_add(0, first, torch.ones_like(first))
+        if name == "clamp" and len(args) == 1 and any(map(_is_symbolic, kwargs.values())):
+            limits = {k: torch.scalar_tensor(v, dtype=first.dtype) for k, v in kwargs.items() if v is not None}
+            return torch.clamp(first, **limits)
+        if name == "take_along_dim" and len(args) == 2 and set(kwargs) == {"dim"} and first.dim() == args[1].dim():
+            return torch.gather(first, kwargs["dim"], args[1])
+        return None
+
     def _note(self, name: str, first: Tensor, rest: Sequence[Any], kwargs: Any, out: Tensor) -> None:
-        if name in {"max", "amax"} and not rest and not kwargs:
+        alone = not rest and not kwargs
+        last = id(first) in self._batch and name == "__getitem__" and type(rest[0]) is builtins.int and rest[0] == -1
+        if (name in {"max", "amax"} and alone) or last:  # batch is sorted: its last value is its largest
             self._of[id(out)] = first
-        elif name in {"add", "__add__", "__radd__"} and rest and isinstance(rest[0], builtins.int):
+        elif name in {"add", "__add__", "__radd__"} and rest and isinstance(rest[0], int):
             value = self._item(first)
             if value is None:
                 return
             self._value[id(out)] = value + rest[0]
-        elif name in _SAME_VALUES and id(first) in self._largest and out.dtype == first.dtype:
+        elif name in _SAME_VALUES and id(first) in self._batch and out.dtype == first.dtype:
+            self._batch.add(id(out))
             self._largest[id(out)] = self._largest[id(first)]
         else:
             return
@@ -102,12 +115,16 @@ class DataSizes(TorchFunctionMode):
         if index is None:
             return self._value.get(id(scalar))
         if id(index) not in self._largest:
-            # -1 stands for "no element": an index without elements needs no rows.
+            # -1 stands for "no element": an index without elements needs no rows. Traced as "several", see _SELECTIONS.
             largest = torch.cat([index.reshape(-1), index.new_full((1,), -1)]).max().item()
             torch._check(largest >= 2)
             self._keep.append(index)
             self._largest[id(index)] = largest
         return self._largest[id(index)]
+
+
+def _is_symbolic(value: object) -> bool:
+    return type(value) is torch.SymInt
 
 
 class _IntType(type):
@@ -131,7 +148,7 @@ class _Int(builtins.int, metaclass=_IntType):
 
 @contextmanager
 def symbolic_int(model: nn.Module) -> Iterator[None]:
-    """Shadow `int` in PyG's modules and in those that define the classes of `model`; PyG's choices by value are off."""
+    """Shadow `int` in PyG's modules and in those beside the classes of `model`; PyG's own looks at values are off."""
     classes = {c for module in model.modules() for c in type(module).__mro__}
     tops = {c.__module__.partition(".")[0] for c in classes} - {"torch", "builtins", "typing", "abc"}
     tops.add("torch_geometric")
@@ -178,7 +195,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No warnings, no log records, and none of the graphs that torch prints when tracing fails."""
-    disabled = logging.root.manager.disable
+    disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
     try:
         logging.disable(logging.CRITICAL)
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -186,3 +203,4 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+        logging.root.handlers[:] = handlers  # logging.warning() installs one

@@ -115,8 +115,7 @@ def parse_manifest(content: bytes) -> Manifest:
     if kind not in ("node", "graph"):
         raise ArtifactError(f'manifest.json: kind must be "node" or "graph", not {_short(kind)}')
     inputs, outputs = _tensors(raw, "inputs"), _tensors(raw, "outputs")
-    if [t.name for t in inputs[:2]] != ["x", "edge_index"]:
-        raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
+    _check_graph_inputs(inputs)
     parity = _take(raw, "parity", dict, "manifest")
     tolerance = _take(parity, "tolerance", dict, "parity")
     limit = tolerance.get("max_abs_error")
@@ -229,6 +228,17 @@ def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
     if len({t.name for t in found}) != len(found):
         raise ArtifactError(f"manifest.json: two {key} have the same name")
     return tuple(found)
+
+
+def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
+    if [t.name for t in inputs[:2]] != ["x", "edge_index"]:
+        raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
+    for tensor in inputs:
+        ranks = {"x": len(tensor.shape) >= 2, "edge_index": len(tensor.shape) == 2 and tensor.shape[0] == 2}
+        good = ranks.get(tensor.name, tensor.name != "batch" or len(tensor.shape) == 1)
+        if not good or (tensor.name in ("edge_index", "batch") and tensor.dtype not in ("int64", "int32")):
+            shape = ", ".join(str(size) for size in tensor.shape)
+            raise ArtifactError(f"manifest.json: the input {tensor.name} can't be {tensor.dtype} [{_short(shape)}]")
 
 
 def _files(raw: dict[str, Any]) -> dict[str, FileEntry]:
