@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py gcn cora --seeds 10 --recipes dq-int8 dq-int4
 
 For each seed: train the float model, then export it with each recipe (fine-tuning included). Every number of a recipe
-is measured on the artifact by onnxruntime; nothing is selected on the test split. Results are written as they come and a
-rerun goes on where it stopped.
+is measured on the artifact by onnxruntime; nothing is selected on the test split. Results are written as they come,
+and a rerun goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -301,8 +301,8 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
     except EdgeGNNError as error:
         _fail(error, str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _fail(error, "interrupted: nothing half-written is left", 130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -314,6 +314,8 @@ def main() -> NoReturn:
             raise
         line = str(error).splitlines()[0] if str(error) else ""
         _fail(error, f"unexpected {type(error).__name__}: {line} (a bug; --debug shows where)", 1)
+    if code == 130:  # Typer turns Ctrl-C into this exit code
+        typer.echo("edgegnn: interrupted: nothing half-written is left", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

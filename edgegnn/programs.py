@@ -1,7 +1,7 @@
 """Open a `.pt2` program (torch.export) without running what a stranger put into it.
 
 `torch.export.load` trusts its file: it unpickles, looks operators up by dotted name, and hands size expressions to
-sympy, which evaluates them. Each of these is checked against what `torch.export.save` writes for a model of tensors, first.
+sympy, which evaluates them. Each of these is checked first, against what `torch.export.save` writes for a model.
 """
 
 from __future__ import annotations

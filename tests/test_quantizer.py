@@ -10,7 +10,7 @@ from edgegnn.quantize.quantizer import QuantPoint, affine_scale, order_statistic
 
 
 def point(**kwargs):
-    defaults = dict(bits=8, observer="abs")
+    defaults = {"bits": 8, "observer": "abs"}
     return QuantPoint("p", **{**defaults, **kwargs})
 
 

@@ -90,13 +90,13 @@ def tolerance_for(method: str, expected: list[npt.NDArray[np.float32]], min_agre
 
 
 def check_parity(
-    run: Callable[[dict[str, Array]], Array],
+    run: Callable[[dict[str, Array]], Any],
     samples: list[Sample],
     expected: list[npt.NDArray[np.float32]],
     tolerance: Tolerance,
     *,
     hint: str = "",
-) -> tuple[Parity, list[Array]]:
+) -> tuple[Parity, list[Any]]:
     """Run the artifact on every sample and compare.
 
     Args:
@@ -112,7 +112,7 @@ def check_parity(
     Raises:
         ParityError: beyond tolerance; the message names graph, row and values.
     """
-    outputs: list[Array] = []
+    outputs: list[Any] = []
     per_graph: list[dict[str, Any]] = []
     rows = agreeing = 0
     worst = (0.0, "")

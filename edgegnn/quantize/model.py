@@ -329,7 +329,7 @@ class QuantModel(nn.Module):
             layer.path in self._copies
             and not self._step.off
             and not torch.compiler.is_compiling()
-            and layer.conv.aggr in {"sum", "add", "mean"}
+            and layer.conv.aggr in ("sum", "add", "mean")
             and layer.conv.flow == "source_to_target"
             and type(layer.conv).aggregate is MessagePassing.aggregate
             and type(layer.conv).update is MessagePassing.update
@@ -402,7 +402,7 @@ class _RememberDropout(TorchFunctionMode):
             return x
         factor = torch.empty_like(x).bernoulli_(1 - p).div_(1 - p)
         out = x * factor
-        out._before_dropout = x, factor
+        out._before_dropout = x, factor  # type: ignore[attr-defined]
         return out
 
 
