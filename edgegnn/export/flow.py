@@ -76,7 +76,7 @@ def export_checkpoint(
     status("comparing with PyTorch")
     real, awkward = test_graphs(task, names), make_samples(task, names)
     expected = torch_outputs(model, real + awkward)
-    tolerance = tolerance_for(recipe.method, expected, min_agreement)
+    tolerance = tolerance_for(recipe, expected, min_agreement)
     session = make_session(onnx_model.SerializeToString())
     parity, outputs = check_parity(
         lambda inputs: session.run(None, inputs)[0], real + awkward, expected, tolerance, hint=_hint(recipe)

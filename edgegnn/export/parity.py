@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from edgegnn.errors import ExportError, ParityError
 from edgegnn.export.samples import Sample
+from edgegnn.quantize import Recipe
 from edgegnn.runtime import compare
 
 __all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_outputs"]
@@ -77,15 +78,20 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
     return outputs
 
 
-def tolerance_for(method: str, expected: list[npt.NDArray[np.float32]], min_agreement: float | None) -> Tolerance:
-    """The tolerance of a recipe's method.
+def tolerance_for(recipe: Recipe, expected: list[npt.NDArray[np.float32]], min_agreement: float | None) -> Tolerance:
+    """The tolerance of a recipe.
 
     A float artifact may differ by the rounding of differently ordered sums; one with trained ranges also by a code here
-    and there, where that rounding falls on a step; a post-training one has the float model as reference.
+    and there, where that rounding falls on a step (at 4 bits a step is a seventh of the range, and several may add up on
+    the way to a logit); a post-training one has the float model as reference.
     """
     span = max(1.0, *(float(np.abs(e).max(initial=0.0)) for e in expected))
-    default = {"none": (0.999, 1e-4 * span), "qat": (0.999, 0.25 * span), "dq": (0.999, 0.25 * span)}
-    agreement, error = default.get(method, (0.9, None))
+    agreement: float = 0.999
+    error: float | None = 1e-4 * span
+    if recipe.trains:
+        error = (0.25 if recipe.bits == 8 else 0.75) * span
+    elif recipe.method != "none":
+        agreement, error = 0.9, None
     return Tolerance(agreement if min_agreement is None else min_agreement, error)
 
 
