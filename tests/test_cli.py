@@ -133,7 +133,10 @@ def test_train_export_verify_inspect(work, capsys, monkeypatch):
     assert "parameters" in out
 
 
-@pytest.mark.parametrize("recipe", ["none", "dynamic-int8", "static-int8", "qat-int8", "qat-int4", "dq-int4"])
+SLOW = [pytest.param(r, marks=pytest.mark.slow) for r in ("none", "qat-int8", "qat-int4")]
+
+
+@pytest.mark.parametrize("recipe", ["dynamic-int8", "static-int8", "dq-int4", *SLOW])
 def test_every_recipe(recipe, work, capsys, monkeypatch):
     options = ["--epochs", 2] if recipe[:2] in {"qa", "dq"} else []
     code, out, err = run(
@@ -161,6 +164,7 @@ def test_every_recipe(recipe, work, capsys, monkeypatch):
     assert expected in weights.values(), weights
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_learned_scales(work):
     """int8 weights, and one Q/DQ pair for each point: no calibration afterwards."""
     import onnx
@@ -192,6 +196,7 @@ def test_bring_your_own_model(work, capsys, monkeypatch):
     assert manifest["metric"]["artifact"] > 0.8
 
 
+@pytest.mark.slow
 def test_program(work, capsys, monkeypatch):
     from edgegnn import api
 
@@ -243,6 +248,7 @@ def test_runner_predicts_what_onnxruntime_predicts(work):
     np.testing.assert_array_equal(np.load("y.npz")["logits"], want)
 
 
+@pytest.mark.slow
 def test_zip_artifact(work, capsys, monkeypatch):
     code, _, err = run(capsys, monkeypatch, "export", "model.pt", "-o", "model.zip")
     assert code == 0, err
@@ -385,7 +391,7 @@ def test_cut_short(error, code, work, capsys, monkeypatch):
 
     before, old = files(work), Path("model-dq-int8/manifest.json").read_bytes()
     monkeypatch.setattr(artifact, "build_runner", stop)
-    for options in (["-o", "n"], ["--quant", "dq-int8", "--epochs", "1", "--force"], ["-o", "n.zip"]):
+    for options in (["-o", "n.zip"], ["--quant", "dq-int8", "--epochs", "1", "--force"]):
         got, _, err = run(capsys, monkeypatch, "export", "model.pt", *options)
         assert got == code
         assert ("interrupted" if code == 130 else "No space left") in err
@@ -393,6 +399,7 @@ def test_cut_short(error, code, work, capsys, monkeypatch):
     assert Path("model-dq-int8/manifest.json").read_bytes() == old
 
 
+@pytest.mark.slow
 def test_artifact_that_computes_something_else_fails(work, capsys, monkeypatch):
     """A wrong weight in the file is found by export's own comparison."""
     from edgegnn.export import flow
@@ -416,6 +423,7 @@ def test_artifact_that_computes_something_else_fails(work, capsys, monkeypatch):
     assert files(work) == before
 
 
+@pytest.mark.slow
 def test_quantized_model_keeps_its_recipe(work, capsys, monkeypatch):
     run(
         capsys,

@@ -82,8 +82,8 @@ def tolerance_for(recipe: Recipe, expected: list[npt.NDArray[np.float32]], min_a
     """The tolerance of a recipe.
 
     A float artifact may differ by the rounding of differently ordered sums; one with trained ranges also by a code here
-    and there, where that rounding falls on a step (at 4 bits a step is a seventh of the range, and several may add up on
-    the way to a logit); a post-training one has the float model as reference.
+    and there, where that rounding falls on a step (at 4 bits a step is a seventh of the range, and several may add up
+    on the way to a logit); a post-training one has the float model as reference.
     """
     span = max(1.0, *(float(np.abs(e).max(initial=0.0)) for e in expected))
     agreement: float = 0.999
