@@ -44,7 +44,9 @@ def test_recipes_in_the_table_are_the_recipes():
     from edgegnn.quantize import RECIPES
 
     table = README.partition("## Which recipe")[2].partition("## ")[0]
-    assert set(re.findall(r"`([a-z0-9][a-z0-9-]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, flags=re.M)))) == set(RECIPES)
+    assert set(re.findall(r"`([a-z0-9][a-z0-9-]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, flags=re.M)))) == set(
+        RECIPES
+    )
 
 
 @pytest.mark.slow
