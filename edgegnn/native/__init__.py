@@ -1,0 +1,30 @@
+"""Where the native library is: ONNX Runtime kernels for the operators of domain `ai.edgegnn`.
+
+Register it with `SessionOptions.register_custom_ops_library(str(library()))`. Without it a model that edgegnn exported runs all the
+same, on the function bodies it carries, only slower. OPS.md beside this file describes the operators, `reference.py` has each of
+them in numpy.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+__all__ = ["DOMAIN", "VERSION", "library", "library_name"]
+
+DOMAIN = "ai.edgegnn"
+VERSION = 1
+
+
+def library_name(machine: str | None = None) -> str:
+    """The library's file name for a machine as `platform.machine()` calls it (default: this one)."""
+    return f"libedgegnn_ops-{machine or platform.machine()}.so"
+
+
+def library() -> Path | None:
+    """The native library for this machine, or None where edgegnn was installed without it (no C++ compiler, other processor)."""
+    for folder in __path__:  # an editable install has two: the source tree and the installed files
+        path = Path(folder) / library_name()
+        if path.is_file():
+            return path
+    return None

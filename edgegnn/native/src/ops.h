@@ -1,0 +1,15 @@
+// The list of the library's ops: a source that defines some has a function that returns their table, named here.
+#pragma once
+
+#include "glue.h"
+
+#define EDGEGNN_OP_TABLES(X) \
+  X(csr_ops)
+
+namespace edgegnn {
+
+#define EDGEGNN_DECLARE_TABLE(NAME) OpTable NAME();
+EDGEGNN_OP_TABLES(EDGEGNN_DECLARE_TABLE)
+#undef EDGEGNN_DECLARE_TABLE
+
+}  // namespace edgegnn
