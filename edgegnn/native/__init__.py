@@ -1,8 +1,8 @@
 """Where the native library is: ONNX Runtime kernels for the operators of domain `ai.edgegnn`.
 
-Register it with `SessionOptions.register_custom_ops_library(str(library()))`. Without it a model that edgegnn exported runs all the
-same, on the function bodies it carries, only slower. OPS.md beside this file describes the operators, `reference.py` has each of
-them in numpy.
+Register it with `SessionOptions.register_custom_ops_library(str(library()))`. Without it a model that edgegnn
+exported runs all the same, on the function bodies it carries, only slower. OPS.md beside this file describes the
+operators, `reference.py` has each of them in numpy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def library_name(machine: str | None = None) -> str:
 
 
 def library() -> Path | None:
-    """The native library for this machine, or None where edgegnn was installed without it (no C++ compiler, other processor)."""
+    """The native library for this machine; None where edgegnn was installed without it (no compiler, other processor)."""
     for folder in __path__:  # an editable install has two: the source tree and the installed files
         path = Path(folder) / library_name()
         if path.is_file():

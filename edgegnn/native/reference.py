@@ -1,0 +1,407 @@
+"""Every operator of domain `ai.edgegnn` in plain numpy: what a kernel has to compute, and what OPS.md means.
+
+One function an operator, named as the operator is in snake case; `OPS` maps operator names to them. Inputs come as numpy
+arrays in the operator's order, attributes by name, and outputs go back as a tuple. Float sums are made in float32, one
+entry after the other in row order, so sum, mean and weighted kernels agree to the bit; kernels with an exponential in
+them agree to a tolerance (OPS.md).
+
+Both forms of a graph are understood: `indptr` filled (what the kernels make), or `indptr` empty and `row` filled (what
+the function bodies make). Bad indices, shapes and sizes raise ValueError where a kernel gives INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OPS", "run"]
+
+Array = npt.NDArray[Any]
+_LOWEST, _HIGHEST = -3.4028235e38, 3.4028235e38
+_TINY = np.float32(1e-16)
+_INT32 = np.iinfo(np.int32).max
+
+
+def run(op: str, *inputs: Array, **attributes: float) -> tuple[Array, ...]:
+    """Run the operator called `op`."""
+    with np.errstate(all="ignore"):
+        return OPS[op](*inputs, **attributes)
+
+
+def _size(value: Array, name: str) -> int:
+    if value.size != 1 or not 0 <= int(value.reshape(())) <= _INT32:
+        raise ValueError(f"{name} must be one number in [0, 2^31)")
+    return int(value.reshape(()))
+
+
+def _in_range(index: Array, size: int, name: str) -> None:
+    if index.size and (index.min() < 0 or index.max() >= size):
+        raise ValueError(f"{name} is outside [0, {size})")
+
+
+def _compress(index: Array, rows: int) -> tuple[Array, Array]:
+    """Row pointers of an index list, and the stable order that sorts it."""
+    order = np.argsort(index, kind="stable")
+    indptr = np.zeros(rows + 1, np.int32)
+    indptr[1:] = np.cumsum(np.bincount(index, minlength=rows)[:rows])
+    return indptr, order
+
+
+def _as_perm(order: Array) -> Array:
+    """A permutation as the operators carry it: no elements when it changes nothing."""
+    return order[:0].astype(np.int32) if np.array_equal(order, np.arange(order.size)) else order.astype(np.int32)
+
+
+_NONE = np.zeros(0, np.int32)
+
+
+def coo_to_csr(
+    edge_index: Array, num_rows: Array, num_cols: Array, self_loops: int = 0
+) -> tuple[Array, Array, Array, Array]:
+    """Edge list int64 `[2, E]` (source, destination) to `indptr, col, row, perm`, grouped by destination, stable."""
+    rows, cols = _size(num_rows, "num_rows"), _size(num_cols, "num_cols")
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] > _INT32:
+        raise ValueError("edge_index must have the shape [2, E]")
+    source, target = edge_index
+    _in_range(source, cols, "edge_index[0]")
+    _in_range(target, rows, "edge_index[1]")
+    if self_loops not in (0, 1):
+        raise ValueError("self_loops must be 0 or 1")
+    if self_loops:
+        if rows != cols:
+            raise ValueError("self_loops needs a square matrix")
+        loops = np.arange(rows)
+        keep = source != target
+        source, target = np.concatenate([source[keep], loops]), np.concatenate([target[keep], loops])
+    indptr, order = _compress(target, rows)
+    return indptr, source[order].astype(np.int32), _NONE, _as_perm(order)
+
+
+def index_to_csr(index: Array, num_rows: Array) -> tuple[Array, Array, Array]:
+    """Row of each entry, int64 `[E]`, to `indptr, row, perm`."""
+    rows = _size(num_rows, "num_rows")
+    if index.ndim != 1 or index.size > _INT32:
+        raise ValueError("index must have the shape [E]")
+    _in_range(index, rows, "index")
+    indptr, order = _compress(index, rows)
+    return indptr, _NONE, _as_perm(order)
+
+
+def _rows(indptr: Array, row: Array, num_rows: Array, entries: int) -> tuple[Array, int]:
+    """The row of each entry `[E]`, in the order of the entries, and the number of rows."""
+    count = _size(num_rows, "num_rows")
+    if indptr.size == 0:
+        if row.size != entries:
+            raise ValueError("row and col differ in length")
+        _in_range(row, count, "row")
+        return row.astype(np.int64), count
+    if indptr.shape != (count + 1,) or indptr[0] != 0 or indptr[-1] != entries or (np.diff(indptr) < 0).any():
+        raise ValueError("indptr must rise from 0 to the number of entries, and have num_rows + 1 elements")
+    return np.repeat(np.arange(count), np.diff(indptr)), count
+
+
+def _listed(values: Array, perm: Array, entries: int) -> Array:
+    """Values given in the order of the edge list, in row order."""
+    if values.shape[0] != entries or perm.size not in (0, entries):
+        raise ValueError("one value an entry is needed")
+    _in_range(perm, entries, "perm")
+    return values if perm.size == 0 else values[perm]
+
+
+def csr_degree(indptr: Array, row: Array, num_rows: Array) -> tuple[Array]:
+    """Number of entries of each row, float32 `[R]`."""
+    index, count = _rows(indptr, row, num_rows, int(indptr[-1]) if indptr.size else row.size)
+    return (np.bincount(index, minlength=count).astype(np.float32),)
+
+
+def _reduce(values: Array, index: Array, rows: int, how: str) -> Array:
+    """Values `[E, ...]` by row to `[rows, ...]`: sum, mean, max or min; 0 for a row without entries."""
+    out = np.zeros((rows, *values.shape[1:]), np.float32)
+    if how in ("sum", "mean"):
+        np.add.at(out, index, values)
+        if how == "sum":
+            return out
+        count = np.maximum(np.bincount(index, minlength=rows), 1).astype(np.float32)
+        return (out / count.reshape(-1, *[1] * (out.ndim - 1))).astype(np.float32)
+    filled = np.bincount(index, minlength=rows) > 0
+    out[filled] = -np.inf if how == "max" else np.inf
+    (np.maximum if how == "max" else np.minimum).at(out, index, values)
+    return out
+
+
+def _spmm(how: str) -> Callable[..., tuple[Array]]:
+    def op(x: Array, indptr: Array, col: Array, row: Array, num_rows: Array) -> tuple[Array]:
+        index, count = _rows(indptr, row, num_rows, col.size)
+        _in_range(col, x.shape[0], "col")
+        return (_reduce(x[col], index, count, how),)
+
+    op.__doc__ = f"The {how} of rows of x, float32 `[C, ...]`, over each row's neighbours: `[R, ...]`."
+    return op
+
+
+def _segment(how: str) -> Callable[..., tuple[Array]]:
+    def op(messages: Array, indptr: Array, row: Array, perm: Array, num_rows: Array) -> tuple[Array]:
+        entries = messages.shape[0]
+        index, count = _rows(indptr, row, num_rows, entries)
+        return (_reduce(_listed(messages, perm, entries), index, count, how),)
+
+    op.__doc__ = f"The {how} of messages, float32 `[E, ...]`, over each row: `[R, ...]`."
+    return op
+
+
+def _weights(w: Array, x: Array, entries: int) -> Array:
+    """Weights `[E]`, `[E, H]`, `[E, 1]`, `[E, H, 1]` shaped to multiply messages of x `[C, F]` or `[C, H, F]`."""
+    if w.ndim == 0 or w.shape[0] != entries:
+        raise ValueError("one weight an entry is needed")
+    heads = w.size // entries if entries else int(np.prod(w.shape[1:]))
+    if heads != 1 and (x.ndim != 3 or heads != x.shape[1]):
+        raise ValueError("as many weights an entry as x has heads are needed, or one")
+    if w.ndim > 3 or (w.ndim == 3 and w.shape[2] != 1):
+        raise ValueError("w must have the shape [E], [E, H] or [E, H, 1]")
+    return w.reshape(entries, heads, 1) if x.ndim == 3 else w.reshape(entries, *[1] * (x.ndim - 1))
+
+
+def spmm_weighted(
+    x: Array, w: Array, indptr: Array, col: Array, row: Array, perm: Array, num_rows: Array
+) -> tuple[Array]:
+    """Sum of w * x over each row's neighbours; w in the order of the edge list."""
+    index, count = _rows(indptr, row, num_rows, col.size)
+    _in_range(col, x.shape[0], "col")
+    weights = _listed(_weights(w, x, col.size), perm, col.size)
+    return (_reduce((x[col] * weights).astype(np.float32), index, count, "sum"),)
+
+
+def _softmax(logits: Array, index: Array, rows: int) -> Array:
+    """Softmax over each row of logits `[E, ...]` in row order, as PyTorch Geometric makes it."""
+    top = _reduce(logits, index, rows, "max")
+    power = np.exp(logits - top[index]).astype(np.float32)
+    return (power / (_reduce(power, index, rows, "sum") + _TINY)[index]).astype(np.float32)
+
+
+def segment_softmax(logits: Array, indptr: Array, row: Array, perm: Array, num_rows: Array) -> tuple[Array]:
+    """Softmax of logits, float32 `[E]` or `[E, H]`, over each row; in and out in the order of the edge list."""
+    if logits.ndim not in (1, 2):
+        raise ValueError("logits must have the shape [E] or [E, H]")
+    entries = logits.shape[0]
+    index, count = _rows(indptr, row, num_rows, entries)
+    power = _softmax(_listed(logits, perm, entries), index, count)
+    if perm.size == 0:
+        return (power,)
+    out = np.empty_like(power)
+    out[perm] = power
+    return (out,)
+
+
+def _attention(a_src: Array, a_dst: Array, index: Array, col: Array, rows: int, slope: float) -> Array:
+    """Attention of each entry in row order, `[E, H]`."""
+    if a_src.ndim != 2 or a_dst.ndim != 2 or a_dst.shape != (rows, a_src.shape[1]):
+        raise ValueError("a_src must have the shape [C, H] and a_dst [R, H]")
+    _in_range(col, a_src.shape[0], "col")
+    logits = (a_src[col] + a_dst[index]).astype(np.float32)
+    return _softmax(np.where(logits > 0, logits, np.float32(slope) * logits), index, rows)
+
+
+def attention_spmm(
+    x: Array,
+    a_src: Array,
+    a_dst: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    negative_slope: float = 0.2,
+) -> tuple[Array]:
+    """GAT's attention and weighted sum at once: x float32 `[C, H, F]` to `[R, H, F]`."""
+    if x.ndim != 3 or a_src.shape != x.shape[:2]:
+        raise ValueError("x must have the shape [C, H, F] and a_src [C, H]")
+    index, count = _rows(indptr, row, num_rows, col.size)
+    weights = _attention(a_src, a_dst, index, col, count, negative_slope)
+    return (_reduce((x[col] * weights[:, :, None]).astype(np.float32), index, count, "sum"),)
+
+
+# Integer operators.
+
+
+def _one_or(values: Array, size: int, name: str) -> Array:
+    if values.shape not in ((1,), (size,)):
+        raise ValueError(f"{name} must have 1 or {size} elements")
+    return values.astype(np.float32)
+
+
+def _finish(v: Array, clip_low: float, clip_high: float, y_scale: float | None, y_zero_point: int) -> Array:
+    """Clip, and quantize as QuantizeLinear does when a scale is given. `v` is float32."""
+    v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high)).astype(np.float32)
+    if y_scale is None:
+        return v
+    # float32 holds every code and rounding is to even; beyond the codes only the sign matters.
+    return np.clip(np.nan_to_num(np.rint(v / np.float32(y_scale))) + np.float32(y_zero_point), 0, 255).astype(np.uint8)
+
+
+def _per_row(values: Array, ndim: int) -> Array:
+    return values.reshape(-1, *[1] * (ndim - 1))
+
+
+def _codes(x: Array, zero_point: int) -> Array:
+    return x.astype(np.int64) - int(zero_point)
+
+
+def _integer_sum(values: Array, index: Array, rows: int) -> Array:
+    out = np.zeros((rows, *values.shape[1:]), np.int64)
+    np.add.at(out, index, values)
+    return out
+
+
+def qspmm(
+    x: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    row_scale: Array,
+    bias: Array,
+    *,
+    x_scale: float,
+    x_zero_point: int = 0,
+    self_weight: float = 0.0,
+    clip_low: float = _LOWEST,
+    clip_high: float = _HIGHEST,
+    y_scale: float | None = None,
+    y_zero_point: int = 0,
+) -> tuple[Array]:
+    """Sum of codes uint8 or int8 `[C, F]` over each row's neighbours, exact in integers, then scale, bias and clip."""
+    index, count = _rows(indptr, row, num_rows, col.size)
+    _in_range(col, x.shape[0], "col")
+    codes = _codes(x, x_zero_point)
+    v = _integer_sum(codes[col], index, count).astype(np.float32)
+    if self_weight != 0.0:
+        if count > x.shape[0]:
+            raise ValueError("self_weight needs num_rows <= rows of x")
+        v = v + np.float32(self_weight) * codes[:count].astype(np.float32)
+    v = v * np.float32(x_scale) * _per_row(_one_or(row_scale, count, "row_scale"), v.ndim)
+    v = v + _one_or(bias, x.shape[1], "bias")
+    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+
+
+def qspmm_weighted(
+    x: Array,
+    w: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    perm: Array,
+    num_rows: Array,
+    row_scale: Array,
+    bias: Array,
+    *,
+    x_scale: float,
+    x_zero_point: int = 0,
+    clip_low: float = _LOWEST,
+    clip_high: float = _HIGHEST,
+    y_scale: float | None = None,
+    y_zero_point: int = 0,
+) -> tuple[Array]:
+    """Sum of w * (code - zero point), codes `[C, F]` or `[C, H, F]`, float32 in row order; bias over flattened H*F."""
+    centred = _codes(x, x_zero_point).astype(np.float32)
+    (v,) = spmm_weighted(centred, w, indptr, col, row, perm, num_rows)
+    v = v * np.float32(x_scale) * _per_row(_one_or(row_scale, v.shape[0], "row_scale"), v.ndim)
+    width = int(np.prod(x.shape[1:]))
+    v = (v.reshape(-1, width) + _one_or(bias, width, "bias")).reshape(v.shape)
+    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+
+
+def qattention_spmm(
+    x: Array,
+    a_src: Array,
+    a_dst: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    bias: Array,
+    *,
+    x_scale: float,
+    x_zero_point: int = 0,
+    negative_slope: float = 0.2,
+    clip_low: float = _LOWEST,
+    clip_high: float = _HIGHEST,
+    y_scale: float | None = None,
+    y_zero_point: int = 0,
+) -> tuple[Array]:
+    """AttentionSpMM over codes `[C, H, F]`, then scale, bias (over the flattened H*F) and clip."""
+    centred = _codes(x, x_zero_point).astype(np.float32)
+    (v,) = attention_spmm(centred, a_src, a_dst, indptr, col, row, num_rows, negative_slope=negative_slope)
+    width = int(np.prod(x.shape[1:]))
+    v = ((v * np.float32(x_scale)).reshape(-1, width) + _one_or(bias, width, "bias")).reshape(v.shape)
+    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+
+
+def qgemm(
+    x: Array,
+    w: Array,
+    w_scale: Array,
+    row_scale: Array,
+    bias: Array,
+    addend: Array,
+    *,
+    x_scale: float,
+    x_zero_point: int = 0,
+    clip_low: float = _LOWEST,
+    clip_high: float = _HIGHEST,
+    y_scale: float | None = None,
+    y_zero_point: int = 0,
+) -> tuple[Array]:
+    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend and clip."""
+    (rows, depth), width = x.shape, w.shape[1]
+    if w.shape[0] != depth or w_scale.shape != (width,):
+        raise ValueError("w must have the shape [K, N] and w_scale [N]")
+    v = (_codes(x, x_zero_point) @ w.astype(np.int64)).astype(np.float32)
+    v = v * (np.float32(x_scale) * w_scale.astype(np.float32))  # one factor a column
+    v = v * _per_row(_one_or(row_scale, rows, "row_scale"), 2) + _one_or(bias, width, "bias")
+    if addend.shape not in ((1,), (rows, width)):
+        raise ValueError("addend must have the shape [M, N] or [1]")
+    v = v + addend.astype(np.float32)
+    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+
+
+def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **attributes: Any) -> tuple[Array]:
+    """QGemm of float32 x `[M, K]`, quantized to uint8 codes in [x_low, x_high] on the way."""
+    scale, zero_point = np.float32(attributes["x_scale"]), np.float32(attributes.get("x_zero_point", 0))
+    codes = np.clip(np.nan_to_num(np.rint(x / scale)) + zero_point, x_low, x_high).astype(np.uint8)
+    return qgemm(codes, *rest, **attributes)
+
+
+def sparse_gemm(x: Array, w: Array, bias: Array) -> tuple[Array]:
+    """Matrix product x `[M, K]` @ w `[K, N]` + bias, float32."""
+    return ((x @ w + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
+
+
+OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
+    "CooToCsr": coo_to_csr,
+    "IndexToCsr": index_to_csr,
+    "CsrDegree": csr_degree,
+    "SpMM": _spmm("sum"),
+    "SpMMMean": _spmm("mean"),
+    "SpMMMax": _spmm("max"),
+    "SpMMMin": _spmm("min"),
+    "SpMMWeighted": spmm_weighted,
+    "SegmentSum": _segment("sum"),
+    "SegmentMean": _segment("mean"),
+    "SegmentMax": _segment("max"),
+    "SegmentMin": _segment("min"),
+    "SegmentSoftmax": segment_softmax,
+    "AttentionSpMM": attention_spmm,
+    "QSpMM": qspmm,
+    "QSpMMFloat": qspmm,
+    "QSpMMWeighted": qspmm_weighted,
+    "QSpMMWeightedFloat": qspmm_weighted,
+    "QAttentionSpMM": qattention_spmm,
+    "QAttentionSpMMFloat": qattention_spmm,
+    "QGemm": qgemm,
+    "QGemmFloat": qgemm,
+    "QuantizeGemm": quantize_gemm,
+    "QuantizeGemmFloat": quantize_gemm,
+    "SparseGemm": sparse_gemm,
+}
