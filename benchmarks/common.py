@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,14 @@ def environment() -> dict[str, Any]:
             line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
+    from edgegnn.errors import EdgeGNNError
+
+    try:
+        from edgegnn.native import library
+
+        built = library()
+    except (ImportError, EdgeGNNError):
+        built = None
     return {
         "command": " ".join(["python", *sys.argv]),
         "cpu": cpu,
@@ -34,13 +44,25 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,
         "onnxruntime": onnxruntime.__version__,
+        "native_library_sha256": hashlib.sha256(built.read_bytes()).hexdigest() if built else None,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """Which sources these are, with "-dirty" when some have changed since; None outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def write(name: str, content: dict[str, Any]) -> Path:
     """Write `benchmarks/results/<name>.json`, whole or not at all."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.replace(path)
