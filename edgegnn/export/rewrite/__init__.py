@@ -1,0 +1,1 @@
+"""Rewrite rules that put `ai.edgegnn` ops into an exported graph."""
