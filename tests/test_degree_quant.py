@@ -1,14 +1,26 @@
 """Degree-Quant: protection by degree, and where the points stand in PyG layers (papers.md 2.2 and 2.4)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, TransformerConv, global_mean_pool
+from torch_geometric.nn import (
+    EdgeConv,
+    GATConv,
+    GCNConv,
+    GINConv,
+    MessagePassing,
+    SAGEConv,
+    TransformerConv,
+    global_mean_pool,
+)
 
 from edgegnn.errors import QuantizeError, UsageError
 from edgegnn.quantize import QuantModel, prepare, protection_probability, recipe, recipe_from_dict
 
 DQ = recipe("dq-int8")
+PAPER = replace(DQ, placement="paper")
 
 
 class Two(nn.Module):
@@ -49,15 +61,74 @@ def test_protection_probability_vector():
 
 def test_points_of_the_paper():
     graph = torch.randn(5, 6), torch.tensor([[0, 1, 2], [1, 2, 3]])
-    gcn = prepare(MODELS["gcn"](), DQ, graph).structure()["points"]
+    gcn = prepare(MODELS["gcn"](), PAPER, graph).structure()["points"]
     layer = ["lin.weight", "edge_weight", "lin.input", "lin.output", "message", "aggregate", "update"]
     assert set(gcn) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
-    gat = prepare(MODELS["gat"](), DQ, graph).structure()["points"]
+    gat = prepare(MODELS["gat"](), PAPER, graph).structure()["points"]
     layer = ["lin.weight", "att_src", "att_dst", "lin.input", "lin.output", "logit", "message", "aggregate", "update"]
     assert set(gat) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
-    gin = prepare(MODELS["gin"](), DQ, graph).structure()["points"]
+    gin = prepare(MODELS["gin"](), PAPER, graph).structure()["points"]
     layer = [f"nn.{i}.{p}" for i in (0, 3) for p in ("weight", "input", "output")] + ["message", "aggregate", "update"]
     assert set(gin) == {f"{conv}.{p}" for conv in ("first", "second") for p in layer}
+
+
+def test_points_stand_in_front_of_integer_operators(graph):
+    def points(name):
+        quantized = prepare(MODELS[name](), DQ, graph)
+        return set(quantized.structure()["points"]), quantized.layers["first"]
+
+    gcn, layer = points("gcn")
+    assert gcn == {f"{conv}.{p}" for conv in ("first", "second") for p in ("lin.weight", "lin.input", "message")}
+    assert layer == {"rows": "x", "shared": False, "scaled": True}
+    gat, layer = points("gat")
+    wanted = ("lin.weight", "att_src", "att_dst", "lin.input", "message")
+    assert gat == {f"{conv}.{p}" for conv in ("first", "second") for p in wanted}
+    assert layer == {"rows": "x", "shared": False, "scaled": False}
+    sage, layer = points("sage")  # lin_r reads the codes that the neighbours read
+    wanted = ("lin_l.weight", "lin_r.weight", "lin_l.input", "message")
+    assert sage == {f"{conv}.{p}" for conv in ("first", "second") for p in wanted}
+    assert layer == {"rows": "x", "shared": True, "scaled": False}
+    transformer, layer = points("transformer")
+    assert "first.message" in transformer
+    assert layer["rows"] == "value"
+
+
+def test_messages_computed_edge_by_edge_stay_float(graph):
+    quantized = prepare(Two(EdgeConv(mlp(12, 8)), EdgeConv(mlp(16, 3))), DQ, graph)
+    assert quantized.layers == {"first": {}, "second": {}}
+    assert "edge by edge" in quantized.stayed_float["first messages"]
+    assert set(quantized.structure()["points"]) == {
+        f"{c}.nn.{i}.{p}" for c in ("first", "second") for i in (0, 3) for p in ("weight", "input")
+    }
+
+
+def test_mean_weights_of_a_regular_graph_are_not_degree_scales():
+    """On a graph where every node has the same degree, 1 / degree equals deg^-1/2 of both ends."""
+
+    class Mean(MessagePassing):
+        def forward(self, x, edge_index):
+            degree = torch.bincount(edge_index[1], minlength=x.size(0)).clamp(min=1).to(x.dtype)
+            return self.propagate(edge_index, x=x, weight=1 / degree[edge_index[1]])
+
+        def message(self, x_j, weight):
+            return x_j * weight.view(-1, 1)
+
+    n = torch.arange(12)
+    ring = torch.stack([torch.cat([n, n]), torch.cat([(n + 1) % 12, (n + 2) % 12])])
+    quantized = prepare(Two(Mean(), Mean()), DQ, (torch.randn(12, 4), ring))
+    assert quantized.layers["first"] == {"rows": "x", "shared": True, "scaled": False}
+
+
+@pytest.mark.parametrize("name", ["gcn", "gin", "sage", "gat"])
+def test_quantizing_source_rows_changes_nothing_but_rounding(name, graph):
+    """With points that let everything through, a layer computes what it computed before."""
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    reference = model(*graph)
+    quantized = prepare(model, DQ, graph).eval()
+    for point in quantized._all_points():
+        point.forward = lambda x, *_: x.clone()
+    torch.testing.assert_close(quantized(*graph), reference)
 
 
 def test_first_linear_of_a_scalar_feature_stays_float():
@@ -71,11 +142,12 @@ def test_first_linear_of_a_scalar_feature_stays_float():
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("kind", ["qat-int8", "dq-int8"])
-def test_eight_bits_stay_close_to_float(name, kind, graph):
+@pytest.mark.parametrize("placement", ["inputs", "paper"])
+def test_eight_bits_stay_close_to_float(name, kind, placement, graph):
     torch.manual_seed(0)
     model = MODELS[name]()
     reference = model.eval()(*graph)
-    quantized = prepare(model, recipe(kind), graph)
+    quantized = prepare(model, replace(recipe(kind), placement=placement), graph)
     quantized.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
@@ -103,10 +175,10 @@ def test_sum_of_copies_equals_the_edge_level_path(name, graph):
     def run(copies):
         torch.manual_seed(0)
         model = MODELS[name]()
-        quantized = prepare(model, DQ, graph)
-        assert quantized._copies
+        quantized = prepare(model, PAPER, graph)
+        assert quantized.layers
         if not copies:
-            quantized._copies.clear()
+            quantized.layers.clear()
         quantized.set_protection(protection_probability(graph[1], 40, 0.2, 0.6))
         quantized.train()
         torch.manual_seed(3)
@@ -158,12 +230,12 @@ def test_ranges_are_those_of_inference_under_dropout(graph):
 
     torch.manual_seed(0)
     x, edge_index = graph
-    quantized = prepare(Dropped(), recipe_from_dict({**DQ.to_dict(), "observer": "abs"}), graph).train()
+    quantized = prepare(Dropped(), recipe_from_dict({**PAPER.to_dict(), "observer": "abs"}), graph).train()
     quantized(x, edge_index)
-    assert quantized._point("lin.input").hi.item() == x.max().item()
-    quantized._copies.clear()
-    out = quantized._point("lin.output")
-    message = quantized._point("conv.message")
+    assert quantized.point("lin.input").hi.item() == x.max().item()
+    quantized.layers.clear()
+    out = quantized.point("lin.output")
+    message = quantized.point("conv.message")
     assert message.hi.item() == pytest.approx(out.hi.item(), rel=0.02)
 
 
@@ -176,8 +248,9 @@ def test_structure_rebuilds_the_model(graph):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_point_is_in_the_exported_program(name, graph):
-    quantized = prepare(MODELS[name](), DQ, graph).train()
+@pytest.mark.parametrize("chosen", [DQ, PAPER], ids=["inputs", "paper"])
+def test_every_point_is_in_the_exported_program(name, chosen, graph):
+    quantized = prepare(MODELS[name](), chosen, graph).train()
     quantized(*graph)
     quantized.eval()
     sizes = {"x": {0: torch.export.Dim("n")}, "edge_index": {1: torch.export.Dim("e")}}
@@ -197,7 +270,7 @@ def test_pooled_rows_are_never_masked():
 
     x, edge_index = torch.randn(6, 6), torch.tensor([[0, 1, 3, 4], [1, 2, 4, 5]])
     batch = torch.tensor([0, 0, 0, 1, 1, 1])
-    quantized = prepare(Pooled(), DQ, (x, edge_index, batch)).train()
+    quantized = prepare(Pooled(), PAPER, (x, edge_index, batch)).train()
     quantized.set_protection(torch.ones(6))
     quantized(x, edge_index, batch)
     seen = {p.name for p in quantized._all_points() if p.seen}

@@ -36,6 +36,8 @@ class Recipe:
         protect_high: the same of the highest rank.
         weight_per_channel: symmetric codes with one scale per output channel, from the weight itself; False is the
             paper's quantizer: one affine range per tensor, tracked like an activation's.
+        placement: "inputs" puts points where an integer operator reads its input; "paper" where Degree-Quant does, also
+            behind operators (training that follows the paper; such a model runs mostly in float).
         keep_float: glob patterns of module paths that stay float.
     """
 
@@ -49,6 +51,7 @@ class Recipe:
     protect_low: float = 0.0
     protect_high: float = 0.0
     weight_per_channel: bool = True
+    placement: str = "inputs"
     keep_float: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class Recipe:
             ),
             (self.bits not in {4, 8}, "bits is 4 or 8"),
             (self.observer not in {"abs", "mom", "per"}, "observer is abs, mom or per"),
+            (self.placement not in {"inputs", "paper"}, "placement is inputs or paper"),
             (not 0 <= self.quantile < 0.5, "quantile lies in [0, 0.5)"),
             (not 0 < self.momentum <= 1, "momentum lies in (0, 1]"),
             (not 0 <= self.protect_low <= self.protect_high <= 1, "0 <= protect_low <= protect_high <= 1"),

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import MeanAggregation, SumAggregation
 
-__all__ = ["accelerate", "csr_sum"]
+__all__ = ["Plan", "accelerate", "csr_sum", "sparse_plan", "sparse_propagate"]
 
 
 class _Csr(NamedTuple):
@@ -136,7 +136,7 @@ def _group(rows: Tensor, cols: Tensor, num_rows: int) -> _Csr:
     return _Csr(rowptr, cols.index_select(0, order).int(), order)
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How a layer calls its messages: names of the features and of the edge weight (None: there is none)."""
 
     features: str
@@ -144,7 +144,7 @@ class _Plan(NamedTuple):
     plain: bool  # without a weight (or with None) the message is x_j itself
 
 
-_plans: weakref.WeakKeyDictionary[nn.Module, _Plan] = weakref.WeakKeyDictionary()
+_plans: weakref.WeakKeyDictionary[nn.Module, Plan] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -160,7 +160,7 @@ def accelerate(model: nn.Module) -> Iterator[None]:
     changed = []
     for module in model.modules():
         if isinstance(module, MessagePassing) and "propagate" not in module.__dict__ and _untouched(module):
-            plan = _plan(module)
+            plan = sparse_plan(module)
             if plan is not None:
                 _plans[module] = plan
                 # A bound method, so that a deep copy of the model gets one bound to its own layer.
@@ -176,21 +176,28 @@ def accelerate(model: nn.Module) -> Iterator[None]:
 
 
 def _fast_propagate(self: MessagePassing, edge_index: Any, size: Any = None, **kwargs: Any) -> Tensor:
-    call = _fast_call(self, edge_index, size, kwargs)
+    out = sparse_propagate(self, _plans.get(self), edge_index, size, kwargs)
+    return type(self).propagate(self, edge_index, size=size, **kwargs) if out is None else out
+
+
+def sparse_propagate(
+    conv: MessagePassing, plan: Plan | None, edge_index: Any, size: Any, kwargs: dict[str, Any]
+) -> Tensor | None:
+    """What `conv.propagate(edge_index, size=size, **kwargs)` returns, by `csr_sum`; None for a call it can't do."""
+    call = _fast_call(conv, plan, edge_index, size, kwargs)
     if call is None:
-        return type(self).propagate(self, edge_index, size=size, **kwargs)
+        return None
     x, num_nodes, weight = call
     out = csr_sum(x, edge_index, num_nodes, weight)
-    if isinstance(self.aggr_module, MeanAggregation):
+    if isinstance(conv.aggr_module, MeanAggregation):
         out = out / torch.bincount(edge_index[1], minlength=num_nodes).clamp_(min=1).unsqueeze(-1).to(out.dtype)
     return out
 
 
 def _fast_call(
-    conv: MessagePassing, edge_index: Any, size: Any, kwargs: dict[str, Any]
+    conv: MessagePassing, plan: Plan | None, edge_index: Any, size: Any, kwargs: dict[str, Any]
 ) -> tuple[Tensor, int, Tensor | None] | None:
     """Return features, number of targets and weights of a call that csr_sum can do, else None."""
-    plan = _plans.get(conv)
     if (
         plan is None
         or not _untouched(conv)
@@ -233,7 +240,7 @@ def _untouched(conv: MessagePassing) -> bool:
     return not any(getattr(conv, f"_{name}_forward{pre}_hooks", None) for name in _HOOKS for pre in ("", "_pre"))
 
 
-def _plan(conv: MessagePassing) -> _Plan | None:
+def sparse_plan(conv: MessagePassing) -> Plan | None:
     """Return how the layer's sum can be done by csr_sum; None where it can't."""
     kind = type(conv)
     if kind.aggregate is not MessagePassing.aggregate or kind.update is not MessagePassing.update:
@@ -257,7 +264,7 @@ def _plan(conv: MessagePassing) -> _Plan | None:
         weighted = weighted and other is not None and _sends(probe, features[0], other, with_weight=True)
     if others and not weighted:
         return None
-    return _Plan(features[0][:-2], others[0] if others else None, plain) if plain or weighted else None
+    return Plan(features[0][:-2], others[0] if others else None, plain) if plain or weighted else None
 
 
 def _sends(conv: MessagePassing, features: str, weight: str | None, *, with_weight: bool) -> bool:

@@ -1,0 +1,172 @@
+"""Quantization points where an integer operator reads its input.
+
+A deployed layer is integer products and integer sums over neighbours; what stands between them (scales, biases, ReLU,
+normalisation) runs in the float epilogue of the one before. So a point belongs in front of every Linear and in front
+of every aggregation, and nowhere else: each further point would only round once more.
+
+    input of every Linear          unless it lies on a point's grid already
+    the rows that neighbours read  one point on the source nodes, not one on each edge: where the message is x_j, or
+                                   x_j times anything that does not depend on it, the two say the same, and codes are
+                                   made once a node
+    degree normalisation           deg^-1/2 of the source goes into the rows before the point, that of the target into
+                                   the epilogue; the sum itself has no weights (GCN)
+
+Messages that a layer computes edge by edge (EdgeConv, GINE) are added up in float.
+
+How a layer uses its rows is found in one dry run, by giving its `message` other values and looking at what comes back;
+no layer is known by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import scatter
+
+from edgegnn.train.sparse import Plan, csr_sum, sparse_plan, sparse_propagate
+
+if TYPE_CHECKING:
+    from edgegnn.quantize.model import QuantModel
+
+__all__ = ["OUTPUTS", "wrap_conv"]
+
+OUTPUTS = False  # a Linear's output has no point
+
+
+def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
+    """Override `propagate` on the instance, and quantize the layer's input where that is what neighbours read.
+
+    `q.layers[path]` says how the layer uses its rows:
+        rows: name of the argument of `propagate` that holds them.
+        shared: they are the layer's own input (GIN, SAGE): unless scaled, its other uses get the same codes.
+        scaled: messages are weighted by deg^-1/2 of both ends.
+    """
+    original = conv.propagate
+    entered: list[Any] = []
+    plans: list[Plan | None] = []
+
+    def before(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        entered[:] = args[:1]
+        layer = q.layers.get(path)
+        if layer and layer["shared"] and not layer["scaled"] and not q.looking and args:
+            return (_quantize(q, path, conv, args[0]), *args[1:])
+        return args
+
+    def propagate(edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
+        if q.looking:
+            own = entered[0] if entered else None
+            return _look(q, path, conv, original, edge_index, size, kwargs, own)
+        layer = q.layers.get(path)
+        if not layer or q.step.off:
+            return original(edge_index, size=size, **kwargs)
+        rows = kwargs[layer["rows"]]
+        if layer["scaled"]:
+            return _scaled_sum(q, path, conv, edge_index, rows)
+        kwargs[layer["rows"]] = _quantize(q, path, conv, rows)
+        if not plans:
+            plans.append(sparse_plan(conv))
+        out = sparse_propagate(conv, plans[0], edge_index, size, kwargs)
+        return original(edge_index, size=size, **kwargs) if out is None else out
+
+    conv.register_forward_pre_hook(before)
+    conv.propagate = propagate
+
+
+def _source(conv: MessagePassing) -> int:
+    """Which of a pair (x of sources, x of targets) is read by neighbours."""
+    return 0 if conv.flow == "source_to_target" else 1
+
+
+def _quantize(q: QuantModel, path: str, conv: MessagePassing, rows: Any) -> Any:
+    name = f"{path}.message"
+    if not isinstance(rows, tuple):
+        return q.quantize(name, rows, q.node_mask(rows, conv.node_dim), conv.node_dim)
+    at = _source(conv)
+    done = q.quantize(name, rows[at], q.node_mask(rows[at], conv.node_dim), conv.node_dim)
+    # one tensor in both places stays one tensor
+    return tuple(done if row is rows[at] else row for row in rows)
+
+
+def _scaled_sum(q: QuantModel, path: str, conv: MessagePassing, edge_index: Tensor, rows: Tensor) -> Tensor:
+    """out[i] = c[i] * sum of codes of (c[j] * x[j]), c = deg^-1/2 (PyG's `gcn_norm` without edge weights)."""
+    source, target = edge_index[_source(conv)], edge_index[1 - _source(conv)]
+    nodes = rows.size(0)
+    ones = torch.ones(edge_index.size(1), dtype=rows.dtype, device=rows.device)
+    degree = scatter(ones, target, dim=0, dim_size=nodes, reduce="sum")
+    scale = degree.pow(-0.5)
+    scale = scale.masked_fill(scale == float("inf"), 0.0).unsqueeze(-1)
+    sent = q.quantize(f"{path}.message", rows * scale, q.node_mask(rows))
+    if torch.compiler.is_compiling():
+        out = scatter(sent.index_select(0, source), target, dim=0, dim_size=nodes, reduce="sum")
+    else:
+        out = csr_sum(sent, torch.stack([source, target]) if _source(conv) else edge_index, nodes)
+    return out * scale
+
+
+# The dry run ------------------------------------------------------------
+
+
+def _look(
+    q: QuantModel, path: str, conv: MessagePassing, original: Any, edge_index: Any, size: Any, kwargs: Any, own: Any
+) -> Any:
+    """Run the layer as it is, and note in `q.layers` how it uses its rows."""
+    message = conv.message
+    found: list[tuple[str, Tensor]] = []
+
+    def watched(**values: Any) -> Any:
+        found.extend(_linear_in(message, values))
+        return message(**values)
+
+    conv.message = watched
+    try:
+        out = original(edge_index, size=size, **kwargs)
+    finally:
+        del conv.message
+    if len(found) != 1 or found[0][0] not in kwargs or not isinstance(edge_index, Tensor):
+        q.layers[path] = {}  # settled: no later graph changes it
+        q.stayed_float[f"{path} messages"] = "computed edge by edge and added up in float"
+        return out
+    name, weight = found[0]
+    rows = kwargs[name]
+    scaled = _is_scaled(conv, edge_index, rows, weight)
+    shared = own is not None and own is (rows[_source(conv)] if isinstance(rows, tuple) else rows)
+    now = {"rows": name, "shared": shared, "scaled": scaled}
+    # Weights may equal deg^-1/2 of both ends by chance on one graph (a regular one): every graph has to agree.
+    before = q.layers.setdefault(path, now)
+    q.layers[path] = before and {key: now[key] and before[key] for key in now}
+    return out
+
+
+def _linear_in(message: Any, values: dict[str, Any]) -> list[tuple[str, Tensor]]:
+    """Arguments x_j of which the message is x_j times something that does not depend on it, and that something."""
+    found = []
+    for key, x in values.items():
+        if not key.endswith("_j") or not isinstance(x, Tensor) or x.dim() < 2 or not x.is_floating_point():
+            continue
+        if values.get(f"{key[:-2]}_i") is not None:
+            continue
+        probe = torch.randn_like(x)
+        try:
+            weight, one, two = (message(**{**values, key: v}) for v in (torch.ones_like(x), probe, 2 * probe))
+        except Exception:
+            continue  # a message that can't do with other values is not linear in them
+        same = all(isinstance(v, Tensor) and v.shape == x.shape for v in (weight, one, two))
+        if same and torch.allclose(one, weight * probe, atol=1e-5) and torch.allclose(two, 2 * one, atol=1e-5):
+            found.append((key[:-2], weight))
+    return found
+
+
+def _is_scaled(conv: MessagePassing, edge_index: Tensor, rows: Any, weight: Tensor) -> bool:
+    """Whether each message weighs deg^-1/2 of its source times that of its target, and the layer sums them plainly."""
+    if not isinstance(rows, Tensor) or rows.dim() != 2 or weight.dim() != 2 or edge_index.layout != torch.strided:
+        return False
+    plain = type(conv).aggregate is MessagePassing.aggregate and type(conv).update is MessagePassing.update
+    if not plain or conv.aggr not in ("sum", "add") or bool((weight != weight[:, :1]).any()):
+        return False
+    source, target = edge_index[_source(conv)], edge_index[1 - _source(conv)]
+    scale = torch.bincount(target, minlength=rows.size(0)).to(rows.dtype).pow(-0.5)
+    scale[scale == float("inf")] = 0.0
+    return weight.numel() > 0 and torch.allclose(weight[:, 0], scale[source] * scale[target], atol=1e-6)
