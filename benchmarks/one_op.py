@@ -128,7 +128,7 @@ def bound(
     return bind(session, inputs, outputs)
 
 
-def make_session(model: bytes, threads: int, library: Path | None = None) -> onnxruntime.InferenceSession:
+def make_session(model: bytes | str, threads: int, library: Path | None = None) -> onnxruntime.InferenceSession:
     """A CPU session with onnxruntime's defaults but for the number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

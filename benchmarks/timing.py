@@ -54,16 +54,27 @@ class Timing:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: `runs` turns of at least `seconds`; calls over `slow` seconds get `slow_runs` turns."""
+    """How long to measure.
+
+    Attributes:
+        runs: turns of each contender.
+        seconds: the least duration of a turn.
+        slow: calls that take more seconds get fewer turns: `slow_runs`.
+        passes: over many graphs, when they are run one at a time.
+        patience: seconds to wait for a machine of which less than 6 % is busy, before each row.
+    """
 
     runs: int = 11
     seconds: float = 0.02
     slow: float = 1.0
     slow_runs: int = 7
+    passes: int = 5
+    patience: float = 15.0
 
 
 FULL = Plan()
-QUICK = Plan(runs=3, seconds=0.005, slow=0.3, slow_runs=1)
+QUICK = Plan(runs=3, seconds=0.005, slow=0.3, slow_runs=1, passes=1, patience=0.0)
+BUSY = 0.06
 
 
 def take_turns(contenders: Mapping[str, Callable[[], object]], plan: Plan = FULL) -> dict[str, Timing]:
@@ -73,7 +84,7 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], plan: Plan = FULL
         contenders: name -> a call.
         plan: how often.
     """
-    load = os.getloadavg()[0]
+    load = wait_for_quiet(plan)
     gc.collect()
     single = {name: _single(call) for name, call in contenders.items()}
     runs = {name: plan.slow_runs if s > plan.slow else plan.runs for name, s in single.items()}
@@ -98,15 +109,13 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], plan: Plan = FULL
     }
 
 
-def each(
-    contenders: Mapping[str, Sequence[Callable[[], object]]], plan: Plan = FULL, *, passes: int = 3
-) -> dict[str, Timing]:
+def each(contenders: Mapping[str, Sequence[Callable[[], object]]], plan: Plan = FULL) -> dict[str, Timing]:
     """Time every contender on many graphs, one call a graph: the median is the p50 over graphs and passes."""
-    load = os.getloadavg()[0]
+    load = wait_for_quiet(plan)
     gc.collect()
     times: dict[str, list[float]] = {name: [] for name in contenders}
     meters = {name: _Others() for name in contenders}
-    for turn in range(passes if plan.runs > 3 else 1):
+    for turn in range(plan.passes):
         for name, calls in contenders.items():
             settle()
             if not turn:
@@ -133,6 +142,18 @@ def settle(limit: float = 0.5) -> None:
             return
 
 
+def wait_for_quiet(plan: Plan) -> float:
+    """Wait, at most `plan.patience` seconds, until nothing else runs; the load average then."""
+    settle()
+    end = time.perf_counter() + plan.patience
+    while _STAT.exists() and time.perf_counter() < end:
+        with _Others() as meter:
+            time.sleep(0.5)
+        if (meter.share() or 0.0) < BUSY:
+            break
+    return os.getloadavg()[0]
+
+
 def _single(call: Callable[[], object]) -> float:
     """Seconds of a warm call; of a cold one when that takes long."""
     best = math.inf
@@ -152,8 +173,9 @@ class _Others:
     def __init__(self) -> None:
         self._busy = self._own = self._wall = 0.0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Others:
         self._from = (_busy(), time.process_time(), time.perf_counter())
+        return self
 
     def __exit__(self, *_: object) -> None:
         now = (_busy(), time.process_time(), time.perf_counter())
