@@ -22,7 +22,7 @@ def library_name(machine: str | None = None) -> str:
 
 
 def library() -> Path | None:
-    """The native library for this machine; None where edgegnn was installed without it (no compiler, other processor)."""
+    """The native library for this machine; None where edgegnn was installed without it (no compiler, say)."""
     for folder in __path__:  # an editable install has two: the source tree and the installed files
         path = Path(folder) / library_name()
         if path.is_file():

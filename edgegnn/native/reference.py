@@ -1,7 +1,7 @@
 """Every operator of domain `ai.edgegnn` in plain numpy: what a kernel has to compute, and what OPS.md means.
 
-One function an operator, named as the operator is in snake case; `OPS` maps operator names to them. Inputs come as numpy
-arrays in the operator's order, attributes by name, and outputs go back as a tuple. Float sums are made in float32, one
+One function an operator, named as the operator is in snake case; `OPS` maps operator names to them. Inputs come as
+numpy arrays in the operator's order, attributes by name, and outputs go back as a tuple. Float sums are in float32, one
 entry after the other in row order, so sum, mean and weighted kernels agree to the bit; kernels with an exponential in
 them agree to a tolerance (OPS.md).
 
