@@ -143,6 +143,8 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         _say(f"{report.metric.name} over {report.metric.n} rows of the samples: {_percent(report.metric.value)}")
     for problem in report.problems:
         _say(f"problem: {problem}")
+    if report.kernels_differ is not None:
+        _say(f"edgegnn's kernels against onnxruntime's own operators: largest difference {report.kernels_differ:.3g}")
     verdict = "holds" if report.ok else "DOES NOT HOLD"
     _say(f"{artifact} {verdict}: {report.files} files, {len(report.samples)} samples")
 

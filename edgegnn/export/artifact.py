@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
@@ -18,7 +19,8 @@ import onnx
 from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.samples import Sample
 from edgegnn.files import check_free, replacing
-from edgegnn.runtime import build_runner
+from edgegnn.runtime import build_runner, find_library, library_name
+from edgegnn.runtime.session import has_native_ops
 
 __all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
 
@@ -76,7 +78,9 @@ def write_artifact(
             (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
             _write_samples(folder / "samples.npz", samples, expected)
             build_runner(folder / "run.pyz")
-            files = {p.name: _describe(p) for p in sorted(folder.iterdir())}
+            if has_native_ops(folder / "model.onnx"):
+                _add_library(folder)
+            files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
             complete = {
                 "format": FORMAT,
                 "name": target.name,
@@ -90,14 +94,24 @@ def write_artifact(
                 check(folder)
             if archive:
                 with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
-                    for file in sorted(folder.iterdir()):
-                        out.write(file, file.name)
+                    for file in _files(folder):
+                        out.write(file, file.relative_to(folder).as_posix())
         finally:
-            if archive and folder.exists():
-                for file in folder.iterdir():
-                    file.unlink()
-                folder.rmdir()
+            if archive:
+                shutil.rmtree(folder, ignore_errors=True)
     return complete
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def _add_library(folder: Path) -> None:
+    """The kernels for this machine, if edgegnn was built with them: the device may be of the same kind."""
+    library = find_library()
+    if library is not None:
+        (folder / "native").mkdir()
+        shutil.copyfile(library, folder / "native" / library_name())
 
 
 def graph_io(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:

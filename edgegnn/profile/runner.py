@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from edgegnn.errors import TargetError
+from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import EnergyReader, Reading, ReadingError
 
 __all__ = ["follow"]
@@ -93,6 +94,8 @@ def follow(
 def _start(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[str]:
     # Nothing of this process's Python settings: the runner has to do with what is installed.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    # Our own library or none: the one in an artifact is a stranger's code.
+    environment["EDGEGNN_LIBRARY"] = str(find_library() or "none")
     try:
         return subprocess.Popen(
             list(command),

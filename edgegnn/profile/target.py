@@ -15,6 +15,7 @@ import platformdirs
 import edgegnn
 from edgegnn.errors import TargetError, UsageError
 from edgegnn.profile.carbon import carbon_version
+from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import find_rapl
 from edgegnn.runtime.facts import arch
 
@@ -142,7 +143,8 @@ def _info(target: Target, path: Path) -> TargetInfo:
         reason = f"this machine is {arch()}, and the target is reached locally only"
         return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
     source, why = _energy(target)
-    return TargetInfo(target.name, target.description, target.arch, path, True, "", _runtime(), False, source, why)
+    native = find_library() is not None
+    return TargetInfo(target.name, target.description, target.arch, path, True, "", _runtime(), native, source, why)
 
 
 def _energy(target: Target) -> tuple[str, str]:

@@ -19,9 +19,10 @@ from edgegnn.runtime.bundle import build_runner
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.metrics import compare, score
+from edgegnn.runtime.native import find_library, library_name
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.samples import Sample, read_samples
-from edgegnn.runtime.session import make_session, predict
+from edgegnn.runtime.session import make_session, native_kernels, predict
 
 __all__ = [
     "Artifact",
@@ -32,7 +33,10 @@ __all__ = [
     "build_runner",
     "check_inputs",
     "compare",
+    "find_library",
+    "library_name",
     "make_session",
+    "native_kernels",
     "open_artifact",
     "predict",
     "read_manifest",

@@ -24,7 +24,7 @@ from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import baseline_memory, latency_pass, peak_memory
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import read_samples
-from edgegnn.runtime.session import available_cores, make_session, run
+from edgegnn.runtime.session import available_cores, make_session, native_kernels, run
 
 __all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Plan", "bench"]
 
@@ -150,8 +150,7 @@ def bench(
         },
         "metric": None if report.metric is None else asdict(report.metric),
         "agreement": report.agreement,
-        # The integer kernels of native/ are not part of this runtime: it registers no custom-op library.
-        "native_kernels": False,
+        "native_kernels": native_kernels(session),
         "how": {
             **asdict(plan),
             "warmup_runs": len(warmup.times),

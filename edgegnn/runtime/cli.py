@@ -137,6 +137,7 @@ def _print_report(report: VerifyReport) -> None:
     print(f"{report.artifact}: {'holds' if report.ok else 'DOES NOT HOLD'}")
     print(f"  files      {report.files} checksums equal")
     print(f"  samples    {len(report.samples)} graphs, {rows} rows of logits")
+    print(f"  kernels    {' and '.join(report.kernels)}")
     print(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
     print(f"  difference {report.max_abs_error:.3g} at most")
     if report.metric is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.manifest import Manifest, Metric
 from edgegnn.runtime.metrics import classes, compare
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
-from edgegnn.runtime.session import make_session, run
+from edgegnn.runtime.session import make_session, native_kernels, run
 
 __all__ = ["SampleResult", "VerifyReport", "verify"]
 
@@ -44,6 +44,9 @@ class VerifyReport:
         max_abs_error: largest difference of a logit over all samples.
         metric: the task metric over the samples, computed here; None when they have no labels.
         expected_metric: the same in the manifest.
+        kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators). The numbers above
+            are those of the first.
+        kernels_differ: largest difference of a logit between the two; None where only one could be run.
     """
 
     artifact: str
@@ -54,6 +57,8 @@ class VerifyReport:
     max_abs_error: float
     metric: Metric | None
     expected_metric: Metric | None
+    kernels: tuple[str, ...] = ("onnxruntime",)
+    kernels_differ: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -64,13 +69,16 @@ class VerifyReport:
         """Plain JSON-able values; `max_abs_error` is None where the logits were not finite."""
         values = {"ok": self.ok, **asdict(self)}
         for entry in [values, *values["samples"]]:
-            if not np.isfinite(entry["max_abs_error"]):
-                entry["max_abs_error"] = None  # JSON has no infinity
+            for key in ("max_abs_error", "kernels_differ"):
+                if entry.get(key) is not None and not np.isfinite(entry[key]):
+                    entry[key] = None  # JSON has no infinity
         return values
 
 
 def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> VerifyReport:
     """Check all files, run all samples, compare with PyTorch's logits and with the metric in the manifest.
+
+    A model with `ai.edgegnn` operators is run twice where the native library is there: with it, and without.
 
     Args:
         artifact: an open artifact, or the path of one.
@@ -86,7 +94,20 @@ def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> 
     samples = read_samples(opened)
     session = make_session(opened, threads=threads)
     outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
-    return judge(opened.manifest, samples, outputs)
+    report = judge(opened.manifest, samples, outputs)
+    if not native_kernels(session):
+        return report
+    # One file for both worlds: the same model has to hold where nobody has our library.
+    portable = make_session(opened, threads=threads, native=False)
+    others = [run(portable, opened.manifest, sample.inputs) for sample in samples]
+    problems = [f"on onnxruntime's own operators: {p}" for p in judge(opened.manifest, samples, others).problems]
+    differ = max(compare(outputs[i], others[i])[2] for i in range(len(samples)))
+    return replace(
+        report,
+        problems=(*report.problems, *problems),
+        kernels=("edgegnn", "onnxruntime"),
+        kernels_differ=differ,
+    )
 
 
 def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> VerifyReport:

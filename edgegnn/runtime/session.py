@@ -14,14 +14,16 @@ from edgegnn.errors import ArtifactError, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.native import ORT_NEEDED, find_library
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
-__all__ = ["available_cores", "make_session", "predict", "run"]
+__all__ = ["available_cores", "has_native_ops", "make_session", "native_kernels", "predict", "run"]
 
 Array = npt.NDArray[Any]
 _FATAL = 4
+_DOMAIN = b"ai.edgegnn"
 
 
 def available_cores() -> int:
@@ -32,7 +34,7 @@ def available_cores() -> int:
 
 
 def make_session(
-    model: Artifact | str | os.PathLike[str] | bytes, *, threads: int = 0, spinning: bool = True
+    model: Artifact | str | os.PathLike[str] | bytes, *, threads: int = 0, spinning: bool = True, native: bool = True
 ) -> InferenceSession:
     """Load a model for the CPU, with onnxruntime's own messages turned off.
 
@@ -40,6 +42,8 @@ def make_session(
         model: an artifact, the path of an ONNX file, or its bytes.
         threads: threads of one inference; 0 leaves the choice to onnxruntime.
         spinning: worker threads wait busily between inferences (faster, and takes more energy).
+        native: run `ai.edgegnn` operators on edgegnn's kernels where the library is found (see `native_kernels`), not
+            on the function bodies that the model carries.
 
     Raises:
         ArtifactError: onnxruntime can't load the model, or an artifact's model has other inputs than its manifest says.
@@ -55,6 +59,7 @@ def make_session(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     content = model.model if isinstance(model, Artifact) else model
+    registered = native and has_native_ops(content) and _register(options)
     try:
         session = onnxruntime.InferenceSession(
             content if isinstance(content, bytes) else os.fspath(content), options, providers=["CPUExecutionProvider"]
@@ -64,7 +69,36 @@ def make_session(
         raise ArtifactError(f"onnxruntime {onnxruntime.__version__} can't load {name}: {_line(error)}") from error
     if isinstance(model, Artifact):
         _check_signature(session, model.manifest)
+    session.edgegnn_native = registered
     return session
+
+
+def native_kernels(session: InferenceSession) -> bool:
+    """Whether a session of `make_session` runs on edgegnn's kernels."""
+    return bool(getattr(session, "edgegnn_native", False))
+
+
+def has_native_ops(model: str | os.PathLike[str] | bytes) -> bool:
+    """Whether a model has operators of domain `ai.edgegnn`."""
+    try:
+        return _DOMAIN in (model if isinstance(model, bytes) else Path(model).read_bytes())
+    except OSError:
+        return False  # onnxruntime says what is wrong with it
+
+
+def _register(options: SessionOptions) -> bool:
+    """Give a session the native library; False where there is none, or none that loads here."""
+    import onnxruntime
+
+    library = find_library()
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if library is None or version < ORT_NEEDED:
+        return False
+    try:
+        options.register_custom_ops_library(str(library))
+    except Exception:  # built for another system: the function bodies serve
+        return False
+    return True
 
 
 def run(session: InferenceSession, manifest: Manifest, inputs: dict[str, Array]) -> Array:
