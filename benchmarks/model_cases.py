@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import model_peers as peers
+import numpy as np
+import numpy.typing as npt
 import torch
 from graphs import Graph, large, power_law
 from torch import Tensor, nn
@@ -133,6 +135,14 @@ def load_inputs(folder: Path) -> list[dict[str, Tensor]]:
     """What a prepared case is run on: one graph, or several to run one at a time."""
     inputs: list[dict[str, Tensor]] = torch.load(folder / "inputs.pt", weights_only=True)
     return inputs
+
+
+def logits(checkpoint: Path, graphs: list[dict[str, Tensor]]) -> list[npt.NDArray[np.float32]]:
+    """What PyTorch computes."""
+    model = load_checkpoint(checkpoint).model
+    assert isinstance(model, nn.Module)
+    with torch.inference_mode():
+        return [model(**graph).numpy() for graph in graphs]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

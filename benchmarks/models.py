@@ -34,7 +34,7 @@ import numpy.typing as npt
 import onnx
 import torch
 from common import environment, write
-from model_cases import CASES, Case, artifact_name, load_inputs, prepare
+from model_cases import CASES, Case, artifact_name, load_inputs, logits, prepare
 from one_op import DOMAIN, make_session, native_library
 from tables import Goal, goals_table, ms, table, times
 from timing import FULL, QUICK, each, take_turns
@@ -158,7 +158,7 @@ def measure(case: Case, folder: Path, threads: int, only: tuple[str, ...], *, qu
     """Compare and time the contenders of one case; a row each, also for those that are not there or wrong."""
     torch.set_num_threads(threads)
     graphs = load_inputs(folder)
-    want = {file: _logits(folder / file, graphs) for file in ("float.pt", "int8.pt")}
+    want = {file: logits(folder / file, graphs) for file in ("float.pt", "int8.pt")}
     rows: dict[str, Row] = {n: {"case": case.name, "threads": threads, "contender": n} for n in only}
     plan = QUICK if quick else FULL
     alone = [[n] for n in only if n in HEAVY] if case.data == "large" else []
@@ -194,14 +194,6 @@ def _checked(
     if closeness["relative_error"] > (0.5 if name in (DYNAMIC, STATIC) else 0.1 if name in OURS_INT8 else 1e-3):
         raise ValueError(f"it computes something else: {closeness}")
     return calls
-
-
-def _logits(checkpoint: Path, graphs: list[dict[str, Tensor]]) -> list[Array]:
-    """What PyTorch computes."""
-    model = load_checkpoint(checkpoint).model
-    assert isinstance(model, nn.Module)
-    with torch.inference_mode():
-        return [model(**graph).numpy() for graph in graphs]
 
 
 def _call(run: Run, graph: dict[str, Tensor]) -> Callable[[], object]:
