@@ -24,7 +24,7 @@ from common import environment, write
 from graphs import Graph, cora_size, large, molecules, power_law
 from tables import Goal, goals_table, ms, table, times
 from timing import FULL, QUICK, Plan, take_turns
-from workers import Row, Rows, finder, ratio, run_workers, say
+from workers import Row, Rows, finder, ratio, run_workers, say, unquiet
 
 LARGE = "100k/2M"
 WIDTHS = (16, 64, 128)
@@ -187,7 +187,7 @@ def report(rows: list[Row], threads: list[int]) -> str:
     missing = sorted({f"{r['contender']}: {r['missing']}" for r in rows if "missing" in r})
     if missing:
         parts.append("\nEmpty cells: " + "; ".join(missing))
-    return "\n".join(parts)
+    return "\n".join([*parts, *unquiet(rows)])
 
 
 def _cases(rows: list[Row], kind: str) -> list[tuple[str, Any, int]]:

@@ -188,7 +188,7 @@ class Target:
         return build / "libedgegnn_ops-aarch64.so"
 
     def _unpack(self) -> None:
-        """Debian's Python for arm64: apt, with a state of its own, resolves, checks and fetches; it installs nothing."""
+        """Debian's Python for arm64, unpacked: apt, with a state of its own, resolves, checks and fetches."""
         say("fetching Python for arm64 from Debian")
         state = self.root / "apt"
         for folder in ("state/lists/partial", "cache/archives/partial", "empty"):

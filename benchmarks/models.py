@@ -31,17 +31,18 @@ from typing import Any
 import model_peers as peers
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 from common import environment, write
 from model_cases import CASES, Case, artifact_name, load_inputs, logits, prepare
-from one_op import DOMAIN, make_session, native_library
+from one_op import DOMAIN, make_session
 from tables import Goal, goals_table, ms, table, times
 from timing import FULL, QUICK, each, take_turns
 from torch import Tensor, nn
-from workers import Row, Rows, finder, ratio, run_workers, say
+from workers import Row, Rows, finder, ratio, run_workers, say, unquiet
 
+from edgegnn import runtime
 from edgegnn.checkpoint import load_checkpoint
+from edgegnn.runtime.session import has_native_ops
 
 EAGER, COMPILE, CSR = "PyG eager", "torch.compile", "torch CSR"
 PLAIN, DYNAMIC, STATIC = "plain export", "quantize_dynamic", "quantize_static"
@@ -121,17 +122,11 @@ def ours(name: str, case: Case, folder: Path, threads: int) -> Run:
         raise NotImplementedError("the graph is another one every time")
     artifact = folder / artifact_name("fp32" if name in (FP32, FP32_CONSTANT, FP32_STOCK) else "int8", constant)
     _there(artifact)
-    library = None if stock else native_library()
-    if not stock and library is None:
-        raise FileNotFoundError("the native library is not built")
-    if not stock and not native_nodes(artifact / "model.onnx"):
-        raise NotImplementedError(f"{artifact.name} has no {DOMAIN} operator: the native library has nothing to do")
-    return _session_run(make_session(str(artifact / "model.onnx"), threads, library))
-
-
-def native_nodes(file: Path) -> int:
-    """How many nodes of a model are ours."""
-    return sum(node.domain == DOMAIN for node in onnx.load(file, load_external_data=False).graph.node)
+    session = runtime.make_session(artifact / "model.onnx", threads=threads, native=not stock)
+    if not stock and not runtime.native_kernels(session):
+        built = has_native_ops(artifact / "model.onnx")
+        raise NotImplementedError("the native library is not built" if built else f"no {DOMAIN} operator in the file")
+    return _session_run(session)
 
 
 def _there(file: Path) -> None:
@@ -260,7 +255,7 @@ def report(rows: list[Row], threads: list[int]) -> str:
     missing = dict.fromkeys(f"{r['case']}, {r['contender']}: {r['missing']}" for r in rows if "missing" in r)
     if missing:
         parts.append("\nEmpty cells:\n" + "\n".join(f"* {m}" for m in missing))
-    return "\n".join(parts)
+    return "\n".join([*parts, *unquiet(rows)])
 
 
 def _shown(rows: list[Row]) -> tuple[list[Case], list[str]]:

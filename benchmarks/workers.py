@@ -67,6 +67,18 @@ def ratio(slow: float | None, fast: float | None) -> float | None:
     return slow / fast if slow is not None and fast else None
 
 
+def unquiet(rows: Sequence[Row], limit: float = 0.1) -> list[str]:
+    """A warning when other processes had a part of the machine while something long enough to tell was measured.
+
+    The share is counted in steps of 10 ms, so single turns under a tenth of a second say little.
+    """
+    found = [r for r in rows if (r.get("others") or 0.0) > limit and r["runs"] * r["repeats"] * r["median_ms"] > 100]
+    if not found:
+        return []
+    worst = max(r["others"] for r in found)
+    return [f"\n**The machine was not quiet**: in {len(found)} rows others took up to {100 * worst:.0f} % of it."]
+
+
 def say(text: str) -> None:
     """Progress, on stderr."""
     print(text, file=sys.stderr, flush=True)
