@@ -116,11 +116,14 @@ class _Sums:
         return x.new_zeros(x.shape).index_add_(0, dst, x.index_select(0, src))
 
     def _csr(self) -> Callable[[], torch.Tensor]:
-        # int32 indices, which MKL is faster with than with the int64 that PyG makes
+        # int32 indices, which MKL is faster with than with the int64 that PyG makes; the invariants would forbid
+        # duplicate edges, which a product just adds
         indptr, col, _ = self.graph.csr
         size = (self.graph.nodes, self.graph.nodes)
         ones = torch.ones(self.graph.edges)
-        matrix = torch.sparse_csr_tensor(torch.from_numpy(indptr), torch.from_numpy(col), ones, size)
+        matrix = torch.sparse_csr_tensor(
+            torch.from_numpy(indptr), torch.from_numpy(col), ones, size, check_invariants=False
+        )
         x = torch.from_numpy(self.x)
         return lambda: matrix @ x
 

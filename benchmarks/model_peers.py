@@ -180,7 +180,9 @@ def _matrix(edge_index: Tensor, weight: Tensor, nodes: int) -> Tensor:
     order = torch.argsort(edge_index[1], stable=True)
     indptr = torch.zeros(nodes + 1, dtype=torch.int32)
     indptr[1:] = torch.bincount(edge_index[1], minlength=nodes).cumsum(0)
-    return torch.sparse_csr_tensor(indptr, edge_index[0, order].int(), weight[order], size=(nodes, nodes))
+    return torch.sparse_csr_tensor(
+        indptr, edge_index[0, order].int(), weight[order], (nodes, nodes), check_invariants=False
+    )
 
 
 class _Fixed(nn.Module):
