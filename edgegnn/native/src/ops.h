@@ -4,7 +4,9 @@
 #include "glue.h"
 
 #define EDGEGNN_OP_TABLES(X) \
-  X(csr_ops)
+  X(csr_ops)                 \
+  X(spmm_ops)                \
+  X(attention_ops)
 
 namespace edgegnn {
 
