@@ -170,7 +170,19 @@ def shares(rows: list[Row], threads: int) -> list[Goal]:
             where = {"graph": LARGE, "width": width, "threads": threads}
             used = ratio(roofs(kind="roof", contender=label, **where), medians(kind="sum", contender=ours, **where))
             found.append(Goal(f"{ours}, F = {width}, {threads} threads", "reading the rows", used, 0.7))
+    for ours in (cases.SPMM, cases.QSPMM):
+        spent = [v for v in _ns_an_edge(rows, "growth-table", ours, threads).values() if v is not None]
+        even = min(spent) / max(spent) if len(spent) > 1 else None
+        found.append(Goal(f"{ours}, {TABLE_NODES:,} nodes: dearest edge", "cheapest, 10k to 10M edges", even, 0.5))
     return found
+
+
+def _ns_an_edge(rows: list[Row], kind: str, contender: str, threads: int) -> dict[int, float | None]:
+    """Edges -> nanoseconds an edge."""
+    find = finder(rows)
+    graphs = dict.fromkeys((r["graph"], r["edges"]) for r in rows if r["kind"] == kind)
+    spent = {e: find(kind=kind, graph=g, threads=threads, contender=contender) for g, e in graphs}
+    return {e: None if v is None else 1e6 * v / e for e, v in spent.items()}
 
 
 def report(rows: list[Row], threads: list[int]) -> str:
@@ -239,22 +251,16 @@ def _ratio_table(rows: list[Row], threads: int) -> str:
 
 
 def _growth_table(rows: list[Row], threads: int) -> str:
-    find = finder(rows)
     names = (*GROWING, cases.SORT_C, cases.CSR_UNSORTED)
     lines = []
     for kind, what in (("growth-table", f"{TABLE_NODES:,} nodes"), ("growth-degree", f"{DEGREE} edges a node")):
-        spread: dict[str, list[float]] = {n: [] for n in names}
-        for graph, edges in dict.fromkeys((r["graph"], r["edges"]) for r in rows if r["kind"] == kind):
-            line = [f"{what}, {edges:,} edges"]
-            for name in names:
-                found = find(kind=kind, graph=graph, threads=threads, contender=name)
-                line.append("" if found is None else f"{1e6 * found / edges:.2f}")
-                spread[name] += [] if found is None else [found / edges]
-            lines.append(line)
-        if lines:
-            lines.append(
-                [f"{what}: largest / smallest", *(times(max(v) / min(v)) if v else "" for v in spread.values())]
-            )
+        columns = [_ns_an_edge(rows, kind, name, threads) for name in names]
+        for edges in columns[0]:
+            spent = [column[edges] for column in columns]
+            lines.append([f"{what}, {edges:,} edges", *("" if v is None else f"{v:.2f}" for v in spent)])
+        if columns[0]:
+            known = [[v for v in column.values() if v is not None] for column in columns]
+            lines.append([f"{what}: largest / smallest", *(times(max(v) / min(v)) if v else "" for v in known)])
     return table(["graph", *names], lines)
 
 
