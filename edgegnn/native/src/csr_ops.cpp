@@ -1,62 +1,75 @@
-// CooToCsr, IndexToCsr, CsrDegree: from an edge list to compressed rows.
+// CooToCsr, IndexToCsr, CsrDegree.
 
-#include <string.h>
-
+#include "compress.h"
+#include "csr.h"
 #include "ops.h"
 
 namespace edgegnn {
 namespace {
 
-struct CooState {
-  int64_t self_loops;
+struct SortState {
+  Scratch scratch;
+  bool self_loops;
 };
 
 OrtStatus* create_coo(void* memory, const Info& info) {
-  auto* state = static_cast<CooState*>(memory);
-  state->self_loops = info.attribute("self_loops", int64_t{0});
+  const int64_t self_loops = info.attribute("self_loops", int64_t{0});
+  if (self_loops != 0 && self_loops != 1) return invalid("self_loops must be 0 or 1");
+  static_cast<SortState*>(memory)->self_loops = self_loops == 1;
   return nullptr;
 }
 
-OrtStatus* coo_to_csr(void*, Context& context) {
-  Tensor edges;
-  int64_t rows = 0;
-  int64_t cols = 0;
-  EDGEGNN_TRY(context.input(0, "edge_index", &edges));
-  EDGEGNN_TRY(context.size_input(1, "num_rows", &rows));
-  EDGEGNN_TRY(context.size_input(2, "num_cols", &cols));
-  if (edges.rank != 2 || edges.dims[0] != 2) return invalid("edge_index must have the shape [2, E]");
-  const int64_t count = edges.dims[1];
-  const int64_t* source = edges.as<int64_t>();
-  const int64_t* target = source + count;
-  for (int64_t e = 0; e < count; ++e) {
-    if (source[e] < 0 || source[e] >= cols) return invalid("edge_index[0, %lld] = %lld is outside [0, num_cols = %lld)", (long long)e, (long long)source[e], (long long)cols);
-    if (target[e] < 0 || target[e] >= rows) return invalid("edge_index[1, %lld] = %lld is outside [0, num_rows = %lld)", (long long)e, (long long)target[e], (long long)rows);
-  }
-  void *indptr_, *col_, *row_, *perm_;
-  const int64_t n = rows + 1;
+void destroy_sort(void* memory) { static_cast<SortState*>(memory)->scratch.free_all(); }
+
+OrtStatus* empty_output(Context& context, size_t i) {
   const int64_t none = 0;
-  EDGEGNN_TRY(context.output(0, &n, 1, &indptr_));
-  EDGEGNN_TRY(context.output(1, &count, 1, &col_));
-  EDGEGNN_TRY(context.output(2, &none, 1, &row_));
-  EDGEGNN_TRY(context.output(3, &count, 1, &perm_));
-  auto* indptr = static_cast<int32_t*>(indptr_);
-  auto* col = static_cast<int32_t*>(col_);
-  auto* perm = static_cast<int32_t*>(perm_);
-  memset(indptr, 0, sizeof(int32_t) * static_cast<size_t>(n));
-  for (int64_t e = 0; e < count; ++e) ++indptr[target[e] + 1];
-  for (int64_t r = 0; r < rows; ++r) indptr[r + 1] += indptr[r];
-  for (int64_t e = 0; e < count; ++e) {
-    const int32_t at = indptr[target[e]]++;
-    col[at] = static_cast<int32_t>(source[e]);
-    perm[at] = static_cast<int32_t>(e);
-  }
-  memmove(indptr + 1, indptr, sizeof(int32_t) * static_cast<size_t>(rows));
-  indptr[0] = 0;
+  void* data = nullptr;
+  return context.output(i, &none, 1, &data);
+}
+
+OrtStatus* coo_to_csr(void* memory, Context& context) {
+  auto* state = static_cast<SortState*>(memory);
+  Tensor list;
+  EdgeList edges = {};
+  EDGEGNN_TRY(context.input(0, "edge_index", &list));
+  EDGEGNN_TRY(context.size_input(1, "num_rows", &edges.rows));
+  EDGEGNN_TRY(context.size_input(2, "num_cols", &edges.columns));
+  if (list.rank != 2 || list.dims[0] != 2) return invalid("edge_index must have the shape [2, E]");
+  if (state->self_loops && edges.rows != edges.columns) return invalid("self_loops needs num_rows = num_cols");
+  edges.count = list.dims[1];
+  edges.source = list.as<int64_t>();
+  edges.target = edges.source + edges.count;
+  edges.self_loops = state->self_loops;
+  if (context.wants_output(2)) EDGEGNN_TRY(empty_output(context, 2));
+  return compress(context, edges, {0, 1, context.wants_output(3) ? 3 : -1}, &state->scratch);
+}
+
+OrtStatus* index_to_csr(void* memory, Context& context) {
+  Tensor index;
+  EdgeList edges = {};
+  EDGEGNN_TRY(context.input(0, "index", &index));
+  EDGEGNN_TRY(context.size_input(1, "num_rows", &edges.rows));
+  if (index.rank != 1) return invalid("index must have the shape [E]");
+  edges.count = index.count;
+  edges.target = index.as<int64_t>();
+  EDGEGNN_TRY(empty_output(context, 1));
+  return compress(context, edges, {0, -1, 2}, &static_cast<SortState*>(memory)->scratch);
+}
+
+OrtStatus* csr_degree(void*, Context& context) {
+  Csr csr;
+  EDGEGNN_TRY(read_rows(context, 0, 2, &csr));
+  void* data = nullptr;
+  EDGEGNN_TRY(context.output(0, &csr.rows, 1, &data));
+  auto* degree = static_cast<float*>(data);
+  for (int64_t r = 0; r < csr.rows; ++r) degree[r] = static_cast<float>(csr.indptr[r + 1] - csr.indptr[r]);
   return nullptr;
 }
 
 constexpr Op kOps[] = {
-    {"CooToCsr", "lll", "iiii", coo_to_csr, sizeof(CooState), create_coo},
+    {"CooToCsr", "lll", "iii?i?", coo_to_csr, sizeof(SortState), create_coo, destroy_sort},
+    {"IndexToCsr", "ll", "iii", index_to_csr, sizeof(SortState), nullptr, destroy_sort},
+    {"CsrDegree", "iil", "f", csr_degree},
 };
 
 }  // namespace
