@@ -6,6 +6,7 @@
     4  RowScales, Weighted, Neighbours      rows that are looked up and reduced at once: SpMM
     5  Attention                            softmax and weighted sum at once
     6  ShareCsr, SelfLoops                  one CSR for all layers
+    7  TransformFirst, AggregateFirst       sums where rows are narrower
     7  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
 
 Each rule is a class with a pattern, a check that declines with a reason, and a rewrite; one file holds a family.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
@@ -25,11 +27,12 @@ from edgegnn.export.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.export.rewrite.functions import DOMAIN, add_functions
 from edgegnn.export.rewrite.gcn import RowScales
 from edgegnn.export.rewrite.graph import LAYER, REASON, RULE, Sheet
+from edgegnn.export.rewrite.order import AggregateFirst, TransformFirst
 from edgegnn.export.rewrite.rule import Rule, apply
 from edgegnn.export.rewrite.sizes import unify_sizes
 from edgegnn.export.rewrite.softmax import Attention, EdgeSoftmax
 
-__all__ = ["Outcome", "rewrite"]
+__all__ = ["Outcome", "rewrite", "rewrite_proto"]
 
 _ORDER: tuple[Rule[Any], ...] = (
     *normal.RULES,
@@ -43,6 +46,8 @@ _ORDER: tuple[Rule[Any], ...] = (
     Attention(),
     ShareCsr(),
     SelfLoops(),
+    TransformFirst(),
+    AggregateFirst(),
     *integer.RULES,
 )
 
@@ -87,6 +92,13 @@ def rewrite(model: ir.Model) -> list[Outcome]:
     found = [outcome for node in model.graph if (outcome := _outcome(node)) is not None]
     _finish(sheet)
     return found
+
+
+def rewrite_proto(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Outcome]]:
+    """`rewrite` of a copy."""
+    own = ir.from_proto(model)
+    outcomes = rewrite(own)
+    return ir.to_proto(own), outcomes
 
 
 _WORDS = {

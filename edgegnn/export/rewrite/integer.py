@@ -1,0 +1,371 @@
+"""Integer operators where Q/DQ pairs and products or sums over neighbours meet.
+
+ONNX Runtime fuses nothing into an operator that it doesn't know, so the export puts the integer operator itself:
+
+    FourBitCodes         4-bit activation codes -> the same codes in bytes, limited by a Clip
+    IntegerProduct       DQ(x) times DQ(weight) -> QGemm
+    IntegerSum           SpMM or SpMMMean of DQ(x) -> QSpMM; rows scaled, the node's own row added (GIN)
+    IntegerWeightedSum   SpMMWeighted of DQ(x) -> QSpMMWeighted
+    IntegerAttention     AttentionSpMM of DQ(x) -> QAttentionSpMM
+    FloatInput           QuantizeLinear and QGemm -> QuantizeGemm, which skips the zeros of x
+
+What follows goes into the epilogue of the operator as far as it fits (`edgegnn.export.rewrite.epilogue`): row scales,
+batch norm, bias, another summand, ReLU, and the QuantizeLinear of the next operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgegnn.export.qdq import constant
+from edgegnn.export.rewrite.epilogue import Epilogue, absorb
+from edgegnn.export.rewrite.functions import DOMAIN
+from edgegnn.export.rewrite.graph import LAYER, RULE, Sheet, array, layer_path, made_by, rank, tail_of
+from edgegnn.export.rewrite.rule import Rule
+
+__all__ = ["RULES"]
+
+_BYTES = {ir.DataType.UINT8, ir.DataType.INT8}
+_FOUR_BITS = {ir.DataType.UINT4: (0, 15), ir.DataType.INT4: (-8, 7)}
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A tensor of 8-bit codes behind a DequantizeLinear: value = (codes - zero_point) * scale."""
+
+    value: ir.Value
+    scale: float
+    zero_point: int
+
+
+def codes_of(value: ir.Value | None) -> Codes | None:
+    """The codes of which a tensor is the dequantized form, with one scale; None for any other tensor."""
+    node = made_by(value, "DequantizeLinear")
+    if node is None or node.inputs[0] is None or node.inputs[0].dtype not in _BYTES:
+        return None
+    scale, zero = array(node.inputs[1]), array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    if scale is None or zero is None or scale.size != 1 or node.inputs[0].is_initializer():
+        return None
+    return Codes(node.inputs[0], float(scale.flat[0]), int(zero.flat[0]))
+
+
+# Four bits ------------------------------------------------------------
+
+
+class FourBitCodes(Rule[ir.Node]):
+    """Codes of 4 bits are numbers from 0 to 15 in a byte; kernels read bytes."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
+        """A QuantizeLinear to 4 bits that only DequantizeLinears read."""
+        if node.op_type != "QuantizeLinear" or node.outputs[0].dtype not in _FOUR_BITS:
+            return None
+        readers = [use.node for use in node.outputs[0].uses()]
+        plain = all(reader.op_type == "DequantizeLinear" for reader in readers)
+        constants = all((a := array(v)) is not None and a.size == 1 for v in node.inputs[1:])
+        return node if plain and constants and readers else None
+
+    def rewrite(self, node: ir.Node, sheet: Sheet) -> None:
+        """The same values: a Clip in front, the zero point moved up where codes are signed."""
+        x, codes = node.inputs[0], node.outputs[0]
+        assert x is not None
+        assert codes.dtype is not None
+        low, high = _FOUR_BITS[codes.dtype]
+        scale, zero = (array(v) for v in node.inputs[1:3])
+        assert scale is not None
+        assert zero is not None
+        s, z = np.float32(scale.flat[0]), int(zero.flat[0])
+        limits = [sheet.floats(np.float32((c - z) * s)) for c in (low, high)]
+        clipped = sheet.make("Clip", [x, *limits], at=node, like=x)
+        moved = _byte(sheet, z - low)
+        one = sheet.floats(s)
+        new = sheet.make("QuantizeLinear", [clipped, one, moved], at=node, dtype=ir.DataType.UINT8, shape=_sizes(codes))
+        _named_after(new, node)
+        for use in list(codes.uses()):
+            reader = use.node
+            back = sheet.make("DequantizeLinear", [new, one, moved], at=reader, like=reader.outputs[0])
+            _named_after(back, reader)
+            sheet.replace(reader.outputs[0], back)
+
+
+def _named_after(value: ir.Value, node: ir.Node) -> None:
+    made = value.producer()
+    assert made is not None
+    made.name = node.name
+
+
+# Products ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Product:
+    node: ir.Node
+    x: Codes
+    codes: ir.Value  # of the weight
+    transposed: bool
+    weight: npt.NDArray[Any]  # [K, N]
+    scale: npt.NDArray[np.float32]  # [N]
+    bias: npt.NDArray[np.float32] | None
+
+
+class IntegerProduct(Rule[_Product]):
+    """A Gemm or MatMul of dequantized tensors becomes QGemm."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+        """DQ(x) [M, K] times DQ(weight), the weight a constant with zero point 0 and one scale a column (or one)."""
+        if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.inputs[0]) != 2:
+            return None
+        x, dequantize = codes_of(node.inputs[0]), made_by(node.inputs[1], "DequantizeLinear")
+        if x is None or dequantize is None or dequantize.inputs[0] is None:
+            return None
+        codes, scale = dequantize.inputs[0], array(dequantize.inputs[1])
+        tensor = ir.convenience.get_const_tensor(codes)
+        zero = array(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
+        if tensor is None or scale is None or (zero is not None and zero.astype(np.int32).any()):
+            return None
+        w = tensor.numpy()
+        axis = dequantize.attributes.get_int("axis", 1)
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+        if w.ndim != 2 or tensor.dtype not in {ir.DataType.INT8, ir.DataType.INT4}:
+            return None
+        columns = w.shape[0 if transposed else 1]
+        if scale.size > 1 and axis % 2 != (0 if transposed else 1):
+            return None
+        if node.op_type == "Gemm" and (
+            node.attributes.get_int("transA", 0) == 1
+            or node.attributes.get_float("alpha", 1.0) != 1.0
+            or node.attributes.get_float("beta", 1.0) != 1.0
+        ):
+            return None
+        bias = None
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            bias = array(node.inputs[2])
+            if bias is None or bias.size not in (1, columns):
+                return None
+            bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
+        scales = np.broadcast_to(scale.reshape(-1), (columns,)).astype(np.float32)
+        return _Product(node, x, codes, transposed, w.T if transposed else w, scales, bias)
+
+    def rewrite(self, found: _Product, sheet: Sheet) -> None:
+        """QGemm with all of the epilogue that fits."""
+        fit = Epilogue(found.scale.size, factor=found.scale, bias=found.bias, per_column=True, takes_summand=True)
+        end = absorb(found.node.outputs[0], fit)
+        at = end.producer()
+        assert at is not None
+        inputs = [
+            found.x.value,
+            _weight(sheet, found, at),
+            sheet.floats(fit.factor),
+            fit.row_scale_input(sheet, at),
+            fit.bias_input(sheet),
+            sheet.floats([0.0]) if fit.summand is None else fit.summand,
+        ]
+        _put(sheet, "QGemm", inputs, found.x, fit, {}, found.node, end, found.scale.shape)
+
+
+def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
+    """The weight's codes as int8 [K, N]; 4-bit ones stay packed in the file, and are cast when it is loaded."""
+
+    def make() -> ir.Value:
+        codes = found.codes
+        if all(len(use.node.outputs[0].uses()) <= 1 for use in codes.uses()):
+            sheet.graph.initializers.pop(str(codes.name), None)  # its name is free for the one that takes its place
+        value = constant(sheet.graph, str(codes.name), found.weight, codes.dtype)
+        if codes.dtype == ir.DataType.INT8:
+            return value
+        return sheet.make("Cast", [value], {"to": ir.DataType.INT8.value}, at=at, like=value, dtype=ir.DataType.INT8)
+
+    return sheet.once(("weight", found.codes, found.transposed), make)[0]
+
+
+def _put(
+    sheet: Sheet,
+    kind: str,
+    inputs: list[ir.Value],
+    x: Codes,
+    fit: Epilogue,
+    attributes: dict[str, Any],
+    origin: ir.Node,
+    end: ir.Value,
+    tail: tuple[int, ...],
+) -> None:
+    """The integer operator, with rows of the sizes `tail`, in the place of everything from `origin` up to `end`."""
+    at = end.producer()
+    assert at is not None
+    scale = x.scale if fit.per_column else x.scale * float(fit.factor)
+    attributes = {"x_scale": scale, "x_zero_point": x.zero_point, **attributes}
+    attributes |= {"clip_low": fit.clip_low, "clip_high": fit.clip_high}
+    dtype = ir.DataType.FLOAT
+    if fit.quantize is None:
+        kind += "Float"
+    else:
+        dtype = ir.DataType.UINT8
+        attributes |= {"y_scale": fit.quantize[0], "y_zero_point": fit.quantize[1]}
+    first = None if end.shape is None else end.shape[0]
+    new = sheet.make(kind, inputs, attributes, at=at, dtype=dtype, shape=[first, *tail], domain=DOMAIN)
+    made = new.producer()
+    assert made is not None
+    made.metadata_props[RULE] = _RULE_OF.get(kind.removesuffix("Float"), "")
+    made.metadata_props[LAYER] = layer_path(origin)
+    made.name = f"{layer_path(origin)}/{kind}".lstrip("/")
+    if (wanted := tail_of(end)) not in (None, tail):
+        new = sheet.shaped(new, wanted or (), at)
+    if fit.quantize is None or end.dtype == ir.DataType.UINT8:
+        sheet.replace(end, new)
+        return
+    zero = _byte(sheet, fit.quantize[1])  # signed codes become unsigned ones
+    for use in list(end.uses()):
+        reader = use.node
+        back = sheet.make("DequantizeLinear", [new, reader.inputs[1], zero], at=reader, like=reader.outputs[0])
+        _named_after(back, reader)
+        sheet.replace(reader.outputs[0], back)
+
+
+_RULE_OF = {"QSpMM": "IntegerSum", "QSpMMWeighted": "IntegerWeightedSum", "QAttentionSpMM": "IntegerAttention"}
+
+
+class FloatInput(Rule[ir.Node]):
+    """QGemm of codes that a QuantizeLinear makes for it alone becomes QuantizeGemm, which skips zeros of x."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
+        """Codes in bytes, of one scale, that nothing else reads."""
+        if node.domain != DOMAIN or node.op_type not in {"QGemm", "QGemmFloat"}:
+            return None
+        codes = node.inputs[0]
+        quantize = made_by(codes, "QuantizeLinear")
+        plain = quantize is not None and not quantize.domain and codes is not None
+        return node if plain and codes.dtype == ir.DataType.UINT8 and len(codes.uses()) == 1 else None  # type: ignore[union-attr]
+
+    def rewrite(self, node: ir.Node, sheet: Sheet) -> ir.Value:
+        """The limits of narrower codes become attributes."""
+        quantize = made_by(node.inputs[0], "QuantizeLinear")
+        assert quantize is not None
+        source, limits = quantize.inputs[0], {"x_low": 0, "x_high": 255}
+        scale, zero = node.attributes.get_float("x_scale"), node.attributes.get_int("x_zero_point")
+        clip = made_by(source, "Clip")
+        ends = [] if clip is None else [array(v) for v in clip.inputs[1:]]
+        if clip is not None and len(ends) == 2 and all(e is not None and e.size == 1 for e in ends):
+            low, high = (round(float(e.flat[0]) / scale) + zero for e in ends)  # type: ignore[union-attr]
+            limits, source = {"x_low": max(0, low), "x_high": min(255, high)}, clip.inputs[0]
+        kind = node.op_type.replace("QGemm", "QuantizeGemm")
+        attributes = {**{k: v.value for k, v in node.attributes.items()}, **limits}
+        return sheet.make(kind, [source, *node.inputs[1:]], attributes, at=node, like=node.outputs[0], domain=DOMAIN)
+
+
+# Sums over neighbours ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sum:
+    node: ir.Node
+    x: Codes
+    dequantized: ir.Value
+    tail: tuple[int, ...]  # of the rows as the operator reads them
+
+
+def _sum_of(node: ir.Node, *kinds: str) -> _Sum | None:
+    if node.domain != DOMAIN or node.op_type not in kinds or node.inputs[0] is None:
+        return None
+    rows, tail = node.inputs[0], tail_of(node.inputs[0])
+    layout = made_by(rows, "Reshape", "Unsqueeze", "Squeeze")
+    while layout is not None and layout.inputs[0] is not None:  # heads are another layout of the same rows
+        rows, layout = layout.inputs[0], made_by(layout.inputs[0], "Reshape", "Unsqueeze", "Squeeze")
+    x, own = codes_of(rows), tail_of(rows)
+    if x is None or tail is None or own is None or np.prod(own) != np.prod(tail):
+        return None
+    return _Sum(node, x, rows, tail)
+
+
+class IntegerSum(Rule[_Sum]):
+    """SpMM or SpMMMean of dequantized rows becomes QSpMM."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+        """Rows of one scale, as a matrix."""
+        found = _sum_of(node, "SpMM", "SpMMMean")
+        return found if found is not None and len(found.tail) == 1 else None
+
+    def rewrite(self, found: _Sum, sheet: Sheet) -> None:
+        """A mean is a sum whose rows are scaled by 1 / degree."""
+        node = found.node
+        graph = [v for v in node.inputs[1:] if v is not None]
+        mean = node.op_type == "SpMMMean"
+        fit = Epilogue(found.tail[0], own_rows=None if mean else found.dequantized)
+        if mean:
+            fit.row_scale = _reciprocal_degree(sheet, graph, node)
+        end = absorb(node.outputs[0], fit)
+        at = end.producer()
+        assert at is not None
+        x = sheet.shaped(found.x.value, found.tail, at)
+        inputs = [x, *graph, fit.row_scale_input(sheet, at), fit.bias_input(sheet)]
+        _put(sheet, "QSpMM", inputs, found.x, fit, {"self_weight": fit.self_weight}, node, end, found.tail)
+
+
+def _reciprocal_degree(sheet: Sheet, graph: list[ir.Value], at: ir.Node) -> ir.Value:
+    indptr, _, row, rows = graph
+
+    def make() -> ir.Value:
+        degree = sheet.make(
+            "CsrDegree", [indptr, row, rows], at=at, dtype=ir.DataType.FLOAT, shape=[None], domain=DOMAIN
+        )
+        least = sheet.make("Max", [degree, sheet.floats(1.0)], at=at, like=degree)
+        return sheet.make("Reciprocal", [least], at=at, like=degree)
+
+    return sheet.once(("1/degree", indptr, row), make)[0]
+
+
+class IntegerWeightedSum(Rule[_Sum]):
+    """SpMMWeighted of dequantized rows becomes QSpMMWeighted."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+        """Rows of one scale."""
+        return _sum_of(node, "SpMMWeighted")
+
+    def rewrite(self, found: _Sum, sheet: Sheet) -> None:
+        """The weights stay float, their products with codes are added up in float."""
+        _put_heads(found, sheet, "QSpMMWeighted", {}, scaled=True)
+
+
+class IntegerAttention(Rule[_Sum]):
+    """AttentionSpMM of dequantized rows becomes QAttentionSpMM."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+        """Rows of one scale."""
+        return _sum_of(node, "AttentionSpMM")
+
+    def rewrite(self, found: _Sum, sheet: Sheet) -> None:
+        """Scores and softmax stay float."""
+        slope = {"negative_slope": found.node.attributes.get_float("negative_slope", 0.2)}
+        _put_heads(found, sheet, "QAttentionSpMM", slope, scaled=False)
+
+
+def _put_heads(found: _Sum, sheet: Sheet, kind: str, attributes: dict[str, Any], *, scaled: bool) -> None:
+    node = found.node
+    fit = Epilogue(int(np.prod(found.tail)), takes_row_scale=scaled)
+    end = absorb(node.outputs[0], fit)
+    at = end.producer()
+    assert at is not None
+    inputs = [sheet.shaped(found.x.value, found.tail, at), *(v for v in node.inputs[1:] if v is not None)]
+    inputs += [fit.row_scale_input(sheet, at)] * scaled + [fit.bias_input(sheet)]
+    _put(sheet, kind, inputs, found.x, fit, attributes, node, end, found.tail)
+
+
+def _sizes(value: ir.Value) -> list[Any] | None:
+    return None if value.shape is None else list(value.shape)
+
+
+def _byte(sheet: Sheet, value: int) -> ir.Value:
+    return sheet.constant(np.asarray(value, np.uint8))
+
+
+RULES: tuple[Rule[Any], ...] = (
+    FourBitCodes(),
+    IntegerProduct(),
+    IntegerSum(),
+    IntegerWeightedSum(),
+    IntegerAttention(),
+    FloatInput(),
+)
