@@ -4,10 +4,11 @@
     2  Rows         every reduction of rows by an index becomes a Segment op
     3  Degree, Mean, EdgeSoftmax            what several reductions make together
     4  RowScales, Weighted, Neighbours      rows that are looked up and reduced at once: SpMM
-    5  Attention                            softmax and weighted sum at once
+    5  Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower
-    7  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
+    7  scores       attention scores as one matrix product
+    8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
 
 Each rule is a class with a pattern, a check that declines with a reason, and a rewrite; one file holds a family.
 """
@@ -21,13 +22,14 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from edgegnn.export.rewrite import integer, normal
+from edgegnn.export.rewrite import integer, normal, scores
 from edgegnn.export.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.export.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.export.rewrite.functions import DOMAIN, add_functions
 from edgegnn.export.rewrite.gcn import RowScales
 from edgegnn.export.rewrite.graph import LAYER, REASON, RULE, Sheet
 from edgegnn.export.rewrite.order import AggregateFirst, TransformFirst
+from edgegnn.export.rewrite.pooling import Pool
 from edgegnn.export.rewrite.rule import Rule, apply
 from edgegnn.export.rewrite.sizes import unify_sizes
 from edgegnn.export.rewrite.softmax import Attention, EdgeSoftmax
@@ -44,10 +46,12 @@ _ORDER: tuple[Rule[Any], ...] = (
     Weighted(),
     Neighbours(),
     Attention(),
+    Pool(),
     ShareCsr(),
     SelfLoops(),
     TransformFirst(),
     AggregateFirst(),
+    *scores.RULES,
     *integer.RULES,
 )
 
@@ -81,7 +85,9 @@ def rewrite(model: ir.Model) -> list[Outcome]:
     Returns:
         What became of each aggregation, in the order of the graph.
     """
-    passes.LiftConstantsToInitializersPass()(model)
+    for identifier in [i for i in model.functions if i[0] == DOMAIN]:
+        del model.functions[identifier]  # what a body makes has other sizes than what a kernel makes
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
     sheet = Sheet(model)
@@ -98,7 +104,9 @@ def rewrite_proto(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Outcome
     """`rewrite` of a copy."""
     own = ir.from_proto(model)
     outcomes = rewrite(own)
-    return ir.to_proto(own), outcomes
+    proto = ir.to_proto(own)
+    del proto.graph.value_info[:]  # no runtime reads it
+    return proto, outcomes
 
 
 _WORDS = {
@@ -133,7 +141,9 @@ def _outcome(node: ir.Node) -> Outcome | None:
     layer = (node.metadata_props.get(LAYER) or (node.name or "").rpartition("/")[0]).partition(".aggr_module")[0]
     reason = node.metadata_props.get(REASON, "")
     if node.domain == DOMAIN and node.op_type in _WORDS:
-        return Outcome(layer, _WORDS[node.op_type], node.metadata_props.get(RULE), reason)
+        rule, words = node.metadata_props.get(RULE), _WORDS[node.op_type]
+        pooled = words.replace("of messages", "over each graph").replace("over messages", "over each graph")
+        return Outcome(layer, pooled if rule == "Pool" else words, rule, reason)
     how = node.attributes.get_string("reduction", "none")
     if node.op_type in {"ScatterElements", "ScatterND"} and how != "none":
         return Outcome(layer, _LEFT[how], None, reason or "scattered in a way that no rule knows")

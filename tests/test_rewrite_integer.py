@@ -1,0 +1,186 @@
+"""Integer operators where Q/DQ pairs meet products and sums: what is put in, and that nothing changes but rounding."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch_geometric import nn as pyg
+
+from edgegnn.export.capture import capture
+from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.quantize import prepare, recipe
+from edgegnn.runtime import find_library, make_session, native_kernels
+
+INT8, INT4 = recipe("qat-int8"), recipe("qat-int4")
+
+
+class Net(nn.Module):
+    """Two layers with a ReLU between; what an edge weighs where they take it."""
+
+    def __init__(self, first, second, act=torch.relu):
+        super().__init__()
+        self.first, self.second, self.act = first, second, act
+
+    def forward(self, x, edge_index):
+        return self.second(self.act(self.first(x, edge_index)), edge_index)
+
+
+class Weighted(Net):
+    def forward(self, x, edge_index, edge_weight):
+        return self.second(self.act(self.first(x, edge_index, edge_weight)), edge_index, edge_weight)
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = pyg.GINConv(mlp(6, 8)), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index, batch):
+        return self.head(pyg.global_mean_pool(self.conv(x, edge_index), batch))
+
+
+def mlp(i, o):
+    return nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU(), nn.Linear(o, o))
+
+
+MODELS = {
+    "gcn": (
+        lambda: Net(pyg.GCNConv(6, 8), pyg.GCNConv(8, 3)),
+        {"CooToCsr": 1, "CsrDegree": 1, "QuantizeGemm": 1, "QSpMM": 1, "QGemm": 1, "QSpMMFloat": 1},
+    ),
+    "sage": (
+        lambda: Net(pyg.SAGEConv(6, 8), pyg.SAGEConv(8, 3)),
+        {"CooToCsr": 1, "CsrDegree": 1, "QSpMM": 2, "QGemm": 1, "QGemmFloat": 3},
+    ),
+    "gin": (
+        lambda: Net(pyg.GINConv(mlp(6, 8), eps=0.5), pyg.GINConv(mlp(8, 3))),
+        {"CooToCsr": 1, "QSpMM": 2, "QGemm": 3, "QGemmFloat": 1},
+    ),
+    "gat": (
+        lambda: Net(pyg.GATConv(6, 4, heads=2), pyg.GATConv(8, 3)),
+        {"CooToCsr": 1, "QuantizeGemmFloat": 1, "QAttentionSpMM": 1, "QGemmFloat": 1, "QAttentionSpMMFloat": 1},
+    ),
+    "weighted": (
+        lambda: Weighted(pyg.GraphConv(6, 8), pyg.GraphConv(8, 3)),
+        {"CooToCsr": 1, "QSpMMWeighted": 2, "QGemm": 1, "QGemmFloat": 3},
+    ),
+    "pooled": (
+        Pooled,
+        {
+            "CooToCsr": 1,
+            "QSpMM": 1,
+            "QGemm": 1,
+            "QGemmFloat": 1,
+            "IndexToCsr": 1,
+            "SegmentMean": 1,
+            "QuantizeGemmFloat": 1,
+        },
+    ),
+}
+
+
+def graph(name, nodes=30, edges=110, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    inputs = {"x": torch.randn(nodes, 6, generator=g), "edge_index": torch.randint(nodes, (2, edges), generator=g)}
+    if name == "weighted":
+        inputs["edge_weight"] = torch.rand(edges, generator=g)
+    if name == "pooled":
+        inputs["batch"] = torch.arange(nodes) * 3 // nodes
+    return inputs
+
+
+def quantized(name, chosen, shift=0.0):
+    torch.manual_seed(0)
+    model = MODELS[name][0]()
+    for parameter in model.parameters():
+        parameter.data += shift
+    inputs = graph(name)
+    made = prepare(model, chosen, list(inputs.values())).train()
+    for seed in range(3):
+        made(*graph(name, seed=seed).values())
+    made.eval()
+    made.freeze()
+    return made, inputs
+
+
+def ops(model):
+    found = [node.op_type for node in model.graph.node if node.domain == "ai.edgegnn"]
+    return {kind: found.count(kind) for kind in sorted(set(found))}
+
+
+def run(model, inputs, *, native=False):
+    session = make_session(model.SerializeToString(), native=native)
+    assert native_kernels(session) == native
+    return session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("chosen", [INT8, INT4], ids=lambda r: r.name)
+def test_same_numbers_in_integers(name, chosen):
+    model, inputs = quantized(name, chosen)
+    captured = capture(model, inputs, kind="graph" if name == "pooled" else "node")
+    rewritten, outcomes = rewrite_proto(captured)
+    assert ops(rewritten) == dict(sorted(MODELS[name][1].items()))
+    assert not any(node.op_type == "ScatterElements" for node in rewritten.graph.node)
+    assert all(outcome.rule for outcome in outcomes)
+    onnx.checker.check_model(rewritten)
+    left = [i for i in rewritten.graph.initializer if i.data_type == onnx.TensorProto.FLOAT and len(i.dims) > 1]
+    assert not left, "a weight is still float"
+    for other in (inputs, graph(name, 9, 0), graph(name, 57, 300, seed=5)):
+        want = run(captured, other)
+        for native in (False, True) if find_library() else (False,):
+            got = run(rewritten, other, native=native)
+            # sums of floats in another order may round a code the other way: one step of the last points
+            np.testing.assert_allclose(
+                got, want, rtol=0, atol=0.05 * np.ptp(want) if chosen is INT4 else 0.02 * np.ptp(want)
+            )
+            assert np.mean(np.abs(got - want) < 1e-5 * np.ptp(want)) > 0.9
+
+
+def test_four_bit_weights_stay_packed():
+    model, inputs = quantized("gcn", INT4)
+    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    types = {i.name: i.data_type for i in rewritten.graph.initializer}
+    assert types["first.lin.weight"] == onnx.TensorProto.INT4
+
+
+def test_weights_with_a_zero_point_are_left_alone():
+    model, inputs = quantized("gcn", replace(INT8, weight_per_channel=False), shift=0.2)
+    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    assert set(ops(rewritten)) == {"CooToCsr", "CsrDegree", "QSpMM", "QSpMMFloat"}
+    np.testing.assert_allclose(
+        run(rewritten, inputs), run(capture(model, inputs, kind="node"), inputs), rtol=0, atol=0.05
+    )
+
+
+def test_a_tensor_that_others_read_stays_float():
+    """What goes into the epilogue is read by nobody else."""
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = pyg.GCNConv(6, 8), nn.Linear(8, 8)
+
+        def forward(self, x, edge_index):
+            h = self.first(x, edge_index).relu()
+            return h + self.second(h)
+
+    torch.manual_seed(0)
+    inputs = graph("gcn")
+    model = prepare(Both(), INT8, list(inputs.values())).train()
+    model(*inputs.values())
+    captured = capture(model.eval(), inputs, kind="node")
+    rewritten, _ = rewrite_proto(captured)
+    assert ops(rewritten)["QSpMMFloat"] == 1  # with its ReLU; the codes are made behind it
+    np.testing.assert_allclose(run(rewritten, inputs), run(captured, inputs), rtol=0, atol=0.02)
+
+
+def test_attention_scores_are_one_product():
+    model, inputs = quantized("gat", INT8)
+    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    kinds = [node.op_type for node in rewritten.graph.node]
+    assert "ReduceSum" not in kinds
+    assert (kinds.count("MatMul"), kinds.count("Split")) == (2, 2)
