@@ -1,10 +1,11 @@
 // A stable counting sort by destination, in two levels so that it runs in parallel and in cache.
 //
 //     1  in chunks of the list:   count the edges of each bucket of rows
-//     2  in chunks of the list:   move edges to their bucket, as one small record each, in order
-//     3  in buckets:              count the edges of each row, then move them to their row, in order
+//     2  in the same chunk:       write its edges bucket by bucket, as one small record each, in order
+//     3  in buckets:              count the edges of each row, then move them to their row, chunk after chunk
 //
-// A list that is in order already is only checked and narrowed; a short one is sorted in one go by the calling thread.
+// So the list comes from memory once and the records go there once. A list that is in order already is only checked and narrowed; a short
+// one is sorted in one go by the calling thread.
 
 #include "compress.h"
 
@@ -16,8 +17,8 @@ namespace {
 constexpr int64_t kChunk = 32768;         // edges of a work item
 constexpr int64_t kSerial = 2 * kChunk;   // lists up to here are sorted by the calling thread
 constexpr int64_t kBlock = 2048;          // edges that are checked, then read again from the first-level cache
-constexpr int64_t kBucketEdges = 16384;   // wanted in a bucket: their records fit the second-level cache of any processor
-constexpr int kMostBuckets = 1024;
+constexpr int64_t kBucketEdges = 4096;  // wanted in a bucket: its columns and positions fit the first-level cache
+constexpr int kMostBucketBits = 10;
 
 // Whether all values are in [0, bound). The sign of value | (bound - 1 - value) says so, which SSE2 can do for 64-bit numbers.
 bool in_range(const int64_t* values, int64_t count, int64_t bound) {
@@ -148,33 +149,15 @@ OrtStatus* compress_serial(Context& context, const EdgeList& edges, const Output
   return nullptr;
 }
 
-// An edge on its way to its row: the row's number within the bucket, the source, the position in the list. In four or eight bytes
-// when they fit, since moving them is what the sort costs.
+// An edge on its way to its row, in one number, since moving it is what the sort costs: from the low bits on the row's number within
+// its bucket, the source, and the position within the chunk. Four bytes when the position is not wanted and the rest fits.
 struct Layout {
   int shift;  // log2 of the rows of a bucket
   int source_bits;
 };
 
-struct Wide {
-  uint32_t row, source, position;
-};
-
-inline void pack(uint32_t* out, const Layout& layout, uint32_t row, uint32_t source, uint32_t) {
-  *out = row | static_cast<uint32_t>(static_cast<uint64_t>(source) << layout.shift);
-}
-inline void pack(uint64_t* out, const Layout& layout, uint32_t row, uint32_t source, uint32_t position) {
-  *out = row | (source | static_cast<uint64_t>(position) << layout.source_bits) << layout.shift;
-}
-inline void pack(Wide* out, const Layout&, uint32_t row, uint32_t source, uint32_t position) {
-  *out = {row, source, position};
-}
-inline uint32_t low_bits(uint64_t value, int bits) { return static_cast<uint32_t>(value & ((uint64_t{1} << bits) - 1)); }
-inline uint32_t row_of(uint64_t record, const Layout& layout) { return low_bits(record, layout.shift); }
-inline uint32_t row_of(const Wide& record, const Layout&) { return record.row; }
-inline uint32_t source_of(uint64_t record, const Layout& layout) { return low_bits(record >> layout.shift, layout.source_bits); }
-inline uint32_t source_of(const Wide& record, const Layout&) { return record.source; }
-inline uint32_t position_of(uint64_t record, const Layout& layout) { return static_cast<uint32_t>(record >> layout.shift >> layout.source_bits); }
-inline uint32_t position_of(const Wide& record, const Layout&) { return record.position; }
+constexpr int kPositionBits = 15;
+static_assert(kChunk <= int64_t{1} << kPositionBits, "a position within a chunk has to fit");
 
 int bits_for(int64_t values) {  // to tell so many values apart
   int bits = 0;
@@ -190,11 +173,13 @@ struct Plan {
 
 Plan plan_for(const EdgeList& edges) {
   Plan plan;
-  const int wanted_bits = bits_for(edges.count / kBucketEdges);
   const int row_bits = bits_for(edges.rows);
-  plan.layout.shift = row_bits > wanted_bits ? row_bits - wanted_bits : 0;
-  while ((edges.rows - 1) >> plan.layout.shift >= kMostBuckets) ++plan.layout.shift;
+  int bucket_bits = bits_for(edges.count / kBucketEdges);
+  if (bucket_bits > kMostBucketBits) bucket_bits = kMostBucketBits;
   plan.layout.source_bits = edges.source == nullptr ? 0 : bits_for(edges.columns);
+  plan.layout.shift = row_bits > bucket_bits ? row_bits - bucket_bits : 0;
+  const int room = 64 - kPositionBits - plan.layout.source_bits;  // at least 18
+  if (plan.layout.shift > room) plan.layout.shift = room;
   plan.chunks = (edges.count + kChunk - 1) / kChunk;
   plan.buckets = ((edges.rows - 1) >> plan.layout.shift) + 1;
   return plan;
@@ -205,72 +190,144 @@ int64_t chunk_end(const EdgeList& edges, int64_t chunk) {
   return end < edges.count ? end : edges.count;
 }
 
-// Step 1: the edges of each bucket in a chunk, those that are kept. False: an index is out of range.
-bool count_buckets(const EdgeList& edges, const Layout& layout, int64_t chunk, int32_t* counts) {
-  const int64_t end = chunk_end(edges, chunk);
-  for (int64_t begin = chunk * kChunk; begin < end; begin += kBlock) {
-    const int64_t stop = begin + kBlock < end ? begin + kBlock : end;
-    if (!block_in_range(edges, begin, stop)) return false;
-    if (edges.self_loops) {
-      for (int64_t e = begin; e < stop; ++e) counts[edges.target[e] >> layout.shift] += edges.source[e] != edges.target[e];
+// Brings memory that is about to be written all over the place into the cache, which is much faster in order.
+template <typename T>
+inline void fetch_to_write(T* begin, int64_t count) {
+  for (int64_t i = 0; i < count; i += static_cast<int64_t>(64 / sizeof(T))) __builtin_prefetch(begin + i, 1);
+}
+
+// Steps 1 and 2: a chunk's edges as records ordered by bucket. `ends` becomes where each bucket ends. Returns the number of edges kept;
+// -1: an index is out of range.
+template <typename Record>
+int32_t sort_chunk(const EdgeList& edges, const Layout layout, int64_t buckets, int64_t chunk, int32_t* ends, Record* records) {
+  const int64_t first = chunk * kChunk;
+  const int64_t count = chunk_end(edges, chunk) - first;
+  const int64_t* const source = edges.source == nullptr ? nullptr : edges.source + first;
+  const int64_t* const target = edges.target + first;
+  const int shift = layout.shift;
+  const bool loops = edges.self_loops;
+  memset(ends, 0, static_cast<size_t>(buckets) * sizeof(int32_t));
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t stop = begin + kBlock < count ? begin + kBlock : count;
+    if (!block_in_range(edges, first + begin, first + stop)) return -1;
+    fetch_to_write(records + begin, stop - begin);
+    if (loops) {
+      for (int64_t e = begin; e < stop; ++e) ends[target[e] >> shift] += source[e] != target[e];
     } else {
-      for (int64_t e = begin; e < stop; ++e) ++counts[edges.target[e] >> layout.shift];
+      for (int64_t e = begin; e < stop; ++e) ++ends[target[e] >> shift];
     }
   }
-  return true;
-}
-
-// Step 2: `at` has the place of the chunk's first record in each bucket; `position` is that of the chunk's first kept edge.
-template <typename Record>
-void move_to_buckets(const EdgeList& edges, const Layout layout, int64_t chunk, int32_t* at, uint32_t position, Record* records) {
-  const int64_t* const source = edges.source;
-  const int64_t* const target = edges.target;
-  const uint32_t mask = (uint32_t{1} << layout.shift) - 1;
-  const int64_t end = chunk_end(edges, chunk);
-  if (edges.self_loops) {
-    for (int64_t e = chunk * kChunk; e < end; ++e) {
-      if (source[e] == target[e]) continue;
-      const auto row = static_cast<uint32_t>(target[e]);
-      pack(&records[at[row >> layout.shift]++], layout, row & mask, static_cast<uint32_t>(source[e]), position++);
-    }
-  } else {
-    for (int64_t e = chunk * kChunk; e < end; ++e) {
-      const auto row = static_cast<uint32_t>(target[e]);
-      pack(&records[at[row >> layout.shift]++], layout, row & mask, source == nullptr ? 0 : static_cast<uint32_t>(source[e]), position++);
-    }
+  int32_t kept = 0;
+  for (int64_t bucket = 0; bucket < buckets; ++bucket) {
+    const int32_t here = ends[bucket];
+    ends[bucket] = kept;
+    kept += here;
   }
+  const uint64_t mask = (uint64_t{1} << shift) - 1;
+  const int source_shift = shift;
+  const int position_shift = shift + layout.source_bits;
+  uint64_t position = 0;
+  for (int64_t e = 0; e < count; ++e) {
+    const auto row = static_cast<uint64_t>(target[e]);
+    const uint64_t from = source == nullptr ? 0 : static_cast<uint64_t>(source[e]);
+    if (loops && row == from) continue;
+    const uint64_t record = (row & mask) | from << source_shift | (sizeof(Record) == 8 ? position << position_shift : 0);
+    records[ends[row >> shift]++] = static_cast<Record>(record);
+    ++position;
+  }
+  return kept;
 }
 
-// Step 3: the records [begin, end) of a bucket to their rows.
+struct Sorted {
+  Plan plan;
+  const int32_t* ends;           // [chunks, buckets]: where each bucket ends in its chunk's records
+  const int32_t* positions;      // [chunks]: kept edges before the chunk
+  const int64_t* bucket_begin;   // [buckets]: kept edges in the buckets before
+  int64_t kept;
+};
+
+// Step 3: the records of a bucket, from all chunks in order, to their rows.
 template <typename Record>
-void move_to_rows(const EdgeList& edges, const Layout layout, int64_t bucket, const Record* records, int64_t begin, int64_t end, int64_t kept, const Result& result) {
+void move_to_rows(const EdgeList& edges, const Sorted& sorted, int64_t bucket, const Record* all_records, const Result& result) {
+  const Layout layout = sorted.plan.layout;
   const int64_t first = bucket << layout.shift;
   const int64_t next = (bucket + 1) << layout.shift;
   const int64_t last = next < edges.rows ? next : edges.rows;
-  int32_t* const indptr = result.indptr;
-  int32_t* const counts = indptr + first + 1;
+  int32_t* const counts = result.indptr + first + 1;
   int32_t* const col = result.col;
   int32_t* const perm = result.perm;
+  const uint64_t row_mask = (uint64_t{1} << layout.shift) - 1;
+  const uint64_t source_mask = (uint64_t{1} << layout.source_bits) - 1;
+  const int position_shift = layout.shift + layout.source_bits;
+  const auto piece = [&](int64_t chunk, int32_t* begin, int32_t* end) {
+    const int32_t* const ends = sorted.ends + chunk * sorted.plan.buckets + bucket;
+    *begin = bucket == 0 ? 0 : ends[-1];
+    *end = ends[0];
+    return all_records + chunk * kChunk;
+  };
   for (int64_t r = 0; r < last - first; ++r) counts[r] = edges.self_loops ? 1 : 0;
-  for (int64_t i = begin; i < end; ++i) ++counts[row_of(records[i], layout)];
-  accumulate(indptr, first, last, begin + (edges.self_loops ? first : 0));
-  for (int64_t i = begin; i < end; ++i) {
-    const Record record = records[i];
-    const int32_t at = counts[row_of(record, layout)]++;
-    if (col != nullptr) col[at] = static_cast<int32_t>(source_of(record, layout));
-    if (perm != nullptr) perm[at] = static_cast<int32_t>(position_of(record, layout));
+  int32_t begin = 0;
+  int32_t end = 0;
+  int64_t place = sorted.bucket_begin[bucket] + (edges.self_loops ? first : 0);
+  for (int64_t chunk = 0; chunk < sorted.plan.chunks; ++chunk) {
+    const Record* const records = piece(chunk, &begin, &end);
+    for (int32_t i = begin; i < end; ++i) ++counts[records[i] & row_mask];
+    if (col != nullptr) fetch_to_write(col + place, end - begin);
+    if (perm != nullptr) fetch_to_write(perm + place, end - begin);
+    place += end - begin;
   }
-  if (edges.self_loops) append_loops(result, first, last, kept);
+  accumulate(result.indptr, first, last, sorted.bucket_begin[bucket] + (edges.self_loops ? first : 0));
+  for (int64_t chunk = 0; chunk < sorted.plan.chunks; ++chunk) {
+    const Record* const records = piece(chunk, &begin, &end);
+    const int32_t before = sorted.positions[chunk];
+    for (int32_t i = begin; i < end; ++i) {
+      const uint64_t record = records[i];
+      const int32_t at = counts[record & row_mask]++;
+      if (col != nullptr) col[at] = static_cast<int32_t>(record >> layout.shift & source_mask);
+      if (perm != nullptr) perm[at] = before + static_cast<int32_t>(record >> position_shift);
+    }
+  }
+  if (edges.self_loops) append_loops(result, first, last, sorted.kept);
 }
 
 template <typename Record>
-OrtStatus* move(Context& context, const EdgeList& edges, const Plan& plan, int32_t* places, const int32_t* positions, const int64_t* bucket_begin, int64_t kept, Record* records, const Result& result) {
-  EDGEGNN_TRY(parallel_for(context, plan.chunks, [&](int64_t chunk) {
-    move_to_buckets(edges, plan.layout, chunk, places + chunk * plan.buckets, static_cast<uint32_t>(positions[chunk]), records);
-  }));
-  return parallel_for(context, plan.buckets, [&](int64_t bucket) {
-    move_to_rows(edges, plan.layout, bucket, records, bucket_begin[bucket], bucket_begin[bucket + 1], kept, result);
+OrtStatus* sort_in_buckets(Context& context, const EdgeList& edges, const Outputs& outputs, const Plan& plan, Scratch* scratch) {
+  const auto cells = static_cast<size_t>(plan.chunks * plan.buckets);
+  const size_t begin_bytes = static_cast<size_t>(plan.buckets) * sizeof(int64_t);
+  const size_t records_bytes = static_cast<size_t>(edges.count) * sizeof(Record);
+  const size_t bytes = begin_bytes + records_bytes + (cells + static_cast<size_t>(plan.chunks)) * sizeof(int32_t);
+  auto* const memory = static_cast<char*>(scratch->take(bytes));
+  if (memory == nullptr) return out_of_memory(bytes);
+  auto* const bucket_begin = reinterpret_cast<int64_t*>(memory);
+  auto* const records = reinterpret_cast<Record*>(memory + begin_bytes);
+  auto* const ends = reinterpret_cast<int32_t*>(memory + begin_bytes + records_bytes);
+  auto* const positions = ends + cells;
+  OrtStatus* status = parallel_for(context, plan.chunks, [&](int64_t chunk) {
+    positions[chunk] = sort_chunk(edges, plan.layout, plan.buckets, chunk, ends + chunk * plan.buckets, records + chunk * kChunk);
   });
+  int64_t kept = 0;
+  for (int64_t chunk = 0; chunk < plan.chunks && status == nullptr; ++chunk) {
+    const int32_t here = positions[chunk];
+    if (here < 0) status = bad_index(edges);
+    positions[chunk] = static_cast<int32_t>(kept);
+    kept += here;
+  }
+  Result result = {};
+  if (status == nullptr) {
+    memset(bucket_begin, 0, begin_bytes);
+    for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {  // ends of a chunk, summed over chunks: edges up to and with a bucket
+      const int32_t* const of_chunk = ends + chunk * plan.buckets;
+      for (int64_t bucket = 0; bucket + 1 < plan.buckets; ++bucket) bucket_begin[bucket + 1] += of_chunk[bucket];
+    }
+    status = allocate(context, outputs, edges.rows, kept + (edges.self_loops ? edges.rows : 0), false, &result);
+  }
+  if (status == nullptr) {
+    result.indptr[0] = 0;
+    const Sorted sorted = {plan, ends, positions, bucket_begin, kept};
+    status = parallel_for(context, plan.buckets, [&](int64_t bucket) { move_to_rows(edges, sorted, bucket, records, result); });
+  }
+  scratch->give_back(memory);
+  return status;
 }
 
 OrtStatus* compress_in_order(Context& context, const EdgeList& edges, const Outputs& outputs, bool* done) {
@@ -297,67 +354,10 @@ OrtStatus* compress_in_order(Context& context, const EdgeList& edges, const Outp
 
 OrtStatus* compress_parallel(Context& context, const EdgeList& edges, const Outputs& outputs, Scratch* scratch) {
   const Plan plan = plan_for(edges);
-  const Layout& layout = plan.layout;
-  const bool perm = outputs.perm >= 0;
-  const int bits = layout.shift + layout.source_bits;
-  const bool narrow_records = !perm && bits <= 32;
-  const bool packed_records = bits + bits_for(edges.count) <= 64;
-  const size_t record_bytes = narrow_records ? sizeof(uint32_t) : packed_records ? sizeof(uint64_t) : sizeof(Wide);
-  const auto counts_count = static_cast<size_t>(plan.chunks * plan.buckets);
-  const size_t begin_bytes = static_cast<size_t>(plan.buckets + 1) * sizeof(int64_t);
-  const size_t counts_bytes = counts_count * sizeof(int32_t);
-  const size_t positions_bytes = static_cast<size_t>(plan.chunks) * sizeof(int32_t);
-  const size_t head_bytes = (begin_bytes + counts_bytes + positions_bytes + 63) / 64 * 64;
-  const size_t bytes = head_bytes + record_bytes * static_cast<size_t>(edges.count);
-  auto* memory = static_cast<char*>(scratch->take(bytes));
-  if (memory == nullptr) return out_of_memory(bytes);
-  auto* bucket_begin = reinterpret_cast<int64_t*>(memory);
-  auto* counts = reinterpret_cast<int32_t*>(memory + begin_bytes);
-  auto* positions = counts + counts_count;
-  void* records = memory + head_bytes;
-  memset(counts, 0, counts_bytes);
-
-  bool bad = false;
-  OrtStatus* status = parallel_for(context, plan.chunks, [&](int64_t chunk) {
-    if (!count_buckets(edges, layout, chunk, counts + chunk * plan.buckets)) __atomic_store_n(&bad, true, __ATOMIC_RELAXED);
-  });
-  if (status == nullptr && bad) status = bad_index(edges);
-  Result result;
-  int64_t kept = 0;
-  if (status == nullptr) {
-    // Counts to places: buckets one after the other, the chunks of a bucket in order.
-    memset(positions, 0, positions_bytes);
-    for (int64_t bucket = 0; bucket < plan.buckets; ++bucket) {
-      bucket_begin[bucket] = kept;
-      for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-        int32_t& place = counts[chunk * plan.buckets + bucket];
-        const int32_t here = place;
-        positions[chunk] += here;
-        place = static_cast<int32_t>(kept);
-        kept += here;
-      }
-    }
-    bucket_begin[plan.buckets] = kept;
-    int32_t before = 0;
-    for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-      const int32_t here = positions[chunk];
-      positions[chunk] = before;
-      before += here;
-    }
-    status = allocate(context, outputs, edges.rows, kept + (edges.self_loops ? edges.rows : 0), false, &result);
+  if (outputs.perm < 0 && plan.layout.shift + plan.layout.source_bits <= 32) {
+    return sort_in_buckets<uint32_t>(context, edges, outputs, plan, scratch);
   }
-  if (status == nullptr) {
-    result.indptr[0] = 0;
-    if (narrow_records) {
-      status = move(context, edges, plan, counts, positions, bucket_begin, kept, static_cast<uint32_t*>(records), result);
-    } else if (packed_records) {
-      status = move(context, edges, plan, counts, positions, bucket_begin, kept, static_cast<uint64_t*>(records), result);
-    } else {
-      status = move(context, edges, plan, counts, positions, bucket_begin, kept, static_cast<Wide*>(records), result);
-    }
-  }
-  scratch->give_back(memory);
-  return status;
+  return sort_in_buckets<uint64_t>(context, edges, outputs, plan, scratch);
 }
 
 }  // namespace
