@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from edgegnn.export.rewrite.csr import Csr, Segments, coo_csr, index_csr, segments
 from edgegnn.export.rewrite.functions import DOMAIN
-from edgegnn.export.rewrite.graph import Sheet, axis_of, made_by, rank, same_values, tail_of, uniform
+from edgegnn.export.rewrite.graph import Sheet, axis_of, axis_of, made_by, rank, same_values, tail_of, uniform
 from edgegnn.export.rewrite.messages import EDGE, SOURCE, TARGET, Factor, Message, finite, message_of, product, width
 from edgegnn.export.rewrite.rule import Rule
 
@@ -61,8 +61,9 @@ class Rows(Rule[_Scatter]):
         size = rank(messages)
         if start is None or index is None or messages is None or not size:
             return None
-        if all(use.node.op_type == node.op_type and use.idx == 0 for use in node.outputs[0].uses()):
-            return None  # a start for the next one
+        uses = node.outputs[0].uses()
+        if uses and all(use.node.op_type == node.op_type and use.idx == 0 for use in uses):
+            return None  # only what the next one starts from
         axis = axis_of(node) % size
         root, inner = _row_index(index, messages, axis), made_by(start, "ScatterElements")
         if inner is not None and inner.attributes.get_string("reduction", "none") == {"max": "min", "min": "max"}.get(
@@ -102,7 +103,7 @@ class Rows(Rule[_Scatter]):
             messages.dtype = ir.DataType.FLOAT
         size = rank(messages) or 1
         front = [match.axis, *(i for i in range(size) if i != match.axis)]
-        moved = sheet.transposed(messages, front, node) if match.axis else messages
+        moved = _rows_first(sheet, messages, match.axis, node) if match.axis else messages
         csr = index_csr(sheet, match.index, rows, node)
         tail = [] if moved.shape is None else list(moved.shape)[1:]
         result = sheet.make(
@@ -121,6 +122,29 @@ class Rows(Rule[_Scatter]):
             return result
         joined = {"add": "Add", "max": "Max", "min": "Min"}[match.how]
         return sheet.make(joined, [match.start, result], at=node, like=out)
+
+
+def _rows_first(sheet: Sheet, value: ir.Value, axis: int, at: ir.Node) -> ir.Value:
+    """A tensor with one of its axes in front; look-ups and products are done that way round, not turned afterwards."""
+    size, node = rank(value) or 0, made_by(value, "Gather", "Mul")
+    front = [axis, *(i for i in range(size) if i != axis)]
+    sizes = None if value.shape is None else [value.shape[i] for i in front]
+    if node is not None and node.op_type == "Gather" and node.inputs[0] is not None:
+        if axis_of(node) == axis and rank(node.inputs[1]) == 1:
+            table = sheet.transposed(node.inputs[0], front, at)
+            return sheet.make("Gather", [table, node.inputs[1]], {"axis": 0}, at=at, dtype=value.dtype, shape=sizes)
+    elif node is not None:
+        parts = []
+        for operand in node.inputs:
+            missing = size - (rank(operand) or 0)
+            tail = None if operand is None or missing > axis else tail_of(operand)
+            if operand is not None and not missing:
+                parts.append(_rows_first(sheet, operand, axis, at))
+            elif operand is not None and missing == axis and tail is not None:  # it starts with the axis
+                parts.append(sheet.shaped(operand, [*(1,) * axis, *tail], at))
+        if len(parts) == 2:
+            return sheet.make("Mul", parts, at=at, dtype=value.dtype, shape=sizes)
+    return sheet.transposed(value, front, at)
 
 
 def _number_of_rows(sheet: Sheet, match: _Scatter) -> ir.Value:
