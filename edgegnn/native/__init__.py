@@ -23,8 +23,9 @@ def library_name(machine: str | None = None) -> str:
 
 def library() -> Path | None:
     """The native library for this machine; None where edgegnn was installed without it (no compiler, say)."""
-    for folder in __path__:  # an editable install has two: the source tree and the installed files
-        path = Path(folder) / library_name()
+    # An editable install has two folders: the source tree, where a build by hand ends up, and the installed files.
+    for folder in (Path(__file__).parent, *map(Path, __path__)):
+        path = folder / library_name()
         if path.is_file():
             return path
     return None
