@@ -285,6 +285,13 @@ def qspmm(
     return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 
+def _sixteen_bits(w: Array) -> Array:
+    """Weights rounded to 16 significant bits, to even, so that their products with codes are exact in float32."""
+    bits = np.ascontiguousarray(w, np.float32).view(np.uint32)
+    even = (bits + np.uint32(0x7F) + ((bits >> np.uint32(8)) & np.uint32(1))) & np.uint32(0xFFFFFF00)
+    return np.where(np.isnan(w), w, even.view(np.float32)).astype(np.float32)
+
+
 def qspmm_weighted(
     x: Array,
     w: Array,
@@ -303,9 +310,12 @@ def qspmm_weighted(
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
-    """Sum of w * (code - zero point), codes `[C, F]` or `[C, H, F]`, float32 in row order; bias over flattened H*F."""
+    """Sum of w * (code - zero point), codes `[C, F]` or `[C, H, F]`, float32 in row order; bias over flattened H*F.
+
+    Weights are rounded to 16 significant bits.
+    """
     centred = _codes(x, x_zero_point).astype(np.float32)
-    (v,) = spmm_weighted(centred, w, indptr, col, row, perm, num_rows)
+    (v,) = spmm_weighted(centred, _sixteen_bits(w), indptr, col, row, perm, num_rows)
     v = v * np.float32(x_scale) * _per_row(_one_or(row_scale, v.shape[0], "row_scale"), v.ndim)
     width = int(np.prod(x.shape[1:]))
     v = (v.reshape(-1, width) + _one_or(bias, width, "bias")).reshape(v.shape)

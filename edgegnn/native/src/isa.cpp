@@ -15,7 +15,7 @@ const char* const kNames[] = {"base", "avx2", "avx512", "vnni"};
 
 int widest() {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2")) return BASE;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return BASE;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return AVX2;

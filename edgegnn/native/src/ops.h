@@ -6,7 +6,8 @@
 #define EDGEGNN_OP_TABLES(X) \
   X(csr_ops)                 \
   X(spmm_ops)                \
-  X(attention_ops)
+  X(attention_ops)           \
+  X(qspmm_ops)
 
 namespace edgegnn {
 

@@ -1,0 +1,51 @@
+// What the integer ops have in common: attributes, per-column inputs, and the order in which the kernels want those.
+#pragma once
+
+#include "glue.h"
+#include "quantized.h"
+
+namespace edgegnn {
+
+// The quantization attributes of an op, checked.
+struct Quantizer {
+  float x_scale;
+  int32_t x_zero_point;  // of unsigned codes: 128 was added to that of signed ones
+  bool is_signed;
+  Epilogue epilogue;  // scale is x_scale
+};
+
+// `to_float`: the op has no y_scale and y_zero_point.
+OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, Quantizer* out);
+
+// A float32 input of 1 or `size` elements. step is 0 or 1.
+struct Vector {
+  const float* data;
+  int64_t step;
+};
+OrtStatus* read_vector(const Context& context, size_t i, const char* name, int64_t size, Vector* out);
+
+// Which column each lane of the kernels' registers holds, for rows of `width`.
+struct Layout {
+  int64_t width;
+  int64_t head_width;
+  int64_t size;            // floats of an arranged vector
+  const int32_t* column;   // [size], 0 where there is none
+  const int32_t* head_of;  // [size], column / head_width
+};
+
+// The layout of a kernel's first call is kept for later calls: their widths are nearly always the same. Part of an op's zeroed state.
+class LayoutCache {
+ public:
+  // Null: out of memory. To be given back.
+  const Layout* take(int64_t width, int64_t head_width);
+  void give_back(const Layout* layout);
+  void free_all();
+
+ private:
+  const Layout* kept_;
+};
+
+// Writes `values` in the order of the layout.
+void arrange_values(const Layout& layout, const Vector& values, float* out);
+
+}  // namespace edgegnn

@@ -1,0 +1,87 @@
+// qsimd.h for AArch64. Included by it only.
+
+namespace edgegnn::EDGEGNN_LEVEL {
+
+// 4 lanes of int32 or float. See qsimd_avx512.inl for what the less plain functions promise.
+struct Lanes {
+  static constexpr int L = 4;
+  using I = int32x4_t;
+  using F = float32x4_t;
+
+  EDGEGNN_INLINE I zero() { return vdupq_n_s32(0); }
+  EDGEGNN_INLINE I all(int32_t value) { return vdupq_n_s32(value); }
+  EDGEGNN_INLINE F all_f(float value) { return vdupq_n_f32(value); }
+  EDGEGNN_INLINE I load_i(const int32_t* p) { return vld1q_s32(p); }
+  EDGEGNN_INLINE F load_f(const float* p) { return vld1q_f32(p); }
+  EDGEGNN_INLINE void store_i(int32_t* p, I x) { vst1q_s32(p, x); }
+  EDGEGNN_INLINE void store_f(float* p, F x) { vst1q_f32(p, x); }
+  EDGEGNN_INLINE I add_i(I a, I b) { return vaddq_s32(a, b); }
+  EDGEGNN_INLINE I sub_i(I a, I b) { return vsubq_s32(a, b); }
+  EDGEGNN_INLINE F to_f(I a) { return vcvtq_f32_s32(a); }
+  EDGEGNN_INLINE I round(F a) { return vcvtnq_s32_f32(a); }
+  EDGEGNN_INLINE F add_f(F a, F b) { return vaddq_f32(a, b); }
+  EDGEGNN_INLINE F sub_f(F a, F b) { return vsubq_f32(a, b); }
+  EDGEGNN_INLINE F mul_f(F a, F b) { return vmulq_f32(a, b); }
+  EDGEGNN_INLINE F add_exact_product(F a, F b, F c) { return vfmaq_f32(a, b, c); }
+  EDGEGNN_INLINE F clip(F v, F low, F high) { return vminq_f32(high, vmaxq_f32(low, v)); }
+  EDGEGNN_INLINE F clip_number(F v, F low, F high) { return vminq_f32(vmaxnmq_f32(v, low), high); }
+  EDGEGNN_INLINE F divide(F v, F by, F inverse) {
+    const F q = vmulq_f32(v, inverse);
+    return vfmaq_f32(q, vfmsq_f32(v, q, by), inverse);
+  }
+  EDGEGNN_INLINE F pick(const float* w, const int32_t* index) {
+    const F low = vld1q_lane_f32(w + index[1], vdupq_n_f32(w[index[0]]), 1);
+    return vld1q_lane_f32(w + index[3], vld1q_lane_f32(w + index[2], low, 2), 3);
+  }
+  EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return pick(w, index); }
+};
+
+struct V16 : Lanes {
+  static constexpr int W = 16;
+  static constexpr int N = 4;
+  using B = uint8x16_t;
+  struct Sum {
+    uint16x8_t low;
+    uint16x8_t high;
+  };
+
+  static constexpr int column(int k, int l) { return 4 * k + l; }
+  static constexpr bool kInterleaved = false;
+
+  EDGEGNN_INLINE B load(const uint8_t* p) { return vld1q_u8(p); }
+  // Bytes [0, n), 1 <= n < W, with zeros above them; reads nothing outside.
+  EDGEGNN_INLINE B load_part(const uint8_t* p, int n) {
+    const uint64_t low = load_few_bytes(p, n < 8 ? n : 8);
+    return vreinterpretq_u8_u64(vcombine_u64(vcreate_u64(low), vcreate_u64(n > 8 ? load_few_bytes(p + 8, n - 8) : 0)));
+  }
+  EDGEGNN_INLINE void store(uint8_t* p, B x) { vst1q_u8(p, x); }
+  EDGEGNN_INLINE B flip(B x) { return veorq_u8(x, vdupq_n_u8(0x80)); }
+  EDGEGNN_INLINE void clear(Sum& sum) { sum.low = sum.high = vdupq_n_u16(0); }
+  EDGEGNN_INLINE void add(Sum& sum, B x) {
+    sum.low = vaddw_u8(sum.low, vget_low_u8(x));
+    sum.high = vaddw_high_u8(sum.high, x);
+  }
+  EDGEGNN_INLINE void unfold(const Sum& sum, I out[N]) {
+    out[0] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(sum.low)));
+    out[1] = vreinterpretq_s32_u32(vmovl_high_u16(sum.low));
+    out[2] = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(sum.high)));
+    out[3] = vreinterpretq_s32_u32(vmovl_high_u16(sum.high));
+  }
+  EDGEGNN_INLINE void unfold_bytes(B x, I out[N]) {
+    const Sum sum = {vmovl_u8(vget_low_u8(x)), vmovl_high_u8(x)};
+    unfold(sum, out);
+  }
+  // Narrowing keeps the low bits: the sum is right modulo 2^8.
+  EDGEGNN_INLINE B fold(const I code[N], I offset) {
+    const int16x8_t low = vmovn_high_s32(vmovn_s32(code[0]), code[1]);
+    const int16x8_t high = vmovn_high_s32(vmovn_s32(code[2]), code[3]);
+    const int8x16_t bytes = vmovn_high_s16(vmovn_s16(low), high);
+    return vaddq_u8(vreinterpretq_u8_s8(bytes), vreinterpretq_u8_s32(offset));
+  }
+  EDGEGNN_INLINE I offset(int32_t value) { return all(value * 0x01010101); }
+  EDGEGNN_INLINE void store_floats(float* p, const F v[N]) {
+    for (int k = 0; k < N; ++k) store_f(p + 4 * k, v[k]);
+  }
+};
+
+}  // namespace edgegnn::EDGEGNN_LEVEL
