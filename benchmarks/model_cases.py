@@ -14,6 +14,7 @@ from typing import Any
 import model_peers as peers
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import torch
 from graphs import Graph, large, power_law
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from workers import say
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgegnn.export.rewrite.constant import fix_graph
 from edgegnn.models import build
 from edgegnn.quantize import finetune, recipe
 from edgegnn.tasks import Task, collate, load_task, task_from_graphs
@@ -108,22 +110,29 @@ def prepare(case: Case, folder: Path) -> None:
     make("static.onnx", lambda path: peers.static_int8(folder / "plain.onnx", path, calibration))
     make("int8.pt", lambda path: save_checkpoint(_quantize(case, float_model, task), path))
     for precision, checkpoint in (("fp32", "float.pt"), ("int8", "int8.pt")):
-        source = folder / checkpoint
-        for constant in (False, True) if case.one_graph else (False,):
-            make(artifact_name(precision, constant), partial(export, case, source, constant=constant))
+        make(artifact_name(precision, False), partial(export, case, folder / checkpoint))
+        if case.one_graph:
+            make(artifact_name(precision, True), partial(with_graph, folder / artifact_name(precision, False)))
     old = folder / "notes.json"
     known = json.loads(old.read_text()) if old.exists() else {}
     old.write_text(json.dumps({k: v for k, v in {**known, **notes}.items() if not (folder / k).exists()}, indent=1))
 
 
-def export(case: Case, checkpoint: Path, path: Path, *, constant: bool) -> None:
-    """Our artifact of a checkpoint; `constant`: with the case's graph inside."""
-    if constant:
-        raise NotImplementedError("exporting with a constant graph is not there yet")
+def export(case: Case, checkpoint: Path, path: Path) -> None:
+    """Our artifact of a checkpoint."""
     loaded = load_checkpoint(checkpoint)
     quant = loaded.recipe.name if loaded.recipe else "none"
     data = str(_large_file(path.parent)) if case.data == "large" else case.data
     api.export(loaded, quant=quant, data=data, output=path, min_agreement=0.9)
+
+
+def with_graph(artifact: Path, path: Path) -> None:
+    """The model of an artifact with the case's graph inside."""
+    (graph,) = load_inputs(artifact.parent)
+    model = ir.load(artifact / "model.onnx")
+    fix_graph(model, graph["edge_index"].numpy(), graph["x"].shape[0])
+    path.mkdir()
+    ir.save(model, path / "model.onnx")
 
 
 def artifact_name(precision: str, constant: bool) -> str:
