@@ -23,6 +23,8 @@ OrtStatus* out_of_memory(size_t bytes) {
 
 namespace {
 
+constexpr int64_t kMostElements = int64_t{1} << 46;
+
 OrtStatus* read_tensor(const OrtValue* value, const char* name, Tensor* out) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   EDGEGNN_TRY(ort::type_and_shape(value, &info));
@@ -34,6 +36,13 @@ OrtStatus* read_tensor(const OrtValue* value, const char* name, Tensor* out) {
   if (status != nullptr) return status;
   if (!fits) return invalid("%s has %zu dimensions; at most %d are supported", name, rank, kMaxRank);
   out->rank = static_cast<int>(rank);
+  // A tensor without elements may have other dimensions of any size: products of them have to stay harmless.
+  int64_t extent = 1;
+  for (size_t i = 0; i < rank; ++i) {
+    const int64_t dim = out->dims[i] > 1 ? out->dims[i] : 1;
+    if (out->dims[i] < 0 || dim > kMostElements / extent) return invalid("the dimensions of %s are too large", name);
+    extent *= dim;
+  }
   out->count = out->trailing(0);
   void* data = nullptr;
   EDGEGNN_TRY(ort::tensor_data(const_cast<OrtValue*>(value), &data));

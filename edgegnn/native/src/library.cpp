@@ -176,6 +176,9 @@ EDGEGNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Or
 // For tests and reports: the instruction set in use, and the names of the ops, one a line.
 EDGEGNN_EXPORT const char* edgegnn_isa() { return edgegnn::isa_name(); }
 
+// The runtime's table of functions; null before a session has registered the library.
+EDGEGNN_EXPORT const OrtApi* edgegnn_ort_api() { return ort::api; }
+
 EDGEGNN_EXPORT size_t edgegnn_op_names(char* out, size_t size) {
   using namespace edgegnn;
   fill_entries();
