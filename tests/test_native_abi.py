@@ -33,8 +33,8 @@ def test_library_is_built_where_it_can_be():
 
 def _api() -> ctypes.Array[ctypes.c_void_p]:
     """The installed onnxruntime's own table of functions, as it gave it to our library."""
+    loaded = ctypes.CDLL(str(library()))  # first: the runtime may unload what it alone has loaded
     onnxruntime.SessionOptions().register_custom_ops_library(str(library()))
-    loaded = ctypes.CDLL(str(library()))
     loaded.edgegnn_ort_api.restype = ctypes.c_void_p
     table = loaded.edgegnn_ort_api()
     assert table, f"onnxruntime {onnxruntime.__version__} gave no table for API 17"
