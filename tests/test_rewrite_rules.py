@@ -73,7 +73,7 @@ def test_against_the_flow():
 def test_own_index_lists():
     body = looked_up("x", "a", "m") + scattered("m", "add", "y", index="b")
     made = model(body, "int64[num_edges] a, int64[num_edges] b")
-    after, outcomes, names = rewritten(made)
+    _after, outcomes, names = rewritten(made)
     assert names == ["CooToCsr", "SpMM"]
     assert outcomes[0].rule == "Neighbours"
 
@@ -222,7 +222,7 @@ def test_attention_weights_that_are_used_twice():
     body += looked_up("b", "source", "m0") + "  wide = Unsqueeze (w, minus)\n  m = Mul (wide, m0)\n"
     body += scattered("m", "add", "y0", (H, F // H)) + "  top = ReduceMax (w)\n  y = Mul (top, y0)\n"
     made = model(body, tail=(H, F // H))
-    after, outcomes, names = rewritten(made)
+    _after, outcomes, names = rewritten(made)
     assert sorted(names) == ["CooToCsr", "SegmentSoftmax", "SpMMWeighted"]
     assert "the attention weights are used by other nodes, too" in {o.reason for o in outcomes}
 
@@ -278,7 +278,7 @@ def test_index_of_each_element_stays():
   zeros = ConstantOfShape (sizes)
   y = ScatterElements <axis = 0, reduction = "add"> (zeros, index, m)
 """
-    after, outcomes, names = rewritten(model(body, f"int64[num_edges,{F}] order", rows="2"))
+    _after, outcomes, names = rewritten(model(body, f"int64[num_edges,{F}] order", rows="2"))
     assert names == []
     assert outcomes[0].reason == "elements of one message go to different rows"
 

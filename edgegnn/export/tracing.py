@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.dense.linear import HeteroLinear
 
 __all__ = ["DataSizes", "quiet", "symbolic_int", "untouched"]
 
@@ -154,9 +155,11 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
     tops.add("torch_geometric")
     shadowed: list[ModuleType] = []
     segment_matmul, sorted_index = torch_geometric.backend.use_segment_matmul, Aggregation.assert_sorted_index
+    by_type = HeteroLinear.forward
     try:
         torch_geometric.backend.use_segment_matmul = False
         Aggregation.assert_sorted_index = lambda *_: None
+        HeteroLinear.forward = _linear_by_type
         for name, module in list(sys.modules.items()):
             if name.partition(".")[0] in tops and isinstance(module, ModuleType) and "int" not in vars(module):
                 shadowed.append(module)
@@ -165,8 +168,16 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul
         Aggregation.assert_sorted_index = sorted_index
+        HeteroLinear.forward = by_type
         for module in shadowed:
             module.__dict__.pop("int", None)
+
+
+def _linear_by_type(self: HeteroLinear, x: Tensor, type_vec: Tensor) -> Tensor:
+    """`HeteroLinear.forward` without the sort by type, whose slices have sizes that only the data know."""
+    rows = [(type_vec == i).to(x.dtype).unsqueeze(-1) * (x @ weight) for i, weight in enumerate(self.weight)]
+    out = torch.stack(rows).sum(0)
+    return out if self.bias is None else out + self.bias[type_vec]
 
 
 @contextmanager

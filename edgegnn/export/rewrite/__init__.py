@@ -6,7 +6,7 @@
     4  RowScales, Weighted, Neighbours      rows that are looked up and reduced at once: SpMM
     5  Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
-    7  TransformFirst, AggregateFirst       sums where rows are narrower
+    7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
     7  scores       attention scores as one matrix product
     8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
 
@@ -28,7 +28,7 @@ from edgegnn.export.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.export.rewrite.functions import DOMAIN, add_functions
 from edgegnn.export.rewrite.gcn import RowScales
 from edgegnn.export.rewrite.graph import LAYER, REASON, RULE, Sheet
-from edgegnn.export.rewrite.order import AggregateFirst, TransformFirst
+from edgegnn.export.rewrite.order import AggregateFirst, BiasJoins, TransformFirst
 from edgegnn.export.rewrite.pooling import Pool
 from edgegnn.export.rewrite.rule import Rule, apply
 from edgegnn.export.rewrite.sizes import unify_sizes
@@ -51,6 +51,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     SelfLoops(),
     TransformFirst(),
     AggregateFirst(),
+    BiasJoins(),
     *scores.RULES,
     *integer.RULES,
 )

@@ -71,7 +71,7 @@ def _names(value: ir.Value) -> set[str | None]:
 def _fix_sizes(graph: ir.Graph, sizes: Mapping[str, int], keep: ir.Value) -> None:
     for value in (*graph.inputs, *(v for node in graph for v in node.outputs)):
         if value.shape is not None and value is not keep:
-            fixed = [d if isinstance(d, int) or d.value not in sizes else sizes[d.value] for d in value.shape]
+            fixed = [d if isinstance(d, int) else sizes.get(d.value or "", d) for d in value.shape]
             value.shape = ir.Shape(fixed)
 
 

@@ -2,6 +2,7 @@
 
     TransformFirst  (sum of neighbours of x) W -> sum of neighbours of (x W), where W makes rows narrower
     AggregateFirst  sum of neighbours of (x W) -> (sum of neighbours of x) W, where W makes rows wider
+    BiasJoins       (a + bias) + x W -> a + Gemm(x, W, bias): one pass over the rows less (SAGE)
 
 Sums, means and weighted sums, with scales of rows in between; GIN's own row, added to the sum, goes along. Only in
 models without quantization: a quantized tensor stays where training put it.
@@ -16,9 +17,9 @@ import onnx_ir as ir
 
 from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import Sheet, alone, made_by, number, rank, tail_of, uniform
-from edgegnn.export.rewrite.rule import Rule
+from edgegnn.export.rewrite.rule import M, Rule
 
-__all__ = ["AggregateFirst", "TransformFirst"]
+__all__ = ["AggregateFirst", "BiasJoins", "TransformFirst"]
 
 _LINEAR = {"SpMM", "SpMMMean", "SpMMWeighted"}
 
@@ -96,16 +97,16 @@ def _down(value: ir.Value | None) -> tuple[ir.Value | None, tuple[ir.Node, ...]]
     return value, tuple(steps)
 
 
-class _Float(Rule[_Chain]):
+class _Float(Rule[M]):
     """A rule for models without quantization."""
 
-    def check(self, match: _Chain, sheet: Sheet) -> str | None:
+    def check(self, match: M, sheet: Sheet) -> str | None:
         """No integers anywhere."""
         quantized = any(n.op_type.endswith(("QuantizeLinear", "Integer")) for n in sheet.graph)
         return "quantized models keep the order that they were trained in" if quantized else None
 
 
-class TransformFirst(_Float):
+class TransformFirst(_Float[_Chain]):
     """A product after a sum, that makes rows narrower."""
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | None:
@@ -174,7 +175,7 @@ def _again(
     return made
 
 
-class AggregateFirst(_Float):
+class AggregateFirst(_Float[_Chain]):
     """A product before a sum, that makes rows wider."""
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | None:
@@ -219,3 +220,33 @@ class AggregateFirst(_Float):
         product.metadata_props.clear()
         product.metadata_props.update(match.product.metadata_props)
         return made
+
+
+class BiasJoins(_Float[tuple[ir.Node, ir.Value, ir.Value, ir.Node]]):
+    """A bias beside a sum, which a product added to the same sum can take."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, ir.Value, ir.Node] | None:
+        """(the last Add, what the bias is added to, the bias, the product)."""
+        if node.op_type != "Add":
+            return None
+        for left, right in (node.inputs, reversed(node.inputs)):
+            product, inner = _product(made_by(right, "Gemm")), made_by(left, "Add")
+            if product is None or inner is None or left is None or right is None or len(product.inputs) > 2:
+                continue
+            summed, bias = inner.inputs
+            if summed is None or bias is None or not bias.is_initializer() or not alone(left) or not alone(right):
+                continue
+            if rank(bias) == 1 and bias.shape is not None and bias.shape[0] == _widths(product)[1]:
+                return node, summed, bias, product
+        return None
+
+    def rewrite(self, match: tuple[ir.Node, ir.Value, ir.Value, ir.Node], sheet: Sheet) -> ir.Value:
+        """The bias as the product's third input."""
+        node, summed, bias, product = match
+        out = product.outputs[0]
+        attributes = {k: v for k, v in product.attributes.items() if k in {"alpha", "transB"}}
+        with_bias = sheet.make("Gemm", [*product.inputs[:2], bias], attributes, at=node, like=out)
+        made = with_bias.producer()
+        assert made is not None
+        made.name = product.name
+        return sheet.make("Add", [summed, with_bias], at=node, like=node.outputs[0])

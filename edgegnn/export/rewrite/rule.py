@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgegnn.export.rewrite.graph import REASON, Sheet
 
-__all__ = ["Rule", "apply"]
+__all__ = ["M", "Rule", "apply"]
 
 M = TypeVar("M")
 
