@@ -86,7 +86,7 @@ def extreme(reduction: str, out: str) -> str:
 """
 
 
-def weighted(x: str = "x") -> str:
+def weighted(x: str = "x", w: str = "w") -> str:
     """`sums`, f32 [R, heads, rest]: sum of `w * x` by row, for one weight an edge or one an edge and head; and `size`.
 
     No size is left for Reshape to guess: there may be no edge.
@@ -107,7 +107,7 @@ def weighted(x: str = "x") -> str:
   x_block = Reshape <allowzero = 1> ({x}, x_size)
   edges = Shape (row)
   w_size = Concat <axis = 0> (edges, heads, one_size)
-  w_block = Reshape <allowzero = 1> (w, w_size)
+  w_block = Reshape <allowzero = 1> ({w}, w_size)
   gathered = Gather <axis = 0> (x_block, col)
   messages = Mul (gathered, w_block)
   down = Constant <value_ints = [-1, 1, 1]> ()

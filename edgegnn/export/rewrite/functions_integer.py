@@ -69,8 +69,17 @@ def _flat(quantize: bool, body: str) -> str:
     return f"{body}{ending}  y = Reshape <allowzero = 1> (flat_y, size)\n"
 
 
+# Kernels round weights to 16 significant bits, so that products with codes are exact; so does this (Veltkamp's split).
+_ROUNDED = """
+  split = Constant <value_float = 257.0> ()
+  more = Mul (w, split)
+  over = Sub (more, w)
+  w_rounded = Sub (more, over)
+"""
+
+
 def _qspmm_weighted(quantize: bool) -> tuple[str, str, str, str]:
-    body = CENTRED + weighted("centred") + "  flat = Flatten <axis = 1> (sums)\n" + scaled_sum("flat", "v")
+    body = CENTRED + _ROUNDED + weighted("centred", "w_rounded") + "  flat = Flatten <axis = 1> (sums)\n" + scaled_sum("flat", "v")
     attributes = f"{_IN}, {_CLIP}" + (f", {_OUT}" if quantize else "")
     inputs = "x, w, indptr, col, row, perm, num_rows, row_scale, bias"
     return attributes, inputs, "y", _flat(quantize, body)
