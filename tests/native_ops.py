@@ -66,7 +66,7 @@ def native(op: str, *inputs: Array, threads: int = 1, outputs: int = 0, **attrib
 
 
 def random_edges(rng: np.random.Generator, nodes: int, edges: int, *, hub: bool = False, columns: int = 0) -> Array:
-    """An edge list int64 `[2, edges]`: sources below `columns` (default: nodes), a third of the targets at node 0 for a hub."""
+    """An edge list int64 `[2, edges]`: sources below `columns` (default: nodes); for a hub, a third go to node 0."""
     if nodes == 0:
         return np.zeros((2, 0), np.int64)
     source = rng.integers(0, columns or nodes, edges)

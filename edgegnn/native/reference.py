@@ -77,7 +77,8 @@ def coo_to_csr(
         keep = source != target
         source, target = np.concatenate([source[keep], loops]), np.concatenate([target[keep], loops])
     indptr, order = _compress(target, rows)
-    return indptr, source[order].astype(np.int32), _NONE, _as_perm(order)
+    perm = order.astype(np.int32) if self_loops else _as_perm(order)
+    return indptr, source[order].astype(np.int32), _NONE, perm
 
 
 def index_to_csr(index: Array, num_rows: Array) -> tuple[Array, Array, Array]:
