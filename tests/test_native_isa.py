@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from native_ops import needs_library
 
 pytestmark = needs_library
