@@ -28,6 +28,7 @@ from edgegnn.export.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.export.rewrite.functions import DOMAIN, add_functions
 from edgegnn.export.rewrite.gcn import RowScales
 from edgegnn.export.rewrite.graph import LAYER, REASON, RULE, Sheet
+from edgegnn.export.rewrite.lift import LookUpLater, SplitLinear, SplitSums, Spread
 from edgegnn.export.rewrite.order import AggregateFirst, BiasJoins, TransformFirst
 from edgegnn.export.rewrite.pooling import Pool
 from edgegnn.export.rewrite.rule import Rule, apply
@@ -42,6 +43,11 @@ _ORDER: tuple[Rule[Any], ...] = (
     Degree(),
     Mean(),
     EdgeSoftmax(),
+    LookUpLater(),
+    SplitLinear(),
+    Spread(),
+    SplitSums(),
+    LookUpLater(),
     RowScales(),
     Weighted(),
     Neighbours(),

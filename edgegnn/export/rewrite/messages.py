@@ -171,7 +171,7 @@ _SAFE = {
     *("Abs", "Add", "BatchNormalization", "Cast", "Clip", "Concat", "DequantizeLinear", "Erf", "Expand", "Flatten"),
     *("Gather", "Gelu", "Gemm", "HardSigmoid", "Identity", "LayerNormalization", "LeakyRelu", "MatMul", "Max", "Min"),
     *("Mul", "Neg", "PRelu", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax"),
-    *("Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Elu", "Selu", "Softplus"),
+    *("Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Elu", "Selu", "Softplus", "Where"),
 }
 
 
@@ -195,8 +195,8 @@ def finite(value: ir.Value | None, depth: int = 40) -> bool:
         if equal is not None and equal.inputs[0] is node.inputs[0] and _infinity(equal):
             return True
     if node.op_type in {"Div", "Reciprocal", "Pow", "Sqrt", "Log"}:
-        bottom = node.inputs[1] if node.op_type == "Div" else node.inputs[0]
-        if not _above_zero(bottom):
+        least = _least(node.inputs[1] if node.op_type == "Div" else node.inputs[0])
+        if least < 0 or (least == 0 and node.op_type != "Sqrt"):
             return False
     elif node.op_type not in _SAFE and node.domain != DOMAIN:
         return False
@@ -207,15 +207,26 @@ def _infinity(test: ir.Node) -> bool:
     return test.op_type == "IsInf" or uniform(test.inputs[1]) == np.inf
 
 
-def _above_zero(value: ir.Value | None) -> bool:
-    number = uniform(value)
-    if number is not None:
-        return number > 0
-    node = made_by(value, "Max", "Clip", "Expand", "Reshape", "Unsqueeze", "Add", "Sqrt", "Pow", "Exp")
-    if node is None:
-        return False
-    if node.op_type in {"Max", "Clip", "Add"}:
-        others = [uniform(v) for v in node.inputs[1:2]] + ([uniform(node.inputs[0])] if node.op_type == "Max" else [])
-        positive = any(number is not None and number > 0 for number in others)
-        return positive and (node.op_type != "Add" or made_by(node.inputs[0], "CsrDegree", "Exp", "Abs") is not None)
-    return node.op_type == "Exp" or _above_zero(node.inputs[0])
+_AT_LEAST_0 = {"Abs", "CsrDegree", "Exp", "Relu", "Sigmoid", "Softmax", "Softplus"}
+
+
+def _least(value: ir.Value | None, depth: int = 20) -> float:
+    """A number that no element is below; -inf when none is known."""
+    known, same = array(value), uniform(value)
+    if known is not None and known.size and known.dtype.kind in "fiu":
+        return float(known.min())
+    node = made_by(value)
+    if same is not None or node is None or depth == 0:
+        return -np.inf if same is None else same
+    parts = [_least(v, depth - 1) for v in node.inputs[:2]]
+    if node.op_type in {"Max", "Clip"}:
+        return max(parts)
+    if node.op_type in {"Add", "Min"}:
+        return sum(parts) if node.op_type == "Add" else min(parts)
+    if node.op_type in {"Expand", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Gather", "Cast"}:
+        return parts[0]
+    if node.op_type in {"Sqrt", "Log"} and parts[0] > 0:
+        return float(np.sqrt(parts[0]) if node.op_type == "Sqrt" else np.log(parts[0]))
+    if node.op_type in {"Mul", "Div"} and min(parts) >= 0:
+        return parts[0] * parts[1] if node.op_type == "Mul" and np.isfinite(parts).all() else 0.0
+    return 0.0 if node.op_type in _AT_LEAST_0 else -np.inf
