@@ -41,6 +41,27 @@ def test_operators_on_looked_up_rows(steps):
     assert by_edge(after) == []
 
 
+def test_quantization_points_keep_their_names():
+    body = (
+        looked_up("x", "source", "p")
+        + """
+  scale = Constant <value_float = 0.05> ()
+  nought = Constant <value = uint8 {128}> ()
+  codes = QuantizeLinear (p, scale, nought)
+  m = DequantizeLinear (codes, scale, nought)
+"""
+    )
+    made = model(body + scattered("m", "max", "y"))
+    for node in made.graph.node:
+        if node.op_type.endswith("Linear"):
+            node.name = "conv.message/DQ" if node.op_type.startswith("De") else "conv.message/Q"
+    after, _, names = rewritten(made)
+    assert names == ["CooToCsr", "SpMMMax"]
+    assert by_edge(after) == []
+    assert [n.name for n in after.graph.node if n.op_type.endswith("Linear")] == ["conv.message/Q", "conv.message/DQ"]
+    assert_same(made, after)
+
+
 def test_layouts_of_looked_up_rows():
     body = looked_up("x", "source", "p") + "  block = Constant <value_ints = [-1, 2, 2]> ()\n  b = Reshape (p, block)\n"
     body += "  m = Relu (b)\n" + scattered("m", "add", "y", (2, 2))

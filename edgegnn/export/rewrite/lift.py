@@ -45,14 +45,17 @@ _LAYOUT = {"Reshape", "Squeeze", "Unsqueeze"}
 _OF_ROWS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Softmax", "LayerNormalization"}
 
 
-def looked_up(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
-    """(table, index) of rows that are looked up for each edge of a whole list."""
+_QUANTIZE = {"QuantizeLinear", "DequantizeLinear"}
+
+
+def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value, ir.Value] | None:
+    """(table, index) of rows that are looked up for each edge of a whole list; of float, or of `codes` as well."""
     node = made_by(value, "Gather")
     if node is None or axis_of(node) or rank(node.inputs[1]) != 1:
         return None
     table, index = node.inputs
     row = edge_row(index)
-    if table is None or index is None or row is None or table.dtype != ir.DataType.FLOAT:
+    if table is None or index is None or row is None or not (codes or table.dtype == ir.DataType.FLOAT):
         return None
     edges = row[0].producer()
     return (table, index) if edges is None or edges.op_type == "Concat" else None
@@ -68,7 +71,7 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
         """(the operator, the index)."""
         if node.domain or not node.inputs or len(node.outputs) != 1:
             return None
-        found = [looked_up(v) for v in node.inputs]
+        found = [looked_up(v, codes=node.op_type in _QUANTIZE) for v in node.inputs]
         indices = {index for pair in found if pair is not None for index in (pair[1],)}
         if len(indices) != 1:
             return None
@@ -92,6 +95,8 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
             return weights and rank(first) == 2 == rank(out) and (kind == "MatMul" or len(node.inputs) >= 2)
         if kind in _LAYOUT:
             return same_values(out) is not out
+        if kind in _QUANTIZE:
+            return all(v.is_initializer() and v.shape is not None and all(s == 1 for s in v.shape) for v in others)
         if kind == "Gather":
             return axis_of(node) > 0 and all(array(v) is not None for v in others)
         if kind in {"Softmax", "LayerNormalization"}:
@@ -106,7 +111,7 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
         """The operator on the tables, then the look-up."""
         node, index = match
         out, tail = node.outputs[0], tail_of(node.outputs[0]) or ()
-        pairs = [looked_up(v) for v in node.inputs]
+        pairs = [looked_up(v, codes=node.op_type in _QUANTIZE) for v in node.inputs]
         inputs = [v if pair is None else pair[0] for v, pair in zip(node.inputs, pairs, strict=True)]
         table = next(pair[0] for pair in pairs if pair is not None)
         rows = None if table.shape is None else table.shape[0]
@@ -114,13 +119,16 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
             new = sheet.shaped(table, tail, node)
         else:
             key = ("lifted", node.op_type, *inputs, str(sorted(node.attributes.items())))
-            new = sheet.once(
-                key,
-                lambda: sheet.make(
-                    node.op_type, inputs, node.attributes, at=node, dtype=out.dtype, shape=[rows, *tail]
-                ),
-            )[0]
+            new = sheet.once(key, lambda: self._on_tables(sheet, node, inputs, [rows, *tail]))[0]
         return sheet.make("Gather", [new, index], {"axis": 0}, at=node, like=out)
+
+    @staticmethod
+    def _on_tables(sheet: Sheet, node: ir.Node, inputs: Sequence[ir.Value | None], shape: list[Any]) -> ir.Value:
+        new = sheet.make(node.op_type, inputs, node.attributes, at=node, like=node.outputs[0], shape=shape)
+        made = new.producer()
+        assert made is not None
+        made.name = node.name  # quantization points are known by it
+        return new
 
 
 def _broadcast(value: ir.Value, out: ir.Value) -> bool:
