@@ -234,11 +234,13 @@ def _one_or(values: Array, size: int, name: str) -> Array:
 
 def _finish(v: Array, clip_low: float, clip_high: float, y_scale: float | None, y_zero_point: int) -> Array:
     """Clip, and quantize as QuantizeLinear does when a scale is given. `v` is float32."""
+    if y_scale is not None:  # a byte can't be NaN
+        v = np.where(np.isnan(v), np.float32(clip_low), v)
     v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high)).astype(np.float32)
     if y_scale is None:
         return v
     # float32 holds every code and rounding is to even; beyond the codes only the sign matters.
-    return np.clip(np.nan_to_num(np.rint(v / np.float32(y_scale))) + np.float32(y_zero_point), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(v / np.float32(y_scale)) + np.float32(y_zero_point), 0, 255).astype(np.uint8)
 
 
 def _per_row(values: Array, ndim: int) -> Array:
@@ -380,7 +382,7 @@ def qgemm(
 def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **attributes: Any) -> tuple[Array]:
     """QGemm of float32 x `[M, K]`, quantized to uint8 codes in [x_low, x_high] on the way."""
     scale, zero_point = np.float32(attributes["x_scale"]), np.float32(attributes.get("x_zero_point", 0))
-    codes = np.clip(np.nan_to_num(np.rint(x / scale)) + zero_point, x_low, x_high).astype(np.uint8)
+    codes = np.clip(np.fmax(np.rint(x / scale) + zero_point, x_low), x_low, x_high).astype(np.uint8)  # NaN: x_low
     return qgemm(codes, *rest, **attributes)
 
 

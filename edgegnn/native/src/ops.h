@@ -7,7 +7,8 @@
   X(csr_ops)                 \
   X(spmm_ops)                \
   X(attention_ops)           \
-  X(qspmm_ops)
+  X(qspmm_ops)               \
+  X(qgemm_ops)
 
 namespace edgegnn {
 

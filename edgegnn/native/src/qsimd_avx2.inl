@@ -31,6 +31,28 @@ struct Lanes {
   }
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) { return _mm256_i32gather_ps(w, load_i(index), 4); }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return _mm256_permutevar8x32_ps(load_f(w), load_i(index)); }
+
+  static constexpr int Q = 2;
+  EDGEGNN_INLINE F add_product(F a, F b, F c) { return _mm256_fmadd_ps(b, c, a); }
+  EDGEGNN_INLINE I add_short_product(I a, I b, int32_t c) {
+    return _mm256_add_epi32(a, _mm256_madd_epi16(b, all(c & 0xffff)));
+  }
+  EDGEGNN_INLINE void widen16(const int8_t* p, I out[Q]) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    out[0] = _mm256_cvtepi8_epi32(x);
+    out[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8));
+  }
+  EDGEGNN_INLINE void store16(uint8_t* p, const I code[Q], I offset) {
+    const I words = _mm256_packs_epi32(_mm256_add_epi32(code[0], offset), _mm256_add_epi32(code[1], offset));
+    const I bytes = _mm256_packus_epi16(words, words);  // 0-3 8-11 (twice), 4-7 12-15 (twice)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+  }
+  EDGEGNN_INLINE uint32_t nonzero16(const float* p) {
+    const int low = _mm256_movemask_ps(_mm256_cmp_ps(load_f(p), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    const int high = _mm256_movemask_ps(_mm256_cmp_ps(load_f(p + 8), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    return static_cast<uint32_t>(low | high << 8);
+  }
 };
 
 struct V16 : Lanes {

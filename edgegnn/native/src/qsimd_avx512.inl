@@ -38,6 +38,24 @@ struct Lanes {
   // w[index[0]], w[index[1]], ...: any index, or all of them below L.
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) { return _mm512_i32gather_ps(load_i(index), w, 4); }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return _mm512_permutexvar_ps(load_i(index), load_f(w)); }
+
+  // Sixteen columns in natural order: Q vectors.
+  static constexpr int Q = 1;
+  // a + b * c, rounded once or twice.
+  EDGEGNN_INLINE F add_product(F a, F b, F c) { return _mm512_fmadd_ps(b, c, a); }
+  // a + b * c for 16-bit b and c.
+  EDGEGNN_INLINE I add_short_product(I a, I b, int32_t c) {
+    return _mm512_add_epi32(a, _mm512_madd_epi16(b, all(c & 0xffff)));
+  }
+  EDGEGNN_INLINE void widen16(const int8_t* p, I out[Q]) {
+    out[0] = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  // The bytes code + offset, where that lies in [0, 255].
+  EDGEGNN_INLINE void store16(uint8_t* p, const I code[Q], I offset) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_add_epi32(code[0], offset)));
+  }
+  // One bit a number that is not 0.
+  EDGEGNN_INLINE uint32_t nonzero16(const float* p) { return _mm512_cmp_ps_mask(load_f(p), _mm512_setzero_ps(), _CMP_NEQ_UQ); }
 };
 
 struct V16 : Lanes {

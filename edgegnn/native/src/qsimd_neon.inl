@@ -34,6 +34,33 @@ struct Lanes {
     return vld1q_lane_f32(w + index[3], vld1q_lane_f32(w + index[2], low, 2), 3);
   }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return pick(w, index); }
+
+  static constexpr int Q = 4;
+  EDGEGNN_INLINE F add_product(F a, F b, F c) { return vfmaq_f32(a, b, c); }
+  EDGEGNN_INLINE I add_short_product(I a, I b, int32_t c) { return vmlaq_n_s32(a, b, c); }
+  EDGEGNN_INLINE void widen16(const int8_t* p, I out[Q]) {
+    const int8x16_t x = vld1q_s8(p);
+    const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_high_s8(x);
+    out[0] = vmovl_s16(vget_low_s16(low));
+    out[1] = vmovl_high_s16(low);
+    out[2] = vmovl_s16(vget_low_s16(high));
+    out[3] = vmovl_high_s16(high);
+  }
+  EDGEGNN_INLINE void store16(uint8_t* p, const I code[Q], I offset) {
+    const int16x8_t low = vmovn_high_s32(vmovn_s32(vaddq_s32(code[0], offset)), vaddq_s32(code[1], offset));
+    const int16x8_t high = vmovn_high_s32(vmovn_s32(vaddq_s32(code[2], offset)), vaddq_s32(code[3], offset));
+    vst1q_u8(p, vreinterpretq_u8_s8(vmovn_high_s16(vmovn_s16(low), high)));
+  }
+  EDGEGNN_INLINE uint32_t nonzero16(const float* p) {
+    const uint32x4_t a = vceqzq_f32(vld1q_f32(p)), b = vceqzq_f32(vld1q_f32(p + 4));
+    const uint32x4_t c = vceqzq_f32(vld1q_f32(p + 8)), d = vceqzq_f32(vld1q_f32(p + 12));
+    const uint8x16_t zeros = vuzp1q_u8(vreinterpretq_u8_u16(vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b))),
+                                       vreinterpretq_u8_u16(vuzp1q_u16(vreinterpretq_u16_u32(c), vreinterpretq_u16_u32(d))));
+    if (vminvq_u8(zeros) == 0xff) return 0;
+    static const uint8_t kBits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t bits = vbicq_u8(vld1q_u8(kBits), zeros);
+    return vaddv_u8(vget_low_u8(bits)) | static_cast<uint32_t>(vaddv_u8(vget_high_u8(bits))) << 8;
+  }
 };
 
 struct V16 : Lanes {

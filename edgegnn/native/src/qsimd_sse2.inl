@@ -30,6 +30,28 @@ struct Lanes {
     return _mm_setr_ps(w[index[0]], w[index[1]], w[index[2]], w[index[3]]);
   }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return pick(w, index); }
+
+  static constexpr int Q = 4;
+  EDGEGNN_INLINE F add_product(F a, F b, F c) { return _mm_add_ps(a, _mm_mul_ps(b, c)); }
+  EDGEGNN_INLINE I add_short_product(I a, I b, int32_t c) { return _mm_add_epi32(a, _mm_madd_epi16(b, all(c & 0xffff))); }
+  EDGEGNN_INLINE void widen16(const int8_t* p, I out[Q]) {
+    const I x = _mm_loadu_si128(reinterpret_cast<const I*>(p));
+    const I low = _mm_unpacklo_epi8(x, x), high = _mm_unpackhi_epi8(x, x);
+    out[0] = _mm_srai_epi32(_mm_unpacklo_epi16(low, low), 24);
+    out[1] = _mm_srai_epi32(_mm_unpackhi_epi16(low, low), 24);
+    out[2] = _mm_srai_epi32(_mm_unpacklo_epi16(high, high), 24);
+    out[3] = _mm_srai_epi32(_mm_unpackhi_epi16(high, high), 24);
+  }
+  EDGEGNN_INLINE void store16(uint8_t* p, const I code[Q], I offset) {
+    const I low = _mm_packs_epi32(_mm_add_epi32(code[0], offset), _mm_add_epi32(code[1], offset));
+    const I high = _mm_packs_epi32(_mm_add_epi32(code[2], offset), _mm_add_epi32(code[3], offset));
+    _mm_storeu_si128(reinterpret_cast<I*>(p), _mm_packus_epi16(low, high));
+  }
+  EDGEGNN_INLINE uint32_t nonzero16(const float* p) {
+    int mask = 0;
+    for (int i = 0; i < 4; ++i) mask |= _mm_movemask_ps(_mm_cmpneq_ps(load_f(p + 4 * i), _mm_setzero_ps())) << (4 * i);
+    return static_cast<uint32_t>(mask);
+  }
 };
 
 struct V16 : Lanes {

@@ -1,0 +1,327 @@
+// QGemm, QuantizeGemm, and the same with a float32 output: ...Float. SparseGemm.
+
+#include "qgemm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "integer_op.h"
+#include "ops.h"
+
+namespace edgegnn {
+namespace {
+
+constexpr int64_t kWidest = int64_t{1} << 24;     // columns: more than any model has, and no product of sizes overflows
+constexpr int64_t kItem = int64_t{1} << 21;       // products of one work item: some 10 us
+constexpr int64_t kItemRows = 24;                 // a work item has a multiple of this many rows: those of the kernel's panel
+
+int64_t padded_width(int64_t width) { return (width + kGroup - 1) / kGroup * kGroup; }
+
+// Calls kernel(args, begin, end) for blocks of rows that depend on the sizes alone.
+template <class Kernel, class Args>
+OrtStatus* over_rows(Context& context, int64_t rows, const Args& args, Kernel kernel) {
+  const int64_t cost = (args.depth + 1) * (args.padded + kGroup);
+  const int64_t blocks = kItem / (cost * kItemRows);
+  const int64_t item = (blocks < 1 ? 1 : blocks) * kItemRows;
+  bool failed = false;
+  EDGEGNN_TRY(parallel_for(context, (rows + item - 1) / item, [&](int64_t i) {
+    const int64_t end = (i + 1) * item;
+    if (!kernel(args, i * item, end < rows ? end : rows)) __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+  }));
+  return failed ? out_of_memory(0) : nullptr;
+}
+
+OrtStatus* check_weights(const Tensor& w) {
+  if (w.rank != 2) return invalid("w must have the shape [K, N]");
+  if (w.dims[1] > kWidest) return invalid("w has %lld columns; at most 2^24 are supported", static_cast<long long>(w.dims[1]));
+  return nullptr;
+}
+
+// int8 weights in the forms that the kernels want, in one piece of memory.
+struct Weights {
+  int64_t depth;
+  int64_t width;
+  bool in_pairs;
+  const void* packed;
+  const int8_t* plain;    // [depth, padded], or null
+  const int32_t* totals;  // [padded], of each column
+
+  static size_t plain_at(int64_t depth, int64_t width) {
+    const int64_t bytes = EDGEGNN_PICK_DOT(qgemm_packed_size)(depth, width) + padded_width(width) * 4;
+    return (static_cast<size_t>(bytes) + 63) / 64 * 64;
+  }
+  static size_t size(int64_t depth, int64_t width, bool with_plain) {
+    return plain_at(depth, width) + (with_plain ? static_cast<size_t>(depth * padded_width(width)) : 0);
+  }
+
+  // `memory` has room for size().
+  void make(const Tensor& w, bool with_plain, void* memory) {
+    depth = w.dims[0];
+    width = w.dims[1];
+    const int64_t padded = padded_width(width);
+    auto* const total = static_cast<int32_t*>(memory);
+    auto* const rows = static_cast<int8_t*>(memory) + plain_at(depth, width);
+    memset(total, 0, static_cast<size_t>(padded) * sizeof(int32_t));
+    in_pairs = true;
+    const int8_t* from = w.as<int8_t>();
+    for (int64_t k = 0; k < depth; ++k, from += width) {
+      for (int64_t n = 0; n < width; ++n) {
+        total[n] += from[n];
+        in_pairs = in_pairs && from[n] != -128;
+      }
+      if (!with_plain) continue;
+      memcpy(rows + k * padded, from, static_cast<size_t>(width));
+      memset(rows + k * padded + width, 0, static_cast<size_t>(padded - width));
+    }
+    EDGEGNN_PICK_DOT(qgemm_pack)(depth, width, w.as<int8_t>(), total + padded);
+    packed = total + padded;
+    plain = with_plain ? rows : nullptr;
+    totals = total;
+  }
+};
+
+struct State {
+  Quantizer quantizer;
+  bool quantizes;  // QuantizeGemm
+  float x_low;     // what the least and the largest code of x stand for
+  float x_high;
+  bool skip_zeros;
+  void* kept;  // memory of `weights`, when they are constant
+  Weights weights;
+  Scratch scratch;
+};
+
+OrtStatus* keep_weights(State* state, const Info& info) {
+  Tensor w;
+  if (!info.constant_input(1, &w)) return nullptr;
+  EDGEGNN_TRY(check_weights(w));
+  if (w.dims[0] > kMaxDepth) return nullptr;  // refused when it runs
+  const size_t bytes = Weights::size(w.dims[0], w.dims[1], state->skip_zeros);
+  state->kept = malloc(bytes);
+  if (state->kept == nullptr) return out_of_memory(bytes);
+  state->weights.make(w, state->skip_zeros, state->kept);
+  return nullptr;
+}
+
+template <bool SIGNED, bool FLOAT>
+OrtStatus* create_gemm(void* memory, const Info& info) {
+  auto* const state = static_cast<State*>(memory);
+  EDGEGNN_TRY(read_quantizer(info, SIGNED, FLOAT, &state->quantizer));
+  return keep_weights(state, info);
+}
+
+template <bool FLOAT>
+OrtStatus* create_quantize_gemm(void* memory, const Info& info) {
+  auto* const state = static_cast<State*>(memory);
+  EDGEGNN_TRY(read_quantizer(info, false, FLOAT, &state->quantizer));
+  const float x_scale = state->quantizer.x_scale;
+  const int64_t zero_point = state->quantizer.x_zero_point;
+  const int64_t low = info.attribute("x_low", int64_t{0});
+  const int64_t high = info.attribute("x_high", int64_t{255});
+  if (low < 0 || low > high || high > 255) {
+    return invalid("x_low = %lld and x_high = %lld must rise within [0, 255]", static_cast<long long>(low), static_cast<long long>(high));
+  }
+  if (!(x_scale >= 1e-30f && x_scale <= 1e30f)) return invalid("x_scale = %g is outside [1e-30, 1e30]", static_cast<double>(x_scale));
+  state->quantizes = true;
+  state->x_low = static_cast<float>(low - zero_point) * x_scale;
+  state->x_high = static_cast<float>(high - zero_point) * x_scale;
+  state->skip_zeros = low <= zero_point && zero_point <= high;
+  return keep_weights(state, info);
+}
+
+void destroy_gemm(void* memory) {
+  auto* const state = static_cast<State*>(memory);
+  free(state->kept);
+  state->scratch.free_all();
+}
+
+// Memory for one call.
+class Taken {
+ public:
+  explicit Taken(Scratch* scratch) : scratch_(scratch) {}
+  ~Taken() { scratch_->give_back(memory_); }
+  Taken(const Taken&) = delete;
+  Taken& operator=(const Taken&) = delete;
+  OrtStatus* take(size_t bytes) {
+    memory_ = scratch_->take(bytes);
+    return memory_ == nullptr ? out_of_memory(bytes) : nullptr;
+  }
+  void* memory() const { return memory_; }
+
+ private:
+  Scratch* scratch_;
+  void* memory_ = nullptr;
+};
+
+OrtStatus* gemm(void* memory, Context& context) {
+  auto* const state = static_cast<State*>(memory);
+  const Quantizer& quantizer = state->quantizer;
+  Tensor x;
+  Tensor w;
+  Tensor w_scale;
+  Tensor addend;
+  Vector row_scale;
+  Vector bias;
+  EDGEGNN_TRY(context.input(0, "x", &x));
+  EDGEGNN_TRY(context.input(1, "w", &w));
+  EDGEGNN_TRY(context.input(2, "w_scale", &w_scale));
+  EDGEGNN_TRY(context.input(5, "addend", &addend));
+  EDGEGNN_TRY(check_weights(w));
+  if (x.rank != 2 || x.dims[1] != w.dims[0]) return invalid("x must have the shape [M, K] for K = %lld rows of w", static_cast<long long>(w.dims[0]));
+  const int64_t rows = x.dims[0];
+  const int64_t depth = x.dims[1];
+  const int64_t width = w.dims[1];
+  const int64_t padded = padded_width(width);
+  if (depth > kMaxDepth) return invalid("K = %lld; at most 65,536 products can be summed", static_cast<long long>(depth));
+  if (w_scale.rank != 1 || w_scale.count != width) return invalid("w_scale must have N = %lld elements", static_cast<long long>(width));
+  EDGEGNN_TRY(read_vector(context, 3, "row_scale", rows, &row_scale));
+  EDGEGNN_TRY(read_vector(context, 4, "bias", width, &bias));
+  const bool one_addend = addend.rank == 1 && addend.count == 1;
+  if (!one_addend && (addend.rank != 2 || addend.dims[0] != rows || addend.dims[1] != width)) {
+    return invalid("addend must have the shape [M, N] or [1]");
+  }
+
+  QgemmArgs args = {};
+  const int64_t dims[2] = {rows, width};
+  EDGEGNN_TRY(context.output(0, dims, 2, &args.y));
+  if (rows * width == 0) return nullptr;
+
+  const size_t column_bytes = static_cast<size_t>(padded) * sizeof(float);
+  const bool kept = state->kept != nullptr && state->weights.depth == depth && state->weights.width == width;
+  Taken taken(&state->scratch);
+  EDGEGNN_TRY(taken.take(4 * column_bytes + (kept ? 0 : Weights::size(depth, width, state->skip_zeros))));
+  Weights weights = state->weights;
+  if (!kept) weights.make(w, state->skip_zeros, static_cast<uint8_t*>(taken.memory()) + 4 * column_bytes);
+  auto* const start = static_cast<int32_t*>(taken.memory());
+  auto* const factor = reinterpret_cast<float*>(start + padded);
+  float* const shift = factor + padded;
+  float* const added = shift + padded;
+  const int32_t centre = EDGEGNN_PICK_DOT(qgemm_centre)() - quantizer.x_zero_point;
+  const float addend_value = one_addend ? *addend.as<float>() : 0.0f;
+  for (int64_t n = 0; n < padded; ++n) {
+    const bool inside = n < width;
+    start[n] = static_cast<int32_t>(static_cast<uint32_t>(weights.totals[n]) * static_cast<uint32_t>(centre));
+    factor[n] = inside ? quantizer.x_scale * w_scale.as<float>()[n] : 0.0f;
+    shift[n] = inside ? bias.data[n * bias.step] : 0.0f;
+    added[n] = addend_value;
+  }
+
+  if (state->quantizes) {
+    args.floats = x.as<float>();
+  } else {
+    args.codes = x.as<uint8_t>();
+  }
+  args.depth = depth;
+  args.width = width;
+  args.padded = padded;
+  args.zero_point = quantizer.x_zero_point;
+  args.is_signed = quantizer.is_signed;
+  args.low = state->x_low;
+  args.high = state->x_high;
+  args.scale = quantizer.x_scale;
+  args.inverse = 1.0f / quantizer.x_scale;
+  args.skip_zeros = state->skip_zeros;
+  args.in_pairs = weights.in_pairs;
+  args.packed = weights.packed;
+  args.plain = weights.plain;
+  args.start = start;
+  args.factor = factor;
+  args.bias = shift;
+  args.row_scale = row_scale.data;
+  args.row_scale_step = row_scale.step;
+  if (!one_addend) {
+    args.addend = addend.as<float>();
+    args.addend_stride = width;
+  } else if (addend_value != 0.0f) {
+    args.addend = added;
+  }
+  args.epilogue = quantizer.epilogue;
+  return over_rows(context, rows, args, EDGEGNN_PICK_DOT(qgemm_rows));
+}
+
+struct SparseState {
+  float* kept;  // [depth, padded] weights, when they are constant
+  int64_t depth;
+  int64_t width;
+  Scratch scratch;
+};
+
+void pad_weights(const Tensor& w, float* out) {
+  const int64_t width = w.dims[1];
+  const int64_t padded = padded_width(width);
+  for (int64_t k = 0; k < w.dims[0]; ++k) {
+    memcpy(out + k * padded, w.as<float>() + k * width, static_cast<size_t>(width) * sizeof(float));
+    memset(out + k * padded + width, 0, static_cast<size_t>(padded - width) * sizeof(float));
+  }
+}
+
+OrtStatus* create_sparse(void* memory, const Info& info) {
+  auto* const state = static_cast<SparseState*>(memory);
+  Tensor w;
+  if (!info.constant_input(1, &w)) return nullptr;
+  EDGEGNN_TRY(check_weights(w));
+  state->depth = w.dims[0];
+  state->width = w.dims[1];
+  const size_t bytes = static_cast<size_t>(state->depth * padded_width(state->width)) * sizeof(float);
+  state->kept = static_cast<float*>(malloc(bytes + 1));
+  if (state->kept == nullptr) return out_of_memory(bytes);
+  pad_weights(w, state->kept);
+  return nullptr;
+}
+
+void destroy_sparse(void* memory) {
+  auto* const state = static_cast<SparseState*>(memory);
+  free(state->kept);
+  state->scratch.free_all();
+}
+
+OrtStatus* sparse_gemm(void* memory, Context& context) {
+  auto* const state = static_cast<SparseState*>(memory);
+  Tensor x;
+  Tensor w;
+  Vector bias;
+  EDGEGNN_TRY(context.input(0, "x", &x));
+  EDGEGNN_TRY(context.input(1, "w", &w));
+  EDGEGNN_TRY(check_weights(w));
+  if (x.rank != 2 || x.dims[1] != w.dims[0]) return invalid("x must have the shape [M, K] for K = %lld rows of w", static_cast<long long>(w.dims[0]));
+  const int64_t rows = x.dims[0];
+  SparseGemmArgs args = {};
+  args.depth = w.dims[0];
+  args.width = w.dims[1];
+  args.padded = padded_width(args.width);
+  if (args.depth > INT32_MAX) return invalid("K = %lld must be below 2^31", static_cast<long long>(args.depth));
+  EDGEGNN_TRY(read_vector(context, 2, "bias", args.width, &bias));
+  void* y = nullptr;
+  const int64_t dims[2] = {rows, args.width};
+  EDGEGNN_TRY(context.output(0, dims, 2, &y));
+  if (rows * args.width == 0) return nullptr;
+
+  const bool kept = state->kept != nullptr && state->depth == args.depth && state->width == args.width;
+  const size_t column_bytes = static_cast<size_t>(args.padded) * sizeof(float);
+  Taken taken(&state->scratch);
+  EDGEGNN_TRY(taken.take(column_bytes + (kept ? 0 : static_cast<size_t>(args.depth) * column_bytes)));
+  auto* const shift = static_cast<float*>(taken.memory());
+  for (int64_t n = 0; n < args.padded; ++n) shift[n] = n < args.width ? bias.data[n * bias.step] : 0.0f;
+  if (!kept) pad_weights(w, shift + args.padded);
+  args.x = x.as<float>();
+  args.w = kept ? state->kept : shift + args.padded;
+  args.bias = shift;
+  args.y = static_cast<float*>(y);
+  return over_rows(context, rows, args, EDGEGNN_PICK(sparse_gemm_rows));
+}
+
+constexpr Op kOps[] = {
+    {"QGemm", "usffff", "u", gemm, sizeof(State), create_gemm<false, false>, destroy_gemm},
+    {"QGemm", "ssffff", "u", gemm, sizeof(State), create_gemm<true, false>, destroy_gemm},
+    {"QGemmFloat", "usffff", "f", gemm, sizeof(State), create_gemm<false, true>, destroy_gemm},
+    {"QGemmFloat", "ssffff", "f", gemm, sizeof(State), create_gemm<true, true>, destroy_gemm},
+    {"QuantizeGemm", "fsffff", "u", gemm, sizeof(State), create_quantize_gemm<false>, destroy_gemm},
+    {"QuantizeGemmFloat", "fsffff", "f", gemm, sizeof(State), create_quantize_gemm<true>, destroy_gemm},
+    {"SparseGemm", "fff", "f", sparse_gemm, sizeof(SparseState), create_sparse, destroy_sparse},
+};
+
+}  // namespace
+
+OpTable qgemm_ops() { return table_of(kOps); }
+
+}  // namespace edgegnn
