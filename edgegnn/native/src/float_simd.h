@@ -29,8 +29,8 @@ EDGEGNN_INLINE void store(float* p, float v) { *p = v; }
 EDGEGNN_INLINE void store(float* p, F4 v) { *reinterpret_cast<F4u*>(p) = v; }
 
 // The larger (smaller) of two numbers, and NaN when one of them is. `a` may be an accumulator that is NaN already.
-EDGEGNN_INLINE float larger(float a, float b) { return (a > b) | (a != a) ? a : b; }
-EDGEGNN_INLINE float smaller(float a, float b) { return (a < b) | (a != a) ? a : b; }
+EDGEGNN_INLINE float larger(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
+EDGEGNN_INLINE float smaller(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
 #if defined(EDGEGNN_X86)
 // maxps gives its second operand when one of the two is NaN: right when that is b; an `a` that is NaN is put back.
 EDGEGNN_INLINE F4 larger(F4 a, F4 b) {
