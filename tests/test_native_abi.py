@@ -128,3 +128,9 @@ def test_library_name():
 def test_no_library_where_none_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(edgegnn.native, "library_name", lambda machine=None: "libedgegnn_ops-abacus.so")
     assert library() is None
+
+
+def test_every_operator_is_documented():
+    text = (SOURCE / "OPS.md").read_text()
+    headings = {name for line in re.findall(r"^### (.*)$", text, re.M) for name in re.findall(r"\w+", line)}
+    assert set(OPS) <= headings
