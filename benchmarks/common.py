@@ -27,14 +27,9 @@ def environment() -> dict[str, Any]:
             line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
-    from edgegnn.errors import EdgeGNNError
+    from edgegnn.runtime import find_library
 
-    try:
-        from edgegnn.native import library
-
-        built = library()
-    except (ImportError, EdgeGNNError):
-        built = None
+    built = find_library()
     return {
         "command": " ".join(["python", *sys.argv]),
         "cpu": cpu,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
+
+from edgegnn.runtime import find_library
 
 DOMAIN = "ai.edgegnn"
 Array = npt.NDArray[Any]
@@ -36,17 +37,6 @@ class Bound:
     outputs: Callable[[], list[Array]]
 
 
-@cache
-def native_library() -> Path | None:
-    """The custom-op library, None when it was not built."""
-    try:
-        from edgegnn import native
-    except ImportError:
-        return None
-    found: Path | None = native.library()
-    return found
-
-
 def native(
     op: str,
     inputs: Mapping[str, Array],
@@ -66,7 +56,7 @@ def native(
     Raises:
         MissingOp: no library, or no such operator in it.
     """
-    library = native_library()
+    library = find_library()
     if library is None:
         raise MissingOp("the native library is not built")
     results = [f"out{i}" for i in range(len(outputs))]
