@@ -197,10 +197,21 @@ _HEADS = f"""
 """
 
 
-@pytest.mark.parametrize("loops", [False, True])
-def test_gat(loops):
-    ends = ("all_source", "all_target", "all_count") if loops else ("source", "target", "edges")
-    body = (LOOPS if loops else "") + _HEADS + looked_up("att", ends[0], "p") + looked_up("att_2", ends[1], "q")
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ("source", "target", "edges"),
+        ("target", "source", "edges"),  # against the flow
+        ("all_source", "all_target", "all_count"),  # with loops
+    ],
+)
+def test_gat(ends):
+    body = (
+        (LOOPS if ends[0] == "all_source" else "")
+        + _HEADS
+        + looked_up("att", ends[0], "p")
+        + looked_up("att_2", ends[1], "q")
+    )
     body += "  sum = Add (p, q)\n  logits = LeakyRelu <alpha = 0.2> (sum)\n"
     body += softmaxed("logits", "w", (H,), ends[1], ends[2]) + looked_up("b", ends[0], "m0")
     body += "  wide = Unsqueeze (w, minus)\n  m = Mul (wide, m0)\n"

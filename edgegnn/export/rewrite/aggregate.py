@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from edgegnn.export.rewrite.csr import Csr, Segments, coo_csr, index_csr, segments
 from edgegnn.export.rewrite.functions import DOMAIN
-from edgegnn.export.rewrite.graph import Sheet, axis_of, axis_of, made_by, rank, same_values, tail_of, uniform
+from edgegnn.export.rewrite.graph import Sheet, axis_of, made_by, rank, same_values, tail_of, uniform
 from edgegnn.export.rewrite.messages import EDGE, SOURCE, TARGET, Factor, Message, finite, message_of, product, width
 from edgegnn.export.rewrite.rule import Rule
 

@@ -17,7 +17,18 @@ from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import Sheet, array, axis_of, made_by, number, rank, same_size, tail_of, uniform
 from edgegnn.export.rewrite.rule import Rule
 
-__all__ = ["Csr", "Degree", "SelfLoops", "ShareCsr", "coo_csr", "edge_row", "index_csr", "partner", "segments"]
+__all__ = [
+    "Csr",
+    "Degree",
+    "SelfLoops",
+    "ShareCsr",
+    "coo_csr",
+    "edge_row",
+    "index_csr",
+    "partner",
+    "segments",
+    "untwisted",
+]
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,12 @@ def edge_row(index: ir.Value | None) -> tuple[ir.Value, int] | None:
     if edges is None or edges.dtype != ir.DataType.INT64 or rank(edges) != 2 or edges.shape is None:
         return None
     return (edges, int(at) % 2) if edges.shape[0] == 2 else None
+
+
+def untwisted(edges: ir.Value | None) -> tuple[ir.Value | None, int]:
+    """The list that `_edge_list` turned upside down, and 1; the list itself and 0 when it did not."""
+    node = made_by(edges, "Gather")
+    return (node.inputs[0], 1) if node is not None and _turns(node) else (edges, 0)
 
 
 def partner(index: ir.Value, target: ir.Value) -> bool:

@@ -79,7 +79,8 @@ _ROUNDED = """
 
 
 def _qspmm_weighted(quantize: bool) -> tuple[str, str, str, str]:
-    body = CENTRED + _ROUNDED + weighted("centred", "w_rounded") + "  flat = Flatten <axis = 1> (sums)\n" + scaled_sum("flat", "v")
+    body = CENTRED + _ROUNDED + weighted("centred", "w_rounded")
+    body += "  flat = Flatten <axis = 1> (sums)\n" + scaled_sum("flat", "v")
     attributes = f"{_IN}, {_CLIP}" + (f", {_OUT}" if quantize else "")
     inputs = "x, w, indptr, col, row, perm, num_rows, row_scale, bias"
     return attributes, inputs, "y", _flat(quantize, body)

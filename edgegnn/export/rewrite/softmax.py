@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgegnn.export.rewrite.csr import Segments, edge_row, segments
+from edgegnn.export.rewrite.csr import Segments, edge_row, segments, untwisted
 from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import Sheet, alone, axis_of, made_by, same_values, tail_of, uniform
 from edgegnn.export.rewrite.rule import Rule
@@ -105,15 +105,16 @@ class Attention(Rule[_Attention]):
         coo = made_by(node.inputs[2], "CooToCsr")
         if softmax is None or leaky is None or both is None or coo is None or weight is None:
             return None
+        edges, turned = untwisted(coo.inputs[0])
         tables: dict[int, ir.Value] = {}
         for operand in both.inputs:
             rows = made_by(operand, "Gather")
             end = None if rows is None or axis_of(rows) else edge_row(rows.inputs[1])
-            if rows is None or end is None or end[0] is not coo.inputs[0] or rows.inputs[0] is None:
+            if rows is None or end is None or end[0] is not edges or rows.inputs[0] is None:
                 return None
-            tables[end[1]] = rows.inputs[0]
+            tables[end[1] ^ turned] = rows.inputs[0]
         index = made_by(softmax.inputs[1], "IndexToCsr")
-        if set(tables) != {0, 1} or index is None or edge_row(index.inputs[0]) != (coo.inputs[0], 1):
+        if set(tables) != {0, 1} or index is None or edge_row(index.inputs[0]) != (edges, 1 - turned):
             return None
         tail = tail_of(weight)
         heads = int(np.prod(tail)) if tail else 1
