@@ -127,6 +127,7 @@ def export(
     unsafe_pickle: bool = False,
     settings: dict[str, Any] | None = None,
     min_agreement: float | None = None,
+    constant_graph: bool = False,
     force: bool = False,
     progress: Progress | None = None,
     status: Callable[[str], None] = lambda _: None,
@@ -147,6 +148,7 @@ def export(
         unsafe_pickle: open pickled modules too, which can run any code.
         settings: fields of `FitConfig` for fine-tuning (epochs, lr, seed, ...).
         min_agreement: smallest share of equal predictions that is accepted.
+        constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         force: replace an artifact that is there.
         progress: called after each epoch of fine-tuning.
         status: told in a few words what is being done.
@@ -205,6 +207,7 @@ def export(
         path,
         force=force,
         min_agreement=min_agreement,
+        constant_graph=constant_graph,
         command=shlex.join(["edgegnn", *sys.argv[1:]]),
         status=status,
     )

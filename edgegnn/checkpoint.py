@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError
+from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError, first_line
 from edgegnn.files import replacing
 from edgegnn.programs import is_program, load_program
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
@@ -133,7 +133,7 @@ def load_checkpoint(
     except EdgeGNNError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {_line(error)}") from error
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
 def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.Module:
@@ -156,7 +156,7 @@ def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.
             build = getattr(build, part)
         model = build(**_factory_args(build, args, task))  # type: ignore[operator]
     except Exception as error:
-        raise CheckpointError(f"the factory {name} failed: {type(error).__name__}: {_line(error)}") from error
+        raise CheckpointError(f"the factory {name} failed: {type(error).__name__}: {first_line(error)}") from error
     finally:
         if added and here in sys.path:
             sys.path.remove(here)
@@ -195,9 +195,9 @@ def _read(path: Path, unsafe_pickle: bool) -> Any:
                 f"{path} holds pickled objects, which can run any code when opened: refused. Save "
                 "`model.state_dict()` and give --factory, or, if you trust the file, add --unsafe-pickle"
             ) from error
-        raise CheckpointError(f"{path} is not a model file, or is damaged: {_line(error)}") from error
+        raise CheckpointError(f"{path} is not a model file, or is damaged: {first_line(error)}") from error
     except Exception as error:
-        raise CheckpointError(f"{path} is not a model file, or is truncated: {_line(error)}") from error
+        raise CheckpointError(f"{path} is not a model file, or is truncated: {first_line(error)}") from error
 
 
 def _check_format(path: Path, found: Any) -> None:
@@ -262,7 +262,7 @@ def _load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
-        raise CheckpointError(f"{path} does not fit its module: {lines[0] if lines else _line(error)}") from error
+        raise CheckpointError(f"{path} does not fit its module: {lines[0] if lines else first_line(error)}") from error
     broken = [k for k, v in model.state_dict().items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if broken:
         raise CheckpointError(f"{path} has NaN or infinite weights in {broken[0]}")
@@ -278,8 +278,3 @@ def _factory_args(build: Any, args: dict[str, Any], task: TaskSpec | None) -> di
             if name in sizes and name not in filled and parameter.default is inspect.Parameter.empty:
                 filled[name] = sizes[name]
     return filled
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgegnn import __version__
-from edgegnn.errors import EdgeGNNError, UsageError
+from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
     name="edgegnn",
@@ -156,6 +156,9 @@ def export(
         float | None,
         typer.Option("--min-agreement", min=0.0, max=1.0, help="Accept this share of predictions equal to PyTorch's."),
     ] = None,
+    constant_graph: Annotated[
+        bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -186,6 +189,7 @@ def export(
             unsafe_pickle=unsafe_pickle,
             settings=_settings(epochs, lr, weight_decay, batch_size, patience, seed),
             min_agreement=min_agreement,
+            constant_graph=constant_graph,
             force=force,
             progress=progress,
             status=progress.status,
@@ -213,6 +217,9 @@ def verify(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="model.pt, a .pt2 program, or an artifact.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Which rewrite rule applied to each aggregation, or why none did.")
+    ] = False,
     factory: Factory = None,
     factory_args: FactoryArgs = None,
     allow_import: AllowImport = False,
@@ -221,7 +228,7 @@ def inspect(
 ) -> None:
     """Say what a model file or an artifact is: sizes, recipe, accuracy, what stayed float and why.
 
-    Example: edgegnn inspect model-dq-int8
+    Example: edgegnn inspect --explain model-dq-int8
     """
     from edgegnn import show
     from edgegnn.inspection import describe
@@ -233,7 +240,7 @@ def inspect(
         allow_import=allow_import,
         unsafe_pickle=unsafe_pickle,
     )
-    show.described(description, as_json)
+    show.described(description, as_json, explain=explain)
 
 
 @app.command()
@@ -312,8 +319,7 @@ def main() -> NoReturn:
             _fail(error, error.format_message(), exit_code)
         if os.environ.get("EDGEGNN_DEBUG"):
             raise
-        line = str(error).splitlines()[0] if str(error) else ""
-        _fail(error, f"unexpected {type(error).__name__}: {line} (a bug; --debug shows where)", 1)
+        _fail(error, f"unexpected {type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1)
     if code == 130:  # Typer turns Ctrl-C into this exit code
         typer.echo("edgegnn: interrupted: nothing half-written is left", err=True)
     sys.exit(code if isinstance(code, int) else 0)

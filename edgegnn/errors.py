@@ -27,6 +27,7 @@ __all__ = [
     "TargetError",
     "TrainError",
     "UsageError",
+    "first_line",
 ]
 
 
@@ -72,3 +73,9 @@ class ArtifactError(EdgeGNNError):
 
 class TargetError(EdgeGNNError):
     """A device that can't be reached, or can't do what is asked."""
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """What a library's error says, in one line: its reason, the first line of its text, or its type."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0][:limit]

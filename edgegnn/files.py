@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgegnn.errors import EdgeGNNError, UsageError
+from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
-__all__ = ["check_free", "replacing"]
+__all__ = ["check_free", "replacing", "size"]
 
 
 @contextlib.contextmanager
@@ -43,8 +43,7 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
             # torch.save reports a full disk or a missing folder as RuntimeError.
             if isinstance(cause, RuntimeError) and "file" not in str(cause).lower():
                 raise
-            reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-            raise error(f"can't write {path}: {reason}") from cause
+            raise error(f"can't write {path}: {first_line(cause)}") from cause
     finally:
         _remove(temporary)
 
@@ -79,3 +78,12 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def size(count: float) -> str:
+    """Bytes in units people read (powers of 1000)."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -51,6 +51,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
         "history": m.get("history", []),
         "stayed_float": m["stayed_float"],
+        "aggregations": m.get("aggregations", []),
     }
 
 
@@ -77,7 +78,7 @@ def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         facts["quantized_points"] = len(model.structure()["points"])
         sizes = {name: p.numel() * p.element_size() for name, p in model.model.named_parameters()}
         facts["stayed_float"] = [
-            {"tensor": name, "bytes": sizes[name], "why": why} for name, why in model.stayed_float.items()
+            {"tensor": name, "bytes": sizes.get(name, 0), "why": why} for name, why in model.stayed_float.items()
         ]
     return facts
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from edgegnn.errors import CheckpointError
+from edgegnn.errors import CheckpointError, first_line
 
 __all__ = ["is_program", "load_program"]
 
@@ -50,8 +50,7 @@ def load_program(path: Path) -> ExportedProgram:
     except CheckpointError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise CheckpointError(f"{path} is not a torch.export program, or is damaged: {reason}") from error
+        raise CheckpointError(f"{path} is not a torch.export program, or is damaged: {first_line(error)}") from error
 
 
 def _check(path: Path, name: str, content: bytes) -> None:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edgegnn.files import size
+
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.export.flow import ExportResult
@@ -27,7 +29,6 @@ __all__ = [
     "measuring",
     "profiled",
     "quickstart",
-    "size",
     "targets",
     "trained",
     "training",
@@ -77,15 +78,6 @@ def measuring(title: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(title) as status:
         yield lambda text: status.update(f"{title}: {text}")
-
-
-def size(count: float) -> str:
-    """Bytes in units people read (powers of 1000)."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
@@ -149,14 +141,14 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
     _say(f"{artifact} {verdict}: {report.files} files, {len(report.samples)} samples")
 
 
-def described(facts: dict[str, Any], as_json: bool) -> None:
+def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) -> None:
     """Result of `inspect`."""
     if as_json:
         _json(facts)
         return
     table = _facts()
     for key, value in facts.items():
-        if key not in {"stayed_float", "history", "manifest"}:
+        if key not in {"stayed_float", "history", "aggregations"}:
             table.add_row(key.replace("_", " "), str(value))
     for i, step in enumerate(facts.get("history", []), 1):
         words = (
@@ -173,6 +165,23 @@ def described(facts: dict[str, Any], as_json: bool) -> None:
         for entry in left:
             floats.add_row(entry["tensor"], size(entry["bytes"]), entry["why"])
         _print(floats)
+    if explain:
+        _aggregations(facts)
+
+
+def _aggregations(facts: dict[str, Any]) -> None:
+    """What became of each aggregation at export."""
+    found = facts.get("aggregations")
+    if not found:
+        none = "it has no aggregation" if facts["kind"] == "artifact" else "rules apply at export: explain the artifact"
+        _say(f"no rule applied: {none}")
+        return
+    table = Table(box=None, pad_edge=False, title="aggregations", title_justify="left")
+    for column in ("layer", "what it computes", "rule", "why not"):
+        table.add_column(column)
+    for entry in found:
+        table.add_row(entry["layer"], entry["aggregation"], entry["rule"] or "none", entry["reason"])
+    _print(table)
 
 
 def profiled(record: ProfileRecord, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, where they end, what they leave behind."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import torch
 from torch_geometric.data import Data
 
 from edgegnn import cli
+from edgegnn.runtime import find_library, library_name
 
 MODULE = """
 import torch
@@ -122,7 +124,8 @@ def test_train_export_verify_inspect(work, capsys, monkeypatch):
     assert manifest["parity"]["graphs"] >= 4
     assert [i["name"] for i in manifest["inputs"]] == ["x", "edge_index"]
     assert manifest["inputs"][0]["shape"] == ["num_nodes", 9]
-    assert set(manifest["files"]) == {"model.onnx", "run.pyz", "samples.npz"}
+    kernels = {f"native/{library_name()}"} if find_library() else set()
+    assert set(manifest["files"]) == {"model.onnx", "run.pyz", "samples.npz"} | kernels
     code, out, _ = run(capsys, monkeypatch, "verify", "gat-dq-int8", "--json")
     assert code == 0
     assert json.loads(out)["ok"] is True
@@ -166,17 +169,58 @@ def test_every_recipe(recipe, work, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_the_file_holds_the_learned_scales(work):
-    """int8 weights, and one Q/DQ pair for each point: no calibration afterwards."""
+    """int8 weights, and the ranges that were trained: no calibration afterwards."""
     import onnx
 
     from edgegnn import api
-    from edgegnn.export.qdq import qdq_points
+    from edgegnn.checkpoint import load_checkpoint
+    from edgegnn.quantize import finetune, recipe
+    from edgegnn.tasks import restore_task
+    from edgegnn.train import FitConfig
 
-    api.export("model.pt", quant="dq-int8", output="fresh", settings={"epochs": 2})
-    manifest = json.loads(Path("fresh/manifest.json").read_text())
-    points = qdq_points(onnx.load("fresh/model.onnx"))
-    assert manifest["quantized_points"] == len(points) == 14
-    assert {"convs.0.message", "convs.1.aggregate", "convs.0.lin.weight"} <= set(points)
+    checkpoint = load_checkpoint(Path("model.pt"))
+    task = restore_task(checkpoint.task)
+    module, _ = finetune(checkpoint.model, task, recipe("dq-int8"), FitConfig(epochs=2))
+    trained = dataclasses.replace(checkpoint, model=module)
+    manifest = api.export(trained, output="fresh").manifest
+    assert manifest["quantized_points"] == len(list(module._all_points())) == 6
+    model = onnx.load("fresh/model.onnx")
+    weights = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.INT8 and len(i.dims) == 2]
+    assert {i.name for i in weights} == {"convs.0.lin.weight", "convs.1.lin.weight"}
+    scales = {a.f for node in model.graph.node for a in node.attribute if a.name == "x_scale"}
+    learned = {float(p.scale) for p in module._all_points() if p.observer != "weight"}
+    assert scales == learned
+
+
+def test_explain(work, capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "inspect", "--explain", "model-dq-int8")
+    assert code == 0
+    assert out.count("IntegerSum") == 2
+    code, out, _ = run(capsys, monkeypatch, "inspect", "--explain", "model.pt")
+    assert code == 0
+    assert "explain the artifact" in out
+    found = json.loads(run(capsys, monkeypatch, "inspect", "model-dq-int8", "--json")[1])["aggregations"]
+    assert [a["rule"] for a in found if "sum" in a["aggregation"]] == ["IntegerSum", "IntegerSum"]
+
+
+def test_constant_graph(work, capsys, monkeypatch):
+    """The edges are in the file: the model takes x alone, and computes the same."""
+    options = ["--quant", "none", "--constant-graph", "-o", "fixed"]
+    code, _, err = run(capsys, monkeypatch, "export", "model.pt", *options)
+    assert code == 0, err
+    manifest = json.loads(Path("fixed/manifest.json").read_text())
+    assert [i["name"] for i in manifest["inputs"]] == ["x"]
+    assert manifest["constant_graph"] is True
+    assert run(capsys, monkeypatch, "verify", "fixed")[0] == 0
+    assert run(capsys, monkeypatch, "profile", "fixed", "--quick", "--json")[0] == 0
+
+
+def test_constant_graph_is_for_one_graph(work, capsys, monkeypatch):
+    assert run(capsys, monkeypatch, "train", "gin", "digits", "--epochs", 1, "--hidden", 4, "-o", "gin.pt")[0] == 0
+    code, _, err = run(capsys, monkeypatch, "export", "gin.pt", "--constant-graph")
+    assert code == 2
+    assert "--constant-graph is for node tasks" in err
+    assert not Path("gin-fp32").exists()
 
 
 def test_bring_your_own_model(work, capsys, monkeypatch):

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint
-from edgegnn.errors import ExportError
+from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.artifact import graph_io, versions, write_artifact
 from edgegnn.export.capture import capture, program_inputs
 from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
 from edgegnn.export.qdq import qdq_points, stayed_float
+from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.export.rewrite.constant import fix_graph
 from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, test_graphs
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session, score, verify
-from edgegnn.tasks import Task, model_inputs
+from edgegnn.tasks import Task, example_graph, model_inputs
 
 __all__ = ["ExportResult", "export_checkpoint", "input_names"]
 
@@ -47,6 +50,7 @@ def export_checkpoint(
     *,
     force: bool = False,
     min_agreement: float | None = None,
+    constant_graph: bool = False,
     command: str = "",
     status: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
@@ -59,23 +63,32 @@ def export_checkpoint(
         path: the artifact's folder, or a name ending in .zip.
         force: replace an artifact that is there.
         min_agreement: smallest share of equal predictions; None for the recipe's default.
+        constant_graph: bake the edges of the task's one graph into the model, which then takes no `edge_index`.
         command: the command line, for the manifest.
         status: told in a few words what is being done.
 
     Raises:
+        UsageError: `constant_graph`, and the task is not about the nodes of one graph.
         ExportError: the model can't be captured or written; ParityError when it computes something else.
     """
     model = checkpoint.model
     names = input_names(model, task)
+    if constant_graph and (task.spec.kind != "node" or "edge_index" not in names):
+        raise UsageError("--constant-graph is for node tasks: the nodes of one graph that stays as it is")
     status("capturing the graph")
-    example = _example(task, names)
+    example = example_inputs(names, example_graph(task, 2))  # two, so that their number is not taken for a constant
     captured = capture(model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
     status("quantizing")
-    onnx_model = _quantize(captured, recipe, task, names)
-    planned = _assert_planned(checkpoint, onnx_model)
+    quantized = _quantize(captured, recipe, task, names)
+    planned = _assert_planned(checkpoint, quantized)
+    onnx_model, outcomes = rewrite_proto(quantized)
+    if constant_graph:
+        onnx_model = _with_graph(onnx_model, task)
     status("comparing with PyTorch")
-    real, awkward = test_graphs(task, names), make_samples(task, names)
+    real, awkward = test_graphs(task, names), [] if constant_graph else make_samples(task, names)
     expected = torch_outputs(model, real + awkward)
+    if constant_graph:
+        real = [_without_edges(sample) for sample in real]
     tolerance = tolerance_for(recipe, expected, min_agreement)
     session = make_session(onnx_model.SerializeToString())
     parity, outputs = check_parity(
@@ -85,10 +98,11 @@ def export_checkpoint(
     manifest = {
         "recipe": recipe.name,
         "recipe_config": recipe.to_dict(),
+        "constant_graph": constant_graph,
         "task": task.spec.to_dict(),
         "kind": task.spec.kind,
         **graph_io(onnx_model),
-        "samples": [_describe(sample) for sample in keep + awkward],
+        "samples": [_describe(sample, task) for sample in keep + awkward],
         "parity": parity.to_dict(),
         "metric": {
             "name": task.spec.metric,
@@ -103,7 +117,8 @@ def export_checkpoint(
             "n": _rows(keep),
         },
         "quantized_points": planned,
-        "stayed_float": _float_tensors(checkpoint, onnx_model),
+        "stayed_float": _float_tensors(checkpoint, quantized, onnx_model),
+        "aggregations": [asdict(outcome) for outcome in outcomes],
         "sizes": {"fp32_model_file": len(_float_twin(checkpoint, captured, example, task))},
         "history": checkpoint.history,
         "source": checkpoint.source,
@@ -147,10 +162,10 @@ def _assert_planned(checkpoint: Checkpoint, model: onnx.ModelProto) -> int:
     return len(planned)
 
 
-def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto) -> list[dict[str, Any]]:
+def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: onnx.ModelProto) -> list[dict[str, Any]]:
     reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
     entries = []
-    for entry in stayed_float(model):
+    for entry in stayed_float(model, rewritten):
         name = entry["tensor"].removeprefix("model.")
         entries.append({**entry, "why": reasons.get(name, entry["why"])})
     return entries
@@ -159,23 +174,10 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto) -> list[dict[
 def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, example: dict[str, Array], task: Task) -> bytes:
     """The same model exported without any quantization: what the artifact's size is compared with."""
     if not isinstance(checkpoint.model, QuantModel):
-        return captured.SerializeToString()
+        return rewrite_proto(captured)[0].SerializeToString()
     with checkpoint.model.as_float() as model:
-        return capture(
-            model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind
-        ).SerializeToString()
-
-
-def _example(task: Task, names: tuple[str, ...]) -> dict[str, Array]:
-    """A graph with edges for tracing; two graphs in a batch, so that their number is not taken for a constant."""
-    if task.spec.kind == "node":
-        return example_inputs(names, task.graphs[0])
-    from edgegnn.tasks import collate
-
-    graphs = sorted(
-        (task.graphs[i] for i in task.index["train"].tolist()[:32]), key=lambda g: -int(g.edge_index.shape[1])
-    )
-    return example_inputs(names, collate(graphs[:2]))
+        twin = capture(model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
+        return rewrite_proto(twin)[0].SerializeToString()
 
 
 def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float:
@@ -194,9 +196,25 @@ def _rows(samples: list[Sample]) -> int:
     return sum(int(s.mask.sum()) if s.mask is not None else len(s.label) for s in samples if s.label is not None)
 
 
-def _describe(sample: Sample) -> dict[str, Any]:
-    nodes, edges = sample.inputs["x"].shape[0], sample.inputs["edge_index"].shape[1]
-    return {"name": sample.name, "origin": sample.origin, "num_nodes": nodes, "num_edges": edges}
+def _describe(sample: Sample, task: Task) -> dict[str, Any]:
+    edges = sample.inputs.get("edge_index", task.graphs[0].edge_index).shape[1]
+    return {
+        "name": sample.name,
+        "origin": sample.origin,
+        "num_nodes": sample.inputs["x"].shape[0],
+        "num_edges": edges,
+    }
+
+
+def _with_graph(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
+    data = task.graphs[0]
+    own = ir.from_proto(model)
+    fix_graph(own, data.edge_index.numpy(), int(data.num_nodes))
+    return ir.to_proto(own)
+
+
+def _without_edges(sample: Sample) -> Sample:
+    return replace(sample, inputs={k: v for k, v in sample.inputs.items() if k != "edge_index"})
 
 
 def _hint(recipe: Recipe) -> str:

@@ -170,11 +170,22 @@ _FLOAT_OPS = {
     "Exp": "softmax over neighbours: needs the range of float",
     "Softmax": "needs the range of float",
     **dict.fromkeys(sorted(_NORMS), "normalisation layer"),
+    **dict.fromkeys(("SpMM", "SpMMMean", "SpMMWeighted"), "its rows have no codes: sums over neighbours of float rows"),
+    **dict.fromkeys(("SpMMMax", "SpMMMin"), "extremes over neighbours: compared, not added up"),
+    **dict.fromkeys(("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"), "messages or pooled rows without codes"),
+    **dict.fromkeys(("SegmentSoftmax", "AttentionSpMM"), "softmax over neighbours: needs the range of float"),
+    **dict.fromkeys(
+        ("QAttentionSpMM", "QAttentionSpMMFloat"), "scores and softmax need the range of float; its rows are codes"
+    ),
 }
 
 
-def stayed_float(model: onnx.ModelProto) -> list[dict[str, Any]]:
+def stayed_float(model: onnx.ModelProto, rewritten: onnx.ModelProto | None = None) -> list[dict[str, Any]]:
     """What a file still holds or computes in float, and why.
+
+    Args:
+        model: with its Q/DQ pairs, as it was captured: says what tensors are for.
+        rewritten: the same with `ai.edgegnn` operators, whose kinds are listed in place of the model's own.
 
     Returns:
         One entry for each float initializer of more than one element (scales of quantization points aside), largest
@@ -190,8 +201,9 @@ def stayed_float(model: onnx.ModelProto) -> list[dict[str, Any]]:
         why = _reason(value) if quantized else "nothing is quantized by this recipe"
         entries.append({"tensor": name, "bytes": tensor.nbytes, "why": why})
     entries.sort(key=lambda entry: (-entry["bytes"], entry["tensor"]))
+    final = graph if rewritten is None else ir.from_proto(rewritten).graph
     for kind, why in _FLOAT_OPS.items():
-        number = sum(node.op_type == kind for node in graph)
+        number = sum(node.op_type == kind for node in final)
         if number and quantized:
             entries.append({"tensor": f"{kind} ({number} operator{'s' * (number > 1)})", "bytes": 0, "why": why})
     return entries

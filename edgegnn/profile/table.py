@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
+from edgegnn.files import size
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.target import TargetInfo
 
@@ -66,7 +67,7 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
 
     row("recipe", lambda r: r.recipe)
     row(f"{_metric_name(records)}, shipped graphs", _metric, "metric")
-    row("model file", lambda r: _bytes(r.memory_bytes.model_file), "model_file")
+    row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
     row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms", "p50")
     row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms", "p90")
     row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms", "p99")
@@ -74,7 +75,7 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     row("inferences, threads", lambda r: f"{r.latency_ms.n}, {r.latency_ms.threads}")
     row("throughput", lambda r: f"{r.throughput_per_s:.1f} /s", "throughput")
     row("CPU use, all cores = 100 %", lambda r: f"{r.cpu_percent:.0f} %")
-    row("peak memory over baseline", lambda r: _bytes(r.memory_bytes.peak_delta), "peak_delta")
+    row("peak memory over baseline", lambda r: size(r.memory_bytes.peak_delta), "peak_delta")
     row("energy per inference", lambda r: _energy(r, net=False), "energy_gross")
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else "onnxruntime")
@@ -148,11 +149,3 @@ def _joules(value: float) -> str:
         if value >= scale:
             return f"{value / scale:.3g} {unit}"
     return f"{value / 1e-9:.3g} nJ"
-
-
-def _bytes(value: int) -> str:
-    if value < 1000:
-        return f"{value} B"
-    if value < 1_000_000:
-        return f"{value / 1e3:.1f} kB"
-    return f"{value / 1e6:.1f} MB"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize.degree import add_protection
 from edgegnn.quantize.model import QuantModel, prepare
 from edgegnn.quantize.recipe import Recipe
-from edgegnn.tasks import Task, collate, forward_args, model_inputs
+from edgegnn.tasks import Task, example_graph, forward_args, model_inputs
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit
 
 __all__ = ["finetune"]
@@ -40,18 +40,7 @@ def finetune(
         raise QuantizeError(f"the model is quantized already, with {model.recipe.name}: start from the float model")
     if recipe.method == "dq":
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
-    quantized = prepare(model, recipe, _example(model, task))
+    quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example_graph(task, 8)))
     result = fit(quantized, task, config, progress=progress)
     quantized.freeze()
     return quantized, result
-
-
-def _example(model: nn.Module, task: Task) -> tuple[Tensor, ...]:
-    """The training graphs with the most edges of the first few: every point has to see a value."""
-    names = model_inputs(model, task)
-    if task.spec.kind == "node":
-        return forward_args(names, task.graphs[0])
-    graphs = sorted(
-        (task.graphs[i] for i in task.index["train"].tolist()[:64]), key=lambda g: -int(g.edge_index.shape[1])
-    )
-    return forward_args(names, collate(graphs[:8]))

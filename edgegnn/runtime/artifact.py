@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgegnn.errors import ArtifactError
+from edgegnn.errors import ArtifactError, first_line
 from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 __all__ = ["Artifact", "open_artifact", "read_manifest"]
@@ -111,7 +111,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     except FileNotFoundError as error:
         raise ArtifactError(f"{source} has no manifest.json: not an edgegnn artifact") from error
     except _ZIP_ERRORS as error:
-        raise ArtifactError(f"can't read {source}: {_reason(error)}") from error
+        raise ArtifactError(f"can't read {source}: {first_line(error)}") from error
 
 
 def _read_small(path: Path) -> bytes:
@@ -139,7 +139,7 @@ def _check_files(root: Path, manifest: Manifest, *, extra_files: bool = False) -
                     f"{name} has been changed (its checksum differs): copy or export the artifact again"
                 )
     except OSError as error:
-        raise ArtifactError(f"can't read the artifact {root}: {_reason(error)}") from error
+        raise ArtifactError(f"can't read the artifact {root}: {first_line(error)}") from error
 
 
 def _walk(root: Path, manifest: Manifest, extra_files: bool) -> set[str]:
@@ -226,7 +226,7 @@ def _unpack(source: Path, root: Path, manifest: Manifest) -> None:
                 with archive.open(members[name]) as file, target.open("wb") as out:
                     _copy(file, out, entry.bytes, f"{source}: {name}")
     except _ZIP_ERRORS as error:
-        raise ArtifactError(f"can't unpack {source}: {_reason(error)}") from error
+        raise ArtifactError(f"can't unpack {source}: {first_line(error)}") from error
 
 
 def _copy(file: IO[bytes], out: IO[bytes], size: int, what: str) -> None:
@@ -248,8 +248,3 @@ def _sha256(path: Path) -> str:
         for block in iter(lambda: file.read(2**20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0][:200]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import edgegnn
-from edgegnn.errors import DataError, EdgeGNNError, UsageError
+from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line
 from edgegnn.runtime.artifact import open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.metrics import classes
@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        reason = (str(error).splitlines() or [""])[0][:200]
-        return _fail(f"unexpected {type(error).__name__}: {reason} (run again with --debug)", 1)
+        return _fail(f"unexpected {type(error).__name__}: {first_line(error)} (run again with --debug)", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -231,7 +231,9 @@ def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
 
 
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
-    if [t.name for t in inputs[:2]] != ["x", "edge_index"]:
+    names = [t.name for t in inputs]
+    # A model for one graph has its edges in the file.
+    if names[:1] != ["x"] or names[1:2] not in ([], ["edge_index"], ["edge_attr"], ["edge_weight"]):
         raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
     for tensor in inputs:
         ranks = {"x": len(tensor.shape) >= 2, "edge_index": len(tensor.shape) == 2 and tensor.shape[0] == 2}

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgegnn.errors import EdgeGNNError
+from edgegnn.errors import EdgeGNNError, first_line
 
 __all__ = ["MAX_NPZ_BYTES", "read_npz"]
 
@@ -67,8 +67,7 @@ def read_npz(path: Path, error: type[EdgeGNNError], *, max_bytes: int = MAX_NPZ_
                 with archive.open(entry) as file:
                     arrays[name] = _read_array(file, entry.file_size, f"{path}: {name[:80]!r}", error)
     except _ERRORS as cause:
-        reason = (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).splitlines()[0][:160]
-        raise error(f"can't read {path}: {reason}") from cause
+        raise error(f"can't read {path}: {first_line(cause, 160)}") from cause
     return arrays
 
 

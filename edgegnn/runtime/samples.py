@@ -89,7 +89,8 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
 def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sample:
     expected, label, mask = own.pop("expected", None), own.pop("label", None), own.pop("mask", None)
     inputs = check_inputs(manifest.inputs, own, cast=False)
-    nodes, edges = inputs["x"].shape[0], inputs["edge_index"].shape[1]
+    # a model for one graph has its edges in the file
+    nodes, edges = inputs["x"].shape[0], inputs["edge_index"].shape[1] if "edge_index" in inputs else entry.num_edges
     if (nodes, edges) != (entry.num_nodes, entry.num_edges):
         raise DataError(
             f"{nodes} nodes and {edges} edges, the manifest says {entry.num_nodes} nodes and {entry.num_edges} edges"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ArtifactError, UsageError
+from edgegnn.errors import ArtifactError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
@@ -66,7 +66,9 @@ def make_session(
         )
     except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
         name = "the model" if isinstance(content, bytes) else Path(content).name
-        raise ArtifactError(f"onnxruntime {onnxruntime.__version__} can't load {name}: {_line(error)}") from error
+        raise ArtifactError(
+            f"onnxruntime {onnxruntime.__version__} can't load {name}: {first_line(error, 300)}"
+        ) from error
     if isinstance(model, Artifact):
         _check_signature(session, model.manifest)
     session.edgegnn_native = registered
@@ -113,7 +115,7 @@ def run(session: InferenceSession, manifest: Manifest, inputs: dict[str, Array])
     try:
         (logits,) = session.run([manifest.outputs[0].name], inputs)
     except Exception as error:
-        raise ArtifactError(f"the model fails to run: {_line(error)}") from error
+        raise ArtifactError(f"the model fails to run: {first_line(error, 300)}") from error
     rows = output_rows(manifest.kind, inputs)
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.shape[0] != rows or logits.dtype.kind != "f":
         found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
@@ -148,8 +150,3 @@ def _check_signature(session: InferenceSession, manifest: Manifest) -> None:
     output = manifest.outputs[0].name
     if output not in [o.name for o in session.get_outputs()]:
         raise ArtifactError(f"model.onnx has no output {output!r}, which the manifest says")
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

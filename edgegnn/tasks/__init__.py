@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgegnn.tasks.evaluation import evaluate, logits_and_labels, score
-from edgegnn.tasks.inputs import collate, forward_args, model_inputs, run_model
+from edgegnn.tasks.inputs import collate, example_graph, forward_args, model_inputs, run_model
 from edgegnn.tasks.load import load_task, names, restore_task, task_from_graphs
 from edgegnn.tasks.spec import Task, TaskSpec
 
@@ -12,6 +12,7 @@ __all__ = [
     "TaskSpec",
     "collate",
     "evaluate",
+    "example_graph",
     "forward_args",
     "load_task",
     "logits_and_labels",

@@ -25,7 +25,7 @@ from typing import Any
 import torch_geometric
 from torch_geometric.data import Data
 
-from edgegnn.errors import DataError
+from edgegnn.errors import DataError, first_line
 
 __all__ = ["CITATION", "cache_folder", "molecules", "planetoid", "quiet", "require_rdkit", "tu"]
 
@@ -256,5 +256,5 @@ def quiet() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or error  # urllib wraps the cause
-    return (str(reason).strip().splitlines() or [type(error).__name__])[0]
+    reason = getattr(error, "reason", None)  # urllib wraps the cause
+    return first_line(reason if isinstance(reason, BaseException) else error)

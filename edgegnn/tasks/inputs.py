@@ -15,7 +15,7 @@ from edgegnn.errors import DataError, UsageError
 if TYPE_CHECKING:
     from edgegnn.tasks.spec import Task
 
-__all__ = ["INPUTS", "collate", "forward_args", "model_inputs", "run_model"]
+__all__ = ["INPUTS", "collate", "example_graph", "forward_args", "model_inputs", "run_model"]
 
 INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
 _PER_EDGE = ("edge_attr", "edge_weight")
@@ -105,3 +105,16 @@ def collate(graphs: Sequence[Data]) -> Data:
     batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)
     batch.num_nodes = int(nodes.sum())
     return batch
+
+
+def example_graph(task: Task, graphs: int) -> Data:
+    """A graph to try a model with: the one of a node task, or a batch of the training graphs with the most edges.
+
+    Args:
+        task: its data.
+        graphs: how many of the first 64 training graphs go into the batch.
+    """
+    if task.spec.kind == "node":
+        return task.graphs[0]
+    first = (task.graphs[i] for i in task.index["train"].tolist()[:64])
+    return collate(sorted(first, key=lambda g: -int(g.edge_index.shape[1]))[:graphs])

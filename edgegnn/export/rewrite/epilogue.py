@@ -103,7 +103,7 @@ def _scale_by(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
     if factor is not None:
         if fit.summand is not None or (factor.size > 1 and not fit.per_column):
             return False
-        factor = 1 / factor if divides else factor
+        factor = (1 / factor if divides else factor).astype(np.float32)
         if not np.isfinite(factor).all():
             return False
         fit.factor = (fit.factor * factor).astype(np.float32) if fit.per_column else float(fit.factor * factor[0])
@@ -125,7 +125,8 @@ def _add(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         return False
     bias = _columns(other, fit)
     if bias is not None:
-        fit.bias = np.add(np.zeros(fit.columns, np.float32) if fit.bias is None else fit.bias, bias).astype(np.float32)
+        before = np.zeros(fit.columns, np.float32) if fit.bias is None else fit.bias
+        fit.bias = (before + bias).astype(np.float32)
         return True
     own = _times_own_rows(other, fit)
     if own is not None and fit.self_weight == 0 and fit.row_scale is None and fit.bias is None:

@@ -1,6 +1,6 @@
 """Attention scores: products with a vector for each head, done as one matrix product.
 
-    Scores   sum(h * att_src), sum(h * att_dst), ... over the channels of each head -> h times one matrix, then Split
+Scores: sum(h * att_src), sum(h * att_dst), ... over the channels of each head -> h times one matrix, then Split.
 """
 
 from __future__ import annotations

@@ -42,12 +42,11 @@ struct Finish {
     const int count = left < kGroup ? static_cast<int>(left) : static_cast<int>(kGroup);
     const int64_t at = row * width + column;
     F v[Q];
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
+    each<Q>([&](auto q) EDGEGNN_LAMBDA {
       const int64_t n = column + q * Lanes::L;
       v[q] = Lanes::mul_f(Lanes::to_f(sum[q]), Lanes::load_f(factor + n));
       v[q] = Lanes::add_f(Lanes::mul_f(v[q], row_scale), Lanes::load_f(bias + n));
-    }
+    });
     if (addend != nullptr) {
       float part[kGroup] = {};
       const float* from = addend + row * addend_stride + column;
@@ -55,23 +54,20 @@ struct Finish {
         memcpy(part, from, sizeof(float) * static_cast<size_t>(count));
         from = part;
       }
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q) v[q] = Lanes::add_f(v[q], Lanes::load_f(from + q * Lanes::L));
+      each<Q>([&](auto q) EDGEGNN_LAMBDA { v[q] = Lanes::add_f(v[q], Lanes::load_f(from + q * Lanes::L)); });
     }
     if (to_float) {
       float part[kGroup];
       float* const out = static_cast<float*>(y) + at;
       float* const to = count < kGroup ? part : out;
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q) Lanes::store_f(to + q * Lanes::L, Lanes::clip(v[q], low, high));
+      each<Q>([&](auto q) EDGEGNN_LAMBDA { Lanes::store_f(to + q * Lanes::L, Lanes::clip(v[q], low, high)); });
       if (count < kGroup) memcpy(out, part, sizeof(float) * static_cast<size_t>(count));
       return;
     }
     I code[Q];
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
+    each<Q>([&](auto q) EDGEGNN_LAMBDA {
       code[q] = Lanes::round(Lanes::divide(Lanes::clip_number(v[q], low, high), y_scale, y_inverse));
-    }
+    });
     uint8_t part[kGroup];
     uint8_t* const out = static_cast<uint8_t*>(y) + at;
     Lanes::store16(count < kGroup ? part : out, code, offset);

@@ -22,11 +22,6 @@ int64_t steps_of(int64_t depth) { return (depth + Multiplier::kDepth - 1) / Mult
 
 int64_t stride_of(int64_t depth) { return (depth + Multiplier::kPad - 1) / Multiplier::kPad * Multiplier::kPad; }
 
-template <int kSize>
-struct Size {
-  static constexpr int value = kSize;
-};
-
 struct Rows {
   const Code* panel;
   int64_t stride;
@@ -37,19 +32,12 @@ struct Rows {
 template <int R, int G>
 void tile(const QgemmArgs& args, const Finish& finish, const Rows& rows, int64_t group) {
   Lanes::I sum[R][G * Q];
-#pragma GCC unroll 16
-  for (int i = 0; i < R; ++i) {
-#pragma GCC unroll 4
-    for (int q = 0; q < G * Q; ++q) sum[i][q] = Lanes::load_i(args.start + group * kGroup + q * Lanes::L);
-  }
   const int64_t steps = steps_of(args.depth);
   const int64_t group_size = steps * Multiplier::kDepth * kGroup;
   const Weight* const w = static_cast<const Weight*>(args.packed) + group * group_size;
-  Multiplier::run<R, G>(rows.panel, rows.stride, steps, w, group_size, args.in_pairs, sum);
-#pragma GCC unroll 16
+  Multiplier::run<R, G>(rows.panel, rows.stride, steps, w, group_size, args.in_pairs, args.start + group * kGroup, sum);
   for (int i = 0; i < R; ++i) {
     const Lanes::F row_scale = Lanes::all_f(args.row_scale[rows.row[i] * args.row_scale_step]);
-#pragma GCC unroll 4
     for (int g = 0; g < G; ++g) finish.group(sum[i] + g * Q, rows.row[i], (group + g) * kGroup, row_scale);
   }
 }
@@ -65,10 +53,10 @@ void all_rows(const QgemmArgs& args, const Finish& finish, Rows rows, int64_t co
       rows.row += R;
     }
   };
-  take(Size<kMost>());
-  if constexpr (kMost > 4) take(Size<4>());
-  if constexpr (kMost > 2) take(Size<2>());
-  take(Size<1>());
+  take(Index<kMost>());
+  if constexpr (kMost > 4) take(Index<4>());
+  if constexpr (kMost > 2) take(Index<2>());
+  take(Index<1>());
 }
 
 void all_groups(const QgemmArgs& args, const Finish& finish, const Rows& rows, int64_t count) {
@@ -144,22 +132,22 @@ template <int G>
 void sparse_tile(const QgemmArgs& args, const Finish& finish, int64_t row, const int32_t* position, const int32_t* code,
                  int64_t count, int64_t group) {
   Lanes::I sum[G * Q];
-#pragma GCC unroll 16
-  for (int q = 0; q < G * Q; ++q) sum[q] = Lanes::zero();
+  each<G * Q>([&](auto q) EDGEGNN_LAMBDA { sum[q] = Lanes::zero(); });
   const int8_t* const w = args.plain + group * kGroup;
   for (int64_t i = 0; i < count; ++i) {
     const int8_t* const from = w + position[i] * args.padded;
-#pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) {
+    each<G>([&](auto g) EDGEGNN_LAMBDA {
       Lanes::I weight[Q];
       Lanes::widen16(from + g * kGroup, weight);
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q) sum[g * Q + q] = Lanes::add_short_product(sum[g * Q + q], weight[q], code[i]);
-    }
+      each<Q>([&](auto q) EDGEGNN_LAMBDA {
+        sum[g * Q + q] = Lanes::add_short_product(sum[g * Q + q], weight[q], code[i]);
+      });
+    });
   }
+  Lanes::I out[G * Q];
+  each<G * Q>([&](auto q) EDGEGNN_LAMBDA { out[q] = sum[q]; });
   const Lanes::F row_scale = Lanes::all_f(args.row_scale[row * args.row_scale_step]);
-#pragma GCC unroll 4
-  for (int g = 0; g < G; ++g) finish.group(sum + g * Q, row, (group + g) * kGroup, row_scale);
+  for (int g = 0; g < G; ++g) finish.group(out + g * Q, row, (group + g) * kGroup, row_scale);
 }
 
 void sparse_row(const QgemmArgs& args, const Finish& finish, const Quantize& quantize, int64_t row, const int32_t* position,

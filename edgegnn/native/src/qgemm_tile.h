@@ -1,7 +1,7 @@
 // The inner loop of the integer matrix product, one for each kind of multiplier. All are exact: no product or sum saturates.
 //
 // A Tile takes codes of a few rows (prepare() brings them into its form), kDepth at a time, and weights packed as
-// [group of 16 columns][step][16 kDepth codes]; run() adds their products to sums of Q vectors a group; `in_pairs` says that no weight is -128.
+// [group of 16 columns][step][16 kDepth codes]; run() writes their products' sums, Q vectors a group; `in_pairs` says that no weight is -128.
 #pragma once
 
 #include "qgemm.h"
@@ -33,48 +33,38 @@ struct Multiplier {
 
   template <int R, int G>
   EDGEGNN_INLINE void run(const Code* x, int64_t stride, int64_t steps, const Weight* w, int64_t group_size, bool,
-                          Lanes::I sum[R][G * Lanes::Q]) {
+                          const int32_t* start, Lanes::I out[R][G * Lanes::Q]) {
+    Lanes::I sum[R][G * Lanes::Q];  // in registers, as `out` would not be
+    each<R>([&](auto i) EDGEGNN_LAMBDA {
+      each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA { sum[i][q] = Lanes::load_i(start + q * Lanes::L); });
+    });
 #if defined(EDGEGNN_ARM64)
     for (int64_t step = 0; step < steps; step += 4) {
       int8x16_t code[R];
-#pragma GCC unroll 8
-      for (int i = 0; i < R; ++i) code[i] = vreinterpretq_s8_u8(vld1q_u8(x + i * stride + 4 * step));
-      const auto quad = [&](auto lane) __attribute__((always_inline)) {
-        if (step + decltype(lane)::value >= steps) return;
-#pragma GCC unroll 4
-        for (int q = 0; q < G * Lanes::Q; ++q) {
-          const int8x16_t weight = vld1q_s8(w + (q / Lanes::Q) * group_size + (step + decltype(lane)::value) * 64 + (q % Lanes::Q) * 16);
-#pragma GCC unroll 8
-          for (int i = 0; i < R; ++i) sum[i][q] = vdotq_laneq_s32(sum[i][q], weight, code[i], decltype(lane)::value);
-        }
-      };
-      quad(Lane<0>());
-      quad(Lane<1>());
-      quad(Lane<2>());
-      quad(Lane<3>());
+      each<R>([&](auto i) EDGEGNN_LAMBDA { code[i] = vreinterpretq_s8_u8(vld1q_u8(x + i * stride + 4 * step)); });
+      each<4>([&](auto lane) EDGEGNN_LAMBDA {
+        if (step + lane >= steps) return;
+        each<Lanes::Q>([&](auto q) EDGEGNN_LAMBDA {
+          const int8x16_t weight = vld1q_s8(w + (step + lane) * 64 + q * 16);
+          each<R>([&](auto i) EDGEGNN_LAMBDA { sum[i][q] = vdotq_laneq_s32(sum[i][q], weight, code[i], lane.value); });
+        });
+      });
     }
+    (void)group_size;
 #else
     for (int64_t step = 0; step < steps; ++step) {
       Lanes::I weight[G];
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) weight[g] = _mm512_loadu_si512(w + g * group_size + step * 64);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
+      each<G>([&](auto g) EDGEGNN_LAMBDA { weight[g] = _mm512_loadu_si512(w + g * group_size + step * 64); });
+      each<R>([&](auto i) EDGEGNN_LAMBDA {
         int32_t four;
         memcpy(&four, x + i * stride + 4 * step, 4);
         const Lanes::I code = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-        for (int g = 0; g < G; ++g) sum[i][g] = _mm512_dpbusd_epi32(sum[i][g], code, weight[g]);
-      }
+        each<G>([&](auto g) EDGEGNN_LAMBDA { sum[i][g] = _mm512_dpbusd_epi32(sum[i][g], code, weight[g]); });
+      });
     }
 #endif
+    each<R>([&](auto i) EDGEGNN_LAMBDA { each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA { out[i][q] = sum[i][q]; }); });
   }
-
- private:
-  template <int kLane>
-  struct Lane {
-    static constexpr int value = kLane;
-  };
 };
 
 #elif defined(EDGEGNN_X86)
@@ -101,23 +91,25 @@ struct Multiplier {
 
   template <int R, int G>
   EDGEGNN_INLINE void run(const Code* x, int64_t stride, int64_t steps, const Weight* w, int64_t group_size, bool,
-                          Lanes::I sum[R][G * Lanes::Q]) {
+                          const int32_t* start, Lanes::I out[R][G * Lanes::Q]) {
+    Lanes::I sum[R][G * Lanes::Q];  // in registers, as `out` would not be
+    each<R>([&](auto i) EDGEGNN_LAMBDA {
+      each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA { sum[i][q] = Lanes::load_i(start + q * Lanes::L); });
+    });
     for (int64_t step = 0; step < steps; ++step) {
       Lanes::I weight[G * Lanes::Q];
-#pragma GCC unroll 4
-      for (int q = 0; q < G * Lanes::Q; ++q) {
+      each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA {
         const Weight* const from = w + (q / Lanes::Q) * group_size + step * 32 + (q % Lanes::Q) * 2 * Lanes::L;
         weight[q] = Lanes::load_i(reinterpret_cast<const int32_t*>(from));
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
+      });
+      each<R>([&](auto i) EDGEGNN_LAMBDA {
         int32_t two;
         memcpy(&two, x + i * stride + 2 * step, 4);
         const Lanes::I code = Lanes::all(two);
-#pragma GCC unroll 4
-        for (int q = 0; q < G * Lanes::Q; ++q) sum[i][q] = add_pairs(sum[i][q], code, weight[q]);
-      }
+        each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA { sum[i][q] = add_pairs(sum[i][q], code, weight[q]); });
+      });
     }
+    each<R>([&](auto i) EDGEGNN_LAMBDA { each<G * Lanes::Q>([&](auto q) EDGEGNN_LAMBDA { out[i][q] = sum[i][q]; }); });
   }
 
  private:
@@ -148,35 +140,38 @@ struct Multiplier {
   static constexpr int at(int k, int n) { return n / 4 * 16 + k / 2 * 8 + n % 4 * 2 + k % 2; }
 
   template <int R, int G>
-  EDGEGNN_INLINE void run(const Code* x, int64_t stride, int64_t steps, const Weight* w, int64_t, bool in_pairs,
-                          Lanes::I sum[R][Lanes::Q]) {
-    in_pairs ? steps_of<R, true>(x, stride, steps, w, sum) : steps_of<R, false>(x, stride, steps, w, sum);
+  EDGEGNN_INLINE void run(const Code* x, int64_t stride, int64_t steps, const Weight* w, int64_t, bool in_pairs, const int32_t* start,
+                          Lanes::I out[R][Lanes::Q]) {
+    in_pairs ? steps_of<R, true>(x, stride, steps, w, start, out) : steps_of<R, false>(x, stride, steps, w, start, out);
   }
 
  private:
   template <int R, bool kInPairs>
-  EDGEGNN_INLINE void steps_of(const Code* x, int64_t stride, int64_t steps, const Weight* w, Lanes::I sum[R][Lanes::Q]) {
+  EDGEGNN_INLINE void steps_of(const Code* x, int64_t stride, int64_t steps, const Weight* w, const int32_t* start,
+                               Lanes::I out[R][Lanes::Q]) {
+    Lanes::I sum[R][Lanes::Q];
+    each<R>([&](auto i) EDGEGNN_LAMBDA {
+      each<4>([&](auto q) EDGEGNN_LAMBDA { sum[i][q] = vld1q_s32(start + 4 * q); });
+    });
     for (int64_t step = 0; step < steps; ++step) {
       int8x16_t weight[4];
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) weight[q] = vld1q_s8(w + step * 64 + q * 16);
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) {
+      each<4>([&](auto q) EDGEGNN_LAMBDA { weight[q] = vld1q_s8(w + step * 64 + q * 16); });
+      each<R>([&](auto i) EDGEGNN_LAMBDA {
         uint16_t two[2];
         memcpy(two, x + i * stride + 4 * step, 4);
         const int8x16_t low = vreinterpretq_s8_u16(vdupq_n_u16(two[0]));
         const int8x16_t high = vreinterpretq_s8_u16(vdupq_n_u16(two[1]));
-#pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) {
+        each<4>([&](auto q) EDGEGNN_LAMBDA {
           const int16x8_t product = vmull_s8(vget_low_s8(weight[q]), vget_low_s8(low));
           if (kInPairs) {
             sum[i][q] = vpadalq_s16(sum[i][q], vmlal_high_s8(product, weight[q], high));
           } else {
             sum[i][q] = vpadalq_s16(vpadalq_s16(sum[i][q], product), vmull_high_s8(weight[q], high));
           }
-        }
-      }
+        });
+      });
     }
+    each<R>([&](auto i) EDGEGNN_LAMBDA { each<4>([&](auto q) EDGEGNN_LAMBDA { out[i][q] = sum[i][q]; }); });
   }
 };
 

@@ -23,8 +23,25 @@
 #endif
 
 #define EDGEGNN_INLINE static inline __attribute__((always_inline))
+#define EDGEGNN_LAMBDA __attribute__((always_inline))
 
 namespace edgegnn::EDGEGNN_LEVEL {
+
+template <int kValue>
+struct Index {
+  static constexpr int value = kValue;
+  constexpr operator int() const { return kValue; }
+};
+
+// f(Index<0>()), ..., f(Index<kCount - 1>()). With more than a few vectors in an array an unrolled loop leaves the array in memory: the
+// compiler has to see constant indices from the start to keep it in registers. f is to be EDGEGNN_LAMBDA.
+template <int kCount, int kFirst = 0, class F>
+EDGEGNN_INLINE void each(const F& f) {
+  if constexpr (kFirst < kCount) {
+    f(Index<kFirst>());
+    each<kCount, kFirst + 1>(f);
+  }
+}
 
 constexpr int kBlock = 256;  // 256 * 255 < 2^16
 
