@@ -16,7 +16,7 @@ using Weight = Multiplier::Weight;
 constexpr int Q = Lanes::Q;
 constexpr int64_t kPanelRows = 24;     // a multiple of every number of rows of a tile
 constexpr int64_t kSparseShare = 8;    // a row is sparse when fewer than one in so many is not zero
-constexpr int kSparseGroups = Q == 4 ? 2 : 4;
+constexpr int kSparseGroups = Q == 1 ? 8 : Q == 2 ? 4 : 2;
 
 int64_t steps_of(int64_t depth) { return (depth + Multiplier::kDepth - 1) / Multiplier::kDepth; }
 
@@ -163,6 +163,7 @@ void sparse_row(const QgemmArgs& args, const Finish& finish, const Quantize& qua
   for (; groups - group >= kSparseGroups; group += kSparseGroups) {
     sparse_tile<kSparseGroups>(args, finish, row, position, code, count, group);
   }
+  for (; groups - group >= 2; group += 2) sparse_tile<2>(args, finish, row, position, code, count, group);
   for (; group < groups; ++group) sparse_tile<1>(args, finish, row, position, code, count, group);
 }
 
