@@ -55,6 +55,7 @@ def main() -> None:
         "environment": environment(),
         "threads": args.threads,
         "quick": args.quick,
+        "quiet": not unquiet(rows),
         "skewed_sources": args.skewed_sources,
         "goals": [vars(g) for g in (*goals(rows, max(args.threads)), *shares(rows, max(args.threads)))],
         "rows": rows,
@@ -199,7 +200,7 @@ def report(rows: list[Row], threads: list[int]) -> str:
     missing = sorted({f"{r['contender']}: {r['missing']}" for r in rows if "missing" in r})
     if missing:
         parts.append("\nEmpty cells: " + "; ".join(missing))
-    return "\n".join([*parts, *unquiet(rows)])
+    return "\n".join([*unquiet(rows), *parts, *unquiet(rows)])
 
 
 def _cases(rows: list[Row], kind: str) -> list[tuple[str, Any, int]]:

@@ -82,6 +82,7 @@ def main() -> None:
         "environment": environment(),
         "threads": args.threads,
         "quick": args.quick,
+        "quiet": not unquiet(rows),
         "goals": [vars(g) for g in goals(rows, threads)],
         "rows": rows,
     }
@@ -255,7 +256,7 @@ def report(rows: list[Row], threads: list[int]) -> str:
     missing = dict.fromkeys(f"{r['case']}, {r['contender']}: {r['missing']}" for r in rows if "missing" in r)
     if missing:
         parts.append("\nEmpty cells:\n" + "\n".join(f"* {m}" for m in missing))
-    return "\n".join([*parts, *unquiet(rows)])
+    return "\n".join([*unquiet(rows), *parts, *unquiet(rows)])
 
 
 def _shown(rows: list[Row]) -> tuple[list[Case], list[str]]:

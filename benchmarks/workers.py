@@ -76,7 +76,10 @@ def unquiet(rows: Sequence[Row], limit: float = 0.1) -> list[str]:
     if not found:
         return []
     worst = max(r["others"] for r in found)
-    return [f"\n**The machine was not quiet**: in {len(found)} rows others took up to {100 * worst:.0f} % of it."]
+    return [
+        f"\n**The machine was not quiet**: in {len(found)} rows others took up to {100 * worst:.0f} % of it. "
+        "Threads of PyTorch wait for each other, so its times suffer most: ratios against it flatter us. Run it again."
+    ]
 
 
 def say(text: str) -> None:
