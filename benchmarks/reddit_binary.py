@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", choices=SETTINGS, required=True)
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--placement", choices=["inputs", "paper"], default="inputs")
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--lr", type=float, default=None)
     parser.add_argument("--seed", type=int, default=0)
@@ -44,10 +45,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    name = f"reddit-binary/{args.recipe}-fold{args.fold}"
+    folder = "reddit-binary" if args.placement == "inputs" else "reddit-binary-paper-points"
+    name = f"{folder}/{args.recipe}-fold{args.fold}"
 
     task = load_task("reddit-binary", split=f"fold:{args.fold}", seed=args.seed)
-    chosen = recipe(args.recipe)
+    chosen = dataclasses.replace(recipe(args.recipe), placement=args.placement)
     lr, weight_decay = SETTINGS[args.recipe]
     config = FitConfig(
         epochs=args.epochs,
@@ -77,7 +79,7 @@ def main() -> None:
             flush=True,
         )
 
-    (Path(__file__).parent / "results" / "reddit-binary").mkdir(parents=True, exist_ok=True)
+    (Path(__file__).parent / "results" / folder).mkdir(parents=True, exist_ok=True)
     fitted = fit(model, task, config, progress=progress)
     result["best_epoch"], result["val_accuracy"] = fitted.best_epoch, fitted.val_metric
     result["test_accuracy"] = evaluate(model, task, "test")
