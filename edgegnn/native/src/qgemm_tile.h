@@ -153,21 +153,24 @@ struct Multiplier {
     each<R>([&](auto i) EDGEGNN_LAMBDA {
       each<4>([&](auto q) EDGEGNN_LAMBDA { sum[i][q] = vld1q_s32(start + 4 * q); });
     });
-    for (int64_t step = 0; step < steps; ++step) {
-      int8x16_t weight[4];
-      each<4>([&](auto q) EDGEGNN_LAMBDA { weight[q] = vld1q_s8(w + step * 64 + q * 16); });
-      each<R>([&](auto i) EDGEGNN_LAMBDA {
-        uint16_t two[2];
-        memcpy(two, x + i * stride + 4 * step, 4);
-        const int8x16_t low = vreinterpretq_s8_u16(vdupq_n_u16(two[0]));
-        const int8x16_t high = vreinterpretq_s8_u16(vdupq_n_u16(two[1]));
-        each<4>([&](auto q) EDGEGNN_LAMBDA {
-          const int16x8_t product = vmull_s8(vget_low_s8(weight[q]), vget_low_s8(low));
-          if (kInPairs) {
-            sum[i][q] = vpadalq_s16(sum[i][q], vmlal_high_s8(product, weight[q], high));
-          } else {
-            sum[i][q] = vpadalq_s16(vpadalq_s16(sum[i][q], product), vmull_high_s8(weight[q], high));
-          }
+    for (int64_t step = 0; step < steps; step += 4) {
+      uint16x8_t code[R];
+      each<R>([&](auto i) EDGEGNN_LAMBDA { code[i] = vreinterpretq_u16_u8(vld1q_u8(x + i * stride + 4 * step)); });
+      each<4>([&](auto lane) EDGEGNN_LAMBDA {
+        if (step + lane >= steps) return;
+        int8x16_t weight[4];
+        each<4>([&](auto q) EDGEGNN_LAMBDA { weight[q] = vld1q_s8(w + (step + lane) * 64 + q * 16); });
+        each<R>([&](auto i) EDGEGNN_LAMBDA {
+          const int8x16_t low = vreinterpretq_s8_u16(vdupq_laneq_u16(code[i], 2 * lane.value));
+          const int8x16_t high = vreinterpretq_s8_u16(vdupq_laneq_u16(code[i], 2 * lane.value + 1));
+          each<4>([&](auto q) EDGEGNN_LAMBDA {
+            const int16x8_t product = vmull_s8(vget_low_s8(weight[q]), vget_low_s8(low));
+            if (kInPairs) {
+              sum[i][q] = vpadalq_s16(sum[i][q], vmlal_high_s8(product, weight[q], high));
+            } else {
+              sum[i][q] = vpadalq_s16(vpadalq_s16(sum[i][q], product), vmull_high_s8(weight[q], high));
+            }
+          });
         });
       });
     }
