@@ -28,9 +28,7 @@ EDGEGNN_INLINE void load(const float* p, F4* out) { *out = *reinterpret_cast<con
 EDGEGNN_INLINE void store(float* p, float v) { *p = v; }
 EDGEGNN_INLINE void store(float* p, F4 v) { *reinterpret_cast<F4u*>(p) = v; }
 
-// The larger (smaller) of two numbers, and NaN when one of them is. `a` may be an accumulator that is NaN already.
-EDGEGNN_INLINE float larger(float a, float b) { return ((a > b) | (a != a)) ? a : b; }
-EDGEGNN_INLINE float smaller(float a, float b) { return ((a < b) | (a != a)) ? a : b; }
+// The larger (smaller) of two numbers, and NaN when one of them is. `a` may be an accumulator that is NaN already. No branches.
 #if defined(EDGEGNN_X86)
 // maxps gives its second operand when one of the two is NaN: right when that is b; an `a` that is NaN is put back.
 EDGEGNN_INLINE F4 larger(F4 a, F4 b) {
@@ -41,9 +39,13 @@ EDGEGNN_INLINE F4 smaller(F4 a, F4 b) {
   const __m128 nan = _mm_cmpunord_ps(a, a);
   return _mm_or_ps(_mm_andnot_ps(nan, _mm_min_ps(a, b)), _mm_and_ps(nan, a));
 }
+EDGEGNN_INLINE float larger(float a, float b) { return _mm_cvtss_f32(larger((F4)_mm_set_ss(a), (F4)_mm_set_ss(b))); }
+EDGEGNN_INLINE float smaller(float a, float b) { return _mm_cvtss_f32(smaller((F4)_mm_set_ss(a), (F4)_mm_set_ss(b))); }
 #else
 EDGEGNN_INLINE F4 larger(F4 a, F4 b) { return (F4)vmaxq_f32((float32x4_t)a, (float32x4_t)b); }
 EDGEGNN_INLINE F4 smaller(F4 a, F4 b) { return (F4)vminq_f32((float32x4_t)a, (float32x4_t)b); }
+EDGEGNN_INLINE float larger(float a, float b) { return vget_lane_f32(vmax_f32(vdup_n_f32(a), vdup_n_f32(b)), 0); }
+EDGEGNN_INLINE float smaller(float a, float b) { return vget_lane_f32(vmin_f32(vdup_n_f32(a), vdup_n_f32(b)), 0); }
 #endif
 
 #if defined(__AVX2__)

@@ -1,10 +1,8 @@
 // Softmax over the entries of each row. Compiled once a level, see isa.h.
 //
-// The logits of a row are laid out as [entries, heads] with heads padded to 1, 2, 4, 8 or 16, so that sixteen lanes hold a whole number
-// of entries: lane l always belongs to head l % heads. Maximum and sum are kept in those sixteen lanes whatever the registers'
-// width, then folded in one fixed order: every instruction set gives the same bits.
-
-#include <string.h>
+// A block of rows goes through three steps, so that a row of five entries costs no more an entry than one of five thousand: logits minus
+// their row's maximum; the exponential of all of them in one run; the sums. Maximum and sum are taken entry by entry, heads side by
+// side in a vector, so they don't depend on the width of the registers.
 
 #include "buffer.h"
 #include "csr.h"
@@ -14,209 +12,209 @@
 namespace edgegnn::EDGEGNN_LEVEL {
 namespace {
 
-constexpr int kLanes16 = 16;
-constexpr int kParts = kLanes16 / kWide;
+constexpr int64_t kAhead = 24;  // entries
 
-struct Lanes {
-  FW part[kParts];
+// N vectors of heads.
+template <typename V, int N>
+struct Heads {
+  static constexpr int kCount = N * kLanes<V>;
+  V part[N];
+
+  static inline __attribute__((always_inline)) Heads all(float value) {
+    Heads out;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) out.part[i] = splat<V>(value);
+    return out;
+  }
+  static inline __attribute__((always_inline)) Heads at(const float* p) {
+    Heads out;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) load(p + i * kLanes<V>, &out.part[i]);
+    return out;
+  }
+  inline __attribute__((always_inline)) void put(float* p) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) store(p + i * kLanes<V>, part[i]);
+  }
+  template <typename Function>
+  inline __attribute__((always_inline)) Heads with(const Heads& other, Function function) const {
+    Heads out;
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) out.part[i] = function(part[i], other.part[i]);
+    return out;
+  }
 };
 
-EDGEGNN_INLINE Lanes load_lanes(const float* p) {
-  Lanes out;
-#pragma GCC unroll 4
-  for (int i = 0; i < kParts; ++i) load(p + i * kWide, &out.part[i]);
-  return out;
-}
+constexpr auto kPlus = [](auto a, auto b) __attribute__((always_inline)) { return a + b; };
+constexpr auto kMinus = [](auto a, auto b) __attribute__((always_inline)) { return a - b; };
+constexpr auto kTimes = [](auto a, auto b) __attribute__((always_inline)) { return a * b; };
+constexpr auto kOver = [](auto a, auto b) __attribute__((always_inline)) { return a / b; };
+constexpr auto kLarger = [](auto a, auto b) __attribute__((always_inline)) { return larger(a, b); };
+constexpr auto kSmaller = [](auto a, auto b) __attribute__((always_inline)) { return smaller(a, b); };
 
-EDGEGNN_INLINE void store_lanes(float* p, const Lanes& lanes) {
-#pragma GCC unroll 4
-  for (int i = 0; i < kParts; ++i) store(p + i * kWide, lanes.part[i]);
-}
-
-#if defined(__clang__)
-EDGEGNN_INLINE F4 swap_pairs(F4 v) { return __builtin_shufflevector(v, v, 2, 3, 0, 1); }
-EDGEGNN_INLINE F4 swap_lanes(F4 v) { return __builtin_shufflevector(v, v, 1, 0, 3, 2); }
+#if defined(__AVX512F__)
+typedef Heads<F16, 1> Sixteen;
+typedef Heads<F8, 1> Eight;
+#elif defined(__AVX2__)
+typedef Heads<F8, 2> Sixteen;
+typedef Heads<F8, 1> Eight;
 #else
-EDGEGNN_INLINE F4 swap_pairs(F4 v) { return __builtin_shuffle(v, (I4){2, 3, 0, 1}); }
-EDGEGNN_INLINE F4 swap_lanes(F4 v) { return __builtin_shuffle(v, (I4){1, 0, 3, 2}); }
+typedef Heads<F4, 4> Sixteen;
+typedef Heads<F4, 2> Eight;
 #endif
 
-template <bool MAX>
-EDGEGNN_INLINE F4 join(F4 a, F4 b) {
-  return MAX ? larger(a, b) : a + b;
+// Calls function(Heads type, first head) for heads side by side until all have had their turn.
+template <typename Function>
+EDGEGNN_INLINE void for_heads(int64_t heads, Function function) {
+  int64_t h = 0;
+  for (; heads - h >= 16; h += 16) function(Sixteen{}, h);
+  if (heads - h >= 8) function(Eight{}, h), h += 8;
+  if (heads - h >= 4) function(Heads<F4, 1>{}, h), h += 4;
+  if (heads - h == 3) function(Heads<float, 3>{}, h);
+  if (heads - h == 2) function(Heads<float, 2>{}, h);
+  if (heads - h == 1) function(Heads<float, 1>{}, h);
 }
 
-// Folds sixteen lanes to one value a head, repeated over the lanes.
-template <bool MAX>
-EDGEGNN_INLINE Lanes fold(const Lanes& lanes, int heads) {
-  alignas(64) float at[kLanes16];
-  store_lanes(at, lanes);
-  F4 q[4];
-  for (int i = 0; i < 4; ++i) load(at + 4 * i, &q[i]);
-  if (heads <= 8) {
-    q[0] = join<MAX>(q[0], q[2]);
-    q[1] = join<MAX>(q[1], q[3]);
-    if (heads <= 4) q[0] = q[1] = join<MAX>(q[0], q[1]);
-    if (heads <= 2) q[0] = q[1] = join<MAX>(q[0], swap_pairs(q[0]));
-    if (heads == 1) q[0] = q[1] = join<MAX>(q[0], swap_lanes(q[0]));
-    q[2] = q[0];
-    q[3] = q[1];
-  }
-  for (int i = 0; i < 4; ++i) store(at + 4 * i, q[i]);
-  return load_lanes(at);
+// Takes `top` from the entries [0, count) of a row of w, `heads` floats apart.
+template <typename H>
+EDGEGNN_INLINE void subtract(float* w, int64_t count, int64_t heads, const H& top) {
+  for (int64_t i = 0; i < count; ++i) H::at(w + i * heads).with(top, kMinus).put(w + i * heads);
 }
 
-int padded(int64_t heads) { return heads <= 1 ? 1 : heads <= 2 ? 2 : heads <= 4 ? 4 : heads <= 8 ? 8 : 16; }
-
-// Sixteen lanes that repeat `heads` numbers.
-EDGEGNN_INLINE Lanes repeat(const float* values, int64_t given, int heads) {
-  alignas(64) float at[kLanes16];
-  for (int i = 0; i < kLanes16; ++i) at[i] = i % heads < given ? values[i % heads] : 0.0f;
-  return load_lanes(at);
+template <typename H>
+EDGEGNN_INLINE H sum_of(const float* w, int64_t count, int64_t heads) {
+  H sum = H::all(0.0f);
+  for (int64_t i = 0; i < count; ++i) sum = sum.with(H::at(w + i * heads), kPlus);
+  return sum.with(H::all(1e-16f), kPlus);
 }
 
-// logits[0, count), rounded up to sixteens (they are written), to exp(logit - max of the head); the sums by head.
-Lanes exponentiate(float* logits, int64_t count, int heads) {
-  const int64_t end = (count + kLanes16 - 1) / kLanes16 * kLanes16;
-  for (int64_t i = count; i < end; ++i) logits[i] = -__builtin_inff();
-  Lanes top = load_lanes(logits);
-  for (int64_t i = kLanes16; i < end; i += kLanes16) {
-#pragma GCC unroll 4
-    for (int k = 0; k < kParts; ++k) {
-      FW v;
-      load(logits + i + k * kWide, &v);
-      top.part[k] = larger(top.part[k], v);
-    }
-  }
-  top = fold<true>(top, heads);
-  Lanes sum = {};
-  for (int64_t i = 0; i < end; i += kLanes16) {
-#pragma GCC unroll 4
-    for (int k = 0; k < kParts; ++k) {
-      FW v;
-      load(logits + i + k * kWide, &v);
-      v = exponential(v - top.part[k]);
-      store(logits + i + k * kWide, v);
-      sum.part[k] = sum.part[k] + v;
-    }
-  }
-  return fold<false>(sum, heads);
-}
-
-// Copies `heads` of the numbers at `from` to `to`, where `padded_heads` have room.
-EDGEGNN_INLINE void copy_heads(float* to, const float* from, int64_t heads) {
-  switch (heads) {
-    case 1: *to = *from; break;
-    case 2: memcpy(to, from, 8); break;
-    case 4: memcpy(to, from, 16); break;
-    case 8: memcpy(to, from, 32); break;
-    default:
-      for (int64_t h = 0; h < heads; ++h) to[h] = from[h];
+// The exponential of values[0, count); up to a vector more is written behind them.
+void exponentiate(float* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += kWide) {
+    FW v;
+    load(values + i, &v);
+    store(values + i, exponential(v));
   }
 }
 
-int64_t largest_row(const int32_t* indptr, int64_t begin, int64_t end) {
-  int64_t most = 0;
+// Heads from h on of the rows [begin, end): logits of the edge list, minus their row's maximum, to w in row order.
+template <typename H>
+void gather_logits(const SoftmaxArgs& args, int64_t begin, int64_t end, int64_t h, float* w) {
+  const int64_t heads = args.heads;
+  const int32_t* const indptr = args.indptr;
+  const int32_t* const perm = args.perm;
+  const float* const logits = args.logits + h;
+  float* const y = args.y + h;
+  const int64_t first = indptr[begin];
+  const int64_t final_entry = indptr[end] - 1;
+  w += h;
   for (int64_t r = begin; r < end; ++r) {
-    const int64_t entries = indptr[r + 1] - indptr[r];
-    most = entries > most ? entries : most;
+    const int64_t stop = indptr[r + 1];
+    const int64_t from = indptr[r];
+    H top = H::all(-__builtin_inff());
+    for (int64_t e = from; e < stop; ++e) {
+      int64_t at = e;
+      if (perm != nullptr) {
+        at = perm[e];
+        const int64_t next = perm[e + kAhead < final_entry ? e + kAhead : final_entry];
+        __builtin_prefetch(logits + next * heads);
+        __builtin_prefetch(y + next * heads, 1);
+      }
+      const H v = H::at(logits + at * heads);
+      v.put(w + (e - first) * heads);
+      top = top.with(v, kLarger);
+    }
+    subtract(w + (from - first) * heads, stop - from, heads, top);
   }
-  return most;
+}
+
+template <typename H>
+void scatter_shares(const SoftmaxArgs& args, int64_t begin, int64_t end, int64_t h, const float* w) {
+  const int64_t heads = args.heads;
+  const int32_t* const indptr = args.indptr;
+  const int32_t* const perm = args.perm;
+  float* const y = args.y + h;
+  const int64_t first = indptr[begin];
+  w += h;
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t stop = indptr[r + 1];
+    const int64_t from = indptr[r];
+    const H sum = sum_of<H>(w + (from - first) * heads, stop - from, heads);
+    for (int64_t e = from; e < stop; ++e) {
+      const int64_t at = perm == nullptr ? e : perm[e];
+      H::at(w + (e - first) * heads).with(sum, kOver).put(y + at * heads);
+    }
+  }
+}
+
+// Heads from h on of the rows [begin, end): leaky_relu(a_src[col] + a_dst[row]), minus their row's maximum.
+// CONVEX: slope <= 1, where leaky_relu(v) is the larger of v and slope * v; else it is the smaller.
+template <typename H, bool CONVEX>
+void attention_logits(const AttentionArgs& args, int64_t begin, int64_t end, int64_t h, float* w) {
+  const int64_t heads = args.heads;
+  const int32_t* const indptr = args.indptr;
+  const int32_t* const col = args.col;
+  const float* const a_src = args.a_src + h;
+  const float* const a_dst = args.a_dst + h;
+  const int64_t first = indptr[begin];
+  const int64_t final_entry = indptr[end] - 1;
+  const H slope = H::all(args.slope);
+  w += h;
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t stop = indptr[r + 1];
+    const int64_t from = indptr[r];
+    const H shift = H::at(a_dst + r * heads);
+    H top = H::all(-__builtin_inff());
+    for (int64_t e = from; e < stop; ++e) {
+      __builtin_prefetch(a_src + col[e + kAhead < final_entry ? e + kAhead : final_entry] * heads);
+      H v = H::at(a_src + col[e] * heads).with(shift, kPlus);
+      const H slanted = v.with(slope, kTimes);
+      if constexpr (CONVEX) v = v.with(slanted, kLarger);
+      if constexpr (!CONVEX) v = v.with(slanted, kSmaller);
+      v.put(w + (e - first) * heads);
+      top = top.with(v, kLarger);
+    }
+    subtract(w + (from - first) * heads, stop - from, heads, top);
+  }
+}
+
+template <typename H>
+void inverse_sums(const AttentionArgs& args, int64_t begin, int64_t end, int64_t h, const float* w, float* inverse) {
+  const int64_t heads = args.heads;
+  const int64_t first = args.indptr[begin];
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t from = args.indptr[r];
+    const H sum = sum_of<H>(w + (from - first) * heads + h, args.indptr[r + 1] - from, heads);
+    H::all(1.0f).with(sum, kOver).put(inverse + (r - begin) * heads + h);
+  }
 }
 
 }  // namespace
 
 int softmax_rows(const SoftmaxArgs& args, int64_t begin, int64_t end) {
-  const int64_t heads = args.heads;
   const int64_t first = args.indptr[begin];
-  const int32_t* const perm = args.perm;
-  if (perm != nullptr && !all_below(perm + first, args.indptr[end] - first, args.entries)) return FAULT_PERM;
-  const int64_t most = largest_row(args.indptr, begin, end);
-  const int64_t room = most * padded(heads) + kSlack;
-  FloatBuffer buffer(room);
-  float* const logits = buffer.data();
-  if (logits == nullptr) return FAULT_MEMORY;
-  memset(logits, 0, static_cast<size_t>(room) * sizeof(float));
-  for (int64_t h = 0; h < heads; h += kLanes16) {
-    const int64_t here = heads - h < kLanes16 ? heads - h : kLanes16;
-    const int wide = padded(here);
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t from = args.indptr[r];
-      const int64_t entries = args.indptr[r + 1] - from;
-      if (entries == 0) continue;
-      for (int64_t i = 0; i < entries; ++i) {
-        const int64_t at = perm == nullptr ? from + i : perm[from + i];
-        copy_heads(logits + i * wide, args.logits + at * heads + h, here);
-      }
-      const Lanes sum = exponentiate(logits, entries * wide, wide);
-      for (int64_t i = 0; i < entries * wide; i += kLanes16) {
-#pragma GCC unroll 4
-        for (int k = 0; k < kParts; ++k) {
-          FW v;
-          load(logits + i + k * kWide, &v);
-          store(logits + i + k * kWide, v / (sum.part[k] + 1e-16f));
-        }
-      }
-      for (int64_t i = 0; i < entries; ++i) {
-        const int64_t at = perm == nullptr ? from + i : perm[from + i];
-        copy_heads(args.y + at * heads + h, logits + i * wide, here);
-      }
-    }
-  }
+  const int64_t count = args.indptr[end] - first;
+  if (args.perm != nullptr && !all_below(args.perm + first, count, args.entries)) return FAULT_PERM;
+  FloatBuffer buffer(count * args.heads + kSlack);
+  float* const w = buffer.data();
+  if (w == nullptr) return FAULT_MEMORY;
+  for_heads(args.heads, [&](auto kind, int64_t h) { gather_logits<decltype(kind)>(args, begin, end, h, w); });
+  exponentiate(w, count * args.heads);
+  for_heads(args.heads, [&](auto kind, int64_t h) { scatter_shares<decltype(kind)>(args, begin, end, h, w); });
   return FAULT_NONE;
 }
 
 bool attention_weights(const AttentionArgs& args, int64_t begin, int64_t end, float* w, float* inverse) {
-  const int64_t heads = args.heads;
-  const int64_t first = args.indptr[begin];
-  const int32_t* const col = args.col;
-  const int64_t final_entry = args.entries - 1;
-  const bool in_place = heads <= kLanes16 && padded(heads) == heads;
-  const int64_t room = in_place ? 0 : largest_row(args.indptr, begin, end) * padded(heads) + kSlack;
-  FloatBuffer buffer(room);
-  float* const padded_logits = buffer.data();
-  if (padded_logits == nullptr) return false;
-  memset(padded_logits, 0, static_cast<size_t>(room) * sizeof(float));
-  constexpr int64_t ahead = 24;
-  for (int64_t h = 0; h < heads; h += kLanes16) {
-    const int64_t here = heads - h < kLanes16 ? heads - h : kLanes16;
-    const int wide = padded(here);
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t from = args.indptr[r];
-      const int64_t entries = args.indptr[r + 1] - from;
-      float* const logits = in_place ? w + (from - first) * heads : padded_logits;
-      for (int64_t i = 0; i < entries; ++i) {
-        const int64_t e = from + i;
-        const int64_t next = col[e + ahead < final_entry ? e + ahead : final_entry];
-        prefetch<4>(reinterpret_cast<uintptr_t>(args.a_src) + static_cast<uintptr_t>(next * heads + h) * sizeof(float));
-        copy_heads(logits + i * wide, args.a_src + col[e] * heads + h, here);
-      }
-      float* const out = inverse + (r - begin) * heads + h;
-      if (entries == 0) {
-        for (int64_t k = 0; k < here; ++k) out[k] = 0.0f;
-        continue;
-      }
-      const Lanes shift = repeat(args.a_dst + r * heads + h, here, wide);
-      for (int64_t i = 0; i < entries * wide; i += kLanes16) {
-#pragma GCC unroll 4
-        for (int k = 0; k < kParts; ++k) {
-          FW v;
-          load(logits + i + k * kWide, &v);
-          v = v + shift.part[k];
-          store(logits + i + k * kWide, v > splat<FW>(0.0f) ? v : v * args.slope);
-        }
-      }
-      Lanes sum = exponentiate(logits, entries * wide, wide);
-#pragma GCC unroll 4
-      for (int k = 0; k < kParts; ++k) sum.part[k] = splat<FW>(1.0f) / (sum.part[k] + 1e-16f);
-      alignas(64) float at[kLanes16];
-      store_lanes(at, sum);
-      copy_heads(out, at, here);
-      if (!in_place) {
-        for (int64_t i = 0; i < entries; ++i) copy_heads(w + (from - first + i) * heads + h, logits + i * wide, here);
-      }
+  const int64_t count = args.indptr[end] - args.indptr[begin];
+  for_heads(args.heads, [&](auto kind, int64_t h) {
+    if (args.slope <= 1.0f) {
+      attention_logits<decltype(kind), true>(args, begin, end, h, w);
+    } else {
+      attention_logits<decltype(kind), false>(args, begin, end, h, w);
     }
-  }
+  });
+  exponentiate(w, count * args.heads);
+  for_heads(args.heads, [&](auto kind, int64_t h) { inverse_sums<decltype(kind)>(args, begin, end, h, w, inverse); });
   return true;
 }
 
