@@ -269,11 +269,11 @@ def test_bad_graphs_are_refused(case: int) -> None:
     row = np.zeros(4, np.int32)
     with pytest.raises(Exception, match=r"ai\.edgegnn\.QSpMM: "):
         native("QSpMM", X, indptr, col, row, count, ONE, NONE, **ATTRIBUTES)
+    w = np.ones(4, np.float32)
     with pytest.raises(Exception, match=r"ai\.edgegnn\.QSpMMWeighted: "):
-        w = np.ones(4, np.float32)
         native("QSpMMWeighted", X, w, indptr, col, row, EMPTY, count, ONE, NONE, **ATTRIBUTES)
+    a = np.ones((4, 2), np.float32)
     with pytest.raises(Exception, match=r"ai\.edgegnn\.QAttentionSpMM: "):
-        a = np.ones((4, 2), np.float32)
         native("QAttentionSpMM", X.reshape(4, 2, 4), a, a, indptr, col, row, count, NONE, **ATTRIBUTES)
 
 

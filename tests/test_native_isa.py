@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from native_ops import needs_library
 
 pytestmark = needs_library
@@ -15,21 +16,22 @@ pytestmark = needs_library
 LEVELS = {"x86_64": ["base", "avx2", "avx512", "vnni"], "aarch64": ["neon", "dotprod"]}
 
 
-def _digest(level: str | None) -> tuple[str, str]:
+def _digest(level: str | None, of: str = "native_digest.py") -> tuple[str, str]:
     environment = {k: v for k, v in os.environ.items() if k != "EDGEGNN_ISA"}
     if level is not None:
         environment["EDGEGNN_ISA"] = level
-    script = Path(__file__).with_name("native_digest.py")
+    script = Path(__file__).with_name(of)
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True)
     used, digest = result.stdout.split()
     return used, digest
 
 
-def test_every_instruction_set_gives_the_same_bits():
+@pytest.mark.parametrize("of", ["native_digest.py", "native_integer_digest.py"])
+def test_every_instruction_set_gives_the_same_bits(of: str):
     levels = LEVELS[platform.machine()]
-    widest, digest = _digest(None)
+    widest, digest = _digest(None, of)
     for level in levels[: levels.index(widest)]:
-        assert _digest(level) == (level, digest)
+        assert _digest(level, of) == (level, digest)
 
 
 def test_an_instruction_set_can_only_be_lowered():

@@ -1,4 +1,5 @@
-// Vectors of bytes for the integer kernels: V16 everywhere, V32 with AVX2, V64 with AVX-512, named by their W bytes.
+// Vectors of bytes for the integer kernels: V16 everywhere, V32 with AVX2, V64 with AVX-512, named by their W bytes. A row takes the
+// widest one that it fills, so only V16 meets rows narrower than itself, and a narrow one where there are wider (kWidest) two units a row.
 //
 // A vector of W bytes unfolds into N vectors of L int32 or float lanes, W = N L. Lane l of the k-th holds byte column(k, l). Where
 // sums are kept as bytes of the same register split in even and odd, that is 4 l + k: masks and shifts then do all widening and packing

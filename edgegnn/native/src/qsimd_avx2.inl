@@ -61,6 +61,8 @@ struct V16 : Lanes {
   using B = __m128i;
   using Sum = __m256i;
 
+  static constexpr bool kWidest = false;
+
   static constexpr int column(int k, int l) { return 8 * k + l; }
   static constexpr bool kInterleaved = false;
 
@@ -102,6 +104,8 @@ struct V32 : Lanes {
     B both;  // 16-bit lanes: even byte + 256 * odd byte, summed modulo 2^16
     B odd;
   };
+
+  static constexpr bool kWidest = true;
 
   static constexpr int column(int k, int l) { return 4 * l + k; }
   static constexpr bool kInterleaved = true;

@@ -64,6 +64,8 @@ struct V16 : Lanes {
   using B = __m128i;
   using Sum = __m256i;
 
+  static constexpr bool kWidest = false;
+
   static constexpr int column(int, int l) { return l; }
   static constexpr bool kInterleaved = false;
 
@@ -89,6 +91,8 @@ struct V32 : Lanes {
   static constexpr int N = 2;
   using B = __m256i;
   using Sum = __m512i;
+
+  static constexpr bool kWidest = false;
 
   static constexpr int column(int k, int l) { return 16 * k + l; }
   static constexpr bool kInterleaved = false;
@@ -126,6 +130,8 @@ struct V64 : Lanes {
     B both;  // 16-bit lanes: even byte + 256 * odd byte, summed modulo 2^16
     B odd;
   };
+
+  static constexpr bool kWidest = true;
 
   static constexpr int column(int k, int l) { return 4 * l + k; }
   static constexpr bool kInterleaved = true;

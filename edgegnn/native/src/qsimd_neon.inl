@@ -72,6 +72,8 @@ struct V16 : Lanes {
     uint16x8_t high;
   };
 
+  static constexpr bool kWidest = true;
+
   static constexpr int column(int k, int l) { return 4 * k + l; }
   static constexpr bool kInterleaved = false;
 

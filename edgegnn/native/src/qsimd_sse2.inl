@@ -63,6 +63,8 @@ struct V16 : Lanes {
     B odd;
   };
 
+  static constexpr bool kWidest = true;
+
   static constexpr int column(int k, int l) { return 4 * l + k; }
   static constexpr bool kInterleaved = true;
 

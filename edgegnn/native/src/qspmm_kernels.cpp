@@ -141,17 +141,16 @@ void any_tile(const QspmmArgs& args, int64_t begin, int64_t end, int64_t first) 
   }
 }
 
-template <class V, bool kPart>
+template <class V>
 void any_width(const QspmmArgs& args, int64_t begin, int64_t end) {
   const int64_t units = unit_count<V>(args.width);
   int64_t first = 0;
-  for (; units - first >= kUnits; first += kUnits) any_tile<V, kUnits, kPart>(args, begin, end, first);
-  switch (units - first) {
-    case 3: return any_tile<V, 3, kPart>(args, begin, end, first);
-    case 2: return any_tile<V, 2, kPart>(args, begin, end, first);
-    case 1: return any_tile<V, 1, kPart>(args, begin, end, first);
-    default: return;
+  if constexpr (V::kWidest) {
+    for (; units - first >= kUnits; first += kUnits) any_tile<V, kUnits, false>(args, begin, end, first);
+    if (units - first == 3) return any_tile<V, 3, false>(args, begin, end, first);
   }
+  if (units - first == 2) return any_tile<V, 2, false>(args, begin, end, first);
+  if (units - first == 1) any_tile<V, 1, false>(args, begin, end, first);
 }
 
 }  // namespace
@@ -163,7 +162,7 @@ bool qspmm_rows(const QspmmArgs& args, int64_t begin, int64_t end) {
   if (args.width < V16::W) {
     any_tile<V16, 1, true>(args, begin, end, 0);
   } else {
-    with_vector(args.width, [&](auto v) { any_width<decltype(v), false>(args, begin, end); });
+    with_vector(args.width, [&](auto v) { any_width<decltype(v)>(args, begin, end); });
   }
   return true;
 }

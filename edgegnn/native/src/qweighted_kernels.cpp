@@ -185,11 +185,13 @@ template <class V>
 void any_width(const Block& block) {
   const int64_t units = unit_count<V>(block.args.heads * block.args.width);
   int64_t first = 0;
-  for (; units - first >= kUnits; first += kUnits) any_tile<V, kUnits, false>(block, first);
-  if constexpr (kUnits == 4) {
-    if (units - first == 3) return any_tile<V, 3, false>(block, first);
-    if (units - first == 2) return any_tile<V, 2, false>(block, first);
+  if constexpr (V::kWidest) {
+    for (; units - first >= kUnits; first += kUnits) any_tile<V, kUnits, false>(block, first);
+    if constexpr (kUnits > 3) {
+      if (units - first == 3) return any_tile<V, 3, false>(block, first);
+    }
   }
+  if (units - first == 2) return any_tile<V, 2, false>(block, first);
   if (units - first == 1) any_tile<V, 1, false>(block, first);
 }
 
