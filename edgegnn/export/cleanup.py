@@ -64,6 +64,8 @@ def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str, pre
         value.metadata_props.clear()
         value.doc_string = None
     proto = ir.to_proto(model)
+    # onnxruntime 1.17 reads version 9; 4-bit types (opset 21) came with version 10.
+    proto.ir_version = 9 if model.opset_imports[""] < 21 else 10
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
     return proto

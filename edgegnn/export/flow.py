@@ -210,7 +210,9 @@ def _with_graph(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
     data = task.graphs[0]
     own = ir.from_proto(model)
     fix_graph(own, data.edge_index.numpy(), int(data.num_nodes))
-    return ir.to_proto(own)
+    proto = ir.to_proto(own)
+    del proto.graph.value_info[:]  # sizes of the graph that is gone
+    return proto
 
 
 def _without_edges(sample: Sample) -> Sample:

@@ -22,13 +22,9 @@ OrtStatus* segment_softmax(void*, Context& context) {
   if (logits.count == 0) return nullptr;
   const int64_t heads = logits.trailing(1);
   const SoftmaxArgs args = {logits.as<float>(), heads, csr.indptr, csr.entries, perm, static_cast<float*>(y)};
-  const RowBlocks blocks(csr, heads * 32);  // the exponential makes an entry dearer than its bytes
-  const auto kernel = EDGEGNN_PICK(softmax_rows);
   int faults = FAULT_NONE;
-  EDGEGNN_TRY(parallel_for(context, blocks.count(), [&](int64_t k) {
-    const int fault = kernel(args, blocks.begin(k), blocks.begin(k + 1));
-    if (fault != FAULT_NONE) __atomic_fetch_or(&faults, fault, __ATOMIC_RELAXED);
-  }));
+  const int64_t bytes = heads * 32;  // the exponential makes an entry dearer than what is read for it
+  EDGEGNN_TRY(over_rows(context, csr, bytes, EDGEGNN_PICK(softmax_rows), args, &faults));
   if ((faults & FAULT_PERM) != 0) return out_of_range("perm", perm, csr.entries, csr.entries);
   return faults == FAULT_NONE ? nullptr : out_of_memory(0);
 }
@@ -59,17 +55,12 @@ OrtStatus* attention_spmm(void* memory, Context& context) {
   void* y = nullptr;
   const int64_t dims[] = {csr.rows, heads, x.dims[2]};
   EDGEGNN_TRY(context.output(0, dims, 3, &y));
-  if (csr.rows * heads * x.dims[2] == 0) return all_below(csr.col, csr.entries, columns) ? nullptr : out_of_range("col", csr.col, csr.entries, columns);
+  if (csr.rows * heads * x.dims[2] == 0) return check_range("col", csr.col, csr.entries, columns);
   const AttentionArgs args = {x.as<float>(), a_src.as<float>(), a_dst.as<float>(), heads,
                               x.dims[2],     columns,           csr.indptr,        csr.col,
                               csr.entries,   static_cast<AttentionState*>(memory)->slope, static_cast<float*>(y)};
-  const RowBlocks blocks(csr, (x.dims[2] * 4 + 16) * heads);
-  const auto kernel = EDGEGNN_PICK(attention_rows);
   int faults = FAULT_NONE;
-  EDGEGNN_TRY(parallel_for(context, blocks.count(), [&](int64_t k) {
-    const int fault = kernel(args, blocks.begin(k), blocks.begin(k + 1));
-    if (fault != FAULT_NONE) __atomic_fetch_or(&faults, fault, __ATOMIC_RELAXED);
-  }));
+  EDGEGNN_TRY(over_rows(context, csr, (x.dims[2] * 4 + 16) * heads, EDGEGNN_PICK(attention_rows), args, &faults));
   if ((faults & FAULT_COL) != 0) return out_of_range("col", csr.col, csr.entries, columns);
   return faults == FAULT_NONE ? nullptr : out_of_memory(0);
 }

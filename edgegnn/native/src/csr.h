@@ -36,6 +36,12 @@ static inline bool all_below(const int32_t* values, int64_t count, int64_t bound
 // Says which index is wrong. Called after a kernel found one.
 OrtStatus* out_of_range(const char* name, const int32_t* values, int64_t count, int64_t bound);
 
+// Null when all of values[0, count) are in [0, bound); `values` may be null when there are none to check.
+static inline OrtStatus* check_range(const char* name, const int32_t* values, int64_t count, int64_t bound) {
+  if (values == nullptr || all_below(values, count, bound)) return nullptr;
+  return out_of_range(name, values, count, bound);
+}
+
 // Rows cut into blocks of about equal work, where the work of a row is its entries plus one. The cut depends on the graph and on
 // `row_bytes` (bytes read for one entry) alone, never on the number of threads; a small graph is one block.
 class RowBlocks {
@@ -51,5 +57,15 @@ class RowBlocks {
   int64_t grain_;
   int64_t count_;
 };
+
+// Runs kernel(args, begin, end) over blocks of rows on the session's threads. It returns a set of Fault (spmm.h), joined in `*faults`.
+template <typename Kernel, typename Args>
+OrtStatus* over_rows(const Context& context, const Csr& csr, int64_t row_bytes, Kernel kernel, const Args& args, int* faults) {
+  const RowBlocks blocks(csr, row_bytes);
+  return parallel_for(context, blocks.count(), [&](int64_t k) {
+    const int fault = kernel(args, blocks.begin(k), blocks.begin(k + 1));
+    if (fault != 0) __atomic_fetch_or(faults, fault, __ATOMIC_RELAXED);
+  });
+}
 
 }  // namespace edgegnn

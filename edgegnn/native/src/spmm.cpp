@@ -8,12 +8,6 @@
 namespace edgegnn {
 namespace {
 
-OrtStatus* fault_status(int fault, const Csr& csr, const int32_t* perm, int64_t columns) {
-  if ((fault & FAULT_COL) != 0) return out_of_range("col", csr.col, csr.entries, columns);
-  if ((fault & FAULT_PERM) != 0) return out_of_range("perm", perm, csr.entries, csr.entries);
-  return fault == FAULT_NONE ? nullptr : out_of_memory(0);
-}
-
 // Allocates output 0 as `shape` with its first dimension replaced by the number of rows.
 OrtStatus* output_like(const Context& context, const Tensor& shape, int64_t rows, void** out) {
   int64_t dims[kMaxRank];
@@ -27,15 +21,10 @@ OrtStatus* reduce(Context& context, const Csr& csr, const int32_t* col, const Te
   EDGEGNN_TRY(output_like(context, x, csr.rows, &y));
   const int64_t width = x.trailing(1);
   // A graph with a bad index is refused even when there is nothing to compute.
-  if (csr.rows * width == 0) return all_below(col, col == nullptr ? 0 : csr.entries, x.dims[0]) ? nullptr : out_of_range(index, col, csr.entries, x.dims[0]);
+  if (csr.rows * width == 0) return check_range(index, col, csr.entries, x.dims[0]);
   const SpmmArgs args = {x.as<float>(), width, x.dims[0], csr.indptr, col, csr.entries, static_cast<float*>(y), reduction};
-  const RowBlocks blocks(csr, width * static_cast<int64_t>(sizeof(float)));
-  const auto kernel = EDGEGNN_PICK(spmm_rows);
   int faults = FAULT_NONE;
-  EDGEGNN_TRY(parallel_for(context, blocks.count(), [&](int64_t k) {
-    const int fault = kernel(args, blocks.begin(k), blocks.begin(k + 1));
-    if (fault != FAULT_NONE) __atomic_fetch_or(&faults, fault, __ATOMIC_RELAXED);
-  }));
+  EDGEGNN_TRY(over_rows(context, csr, width * static_cast<int64_t>(sizeof(float)), EDGEGNN_PICK(spmm_rows), args, &faults));
   return faults == FAULT_NONE ? nullptr : out_of_range(index, col, csr.entries, x.dims[0]);
 }
 
@@ -81,22 +70,20 @@ OrtStatus* spmm_weighted(void*, Context& context) {
   if (x.rank < 1) return invalid("x must have at least one dimension");
   const int64_t heads = weights_an_entry(w, csr.entries);
   if (heads != 1 && (x.rank != 3 || heads != x.dims[1])) {
-    return invalid("w must have the shape [E], [E, 1], or [E, H] when x is [C, H, F], for E = %lld entries", static_cast<long long>(csr.entries));
+    return invalid("w must have the shape [E], [E, 1], or [E, H] when x is [C, H, F], for E = %lld entries",
+                   static_cast<long long>(csr.entries));
   }
   void* y = nullptr;
   EDGEGNN_TRY(output_like(context, x, csr.rows, &y));
   const int64_t width = x.trailing(1);
-  if (csr.rows * width == 0) return all_below(csr.col, csr.entries, x.dims[0]) ? nullptr : out_of_range("col", csr.col, csr.entries, x.dims[0]);
+  if (csr.rows * width == 0) return check_range("col", csr.col, csr.entries, x.dims[0]);
   const WeightedArgs args = {x.as<float>(), heads,       width / heads,   x.dims[0], csr.indptr,
                              csr.col,       csr.entries, w.as<float>(), perm,      static_cast<float*>(y)};
-  const RowBlocks blocks(csr, width * static_cast<int64_t>(sizeof(float)));
-  const auto kernel = EDGEGNN_PICK(spmm_weighted_rows);
   int faults = FAULT_NONE;
-  EDGEGNN_TRY(parallel_for(context, blocks.count(), [&](int64_t k) {
-    const int fault = kernel(args, blocks.begin(k), blocks.begin(k + 1));
-    if (fault != FAULT_NONE) __atomic_fetch_or(&faults, fault, __ATOMIC_RELAXED);
-  }));
-  return fault_status(faults, csr, perm, x.dims[0]);
+  EDGEGNN_TRY(over_rows(context, csr, width * static_cast<int64_t>(sizeof(float)), EDGEGNN_PICK(spmm_weighted_rows), args, &faults));
+  if ((faults & FAULT_COL) != 0) return out_of_range("col", csr.col, csr.entries, x.dims[0]);
+  if ((faults & FAULT_PERM) != 0) return out_of_range("perm", perm, csr.entries, csr.entries);
+  return faults == FAULT_NONE ? nullptr : out_of_memory(0);
 }
 
 constexpr Op kOps[] = {
