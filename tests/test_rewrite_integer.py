@@ -11,6 +11,7 @@ from torch_geometric import nn as pyg
 
 from edgegnn.export.capture import capture
 from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.export.rewrite.sparse import sparse_features
 from edgegnn.quantize import prepare, recipe
 from edgegnn.runtime import find_library, make_session, native_kernels
 
@@ -185,3 +186,25 @@ def test_attention_scores_are_one_product():
     kinds = [node.op_type for node in rewritten.graph.node]
     assert "ReduceSum" not in kinds
     assert (kinds.count("MatMul"), kinds.count("Split")) == (2, 2)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Linear(6, 3, bias=False)])
+def test_products_of_a_sparse_input_skip_zeros(layer):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.conv = layer, pyg.SAGEConv(3, 2)
+
+        def forward(self, x, edge_index):
+            return self.conv(self.first(x).relu(), edge_index)
+
+    inputs = graph("gcn")
+    inputs["x"] = inputs["x"] * (inputs["x"] > 1.5)
+    assert sparse_features(inputs["x"].numpy())
+    assert not sparse_features(graph("gcn")["x"].numpy())
+    captured = capture(Model().eval(), inputs, kind="node")
+    rewritten, _ = rewrite_proto(captured, sparse_input=True)
+    assert ops(rewritten)["SparseGemm"] == 1
+    assert "SparseGemm" not in ops(rewrite_proto(captured)[0])
+    for native in (False, True) if find_library() else (False,):
+        np.testing.assert_allclose(run(rewritten, inputs, native=native), run(captured, inputs), atol=1e-5)

@@ -23,6 +23,7 @@ from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_out
 from edgegnn.export.qdq import qdq_points, stayed_float
 from edgegnn.export.rewrite import rewrite_proto
 from edgegnn.export.rewrite.constant import fix_graph
+from edgegnn.export.rewrite.sparse import sparse_features
 from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, test_graphs
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session, score, verify
@@ -81,7 +82,8 @@ def export_checkpoint(
     status("quantizing")
     quantized = _quantize(captured, recipe, task, names)
     planned = _assert_planned(checkpoint, quantized)
-    onnx_model, outcomes = rewrite_proto(quantized)
+    sparse = sparse_features(example["x"])
+    onnx_model, outcomes = rewrite_proto(quantized, sparse_input=sparse)
     if constant_graph:
         onnx_model = _with_graph(onnx_model, task)
     status("comparing with PyTorch")
@@ -174,10 +176,10 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
 def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, example: dict[str, Array], task: Task) -> bytes:
     """The same model exported without any quantization: what the artifact's size is compared with."""
     if not isinstance(checkpoint.model, QuantModel):
-        return rewrite_proto(captured)[0].SerializeToString()
+        return rewrite_proto(captured, sparse_input=sparse_features(example["x"]))[0].SerializeToString()
     with checkpoint.model.as_float() as model:
         twin = capture(model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
-        return rewrite_proto(twin)[0].SerializeToString()
+        return rewrite_proto(twin, sparse_input=sparse_features(example["x"]))[0].SerializeToString()
 
 
 def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float:

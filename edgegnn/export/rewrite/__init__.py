@@ -10,6 +10,8 @@
     7  scores       attention scores as one matrix product
     8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
 
+    9  SparseInput  products of x skip its zeros, where the data says that most entries are
+
 Each rule is a class with a pattern, a check that declines with a reason, and a rewrite; one file holds a family.
 """
 
@@ -34,6 +36,7 @@ from edgegnn.export.rewrite.pooling import Pool
 from edgegnn.export.rewrite.rule import Rule, apply
 from edgegnn.export.rewrite.sizes import unify_sizes
 from edgegnn.export.rewrite.softmax import Attention, EdgeSoftmax
+from edgegnn.export.rewrite.sparse import SparseInput
 
 __all__ = ["Outcome", "rewrite", "rewrite_proto"]
 
@@ -80,7 +83,7 @@ class Outcome:
     reason: str
 
 
-def rewrite(model: ir.Model) -> list[Outcome]:
+def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
     """Replace the aggregations of an exported model by `ai.edgegnn` ops, in place.
 
     What the model computes stays the same up to the order of float sums. Functions with the standard operators for the
@@ -88,6 +91,7 @@ def rewrite(model: ir.Model) -> list[Outcome]:
 
     Args:
         model: of opset 18 or newer, as `edgegnn.export.capture` makes it.
+        sparse_input: most entries of the input x are zero: its products skip them.
 
     Returns:
         What became of each aggregation, in the order of the graph.
@@ -98,7 +102,7 @@ def rewrite(model: ir.Model) -> list[Outcome]:
     passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
     sheet = Sheet(model)
-    for rule in _ORDER:
+    for rule in (*_ORDER, *([SparseInput()] if sparse_input else [])):
         apply(rule, sheet)
         if rule is normal.RULES[-1]:
             passes.CommonSubexpressionEliminationPass()(model)
@@ -107,10 +111,10 @@ def rewrite(model: ir.Model) -> list[Outcome]:
     return found
 
 
-def rewrite_proto(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Outcome]]:
+def rewrite_proto(model: onnx.ModelProto, *, sparse_input: bool = False) -> tuple[onnx.ModelProto, list[Outcome]]:
     """`rewrite` of a copy."""
     own = ir.from_proto(model)
-    outcomes = rewrite(own)
+    outcomes = rewrite(own, sparse_input=sparse_input)
     proto = ir.to_proto(own)
     del proto.graph.value_info[:]  # no runtime reads it
     return proto, outcomes
