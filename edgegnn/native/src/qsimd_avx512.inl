@@ -167,7 +167,7 @@ struct V64 : Lanes {
     const I high = _mm512_add_epi32(_mm512_slli_epi32(code[2], 16), _mm512_slli_epi32(code[3], 24));
     return _mm512_add_epi32(_mm512_add_epi32(low, high), offset);
   }
-  EDGEGNN_INLINE I offset(int32_t value) { return all(value * 0x01010101); }
+  EDGEGNN_INLINE I offset(int32_t value) { return all(static_cast<int32_t>(static_cast<uint32_t>(value) * 0x01010101u)); }
   EDGEGNN_INLINE void store_floats(float* p, const F v[N]) {
     const F a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpacklo_ps(v[2], v[3]);
     const F c = _mm512_unpackhi_ps(v[0], v[1]), d = _mm512_unpackhi_ps(v[2], v[3]);

@@ -107,7 +107,7 @@ struct V16 : Lanes {
     const int8x16_t bytes = vmovn_high_s16(vmovn_s16(low), high);
     return vaddq_u8(vreinterpretq_u8_s8(bytes), vreinterpretq_u8_s32(offset));
   }
-  EDGEGNN_INLINE I offset(int32_t value) { return all(value * 0x01010101); }
+  EDGEGNN_INLINE I offset(int32_t value) { return all(static_cast<int32_t>(static_cast<uint32_t>(value) * 0x01010101u)); }
   EDGEGNN_INLINE void store_floats(float* p, const F v[N]) {
     for (int k = 0; k < N; ++k) store_f(p + 4 * k, v[k]);
   }
