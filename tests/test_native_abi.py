@@ -18,7 +18,7 @@ import edgegnn.native
 from edgegnn.native import library, library_name
 from edgegnn.native.reference import OPS
 
-SOURCE = Path(edgegnn.native.__file__).parent
+SOURCE = Path(__file__).parents[1] / "edgegnn" / "native"
 
 
 def test_library_is_built_where_it_can_be():

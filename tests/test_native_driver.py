@@ -15,7 +15,7 @@ from edgegnn.native.reference import OPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SOURCE = Path(edgegnn.native.__file__).parent
+SOURCE = Path(__file__).parents[1] / "edgegnn" / "native"
 DRIVER = Path(__file__).with_name("native_driver.cpp")
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import edgegnn.native
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # on two cores the library takes minutes to build
 
-SOURCE = Path(edgegnn.native.__file__).parent
+SOURCE = Path(__file__).parents[1] / "edgegnn" / "native"
 TESTS = Path(__file__).parent
 
 
