@@ -141,8 +141,9 @@ def test_reader_that_fails_costs_the_energy_only() -> None:
 def test_interrupt_leaves_nothing_running(artifact: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle of the windows: the runner is gone, no record is left."""
     code = f"""
-        import sys
+        import signal, sys
         from edgegnn.profile import profile
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
         try:
             profile({str(artifact)!r}, threads=1, progress=lambda text: print(text, flush=True))
         except KeyboardInterrupt:
