@@ -11,7 +11,7 @@ namespace edgegnn::EDGEGNN_LEVEL {
 namespace {
 
 constexpr int kUnits = 4;    // of a tile: as many as have room in 16 registers
-constexpr int kAhead = 16;   // entries between the prefetch of a row and its use
+constexpr int kAhead = 24;   // entries between the prefetch of a row and its use
 
 template <class V, bool kPart, bool kFlip>
 EDGEGNN_INLINE typename V::B load_codes(const uint8_t* p, int part) {
@@ -74,6 +74,11 @@ void tile(const QspmmArgs& shared, int64_t begin, int64_t end, int64_t first) {
   const int64_t last = offset[U - 1] - offset[0];  // only the last unit of a tile may be off the grid
   const uint8_t* const x = args.x + offset[0];
   const float* const bias = args.bias + first * V::W;
+  // Steps that would change nothing are left out: the end of a row costs as much as a dozen entries.
+  const bool is_centred = args.zero_point != 0;
+  const bool is_scaled = args.row_scale_step != 0 || args.row_scale[0] != 1.0f;
+  bool is_biased = false;
+  for (int i = 0; i < U * V::W; ++i) is_biased = is_biased || !(bias[i] == 0.0f);
   const bool has_self = args.self_weight != 0.0f;
   const F self_weight = V::all_f(args.self_weight);
   const I zero_point = V::all(args.zero_point);
@@ -107,8 +112,12 @@ void tile(const QspmmArgs& shared, int64_t begin, int64_t end, int64_t first) {
       I code[V::N];
       F v[V::N];
       V::unfold(sum[u], code);
+      if (is_centred) {
 #pragma GCC unroll 4
-      for (int k = 0; k < V::N; ++k) v[k] = V::to_f(V::sub_i(code[k], centre));
+        for (int k = 0; k < V::N; ++k) code[k] = V::sub_i(code[k], centre);
+      }
+#pragma GCC unroll 4
+      for (int k = 0; k < V::N; ++k) v[k] = V::to_f(code[k]);
       if (__builtin_expect(is_heavy, 0)) {
 #pragma GCC unroll 4
         for (int k = 0; k < V::N; ++k) v[k] = V::load_f(heavy + (u * V::N + k) * V::L);
@@ -121,9 +130,14 @@ void tile(const QspmmArgs& shared, int64_t begin, int64_t end, int64_t first) {
         }
       }
 #pragma GCC unroll 4
-      for (int k = 0; k < V::N; ++k) {
-        v[k] = V::mul_f(V::mul_f(v[k], constants.scale), row_scale);
-        v[k] = V::add_f(v[k], V::load_f(bias + (u * V::N + k) * V::L));
+      for (int k = 0; k < V::N; ++k) v[k] = V::mul_f(v[k], constants.scale);
+      if (is_scaled) {
+#pragma GCC unroll 4
+        for (int k = 0; k < V::N; ++k) v[k] = V::mul_f(v[k], row_scale);
+      }
+      if (is_biased) {
+#pragma GCC unroll 4
+        for (int k = 0; k < V::N; ++k) v[k] = V::add_f(v[k], V::load_f(bias + (u * V::N + k) * V::L));
       }
       finish<V, kFloat>(constants, v, args.y, row * width + offset[u], kPart ? part : V::W);
     }

@@ -16,7 +16,7 @@ constexpr int kUnits = 4;  // of a tile: 4 accumulators each, 32 registers
 #else
 constexpr int kUnits = 2;
 #endif
-constexpr int kAhead = 16;  // entries between the prefetch of a row and its use
+constexpr int kAhead = 24;  // entries between the prefetch of a row and its use
 
 // How the columns of a unit get their weights.
 enum class Heads {
