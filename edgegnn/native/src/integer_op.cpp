@@ -49,9 +49,19 @@ OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, Quant
   return nullptr;
 }
 
-OrtStatus* read_vector(const Context& context, size_t i, const char* name, int64_t size, Vector* out) {
+void Constants::find(const Info& info, size_t count) {
+  for (size_t i = 0; i < count && i < kMost; ++i) known_[i] = info.constant_input(i, &tensor_[i]);
+}
+
+OrtStatus* Constants::input(const Context& context, size_t i, const char* name, Tensor* out) const {
+  if (i >= kMost || !known_[i]) return context.input(i, name, out);
+  *out = tensor_[i];
+  return nullptr;
+}
+
+OrtStatus* read_vector(const Context& context, const Constants& constants, size_t i, const char* name, int64_t size, Vector* out) {
   Tensor tensor;
-  EDGEGNN_TRY(context.input(i, name, &tensor));
+  EDGEGNN_TRY(constants.input(context, i, name, &tensor));
   if (tensor.rank != 1 || (tensor.count != 1 && tensor.count != size)) {
     return invalid("%s must have 1 or %lld elements", name, static_cast<long long>(size));
   }

@@ -81,6 +81,7 @@ struct Weights {
 };
 
 struct State {
+  Constants constants;
   Quantizer quantizer;
   bool quantizes;  // QuantizeGemm
   float x_low;     // what the least and the largest code of x stand for
@@ -92,6 +93,7 @@ struct State {
 };
 
 OrtStatus* keep_weights(State* state, const Info& info) {
+  state->constants.find(info, 6);
   Tensor w;
   if (!info.constant_input(1, &w)) return nullptr;
   EDGEGNN_TRY(check_weights(w));
@@ -162,10 +164,10 @@ OrtStatus* gemm(void* memory, Context& context) {
   Tensor addend;
   Vector row_scale;
   Vector bias;
-  EDGEGNN_TRY(context.input(0, "x", &x));
-  EDGEGNN_TRY(context.input(1, "w", &w));
-  EDGEGNN_TRY(context.input(2, "w_scale", &w_scale));
-  EDGEGNN_TRY(context.input(5, "addend", &addend));
+  EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
+  EDGEGNN_TRY(state->constants.input(context, 1, "w", &w));
+  EDGEGNN_TRY(state->constants.input(context, 2, "w_scale", &w_scale));
+  EDGEGNN_TRY(state->constants.input(context, 5, "addend", &addend));
   EDGEGNN_TRY(check_weights(w));
   if (x.rank != 2 || x.dims[1] != w.dims[0]) return invalid("x must have the shape [M, K] for K = %lld rows of w", static_cast<long long>(w.dims[0]));
   const int64_t rows = x.dims[0];
@@ -174,8 +176,8 @@ OrtStatus* gemm(void* memory, Context& context) {
   const int64_t padded = padded_width(width);
   if (depth > kMaxDepth) return invalid("K = %lld; at most 65,536 products can be summed", static_cast<long long>(depth));
   if (w_scale.rank != 1 || w_scale.count != width) return invalid("w_scale must have N = %lld elements", static_cast<long long>(width));
-  EDGEGNN_TRY(read_vector(context, 3, "row_scale", rows, &row_scale));
-  EDGEGNN_TRY(read_vector(context, 4, "bias", width, &bias));
+  EDGEGNN_TRY(read_vector(context, state->constants, 3, "row_scale", rows, &row_scale));
+  EDGEGNN_TRY(read_vector(context, state->constants, 4, "bias", width, &bias));
   const bool one_addend = addend.rank == 1 && addend.count == 1;
   if (!one_addend && (addend.rank != 2 || addend.dims[0] != rows || addend.dims[1] != width)) {
     return invalid("addend must have the shape [M, N] or [1]");
@@ -240,6 +242,7 @@ OrtStatus* gemm(void* memory, Context& context) {
 }
 
 struct SparseState {
+  Constants constants;
   float* kept;  // [depth, padded] weights, when they are constant
   int64_t depth;
   int64_t width;
@@ -257,6 +260,7 @@ void pad_weights(const Tensor& w, float* out) {
 
 OrtStatus* create_sparse(void* memory, const Info& info) {
   auto* const state = static_cast<SparseState*>(memory);
+  state->constants.find(info, 3);
   Tensor w;
   if (!info.constant_input(1, &w)) return nullptr;
   EDGEGNN_TRY(check_weights(w));
@@ -280,8 +284,8 @@ OrtStatus* sparse_gemm(void* memory, Context& context) {
   Tensor x;
   Tensor w;
   Vector bias;
-  EDGEGNN_TRY(context.input(0, "x", &x));
-  EDGEGNN_TRY(context.input(1, "w", &w));
+  EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
+  EDGEGNN_TRY(state->constants.input(context, 1, "w", &w));
   EDGEGNN_TRY(check_weights(w));
   if (x.rank != 2 || x.dims[1] != w.dims[0]) return invalid("x must have the shape [M, K] for K = %lld rows of w", static_cast<long long>(w.dims[0]));
   const int64_t rows = x.dims[0];
@@ -290,7 +294,7 @@ OrtStatus* sparse_gemm(void* memory, Context& context) {
   args.width = w.dims[1];
   args.padded = padded_width(args.width);
   if (args.depth > INT32_MAX) return invalid("K = %lld must be below 2^31", static_cast<long long>(args.depth));
-  EDGEGNN_TRY(read_vector(context, 2, "bias", args.width, &bias));
+  EDGEGNN_TRY(read_vector(context, state->constants, 2, "bias", args.width, &bias));
   void* y = nullptr;
   const int64_t dims[2] = {rows, args.width};
   EDGEGNN_TRY(context.output(0, dims, 2, &y));

@@ -9,6 +9,7 @@ namespace edgegnn {
 namespace {
 
 struct State {
+  Constants constants;
   Quantizer quantizer;
   float self_weight;
   float slope;
@@ -21,6 +22,7 @@ OrtStatus* create(void* memory, const Info& info) {
   auto* const state = static_cast<State*>(memory);
   state->self_weight = info.attribute("self_weight", 0.0f);
   state->slope = info.attribute("negative_slope", 0.2f);
+  state->constants.find(info, 9);
   return read_quantizer(info, SIGNED, FLOAT, &state->quantizer);
 }
 
@@ -90,13 +92,13 @@ OrtStatus* qspmm(void* memory, Context& context) {
   Csr csr;
   Vector row_scale;
   Vector bias;
-  EDGEGNN_TRY(context.input(0, "x", &x));
+  EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
   EDGEGNN_TRY(read_csr(context, 1, 4, &csr));
   if (x.rank != 2) return invalid("x must have the shape [C, F]");
   const int64_t width = x.dims[1];
   EDGEGNN_TRY(check_width(width));
-  EDGEGNN_TRY(read_vector(context, 5, "row_scale", csr.rows, &row_scale));
-  EDGEGNN_TRY(read_vector(context, 6, "bias", width, &bias));
+  EDGEGNN_TRY(read_vector(context, state->constants, 5, "row_scale", csr.rows, &row_scale));
+  EDGEGNN_TRY(read_vector(context, state->constants, 6, "bias", width, &bias));
   if (state->self_weight != 0.0f && csr.rows > x.dims[0]) {
     return invalid("self_weight needs num_rows = %lld to be at most the %lld rows of x", static_cast<long long>(csr.rows),
                    static_cast<long long>(x.dims[0]));
@@ -157,15 +159,15 @@ OrtStatus* qspmm_weighted(void* memory, Context& context) {
   Vector row_scale;
   Vector bias;
   QweightedArgs args = {};
-  EDGEGNN_TRY(context.input(0, "x", &x));
-  EDGEGNN_TRY(context.input(1, "w", &w));
+  EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
+  EDGEGNN_TRY(state->constants.input(context, 1, "w", &w));
   EDGEGNN_TRY(read_csr(context, 2, 6, &csr));
   EDGEGNN_TRY(read_perm(context, 5, csr.entries, &args.perm));
   if (x.rank != 2 && x.rank != 3) return invalid("x must have the shape [C, F] or [C, H, F]");
   const int64_t width = x.trailing(1);
   EDGEGNN_TRY(check_width(width));
-  EDGEGNN_TRY(read_vector(context, 7, "row_scale", csr.rows, &row_scale));
-  EDGEGNN_TRY(read_vector(context, 8, "bias", width, &bias));
+  EDGEGNN_TRY(read_vector(context, state->constants, 7, "row_scale", csr.rows, &row_scale));
+  EDGEGNN_TRY(read_vector(context, state->constants, 8, "bias", width, &bias));
   const bool shaped = w.rank >= 1 && w.rank <= 3 && w.dims[0] == csr.entries && (w.rank < 3 || w.dims[2] == 1);
   args.heads = w.rank == 1 ? 1 : shaped ? w.dims[1] : 0;
   if (!shaped || (args.heads != 1 && (x.rank != 3 || args.heads != x.dims[1]))) {
@@ -186,15 +188,15 @@ OrtStatus* qattention(void* memory, Context& context) {
   Tensor a_dst;
   Csr csr;
   Vector bias;
-  EDGEGNN_TRY(context.input(0, "x", &x));
-  EDGEGNN_TRY(context.input(1, "a_src", &a_src));
-  EDGEGNN_TRY(context.input(2, "a_dst", &a_dst));
+  EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
+  EDGEGNN_TRY(state->constants.input(context, 1, "a_src", &a_src));
+  EDGEGNN_TRY(state->constants.input(context, 2, "a_dst", &a_dst));
   EDGEGNN_TRY(read_csr(context, 3, 6, &csr));
   if (x.rank != 3) return invalid("x must have the shape [C, H, F]");
   const int64_t heads = x.dims[1];
   EDGEGNN_TRY(check_width(x.trailing(1)));
   EDGEGNN_TRY(check_width(heads));
-  EDGEGNN_TRY(read_vector(context, 7, "bias", x.trailing(1), &bias));
+  EDGEGNN_TRY(read_vector(context, state->constants, 7, "bias", x.trailing(1), &bias));
   if (a_src.rank != 2 || a_src.dims[0] != x.dims[0] || a_src.dims[1] != heads) return invalid("a_src must have the shape [C, H] of x");
   if (a_dst.rank != 2 || a_dst.dims[0] != csr.rows || a_dst.dims[1] != heads) {
     return invalid("a_dst must have the shape [num_rows, H]");
