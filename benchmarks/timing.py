@@ -2,9 +2,10 @@
 
     round 1: a b c   round 2: a b c   ...   round 11: a b c
 
-They take turns, so that a slow minute of the machine hits all of them; each turn repeats its call for at least 20 ms.
-Before a turn the process waits until the threads of the contender before have stopped spinning, and calls once
-unmeasured.
+They take turns, so that a slow minute of the machine hits all of them; each turn repeats its call for at least 100 ms.
+Before a turn the process waits until the threads of the contender before have stopped spinning, and then calls
+unmeasured for 50 ms or once, whichever is longer: sleeping threads and a cold cache cost a two-thread call of 2.4 ms
+up to 5 ms, for the first ten calls.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ class Plan:
     Attributes:
         runs: turns of each contender.
         seconds: the least duration of a turn.
+        warm: the seconds of unmeasured calls before a turn.
         slow: calls that take more seconds get fewer turns: `slow_runs`.
         passes: over many graphs, when they are run one at a time.
         patience: seconds to wait for a machine of which less than 6 % is busy, before each row.
     """
 
     runs: int = 11
-    seconds: float = 0.02
+    seconds: float = 0.1
+    warm: float = 0.05
     slow: float = 1.0
     slow_runs: int = 7
     passes: int = 5
@@ -73,7 +76,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(runs=3, seconds=0.005, slow=0.3, slow_runs=1, passes=1, patience=0.0)
+QUICK = Plan(runs=3, seconds=0.03, warm=0.03, slow=0.3, slow_runs=1, passes=1, patience=0.0)
 BUSY = 0.06
 
 
@@ -97,7 +100,8 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], plan: Plan = FULL
                 continue
             settle()
             if single[name] < 0.2:
-                call()
+                for _ in range(max(1, math.ceil(plan.warm / single[name]))):
+                    call()
             with meters[name]:
                 start = time.perf_counter()
                 for _ in range(repeats[name]):

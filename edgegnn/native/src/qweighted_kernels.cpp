@@ -90,6 +90,9 @@ struct Tile {
     const uint8_t* const x = args.x + offset[0];
     const float* const bias = args.bias + first * V::W;
     const I zero_point = V::all(args.zero_point);
+    const bool is_scaled = args.row_scale_step != 0 || args.row_scale[0] != 1.0f;
+    bool is_biased = false;
+    for (int i = 0; i < U * V::W; ++i) is_biased = is_biased || !(bias[i] == 0.0f);
 
     for (int64_t row = begin; row < end; ++row) {
       const int64_t from = args.indptr[row];
@@ -126,16 +129,23 @@ struct Tile {
 #pragma GCC unroll 4
       for (int u = 0; u < U; ++u) {
         F v[V::N];
-        F factor[V::N];
 #pragma GCC unroll 4
-        for (int k = 0; k < V::N; ++k) factor[k] = V::all_f(1.0f);
-        if (inverse != nullptr) unit_weights<V, kHeads>(inverse + base[u], near + u * V::W, factor);
+        for (int k = 0; k < V::N; ++k) v[k] = sum[u][k];
+        if (inverse != nullptr) {
+          F factor[V::N];
+          unit_weights<V, kHeads>(inverse + base[u], near + u * V::W, factor);
 #pragma GCC unroll 4
-        for (int k = 0; k < V::N; ++k) {
-          v[k] = sum[u][k];
-          if (inverse != nullptr) v[k] = V::mul_f(v[k], factor[kWeights == 1 ? 0 : k]);
-          v[k] = V::mul_f(V::mul_f(v[k], constants.scale), row_scale);
-          v[k] = V::add_f(v[k], V::load_f(bias + (u * V::N + k) * V::L));
+          for (int k = 0; k < V::N; ++k) v[k] = V::mul_f(v[k], factor[kWeights == 1 ? 0 : k]);
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < V::N; ++k) v[k] = V::mul_f(v[k], constants.scale);
+        if (is_scaled) {
+#pragma GCC unroll 4
+          for (int k = 0; k < V::N; ++k) v[k] = V::mul_f(v[k], row_scale);
+        }
+        if (is_biased) {
+#pragma GCC unroll 4
+          for (int k = 0; k < V::N; ++k) v[k] = V::add_f(v[k], V::load_f(bias + (u * V::N + k) * V::L));
         }
         if (args.epilogue.to_float) {
           finish<V, true>(constants, v, args.y, row * width + offset[u], kPart ? part : V::W);
