@@ -6,6 +6,7 @@
     ├── DataError                data that can't be loaded, or that no model can use
     ├── TrainError               training that can't go on (a loss that is not finite, say)
     ├── QuantizeError            a recipe that can't be applied to this model
+    ├── PruneError               a pruning that can't be applied to this model
     ├── ExportError              a model that can't be captured or written
     │   └── ParityError          the artifact doesn't compute what the PyTorch model computes
     ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
@@ -23,6 +24,7 @@ __all__ = [
     "EdgeGNNError",
     "ExportError",
     "ParityError",
+    "PruneError",
     "QuantizeError",
     "TargetError",
     "TrainError",
@@ -57,6 +59,10 @@ class TrainError(EdgeGNNError):
 
 class QuantizeError(EdgeGNNError):
     """A recipe that can't be applied to this model."""
+
+
+class PruneError(EdgeGNNError):
+    """A pruning that can't be applied to this model."""
 
 
 class ExportError(EdgeGNNError):
