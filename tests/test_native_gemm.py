@@ -70,6 +70,27 @@ def test_qgemm(dtype: str) -> None:
         check("QGemm", x, w, *rest(rng, m, n), **SETS[i % 3])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float32"])
+def test_norm_behind_the_clip(dtype: str) -> None:
+    rng = np.random.default_rng(7)
+    for i, (m, k, n) in enumerate(SHAPES[::3]):
+        x = sparse(rng, m, k) if dtype == "float32" else random(rng, (m, k), dtype)
+        w = random(rng, (k, n), "int8")
+        gain, shift = rng.normal(size=(2, n)).astype(np.float32) * 2
+        attributes = SETS[i % 3] | {"clip_low": 0.0, "clip_high": [3.4e38, 5.0][i % 2]}
+        op = "QuantizeGemmNorm" if dtype == "float32" else "QGemmNorm"
+        check(op, x, w, *rest(rng, m, n), gain, shift, **attributes)
+
+
+@pytest.mark.parametrize("short", ["gain", "shift"])
+def test_norm_of_another_width(short: str) -> None:
+    size = {"gain": 5, "shift": 5, short: 1}
+    vectors = [np.ones(size[k], np.float32) for k in ("gain", "shift")]
+    x, w = np.ones((3, 4), np.uint8), np.ones((4, 5), np.int8)
+    with pytest.raises(Exception, match=r"gain and shift must have N = 5 elements"):
+        native("QGemmNorm", x, w, np.ones(5, np.float32), ONE, NONE, NONE, *vectors, x_scale=1.0, y_scale=1.0)
+
+
 def sparse(rng: np.random.Generator, m: int, k: int) -> Array:
     """Rows of all kinds: no, few, many and only nonzeros, some of them large, negative zeros."""
     share = rng.choice([0, 0.02, 0.1, 0.13, 0.5, 1], m)

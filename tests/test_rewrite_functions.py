@@ -70,15 +70,21 @@ def cases(kind):
             yield f"{op} {x.dtype}", op, "CooToCsr", heads, quantized(op, **slope, **zero)
             product = {"w": codes(rng, 6, 5, dtype=np.int8), "w_scale": np.abs(f(5)) * 0.01}
             bare = {"row_scale": one, "bias": one, "addend": one}
+            norm = {"gain": f(5), "shift": f(5)}
             full = {"row_scale": np.abs(f(nodes)), "bias": f(5), "addend": f(nodes, 5)}
             op = f"QGemm{end}"
             yield f"{op} {x.dtype}", op, None, {"x": x, **product, **bare}, quantized(op, **zero)
             yield f"{op} {x.dtype} full", op, None, {"x": x, **product, **full}, quantized(op, **zero)
+            op = f"QGemmNorm{end}"
+            normed = {"x": x, **product, **full, **norm}
+            yield f"{op} {x.dtype}", op, None, normed, quantized(op, clip_low=0.0, **zero)
         op = f"QuantizeGemm{end}"
         x = f(nodes, 6) * (rng.random((nodes, 6)) < 0.3)
         some = quantized(op, x_low=100, x_high=130)
         yield op, op, None, {"x": x, **product, **full}, quantized(op)
         yield f"{op} narrow", op, None, {"x": x, **product, **bare}, some
+        op = f"QuantizeGemmNorm{end}"
+        yield op, op, None, {"x": x, **product, **full, **norm}, quantized(op, clip_low=0.0)
     yield "SparseGemm", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": f(5)}, {}
     yield "SparseGemm one bias", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": one}, {}
 

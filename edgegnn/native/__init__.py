@@ -21,11 +21,11 @@ def library_name(machine: str | None = None) -> str:
     return f"libedgegnn_ops-{machine or platform.machine()}.so"
 
 
-def library() -> Path | None:
-    """The native library for this machine; None where edgegnn was installed without it (no compiler, say)."""
+def library(machine: str | None = None) -> Path | None:
+    """The installed native library for a machine (default: this one); None where edgegnn was installed without it."""
     # An editable install has two folders: the source tree, where a build by hand ends up, and the installed files.
     for folder in (Path(__file__).parent, *map(Path, __path__)):
-        path = folder / library_name()
+        path = folder / library_name(machine)
         if path.is_file():
             return path
     return None

@@ -358,6 +358,8 @@ def qgemm(
     row_scale: Array,
     bias: Array,
     addend: Array,
+    gain: Array | None = None,
+    shift: Array | None = None,
     *,
     x_scale: float,
     x_zero_point: int = 0,
@@ -366,7 +368,7 @@ def qgemm(
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
-    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend and clip."""
+    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend and clip (and norm)."""
     (rows, depth), width = x.shape, w.shape[1]
     if w.shape[0] != depth or w_scale.shape != (width,):
         raise ValueError("w must have the shape [K, N] and w_scale [N]")
@@ -376,6 +378,10 @@ def qgemm(
     if addend.shape not in ((1,), (rows, width)):
         raise ValueError("addend must have the shape [M, N] or [1]")
     v = v + addend.astype(np.float32)
+    if gain is not None and shift is not None:
+        v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high))
+        v = v * _one_or(gain, width, "gain") + _one_or(shift, width, "shift")
+        clip_low, clip_high = _LOWEST, _HIGHEST
     return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 
@@ -416,5 +422,9 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "QGemmFloat": qgemm,
     "QuantizeGemm": quantize_gemm,
     "QuantizeGemmFloat": quantize_gemm,
+    "QGemmNorm": qgemm,
+    "QGemmNormFloat": qgemm,
+    "QuantizeGemmNorm": quantize_gemm,
+    "QuantizeGemmNormFloat": quantize_gemm,
     "SparseGemm": sparse_gemm,
 }

@@ -1,8 +1,7 @@
 """Pieces of function bodies, in ONNX's text syntax, that several `ai.edgegnn` ops are put together from.
 
 A body stands in for a kernel in stock onnxruntime, so it is written for what that does well: indices are broadcast
-over rows by one Expand that layers of the same width share (its shape never depends on the messages' values), trailing
-sizes come from `Shape(start=1)`, which is folded when a model is loaded, degrees are counted over a vector, and a
+over rows by one Expand that layers of the same width share (its shape never depends on the messages' values), degrees are counted over a vector, and a
 maximum starts from -inf and is masked by node instead of being scattered twice.
 
 Each piece expects the names in its text to be defined before it: `row` int32 [E] and `num_rows` int64 [] are inputs of
@@ -17,8 +16,10 @@ __all__ = [
     "OF_ROWS",
     "SEGMENT",
     "SPMM",
+    "WIDTH",
     "attention",
     "clipped",
+    "codes",
     "extreme",
     "mean",
     "quantized",
@@ -42,7 +43,22 @@ _ROWS = """
 """
 _MINUS_ONE = "  minus_one = Constant <value_ints = [-1]> ()\n"
 
-SPMM = _MINUS_ONE + "  tail = Shape <start = 1> (x)" + _ROWS + "  messages = Gather <axis = 0> (x, col)\n"
+# onnxruntime folds no part of a shape: with `width` written down, all that follows from it is folded, and layers of the
+# same width share the rest.
+WIDTH = "width: int = 0"  # the attribute
+_TAIL = """
+  width = Constant <value_int: int = @width> ()
+  has_width = Cast <to = 9> (width)
+  tail = If (has_width) <
+    then_branch = known () => (k) {
+      k = Reshape (width, minus_one)
+    },
+    else_branch = unknown () => (u) {
+      u = Shape <start = 1> (x)
+    }
+  >
+"""
+SPMM = _MINUS_ONE + _TAIL + _ROWS + "  messages = Gather <axis = 0> (x, col)\n"
 SEGMENT = _MINUS_ONE + "  tail = Shape <start = 1> (messages)" + _ROWS
 
 COUNT = """
@@ -203,9 +219,14 @@ def clipped(value: str, out: str) -> str:
 
 def quantized(value: str, out: str) -> str:
     """Clip, then codes of uint8."""
-    return f"""{clipped(value, "within")}
+    return clipped(value, "within") + codes("within", out)
+
+
+def codes(value: str, out: str) -> str:
+    """Codes of uint8."""
+    return f"""
   y_scale = Constant <value_float: float = @y_scale> ()
   y_zero_integer = Constant <value_int: int = @y_zero_point> ()
   y_zero = Cast <to = 2> (y_zero_integer)
-  {out} = QuantizeLinear (within, y_scale, y_zero)
+  {out} = QuantizeLinear ({value}, y_scale, y_zero)
 """

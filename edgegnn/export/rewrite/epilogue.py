@@ -1,6 +1,6 @@
 """How much of what follows an integer operator goes into it.
 
-    y = quantize(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]))
+    y = quantize(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]) * gain[f] + shift[f])
 
 `absorb` walks from the operator's output along single uses, as long as the next node fits this form.
 """
@@ -38,6 +38,7 @@ class Epilogue:
         row_scale: `[rows]` or `[rows, 1]`, or None.
         summand: `[rows, columns]`, or None.
         clip_low, clip_high: limits of the result.
+        norm: gain and shift, float32 `[columns]` each, of a batch norm behind the clip; None without one.
         quantize: scale and unsigned zero point of the result's codes; None for a float result.
     """
 
@@ -53,6 +54,7 @@ class Epilogue:
     summand: ir.Value | None = None
     clip_low: float = -_MAX
     clip_high: float = _MAX
+    norm: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
     quantize: tuple[float, int] | None = None
 
     def row_scale_input(self, sheet: Sheet, at: ir.Node) -> ir.Value:
@@ -65,8 +67,8 @@ class Epilogue:
 
     @property
     def clipped(self) -> bool:
-        """Only further limits and the codes can follow."""
-        return self.clip_low > -_MAX or self.clip_high < _MAX
+        """Only further limits, a batch norm and the codes can follow."""
+        return self.norm is not None or self.clip_low > -_MAX or self.clip_high < _MAX
 
 
 def absorb(value: ir.Value, fit: Epilogue) -> ir.Value:
@@ -161,13 +163,16 @@ def _same_rows(a: ir.Value, b: ir.Value) -> bool:
 
 def _norm(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
     """Batch norm with constant statistics is a factor and a bias for each column."""
-    if fit.clipped or not fit.per_column or fit.summand is not None or node.inputs[0] is not value:
+    if fit.norm is not None or not fit.per_column or node.inputs[0] is not value:
         return False
     known = [array(v) for v in node.inputs[1:5]]
     if any(k is None or k.size != fit.columns for k in known) or rank(value) != 2:
         return False
     gain, shift, mean, variance = (k.astype(np.float64) for k in known if k is not None)
     factor = gain / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
+    if fit.clipped or fit.summand is not None:
+        fit.norm = factor.astype(np.float32), (shift - mean * factor).astype(np.float32)
+        return True
     bias = (0.0 if fit.bias is None else fit.bias.astype(np.float64)) - mean
     fit.bias = (bias * factor + shift).astype(np.float32)
     fit.factor = (fit.factor * factor).astype(np.float32)
@@ -183,6 +188,8 @@ def _clip(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         if known is None or known.size != 1:
             return False
         low, high = (float(known.flat[0]), high) if i == 0 else (low, float(known.flat[0]))
+    if fit.norm is not None:
+        return False
     # min(max(x, a), b) twice is once only where the ranges overlap
     if node.inputs[0] is not value or max(low, fit.clip_low) > min(high, fit.clip_high):
         return False

@@ -7,7 +7,7 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     SpMM, SpMMMean, SpMMMax, SpMMMin          Gather -> ScatterElements
     SpMMWeighted, AttentionSpMM               Gather -> Mul -> ScatterElements
     SegmentSum, -Mean, -Max, -Min, -Softmax   ScatterElements
-    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Float], QuantizeGemm[Float], SparseGemm
+    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm
                                               see edgegnn.export.rewrite.functions_integer
 
 The reference of what each computes is `edgegnn.native.reference`.
@@ -20,8 +20,9 @@ from collections.abc import Iterable
 import onnx.parser
 import onnx_ir as ir
 
-from edgegnn.export.rewrite.bodies import COUNT, SEGMENT, SPMM, attention, extreme, mean, total, weighted
+from edgegnn.export.rewrite.bodies import COUNT, SEGMENT, SPMM, WIDTH, attention, extreme, mean, total, weighted
 from edgegnn.export.rewrite.functions_integer import INTEGER
+from edgegnn.export.rewrite.graph import tail_of
 
 __all__ = ["DOMAIN", "OPS", "VERSION", "add_functions", "function"]
 
@@ -106,10 +107,10 @@ OPS: dict[str, tuple[str, str, str, str]] = {
     "CooToCsr": ("self_loops: int = 0", "edge_index, num_rows, num_cols", "indptr, col, row, perm", _COO_TO_CSR),
     "IndexToCsr": ("", "index, num_rows", "indptr, row, perm", _INDEX_TO_CSR),
     "CsrDegree": ("", "indptr, row, num_rows", "y", _DEGREE),
-    "SpMM": ("", f"x, {_CSR}", "y", SPMM + total("messages", "y")),
-    "SpMMMean": ("", f"x, {_CSR}", "y", SPMM + total("messages", "sum") + mean("y")),
-    "SpMMMax": ("", f"x, {_CSR}", "y", SPMM + extreme("max", "y")),
-    "SpMMMin": ("", f"x, {_CSR}", "y", SPMM + extreme("min", "y")),
+    "SpMM": (WIDTH, f"x, {_CSR}", "y", SPMM + total("messages", "y")),
+    "SpMMMean": (WIDTH, f"x, {_CSR}", "y", SPMM + total("messages", "sum") + mean("y")),
+    "SpMMMax": (WIDTH, f"x, {_CSR}", "y", SPMM + extreme("max", "y")),
+    "SpMMMin": (WIDTH, f"x, {_CSR}", "y", SPMM + extreme("min", "y")),
     "SpMMWeighted": (
         "",
         "x, w, indptr, col, row, perm, num_rows",
@@ -155,6 +156,10 @@ def function(name: str, opset: int = 18) -> ir.Function:
 
 def add_functions(model: ir.Model) -> None:
     """Write the functions that `model` uses, and none it doesn't, into it; import the domain when there is one."""
+    for node in _nodes(model):
+        tail = tail_of(node.inputs[0]) if node.domain == DOMAIN and WIDTH in OPS[node.op_type][0] else None
+        if tail is not None and len(tail) == 1:
+            node.attributes.add(ir.AttrInt64("width", tail[0]))
     used = {node.op_type for node in _nodes(model) if node.domain == DOMAIN}
     for identifier in [i for i in model.functions if i[0] == DOMAIN]:
         del model.functions[identifier]

@@ -10,8 +10,10 @@ from edgegnn.export.rewrite.bodies import (
     CENTRED,
     OF_ROWS,
     SPMM,
+    WIDTH,
     attention,
     clipped,
+    codes,
     quantized,
     scaled_sum,
     total,
@@ -59,7 +61,7 @@ def _qspmm(quantize: bool) -> tuple[str, str, str, str]:
         + scaled_sum("with_own", "v")
         + _ending(quantize, "v")
     )
-    attributes = f"{_IN}, self_weight: float = 0.0, {_CLIP}" + (f", {_OUT}" if quantize else "")
+    attributes = f"{_IN}, self_weight: float = 0.0, {WIDTH}, {_CLIP}" + (f", {_OUT}" if quantize else "")
     return attributes, f"x, {_CSR}, row_scale, bias", "y", body
 
 
@@ -103,6 +105,7 @@ def _qattention(quantize: bool) -> tuple[str, str, str, str]:
 
 # Products ------------------------------------------------------------
 
+_GEMM_INPUTS = "x, w, w_scale, row_scale, bias, addend"
 _PRODUCT = """
   product = MatMulInteger (codes, w, zero)
   exact = Cast <to = 1> (product)
@@ -119,19 +122,37 @@ _PRODUCT_END = (
 )
 
 
-def _qgemm(quantize: bool) -> tuple[str, str, str, str]:
-    codes = """
+# A batch norm with `gain` and `shift`: one pass, where a product and a sum would be two.
+_NORM = """
+  nought = Sub (gain, gain)
+  unit = Constant <value_float = 1.0> ()
+  ones = Add (nought, unit)
+  y_normed = BatchNormalization <epsilon = 0.0> (v_clipped, gain, shift, nought, ones)
+"""
+
+
+def _product_end(quantize: bool, norm: bool) -> str:
+    if not norm:
+        return _PRODUCT_END + _ending(quantize, "v")
+    normed = _PRODUCT_END + clipped("v", "v_clipped") + _NORM
+    if not quantize:
+        return normed + "  y = Identity (y_normed)\n"
+    return normed + codes("y_normed", "y")
+
+
+def _qgemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
+    given = """
   zero_integer = Constant <value_int: int = @x_zero_point> ()
   zero = CastLike (zero_integer, x)
   codes = Identity (x)
 """
-    body = codes + _PRODUCT + _PRODUCT_END + _ending(quantize, "v")
+    body = given + _PRODUCT + _product_end(quantize, norm)
     attributes = f"{_IN}, {_CLIP}" + (f", {_OUT}" if quantize else "")
-    return attributes, "x, w, w_scale, row_scale, bias, addend", "y", body
+    return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
-def _quantize_gemm(quantize: bool) -> tuple[str, str, str, str]:
-    codes = """
+def _quantize_gemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
+    made = """
   zero_integer = Constant <value_int: int = @x_zero_point> ()
   zero = Cast <to = 2> (zero_integer)
   step = Constant <value_float: float = @x_scale> ()
@@ -142,9 +163,9 @@ def _quantize_gemm(quantize: bool) -> tuple[str, str, str, str]:
   high = Cast <to = 2> (high_integer)
   codes = Clip (all_codes, low, high)
 """
-    body = codes + _PRODUCT + _PRODUCT_END + _ending(quantize, "v")
+    body = made + _PRODUCT + _product_end(quantize, norm)
     attributes = f"{_IN}, x_low: int = 0, x_high: int = 255, {_CLIP}" + (f", {_OUT}" if quantize else "")
-    return attributes, "x, w, w_scale, row_scale, bias, addend", "y", body
+    return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
 # name -> (attributes with their defaults, inputs, outputs, body)
@@ -159,5 +180,9 @@ INTEGER: dict[str, tuple[str, str, str, str]] = {
     "QGemmFloat": _qgemm(False),
     "QuantizeGemm": _quantize_gemm(True),
     "QuantizeGemmFloat": _quantize_gemm(False),
+    "QGemmNorm": _qgemm(True, norm=True),
+    "QGemmNormFloat": _qgemm(False, norm=True),
+    "QuantizeGemmNorm": _quantize_gemm(True, norm=True),
+    "QuantizeGemmNormFloat": _quantize_gemm(False, norm=True),
     "SparseGemm": ("", "x, w, bias", "y", "  y = Gemm (x, w, bias)\n"),
 }

@@ -164,7 +164,9 @@ class IntegerProduct(Rule[_Product]):
             fit.bias_input(sheet),
             sheet.floats([0.0]) if fit.summand is None else fit.summand,
         ]
-        _put(sheet, "QGemm", inputs, found.x, fit, {}, found.node, end, found.scale.shape)
+        if fit.norm is not None:
+            inputs += [sheet.floats(v) for v in fit.norm]
+        _put(sheet, "QGemm" if fit.norm is None else "QGemmNorm", inputs, found.x, fit, {}, found.node, end, found.scale.shape)
 
 
 def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
@@ -233,7 +235,7 @@ class FloatInput(Rule[ir.Node]):
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
         """Codes in bytes, of one scale, that nothing else reads."""
-        if node.domain != DOMAIN or node.op_type not in {"QGemm", "QGemmFloat"}:
+        if node.domain != DOMAIN or not node.op_type.startswith("QGemm"):
             return None
         codes = node.inputs[0]
         quantize = made_by(codes, "QuantizeLinear")

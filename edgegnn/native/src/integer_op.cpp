@@ -9,18 +9,20 @@ bool is_positive(float value) { return value > 0.0f && value <= 3.4028235e38f; }
 
 }  // namespace
 
-OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, Quantizer* out) {
+OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, bool clips_last, Quantizer* out) {
   constexpr float kMost = 3.4028235e38f;
   const float x_scale = info.attribute("x_scale", 0.0f);
   const int64_t x_zero_point = info.attribute("x_zero_point", int64_t{0});
-  const float low = info.attribute("clip_low", -kMost);
-  const float high = info.attribute("clip_high", kMost);
+  out->clip_low = info.attribute("clip_low", -kMost);
+  out->clip_high = info.attribute("clip_high", kMost);
+  if (!(out->clip_low == out->clip_low) || !(out->clip_high == out->clip_high)) return invalid("clip_low and clip_high must be numbers");
+  const float low = clips_last ? out->clip_low : -kMost;
+  const float high = clips_last ? out->clip_high : kMost;
   if (!is_positive(x_scale)) return invalid("x_scale = %g must be a finite number above 0", static_cast<double>(x_scale));
   const int64_t shift = is_signed ? 128 : 0;
   if (x_zero_point + shift < 0 || x_zero_point + shift > 255) {
     return invalid("x_zero_point = %lld is not a code of x", static_cast<long long>(x_zero_point));
   }
-  if (!(low == low) || !(high == high)) return invalid("clip_low and clip_high must be numbers");
   out->x_scale = x_scale;
   out->x_zero_point = static_cast<int32_t>(x_zero_point + shift);
   out->is_signed = is_signed;

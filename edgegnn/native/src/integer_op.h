@@ -11,11 +11,13 @@ struct Quantizer {
   float x_scale;
   int32_t x_zero_point;  // of unsigned codes: 128 was added to that of signed ones
   bool is_signed;
+  float clip_low;   // the attributes: the epilogue has them, too, unless something stands between
+  float clip_high;
   Epilogue epilogue;  // scale is x_scale
 };
 
-// `to_float`: the op has no y_scale and y_zero_point.
-OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, Quantizer* out);
+// `to_float`: the op has no y_scale and y_zero_point. `clips_last`: nothing stands between the clip and the output.
+OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, bool clips_last, Quantizer* out);
 
 // The inputs of a node that are initializers, looked up once: asking the runtime for one takes some 0.2 us, and on a small graph an
 // op has little else to do. Part of an op's zeroed state.

@@ -1,4 +1,4 @@
-// QGemm, QuantizeGemm, and the same with a float32 output: ...Float. SparseGemm.
+// QGemm, QuantizeGemm, the same with a norm: ...Norm, and the same with a float32 output: ...Float. SparseGemm.
 
 #include "qgemm.h"
 
@@ -84,6 +84,7 @@ struct State {
   Constants constants;
   Quantizer quantizer;
   bool quantizes;  // QuantizeGemm
+  bool norms;      // ...Norm
   float x_low;     // what the least and the largest code of x stand for
   float x_high;
   bool skip_zeros;
@@ -93,7 +94,7 @@ struct State {
 };
 
 OrtStatus* keep_weights(State* state, const Info& info) {
-  state->constants.find(info, 6);
+  state->constants.find(info, 8);
   Tensor w;
   if (!info.constant_input(1, &w)) return nullptr;
   EDGEGNN_TRY(check_weights(w));
@@ -105,17 +106,19 @@ OrtStatus* keep_weights(State* state, const Info& info) {
   return nullptr;
 }
 
-template <bool SIGNED, bool FLOAT>
+template <bool SIGNED, bool FLOAT, bool NORM>
 OrtStatus* create_gemm(void* memory, const Info& info) {
   auto* const state = static_cast<State*>(memory);
-  EDGEGNN_TRY(read_quantizer(info, SIGNED, FLOAT, &state->quantizer));
+  state->norms = NORM;
+  EDGEGNN_TRY(read_quantizer(info, SIGNED, FLOAT, !NORM, &state->quantizer));
   return keep_weights(state, info);
 }
 
-template <bool FLOAT>
+template <bool FLOAT, bool NORM>
 OrtStatus* create_quantize_gemm(void* memory, const Info& info) {
   auto* const state = static_cast<State*>(memory);
-  EDGEGNN_TRY(read_quantizer(info, false, FLOAT, &state->quantizer));
+  state->norms = NORM;
+  EDGEGNN_TRY(read_quantizer(info, false, FLOAT, !NORM, &state->quantizer));
   const float x_scale = state->quantizer.x_scale;
   const int64_t zero_point = state->quantizer.x_zero_point;
   const int64_t low = info.attribute("x_low", int64_t{0});
@@ -164,6 +167,8 @@ OrtStatus* gemm(void* memory, Context& context) {
   Tensor addend;
   Vector row_scale;
   Vector bias;
+  Vector gain = {};
+  Vector shift = {};
   EDGEGNN_TRY(state->constants.input(context, 0, "x", &x));
   EDGEGNN_TRY(state->constants.input(context, 1, "w", &w));
   EDGEGNN_TRY(state->constants.input(context, 2, "w_scale", &w_scale));
@@ -178,6 +183,13 @@ OrtStatus* gemm(void* memory, Context& context) {
   if (w_scale.rank != 1 || w_scale.count != width) return invalid("w_scale must have N = %lld elements", static_cast<long long>(width));
   EDGEGNN_TRY(read_vector(context, state->constants, 3, "row_scale", rows, &row_scale));
   EDGEGNN_TRY(read_vector(context, state->constants, 4, "bias", width, &bias));
+  if (state->norms) {
+    EDGEGNN_TRY(read_vector(context, state->constants, 6, "gain", width, &gain));
+    EDGEGNN_TRY(read_vector(context, state->constants, 7, "shift", width, &shift));
+    if (width != 1 && (gain.step == 0 || shift.step == 0)) {
+      return invalid("gain and shift must have N = %lld elements", static_cast<long long>(width));
+    }
+  }
   const bool one_addend = addend.rank == 1 && addend.count == 1;
   if (!one_addend && (addend.rank != 2 || addend.dims[0] != rows || addend.dims[1] != width)) {
     return invalid("addend must have the shape [M, N] or [1]");
@@ -189,23 +201,29 @@ OrtStatus* gemm(void* memory, Context& context) {
   if (rows * width == 0) return nullptr;
 
   const size_t column_bytes = static_cast<size_t>(padded) * sizeof(float);
+  const size_t columns_bytes = (state->norms ? 6 : 4) * column_bytes;
   const bool kept = state->kept != nullptr && state->weights.depth == depth && state->weights.width == width;
   Taken taken(&state->scratch);
-  EDGEGNN_TRY(taken.take(4 * column_bytes + (kept ? 0 : Weights::size(depth, width, state->skip_zeros))));
+  EDGEGNN_TRY(taken.take(columns_bytes + (kept ? 0 : Weights::size(depth, width, state->skip_zeros))));
   Weights weights = state->weights;
-  if (!kept) weights.make(w, state->skip_zeros, static_cast<uint8_t*>(taken.memory()) + 4 * column_bytes);
+  if (!kept) weights.make(w, state->skip_zeros, static_cast<uint8_t*>(taken.memory()) + columns_bytes);
   auto* const start = static_cast<int32_t*>(taken.memory());
   auto* const factor = reinterpret_cast<float*>(start + padded);
-  float* const shift = factor + padded;
-  float* const added = shift + padded;
+  float* const biases = factor + padded;
+  float* const added = biases + padded;
+  float* const gains = added + padded;
+  float* const shifts = gains + padded;
   const int32_t centre = EDGEGNN_PICK_DOT(qgemm_centre)() - quantizer.x_zero_point;
   const float addend_value = one_addend ? *addend.as<float>() : 0.0f;
   for (int64_t n = 0; n < padded; ++n) {
     const bool inside = n < width;
     start[n] = static_cast<int32_t>(static_cast<uint32_t>(weights.totals[n]) * static_cast<uint32_t>(centre));
     factor[n] = inside ? quantizer.x_scale * w_scale.as<float>()[n] : 0.0f;
-    shift[n] = inside ? bias.data[n * bias.step] : 0.0f;
+    biases[n] = inside ? bias.data[n * bias.step] : 0.0f;
     added[n] = addend_value;
+    if (!state->norms) continue;
+    gains[n] = inside ? gain.data[n * gain.step] : 0.0f;
+    shifts[n] = inside ? shift.data[n * shift.step] : 0.0f;
   }
 
   if (state->quantizes) {
@@ -228,9 +246,15 @@ OrtStatus* gemm(void* memory, Context& context) {
   args.plain = weights.plain;
   args.start = start;
   args.factor = factor;
-  args.bias = shift;
+  args.bias = biases;
   args.row_scale = row_scale.data;
   args.row_scale_step = row_scale.step;
+  if (state->norms) {
+    args.gain = gains;
+    args.shift = shifts;
+    args.before_low = quantizer.clip_low;
+    args.before_high = quantizer.clip_high;
+  }
   if (!one_addend) {
     args.addend = addend.as<float>();
     args.addend_stride = width;
@@ -314,13 +338,17 @@ OrtStatus* sparse_gemm(void* memory, Context& context) {
   return over_rows(context, rows, args, EDGEGNN_PICK(sparse_gemm_rows));
 }
 
+#define EDGEGNN_GEMM(END, REST, NORM)                                                                                             \
+  {"QGemm" END, "usffff" REST, "u", gemm, sizeof(State), create_gemm<false, false, NORM>, destroy_gemm},                          \
+  {"QGemm" END, "ssffff" REST, "u", gemm, sizeof(State), create_gemm<true, false, NORM>, destroy_gemm},                           \
+  {"QGemm" END "Float", "usffff" REST, "f", gemm, sizeof(State), create_gemm<false, true, NORM>, destroy_gemm},                   \
+  {"QGemm" END "Float", "ssffff" REST, "f", gemm, sizeof(State), create_gemm<true, true, NORM>, destroy_gemm},                    \
+  {"QuantizeGemm" END, "fsffff" REST, "u", gemm, sizeof(State), create_quantize_gemm<false, NORM>, destroy_gemm},                 \
+  {"QuantizeGemm" END "Float", "fsffff" REST, "f", gemm, sizeof(State), create_quantize_gemm<true, NORM>, destroy_gemm}
+
 constexpr Op kOps[] = {
-    {"QGemm", "usffff", "u", gemm, sizeof(State), create_gemm<false, false>, destroy_gemm},
-    {"QGemm", "ssffff", "u", gemm, sizeof(State), create_gemm<true, false>, destroy_gemm},
-    {"QGemmFloat", "usffff", "f", gemm, sizeof(State), create_gemm<false, true>, destroy_gemm},
-    {"QGemmFloat", "ssffff", "f", gemm, sizeof(State), create_gemm<true, true>, destroy_gemm},
-    {"QuantizeGemm", "fsffff", "u", gemm, sizeof(State), create_quantize_gemm<false>, destroy_gemm},
-    {"QuantizeGemmFloat", "fsffff", "f", gemm, sizeof(State), create_quantize_gemm<true>, destroy_gemm},
+    EDGEGNN_GEMM("", "", false),
+    EDGEGNN_GEMM("Norm", "ff", true),
     {"SparseGemm", "fff", "f", sparse_gemm, sizeof(SparseState), create_sparse, destroy_sparse},
 };
 

@@ -37,6 +37,10 @@ struct QgemmArgs {
   int64_t row_scale_step;
   const float* addend;     // null: nothing; else addend[row * addend_stride + column]
   int64_t addend_stride;
+  const float* gain;   // [padded], with `shift`: after that v is clipped to [before_low, before_high], * gain[n] + shift[n]; null: not so
+  const float* shift;  // [padded]
+  float before_low;
+  float before_high;
   Epilogue epilogue;
   void* y;  // [rows, width]
 };

@@ -16,10 +16,12 @@ struct Finish {
   const float* bias;
   const float* addend;
   int64_t addend_stride;
+  const float* gain;
+  const float* shift;
   int64_t width;
   bool to_float;
   void* y;
-  F low, high, y_scale, y_inverse;
+  F before_low, before_high, low, high, y_scale, y_inverse;
   I offset;
 
   explicit Finish(const QgemmArgs& args)
@@ -27,9 +29,13 @@ struct Finish {
         bias(args.bias),
         addend(args.addend),
         addend_stride(args.addend_stride),
+        gain(args.gain),
+        shift(args.shift),
         width(args.width),
         to_float(args.epilogue.to_float),
         y(args.y),
+        before_low(Lanes::all_f(args.before_low)),
+        before_high(Lanes::all_f(args.before_high)),
         low(Lanes::all_f(args.epilogue.low)),
         high(Lanes::all_f(args.epilogue.high)),
         y_scale(Lanes::all_f(args.epilogue.y_scale)),
@@ -55,6 +61,13 @@ struct Finish {
         from = part;
       }
       each<Q>([&](auto q) EDGEGNN_LAMBDA { v[q] = Lanes::add_f(v[q], Lanes::load_f(from + q * Lanes::L)); });
+    }
+    if (gain != nullptr) {
+      each<Q>([&](auto q) EDGEGNN_LAMBDA {
+        const int64_t n = column + q * Lanes::L;
+        v[q] = Lanes::mul_f(Lanes::clip(v[q], before_low, before_high), Lanes::load_f(gain + n));
+        v[q] = Lanes::add_f(v[q], Lanes::load_f(shift + n));
+      });
     }
     if (to_float) {
       float part[kGroup];

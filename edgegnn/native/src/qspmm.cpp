@@ -23,7 +23,7 @@ OrtStatus* create(void* memory, const Info& info) {
   state->self_weight = info.attribute("self_weight", 0.0f);
   state->slope = info.attribute("negative_slope", 0.2f);
   state->constants.find(info, 9);
-  return read_quantizer(info, SIGNED, FLOAT, &state->quantizer);
+  return read_quantizer(info, SIGNED, FLOAT, true, &state->quantizer);
 }
 
 void destroy(void* memory) {
