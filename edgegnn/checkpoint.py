@@ -2,14 +2,16 @@
 
 A checkpoint is a `torch.save`d dictionary that loads with `weights_only=True`:
 
-    format       "edgegnn-checkpoint/1"
+    format       "edgegnn-checkpoint/1"; of pruned models "edgegnn-checkpoint/2"
     model        {"zoo": name, "args": {...}} or {"factory": "package.module:function", "args": {...}}
-    state_dict   tensors; of the QuantModel when `quant` is set
+    state_dict   tensors; of the QuantModel when `quant` is set; of pruned models instead
+    sparse_state the same as one block of bytes without the zeros (edgegnn.prune.state); quantized weights as codes
     quant        None, or {"recipe": {...}, "structure": {...}} (edgegnn.quantize)
     task         TaskSpec as a dictionary, or None
     training     settings of the last training
     history      list of steps: what was done, with which settings, to which metric
     metrics      {"val": ..., "test": ...} in [0, 1]
+    pruning      None, or what was pruned (edgegnn.prune.flow); absent in files from before there was pruning
 
 Opening a file never runs code from it: pickled modules are refused unless `unsafe_pickle`, and a factory is imported
 only when the user named it or allowed it.
@@ -17,6 +19,7 @@ only when the user named it or allowed it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pickle
@@ -28,16 +31,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
 
 from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError, first_line
 from edgegnn.files import replacing
 from edgegnn.programs import is_program, load_program
+from edgegnn.prune.state import decode_state, encode_state, weight_grids
+from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
 from edgegnn.tasks import TaskSpec
+from edgegnn.train import FitConfig, FitResult
 
-__all__ = ["FORMAT", "Checkpoint", "build_factory", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "edgegnn-checkpoint/1"
+PRUNED_FORMAT = "edgegnn-checkpoint/2"  # an edgegnn from before there was pruning says that the file is newer
 
 
 @dataclass
@@ -52,6 +60,8 @@ class Checkpoint:
         training: settings of the last training, {} if unknown.
         history: the steps that led here.
         metrics: "val" and "test", in [0, 1].
+        pruning: None for a dense model, else what `edgegnn.prune` did: "method", "sparsity" (asked), "achieved",
+            "tensors" (names that carry a mask), "excluded" (tensor and why), "structure" and "edges" (or None).
     """
 
     model: nn.Module | ExportedProgram
@@ -60,11 +70,30 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    pruning: dict[str, Any] | None = None
 
     @property
     def recipe(self) -> Recipe | None:
         """The recipe the model was trained with, None for a float model."""
         return self.model.recipe if isinstance(self.model, QuantModel) else None
+
+
+def history_step(what: str, config: FitConfig, result: FitResult | None, **more: Any) -> dict[str, Any]:
+    """One entry of a checkpoint's history.
+
+    Args:
+        what: "train", "prune" or "quantize".
+        config: how it was trained.
+        result: what training gave; None when nothing was trained.
+        more: what else to keep; also replaces entries.
+    """
+    trained: dict[str, Any] = {"best_epoch": 0, "epochs_run": 0, "val_loss": None, "val_metric": None, "seconds": 0.0}
+    if result is not None:
+        trained = {key: getattr(result, key) for key in trained}
+        if result.grades is not None:
+            trained["grades"] = dataclasses.asdict(result.grades)
+    step = {"step": what, "recipe": "none", "settings": dataclasses.asdict(config), **trained, **more}
+    return {**step, "seconds": round(step["seconds"], 2)}
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) -> None:
@@ -80,16 +109,22 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) 
     quant = None
     if isinstance(model, QuantModel):
         quant = {"recipe": model.recipe.to_dict(), "structure": model.structure()}
-    content = {
+    state = {k: v.detach().cpu() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    content: dict[str, Any] = {
         "format": FORMAT,
         "model": checkpoint.source,
-        "state_dict": {k: v.detach().cpu() for k, v in model.state_dict().items() if isinstance(v, Tensor)},
+        "state_dict": state,
         "quant": quant,
         "task": checkpoint.task.to_dict() if checkpoint.task else None,
         "training": checkpoint.training,
         "history": checkpoint.history,
         "metrics": checkpoint.metrics,
+        "pruning": checkpoint.pruning,
     }
+    if checkpoint.pruning is not None:
+        grids = weight_grids(model) if isinstance(model, QuantModel) else {}
+        del content["state_dict"]
+        content |= {"format": PRUNED_FORMAT, "sparse_state": encode_state(state, grids)}
     with replacing(path, force=force, error=CheckpointError) as temporary:
         torch.save(content, temporary)
 
@@ -201,11 +236,13 @@ def _read(path: Path, unsafe_pickle: bool) -> Any:
 
 
 def _check_format(path: Path, found: Any) -> None:
-    if found == FORMAT:
+    if found in (FORMAT, PRUNED_FORMAT):
         return
     name, _, version = str(found).partition("/")
     if name == FORMAT.partition("/")[0] and version.isdigit():
-        raise CheckpointError(f"{path} has format {found}, newer than this edgegnn reads ({FORMAT}): upgrade edgegnn")
+        raise CheckpointError(
+            f"{path} has format {found}, newer than this edgegnn reads ({PRUNED_FORMAT}): upgrade edgegnn"
+        )
     raise CheckpointError(f"{path} is not an edgegnn checkpoint (its format is {found!r})")
 
 
@@ -249,12 +286,35 @@ def _from_content(
         source = {"factory": named, "args": args}
     else:
         raise CheckpointError(f"{path} does not say how to build its module")
+    structure = (content.get("pruning") or {}).get("structure")
+    if structure is not None:
+        apply_structure(model, structure)
     if content["quant"] is not None:
         model = QuantModel(model, recipe_from_dict(content["quant"]["recipe"]), content["quant"]["structure"])
-    _load_state(path, model, content["state_dict"])
+    _load_state(path, model, _dense_state(path, content, model))
     return Checkpoint(
-        model.eval(), source, own_task, content["training"], list(content["history"]), dict(content["metrics"])
+        model.eval(),
+        source,
+        own_task,
+        content["training"],
+        list(content["history"]),
+        dict(content["metrics"]),
+        content.get("pruning"),
     )
+
+
+def _dense_state(path: Path, content: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    """The saved state; one without its zeros may take little more than the state of its module."""
+    if content["format"] == FORMAT:
+        state: dict[str, Tensor] = content["state_dict"]
+        return state
+    own = [v for v in model.state_dict().values() if isinstance(v, Tensor)]
+    known = not any(is_lazy(v) for v in own)  # what has no shape before it is loaded says nothing
+    try:
+        most = 2 * sum(v.numel() * v.element_size() for v in own) + (1 << 20) if known else None
+        return decode_state(content["sparse_state"], most=most)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _load_state(path: Path, model: nn.Module, state: dict[str, Tensor]) -> None:

@@ -129,7 +129,7 @@ def broken(kind, path):
         ("raw pickle", "refused|not a model file"),
         ("list", "holds a list"),
         ("foreign", "neither an edgegnn checkpoint nor a state_dict"),
-        ("format=edgegnn-checkpoint/2", "newer than this edgegnn.*upgrade"),
+        ("format=edgegnn-checkpoint/3", "newer than this edgegnn.*upgrade"),
         ("format=other/1", "not an edgegnn checkpoint"),
         ("state_dict=-", "damaged"),
         ("task=-", "damaged"),

@@ -8,7 +8,7 @@ from edgegnn import models
 from edgegnn.errors import UsageError
 from edgegnn.tasks import collate, model_inputs
 
-ALL = [(name, kind) for name in ("gat", "gcn", "gin", "sage") for kind in ("node", "graph")]
+ALL = [(name, kind) for name in ("gat", "gcn", "gin", "sage", "transformer") for kind in ("node", "graph")]
 
 
 def count(model):
@@ -103,6 +103,6 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_defaults_of_unknown_models():
-    assert models.names() == ["gat", "gcn", "gin", "sage"]
+    assert models.names() == ["gat", "gcn", "gin", "sage", "transformer"]
     with pytest.raises(UsageError, match="choose one of"):
         models.defaults("mlp", "node")

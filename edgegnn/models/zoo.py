@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_mean_pool
 
 from edgegnn.errors import UsageError
+from edgegnn.models.transformer import Encoder, NodeTransformer
 
 # Chosen on validation data only. Dropout of the node models is high because Cora's 140 labels are soon known by heart.
 _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
@@ -20,11 +21,14 @@ _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("gat", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.6},
     ("gin", "node"): {"hidden": 64, "layers": 2, "heads": 1, "dropout": 0.7},
     ("sage", "node"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.8},
+    ("transformer", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.8},
     ("gcn", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
     ("gat", "graph"): {"hidden": 16, "layers": 4, "heads": 4, "dropout": 0.5},
     ("gin", "graph"): {"hidden": 64, "layers": 5, "heads": 1, "dropout": 0.5},
     ("sage", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
+    ("transformer", "graph"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
 }
+_WITH_HEADS = ("gat", "transformer")
 
 
 class NodeModel(nn.Module):
@@ -114,12 +118,13 @@ def build(
     """Build a model of the zoo.
 
     Args:
-        name: "gcn", "gat", "gin" or "sage".
+        name: "gcn", "gat", "gin", "sage" or "transformer".
         in_channels: node features.
         out_channels: classes.
-        hidden: width of a hidden layer (of one head for GAT). None: `defaults(name, kind)`, as for the next three.
+        hidden: width of a hidden layer (of one head for GAT and the transformer). None: `defaults(name, kind)`, as for
+            the next three.
         layers: number of convolutions, at least 1.
-        heads: attention heads of GAT's hidden layers; other models have no heads and accept only 1.
+        heads: attention heads of GAT's hidden layers and of the transformer; other models have none and accept only 1.
         dropout: probability in [0, 1).
         kind: "node" (forward takes x, edge_index) or "graph" (x, edge_index, batch).
 
@@ -134,8 +139,10 @@ def build(
             raise UsageError(f"{key} must be a whole number of at least 1, not {value!r}")
     if not 0 <= p["dropout"] < 1:
         raise UsageError(f"dropout must be at least 0 and below 1, not {p['dropout']!r}")
-    if name != "gat" and p["heads"] != 1:
-        raise UsageError(f"{name} has no attention heads: leave out --heads, or choose gat")
+    if name not in _WITH_HEADS and p["heads"] != 1:
+        raise UsageError(f"{name} has no attention heads: leave out --heads, or choose {' or '.join(_WITH_HEADS)}")
+    if name == "transformer":
+        return _transformer(in_channels, out_channels, p, kind)
     if kind == "node":
         return _node_model(name, in_channels, out_channels, p)
     return _graph_model(name, in_channels, out_channels, p)
@@ -188,6 +195,14 @@ def _graph_model(name: str, in_channels: int, out_channels: int, p: dict[str, An
             norms.append(nn.Sequential(nn.BatchNorm1d(out), nn.ReLU()))
         width = out
     return GraphModel(convs, norms, width, out_channels, p["dropout"])
+
+
+def _transformer(in_channels: int, out_channels: int, p: dict[str, Any], kind: str) -> nn.Module:
+    encoder = Encoder(in_channels, p["hidden"], p["heads"], p["layers"])
+    width = p["hidden"] * p["heads"]
+    if kind == "node":
+        return NodeTransformer(encoder, width, out_channels, p["dropout"])
+    return GraphModel([encoder], [nn.Identity()], width, out_channels, p["dropout"])
 
 
 def _check(name: str, kind: str) -> None:

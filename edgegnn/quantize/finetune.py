@@ -23,6 +23,7 @@ def finetune(
     config: FitConfig,
     *,
     progress: Callable[[EpochLog], None] | None = None,
+    after_step: Callable[[nn.Module], None] | None = None,
 ) -> tuple[QuantModel, FitResult]:
     """Put the quantizers of `recipe` into `model` and train it; the best epoch by validation loss is kept.
 
@@ -32,6 +33,7 @@ def finetune(
         recipe: one that trains.
         config: how long and how fast.
         progress: called after each epoch.
+        after_step: called with the QuantModel after each optimizer step (masks of pruned weights).
 
     Raises:
         QuantizeError: the model is quantized already, or nothing in it can be.
@@ -41,6 +43,6 @@ def finetune(
     if recipe.method == "dq":
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example_graph(task, 8)))
-    result = fit(quantized, task, config, progress=progress)
+    result = fit(quantized, task, config, progress=progress, after_step=after_step)
     quantized.freeze()
     return quantized, result

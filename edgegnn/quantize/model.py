@@ -96,6 +96,10 @@ class QuantModel(nn.Module):
         points = {p.name: p.lo.numel() if p.observer == "weight" else 0 for p in self._all_points()}
         return {"points": points, "layers": dict(sorted(self.layers.items()))}
 
+    def weight_points(self) -> dict[str, QuantPoint]:
+        """Name of a parameter of the wrapped module -> the point that its values pass through in every forward."""
+        return {name: self.point(name) for name in self._weights}
+
     def freeze(self) -> None:
         """Fix scale and zero point of every point from its range.
 

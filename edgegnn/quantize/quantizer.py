@@ -150,11 +150,13 @@ class QuantPoint(nn.Module):
 
     def freeze(self) -> None:
         """Derive `scale` and `zero_point` from the range, for eval mode and export."""
+        self.scale, self.zero_point = self.parameters_of_range()
+
+    def parameters_of_range(self) -> tuple[Tensor, Tensor]:
+        """Scale (float32) and zero point (int32), `[channels]` each, that the range seen so far gives."""
         if self.observer == "weight":
-            scale, zero_point = symmetric_scale(torch.maximum(self.hi, -self.lo), self.bits)
-        else:
-            scale, zero_point = affine_scale(self.lo, self.hi, self.bits)
-        self.scale, self.zero_point = scale, zero_point
+            return symmetric_scale(torch.maximum(self.hi, -self.lo), self.bits)
+        return affine_scale(self.lo, self.hi, self.bits)
 
     def forward(self, x: Tensor, protected: Tensor | None = None, row_weight: Tensor | None = None) -> Tensor:
         """Quantize `x`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegnn.tasks.evaluation import evaluate, logits_and_labels, score
+from edgegnn.tasks.evaluation import evaluate, logits_and_labels, logits_of_all, score
 from edgegnn.tasks.inputs import collate, example_graph, forward_args, model_inputs, run_model
 from edgegnn.tasks.load import load_task, names, restore_task, task_from_graphs
 from edgegnn.tasks.spec import Task, TaskSpec
@@ -16,6 +16,7 @@ __all__ = [
     "forward_args",
     "load_task",
     "logits_and_labels",
+    "logits_of_all",
     "model_inputs",
     "names",
     "restore_task",

@@ -12,7 +12,7 @@ from edgegnn.errors import DataError, UsageError
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
 from edgegnn.tasks.spec import Task
 
-__all__ = ["evaluate", "logits_and_labels", "score"]
+__all__ = ["evaluate", "logits_and_labels", "logits_of_all", "score"]
 
 # Bounds the memory of an evaluation batch: largest REDDIT-BINARY graph 3,782 nodes, 64 features -> tens of MB.
 _MAX_NODES = 65_536
@@ -70,18 +70,27 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
     Returns:
         Logits [n, C] and labels [n] int64, in the order of `task.index[split]`.
     """
-    names = model_inputs(model, task)
     index = task.index[split]
+    if task.spec.kind == "node":
+        return _logits(model, task, task.graphs)[index], task.graphs[0].y[index]
+    graphs = [task.graphs[i] for i in index.tolist()]
+    return _logits(model, task, graphs), torch.cat([g.y for g in graphs])
+
+
+def logits_of_all(model: nn.Module, task: Task) -> Tensor:
+    """Logits [nodes or graphs, C] of every node of a node task or every graph of a graph task, in eval mode."""
+    return _logits(model, task, task.graphs)
+
+
+def _logits(model: nn.Module, task: Task, graphs: list[Data]) -> Tensor:
+    names = model_inputs(model, task)
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
             if task.spec.kind == "node":
-                graph = task.graphs[0]
-                return run_model(model, names, graph)[index], graph.y[index]
-            graphs = [task.graphs[i] for i in index.tolist()]
-            logits = torch.cat([run_model(model, names, batch) for batch in batches(graphs)])
-            return logits, torch.cat([g.y for g in graphs])
+                return run_model(model, names, graphs[0])
+            return torch.cat([run_model(model, names, batch) for batch in batches(graphs)])
     finally:
         model.train(was_training)
 

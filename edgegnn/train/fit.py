@@ -19,34 +19,41 @@ from edgegnn.tasks.evaluation import logits_and_labels, score
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
 from edgegnn.tasks.spec import Task
 from edgegnn.train.config import FitConfig
+from edgegnn.train.grades import GradES, GradESReport
 from edgegnn.train.memory import keep_freed_memory
 from edgegnn.train.sparse import accelerate
 
-__all__ = ["EpochLog", "FitResult", "fit"]
+__all__ = ["EpochLog", "FitResult", "fit", "steps_per_epoch"]
+
+_TEMPERATURE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class EpochLog:
-    """One epoch: its number from 1, mean training loss, validation loss and metric, and its duration."""
+    """One epoch: its number from 1, mean training loss, validation loss and metric (or None), and its duration."""
 
     epoch: int
     epochs: int
     train_loss: float
-    val_loss: float
-    val_metric: float
+    val_loss: float | None
+    val_metric: float | None
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What training gave: the best epoch (from 1) by validation loss with its loss and metric, and all epochs."""
+    """What training gave: the epoch (from 1) that is kept with its validation loss and metric, and all epochs.
+
+    With GradES, `grades` says when each matrix was frozen.
+    """
 
     best_epoch: int
     epochs_run: int
     val_loss: float
     val_metric: float
-    history: list[dict[str, float]]
+    history: list[dict[str, float | None]]
     seconds: float
+    grades: GradESReport | None = None
 
 
 def fit(
@@ -56,10 +63,18 @@ def fit(
     *,
     progress: Callable[[EpochLog], None] | None = None,
     before_step: Callable[[nn.Module], None] | None = None,
+    after_step: Callable[[nn.Module], None] | None = None,
+    keep_last: bool = False,
+    teacher: Tensor | None = None,
 ) -> FitResult:
     """Train a model in place and leave it in eval mode with the weights of its best epoch.
 
-    The loss is the cross entropy of training nodes or graphs only; the best epoch has the lowest validation loss.
+    The loss is the cross entropy of training nodes or graphs only; the best epoch has the lowest validation loss. With
+    a teacher, a share `config.distill` of it is the divergence from the teacher's outputs on the same nodes or graphs,
+    both softened (Hinton et al. 2015, arXiv 1503.02531, section 2).
+
+    With `config.early_stop` "grades" nothing but the gradients decides when training ends. To choose what is kept, the
+    first epoch, the last and one in each tenth of the planned epochs are validated.
 
     Args:
         model: any module for the task; one with `set_protection(prob)` gets [N] float32 before each training forward
@@ -68,13 +83,29 @@ def fit(
         config: how to train.
         progress: called after each epoch.
         before_step: called with the model after backward, before each optimizer step.
+        after_step: called with the model after each optimizer step; it may change weights (masks of pruned weights).
+        keep_last: keep the weights of the last epoch instead, and stop for nothing before (a phase of training with a
+            schedule, that more training follows).
+        teacher: what another model gives for every node or graph of the task: logits `[nodes or graphs, classes]`.
 
     Raises:
         TrainError: the loss is not finite, or the model's output doesn't fit the task.
     """
     keep_freed_memory()
-    with accelerate(model):
-        return _fit(model, task, config, progress, before_step)
+    if keep_last:
+        config = dataclasses.replace(config, early_stop=None, patience=None)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    try:
+        with accelerate(model):
+            return _fit(model, task, config, progress, before_step, after_step, keep_last, teacher)
+    finally:
+        for parameter in learning:  # what GradES froze was frozen for this training only
+            parameter.requires_grad_(True)
+
+
+def steps_per_epoch(task: Task, config: FitConfig) -> int:
+    """How many optimizer steps an epoch of `fit` takes."""
+    return 1 if task.spec.kind == "node" else len(_starts(len(task.index["train"]), config.batch_size))
 
 
 def _fit(
@@ -83,21 +114,26 @@ def _fit(
     config: FitConfig,
     progress: Callable[[EpochLog], None] | None,
     before_step: Callable[[nn.Module], None] | None,
+    after_step: Callable[[nn.Module], None] | None,
+    keep_last: bool,
+    teacher: Tensor | None,
 ) -> FitResult:
     names = model_inputs(model, task)
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    history: list[dict[str, float]] = []
-    best = EpochLog(0, config.epochs, float("inf"), float("inf"), 0.0, 0.0)
+    history: list[dict[str, float | None]] = []
+    best_epoch, best_loss, best_metric = 0, float("inf"), 0.0
     best_state: dict[str, Any] = {}
+    grades = _grades(model, optimizer, task, config)
+    every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
     start = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         epoch_start = time.perf_counter()
         model.train()
         total, count = 0.0, 0
-        for batch, rows in _training_batches(task, config.batch_size, generator):
+        for batch, rows, items in _training_batches(task, config.batch_size, generator):
             _set_protection(model, batch)
             optimizer.zero_grad(set_to_none=True)
             logits = run_model(model, names, batch)
@@ -106,45 +142,80 @@ def _fit(
             if rows is not None:
                 logits, labels = logits[rows], labels[rows]
             loss = F.cross_entropy(logits, labels)
+            if teacher is not None and config.distill:
+                loss = (1 - config.distill) * loss + config.distill * _divergence(logits, teacher[items])
             value = float(loss.detach())
             _check_loss(value, "training", epoch, config)
             loss.backward()
             if before_step is not None:
                 before_step(model)
+            if grades is not None:
+                grades.observe(epoch)
             optimizer.step()
+            if after_step is not None:
+                after_step(model)
             total, count = total + value * len(labels), count + len(labels)
-        val_loss, val_metric = _validate(model, task)
-        _check_loss(val_loss, "validation", epoch, config)
+            if grades is not None and grades.done:
+                break
+        ended = epoch == config.epochs or (grades is not None and grades.done)
+        val_loss, val_metric = None, None
+        if ended or (epoch - 1) % every == 0:
+            val_loss, val_metric = _validate(model, task)
+            _check_loss(val_loss, "validation", epoch, config)
+            if val_loss < best_loss or not best_state or keep_last:
+                best_epoch, best_loss, best_metric = epoch, val_loss, val_metric
+                best_state = copy.deepcopy(model.state_dict())
         log = EpochLog(epoch, config.epochs, total / count, val_loss, val_metric, time.perf_counter() - epoch_start)
         history.append(dataclasses.asdict(log))
-        if val_loss < best.val_loss or not best_state:
-            best, best_state = log, copy.deepcopy(model.state_dict())
         if progress is not None:
             progress(log)
         if config.halve_lr_every and epoch % config.halve_lr_every == 0:
             for group in optimizer.param_groups:
                 group["lr"] /= 2
-        if config.patience and epoch - best.epoch >= config.patience:
+        if ended or (config.patience and epoch - best_epoch >= config.patience):
             break
     model.load_state_dict(best_state)
     model.eval()
-    return FitResult(best.epoch, len(history), best.val_loss, best.val_metric, history, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    report = None if grades is None else grades.report()
+    return FitResult(best_epoch, len(history), best_loss, best_metric, history, seconds, report)
 
 
-def _training_batches(task: Task, size: int, generator: torch.Generator) -> Iterator[tuple[Data, Tensor | None]]:
-    """Yield batches and the rows with a training label; None when every row of the logits has one."""
+def _grades(model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, config: FitConfig) -> GradES | None:
+    if config.early_stop != "grades":
+        return None
+    steps = config.epochs * steps_per_epoch(task, config)
+    return GradES(model, optimizer, steps, statistic=config.grades_statistic, tau=config.tau, alpha=config.grades_alpha)
+
+
+def _training_batches(
+    task: Task, size: int, generator: torch.Generator
+) -> Iterator[tuple[Data, Tensor | None, Tensor]]:
+    """Yield batches, the rows of the logits with a training label (None: all), and which nodes or graphs they are."""
     index = task.index["train"]
     if task.spec.kind == "node":
-        yield task.graphs[0], index
+        yield task.graphs[0], index, index
         return
-    order = index[torch.randperm(len(index), generator=generator)].tolist()
-    starts = list(range(0, len(order), size))
-    # A last batch of one graph has no variance for batch norm: it joins the batch before.
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
+    order = index[torch.randperm(len(index), generator=generator)]
+    starts = _starts(len(order), size)
     for i, start in enumerate(starts):
-        stop = starts[i + 1] if i + 1 < len(starts) else len(order)
-        yield collate([task.graphs[j] for j in order[start:stop]]), None
+        chosen = order[start : starts[i + 1] if i + 1 < len(starts) else len(order)]
+        yield collate([task.graphs[j] for j in chosen.tolist()]), None, chosen
+
+
+def _starts(count: int, size: int) -> list[int]:
+    """Where each batch of `count` graphs starts."""
+    starts = list(range(0, count, size))
+    # A last batch of one graph has no variance for batch norm: it joins the batch before.
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return starts
+
+
+def _divergence(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence from the teacher, both softened, at the scale of a loss that isn't."""
+    mine, its = (F.log_softmax(value / _TEMPERATURE, dim=1) for value in (logits, teacher))
+    return F.kl_div(mine, its, log_target=True, reduction="batchmean") * _TEMPERATURE**2
 
 
 def _check_loss(loss: float, what: str, epoch: int, config: FitConfig) -> None:

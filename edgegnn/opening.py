@@ -1,0 +1,120 @@
+"""What the commands that change a model share: opening it with its task, and how it is fine-tuned."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgegnn.errors import CheckpointError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from edgegnn.checkpoint import Checkpoint
+    from edgegnn.tasks import Task
+    from edgegnn.train import FitConfig
+
+__all__ = ["check_fits", "finetune_config", "open_model"]
+
+
+def open_model(
+    model: str | Path | Checkpoint,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    split_seed: int = 0,
+    data_root: Path | None = None,
+    **options: Any,
+) -> tuple[Checkpoint, Task, str]:
+    """A model, the task that is named or its own (on the pruned graph of the model), and the stem of its file name.
+
+    Args:
+        model: a model file, or a loaded checkpoint.
+        data: data set or data file; None for the checkpoint's own.
+        split: which split of `data`.
+        split_seed: seed of a drawn split of `data`.
+        data_root: folder of the data sets.
+        options: of `load_checkpoint`.
+
+    Raises:
+        UsageError: no data set is named.
+        CheckpointError, DataError: as their names say.
+    """
+    from edgegnn.checkpoint import Checkpoint, load_checkpoint
+    from edgegnn.tasks import load_task, restore_task
+
+    task = load_task(data, split=split, seed=split_seed, root=data_root) if data is not None else None
+    if isinstance(model, Checkpoint):
+        checkpoint, stem = model, "model"
+    else:
+        checkpoint = load_checkpoint(Path(model), task=task.spec if task else None, **options)
+        stem = Path(model).stem
+    if task is None:
+        if checkpoint.task is None:
+            raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
+        task = restore_task(checkpoint.task, root=data_root)
+    edges = (checkpoint.pruning or {}).get("edges")
+    if edges is not None:
+        from edgegnn.prune.edges import without_edges
+
+        task = without_edges(task, edges)
+    return checkpoint, task, stem
+
+
+def check_fits(checkpoint: Checkpoint, task: Task) -> None:
+    """One forward on a real graph before anything is trained or written.
+
+    Raises:
+        DataError: the model's output doesn't fit the task.
+    """
+    from edgegnn.export.flow import input_names
+    from edgegnn.export.parity import torch_outputs
+    from edgegnn.export.samples import Sample, example_inputs
+    from edgegnn.tasks import collate
+
+    names = input_names(checkpoint.model, task)
+    data = task.graphs[0] if task.spec.kind == "node" else collate(task.graphs[:1])
+    inputs = example_inputs(names, data)
+    logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
+    rows = int(data.num_nodes) if task.spec.kind == "node" else 1
+    if logits.shape[0] != rows or logits.shape[1] < task.spec.num_classes:
+        raise DataError(
+            f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
+            f"{task.spec.num_classes}]: is it a model for this {task.spec.kind} task?"
+        )
+
+
+def finetune_config(
+    checkpoint: Checkpoint,
+    task: Task,
+    settings: dict[str, Any],
+    *,
+    lr_share: float = 0.1,
+    epochs_share: float = 0.25,
+    distill: float = 0.0,
+) -> FitConfig:
+    """The settings of the float training, with these shares of its learning rate and of its epochs.
+
+    Raises:
+        UsageError: a setting out of range.
+        CheckpointError: the settings in the checkpoint are damaged.
+    """
+    from edgegnn.train import FitConfig, fit_defaults
+
+    known = {f.name for f in dataclasses.fields(FitConfig)}
+    try:
+        base = FitConfig(**{k: v for k, v in checkpoint.training.items() if k in known})
+    except TypeError as error:
+        raise CheckpointError(f"the checkpoint's training settings are damaged: {error}") from error
+    if not checkpoint.training:
+        base = fit_defaults(task.spec.kind, data=task.spec.data)
+    epochs = max(10, int(base.epochs * epochs_share))
+    base = dataclasses.replace(
+        base,
+        epochs=epochs,
+        lr=base.lr * lr_share,
+        halve_lr_every=None,
+        patience=None,
+        early_stop=None,
+        distill=distill,
+    )
+    return dataclasses.replace(base, **{k: v for k, v in settings.items() if v is not None})
