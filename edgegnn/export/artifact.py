@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.samples import Sample
 from edgegnn.files import check_free, replacing
 from edgegnn.runtime import build_runner, find_library, library_name
+from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.session import has_native_ops
 
 __all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
@@ -43,23 +44,27 @@ def check_output(path: Path, *, force: bool) -> None:
 
 def write_artifact(
     path: Path,
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | None,
     manifest: dict[str, Any],
     samples: list[Sample],
     expected: Iterable[npt.NDArray[np.float32]],
     *,
     force: bool = False,
+    libraries: Mapping[str, Path] | None = None,
+    others: Mapping[str, bytes] | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Write the folder (or a `.zip` of it), complete or not at all.
 
     Args:
         path: where; a name ending in .zip makes an archive.
-        model: what becomes model.onnx.
+        model: what becomes model.onnx; None for an artifact without one.
         manifest: everything but `format`, `created`, `files` and `sizes.model_file`, which are added here.
         samples: the graphs to ship, with PyTorch's logits in `expected`.
         expected: float32 logits of each sample.
         force: replace an artifact that is there.
+        libraries: file name -> native library to put into native/; None: this machine's, if the model has a use for it.
+        others: name -> content of further files; model.ts.pt, say.
         check: called with the finished folder before it takes its name; an error leaves nothing behind.
 
     Returns:
@@ -75,11 +80,18 @@ def write_artifact(
         folder = temporary.with_name(temporary.name + ".d") if archive else temporary
         try:
             folder.mkdir(exist_ok=True)
-            (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+            if model is not None:
+                (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+            for name, content in (others or {}).items():
+                (folder / name).write_bytes(content)
             _write_samples(folder / "samples.npz", samples, expected)
             build_runner(folder / "run.pyz")
-            if has_native_ops(folder / "model.onnx"):
-                _add_library(folder)
+            if libraries is None:
+                own = find_library() if has_native_ops(folder / "model.onnx") else None
+                libraries = {} if own is None else {library_name(): own}
+            for name, library in libraries.items():
+                (folder / "native").mkdir(exist_ok=True)
+                shutil.copyfile(library, folder / "native" / name)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
             complete = {
                 "format": FORMAT,
@@ -87,7 +99,7 @@ def write_artifact(
                 "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 **manifest,
                 "files": files,
-                "sizes": {**manifest.get("sizes", {}), "model_file": files["model.onnx"]["bytes"]},
+                "sizes": {**manifest.get("sizes", {}), "model_file": files[MODEL_FILES[manifest["runtime"]]]["bytes"]},
             }
             (folder / "manifest.json").write_text(json.dumps(complete, indent=1) + "\n", encoding="utf-8")
             if check is not None:
@@ -104,14 +116,6 @@ def write_artifact(
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
-
-
-def _add_library(folder: Path) -> None:
-    """The kernels for this machine, if edgegnn was built with them: the device may be of the same kind."""
-    library = find_library()
-    if library is not None:
-        (folder / "native").mkdir()
-        shutil.copyfile(library, folder / "native" / library_name())
 
 
 def graph_io(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ from edgegnn.export.cleanup import finish
 from edgegnn.export.lower import translation_table
 from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, untouched
 
-__all__ = ["capture", "program_inputs"]
+__all__ = ["GRAPHS", "capture", "capture_program", "copy_program", "program_inputs"]
 
 INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
 GRAPHS = "num_graphs"  # name of the helper input whose length is the number of graphs, while tracing
@@ -47,17 +47,30 @@ def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, k
         ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
             return what its `kind` says.
     """
+    traced = isinstance(model, ExportedProgram)
+    program, names = capture_program(model, args)
     with quiet(), torch.no_grad():
-        traced = isinstance(model, ExportedProgram)
-        if isinstance(model, ExportedProgram):
-            _check_program(model)
-            names = list(program_inputs(model))
-            program = _copy(model)
-        else:
-            names = list(args)
-            program = _trace(model, args)
         converted = _convert(program, model)
         return finish(converted, [*names, GRAPHS], kind=kind, helper=GRAPHS, prefix="" if traced else "model")
+
+
+def capture_program(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]
+) -> tuple[ExportedProgram, tuple[str, ...]]:
+    """Trace a model with free numbers of nodes, edges and graphs; the first half of `capture`.
+
+    Returns:
+        The program, and the names of its inputs. A module's program has one input more where it takes `batch`: a uint8
+        vector whose length is the number of graphs. The user's module is `model` in it.
+
+    Raises:
+        ExportError: as `capture`.
+    """
+    with quiet(), torch.no_grad():
+        if isinstance(model, ExportedProgram):
+            _check_program(model)
+            return copy_program(model), program_inputs(model)
+        return _trace(model, args), tuple(args)
 
 
 # Tracing ------------------------------------------------------------
@@ -193,7 +206,7 @@ def _check_program(program: ExportedProgram) -> None:
             )
 
 
-def _copy(program: ExportedProgram) -> ExportedProgram:
+def copy_program(program: ExportedProgram) -> ExportedProgram:
     """A program can be decomposed only once: its symbols are used up."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer)

@@ -1,8 +1,8 @@
 """Pieces of function bodies, in ONNX's text syntax, that several `ai.edgegnn` ops are put together from.
 
-A body stands in for a kernel in stock onnxruntime, so it is written for what that does well: indices are broadcast
-over rows by one Expand that layers of the same width share (its shape never depends on the messages' values), degrees are counted over a vector, and a
-maximum starts from -inf and is masked by node instead of being scattered twice.
+A body stands in for a kernel in stock onnxruntime, so it is written for what that does well: indices are broadcast over
+rows by one Expand that layers of the same width share (its shape never depends on the messages' values), degrees are
+counted over a vector, and a maximum starts from -inf and is masked by node instead of being scattered twice.
 
 Each piece expects the names in its text to be defined before it: `row` int32 [E] and `num_rows` int64 [] are inputs of
 every op that has edges.

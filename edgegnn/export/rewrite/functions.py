@@ -157,7 +157,9 @@ def function(name: str, opset: int = 18) -> ir.Function:
 def add_functions(model: ir.Model) -> None:
     """Write the functions that `model` uses, and none it doesn't, into it; import the domain when there is one."""
     for node in _nodes(model):
-        tail = tail_of(node.inputs[0]) if node.domain == DOMAIN and WIDTH in OPS[node.op_type][0] else None
+        if node.domain != DOMAIN or WIDTH not in OPS[node.op_type][0] or node.inputs[0] is None:
+            continue
+        tail = tail_of(node.inputs[0])
         if tail is not None and len(tail) == 1:
             node.attributes.add(ir.AttrInt64("width", tail[0]))
     used = {node.op_type for node in _nodes(model) if node.domain == DOMAIN}

@@ -166,7 +166,17 @@ class IntegerProduct(Rule[_Product]):
         ]
         if fit.norm is not None:
             inputs += [sheet.floats(v) for v in fit.norm]
-        _put(sheet, "QGemm" if fit.norm is None else "QGemmNorm", inputs, found.x, fit, {}, found.node, end, found.scale.shape)
+        _put(
+            sheet,
+            "QGemm" if fit.norm is None else "QGemmNorm",
+            inputs,
+            found.x,
+            fit,
+            {},
+            found.node,
+            end,
+            found.scale.shape,
+        )
 
 
 def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
