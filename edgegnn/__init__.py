@@ -10,10 +10,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"load": "edgegnn.api", "verify": "edgegnn.api", "EdgeGNNError": "edgegnn.errors"}
+_PUBLIC = {
+    "load": "edgegnn.api",
+    "verify": "edgegnn.api",
+    "ship": "edgegnn.profile.ship",
+    "EdgeGNNError": "edgegnn.errors",
+}
 _CALLABLE = {"export", "profile", "train"}  # subpackages that are functions too (edgegnn.callable)
 
-__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "train", "verify"]
+__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "ship", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The public functions: what the commands of the same names do.
 
-train ──▶ model.pt ──export──▶ artifact/ ──profile──▶ profiles/<target>/<artifact>.json
+train ──▶ model.pt ──compress──▶ small.pt ──export──▶ artifact/ ──profile──▶ profiles/<target>/<artifact>.json
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError
+from edgegnn.errors import EdgeGNNError, PruneError, QuantizeError, UsageError
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.export.flow import ExportResult
+    from edgegnn.prune.flow import Compressed
     from edgegnn.quantize import Recipe
     from edgegnn.runtime import VerifyReport
-    from edgegnn.tasks import Task
-    from edgegnn.train import EpochLog, FitConfig
+    from edgegnn.train import EpochLog
 
-__all__ = ["export", "load", "train", "verify"]
+__all__ = ["compress", "export", "load", "sweep", "train", "verify"]
 
 Progress = Callable[["EpochLog"], None]
 
@@ -55,7 +55,7 @@ def train(
     """Train a model of the zoo and, with `output`, save it.
 
     Args:
-        model: "gcn", "gat", "gin" or "sage".
+        model: "gcn", "gat", "gin", "sage" or "transformer".
         data: a data set's name, or the path of a data file.
         output: where to save the checkpoint.
         split: which split; None for the data set's own.
@@ -72,7 +72,7 @@ def train(
     """
     import torch
 
-    from edgegnn.checkpoint import Checkpoint, save_checkpoint
+    from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
     from edgegnn.files import check_free
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
@@ -104,7 +104,7 @@ def train(
         {"zoo": model, "args": arguments},
         task.spec,
         dataclasses.asdict(config),
-        [_step("train", chosen, config, result)],
+        [history_step("train", config, result, recipe=chosen.name if chosen else "none")],
         {"val": result.val_metric, "test": evaluate(module, task, "test")},
     )
     if output is not None:
@@ -128,11 +128,13 @@ def export(
     settings: dict[str, Any] | None = None,
     min_agreement: float | None = None,
     constant_graph: bool = False,
+    targets: Sequence[str] = (),
+    format: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     status: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
-    """Quantize a trained model, export it to ONNX, and prove that it computes what PyTorch computes.
+    """Quantize a trained model, export it, and prove that it computes what PyTorch computes.
 
     Args:
         model: a checkpoint, a bare state_dict (with `factory`), a `.pt2` program, or a loaded `Checkpoint`.
@@ -149,6 +151,8 @@ def export(
         settings: fields of `FitConfig` for fine-tuning (epochs, lr, seed, ...).
         min_agreement: smallest share of equal predictions that is accepted.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
+        targets: names of devices whose native kernels go into the artifact; none: this machine's.
+        format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
         force: replace an artifact that is there.
         progress: called after each epoch of fine-tuning.
         status: told in a few words what is being done.
@@ -156,48 +160,54 @@ def export(
     Raises:
         UsageError, CheckpointError, DataError, QuantizeError, ExportError: as their names say.
         ParityError: the artifact computes something else.
+        TargetError: a target's file is damaged.
     """
-    from edgegnn.checkpoint import Checkpoint, load_checkpoint
+    from edgegnn.checkpoint import history_step
     from edgegnn.export.artifact import check_output
     from edgegnn.export.flow import export_checkpoint
+    from edgegnn.opening import check_fits, finetune_config, open_model
+    from edgegnn.profile.target import load_target
+    from edgegnn.prune.flow import hold
     from edgegnn.quantize import finetune, recipe
-    from edgegnn.tasks import evaluate, load_task, restore_task
+    from edgegnn.tasks import evaluate
 
     wanted = recipe(quant) if quant is not None else None
+    machines: dict[str, str] = {load_target(name).arch: name for name in targets}
     path = None if output is None else Path(output)
     if path is not None:
         check_output(path, force=force)
-    task = load_task(data, split=split, seed=split_seed, root=data_root) if data is not None else None
-    if isinstance(model, Checkpoint):
-        checkpoint, stem = model, "model"
-    else:
-        stem = Path(model).stem
-        checkpoint = load_checkpoint(
-            Path(model),
-            factory=factory,
-            factory_args=factory_args,
-            allow_import=allow_import,
-            unsafe_pickle=unsafe_pickle,
-            task=task.spec if task else None,
-        )
-    if task is None:
-        if checkpoint.task is None:
-            raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
-        task = restore_task(checkpoint.task, root=data_root)
+    checkpoint, task, stem = open_model(
+        model,
+        data=data,
+        split=split,
+        split_seed=split_seed,
+        data_root=data_root,
+        factory=factory,
+        factory_args=factory_args,
+        allow_import=allow_import,
+        unsafe_pickle=unsafe_pickle,
+    )
     chosen = _recipe_for(checkpoint, wanted)
     if path is None:
         path = Path(f"{stem}-{chosen.name}" if chosen.name != "none" else f"{stem}-fp32")
         check_output(path, force=force)
-    _check_fits(checkpoint, task)
+    check_fits(checkpoint, task)
     if chosen.trains and checkpoint.recipe is None:
         status(f"fine-tuning with {chosen.name}")
-        config = _finetune_config(checkpoint, task, settings or {})
-        module, result = finetune(checkpoint.model, task, chosen, config, progress=progress)  # type: ignore[arg-type]
+        config = finetune_config(checkpoint, task, settings or {})
+        module, result = finetune(
+            checkpoint.model,  # type: ignore[arg-type]
+            task,
+            chosen,
+            config,
+            progress=progress,
+            after_step=hold(checkpoint),
+        )
         checkpoint = dataclasses.replace(
             checkpoint,
             model=module,
             task=task.spec,
-            history=[*checkpoint.history, _step("quantize", chosen, config, result)],
+            history=[*checkpoint.history, history_step("quantize", config, result, recipe=chosen.name)],
             metrics={"val": result.val_metric, "test": evaluate(module, task, "test")},
         )
     return export_checkpoint(
@@ -208,20 +218,121 @@ def export(
         force=force,
         min_agreement=min_agreement,
         constant_graph=constant_graph,
+        machines=machines,
+        format=format,
         command=shlex.join(["edgegnn", *sys.argv[1:]]),
         status=status,
     )
 
 
-def verify(artifact: str | Path) -> VerifyReport:
+def compress(
+    model: str | Path | Checkpoint,
+    *,
+    prune: str | None = None,
+    sparsity: float | None = None,
+    quant: str | None = None,
+    output: str | Path | None = None,
+    schedule: str = "one-shot",
+    variant: str | None = None,
+    finetune: bool = True,
+    data: str | None = None,
+    split: str | None = None,
+    split_seed: int = 0,
+    data_root: Path | None = None,
+    factory: str | None = None,
+    factory_args: dict[str, Any] | None = None,
+    allow_import: bool = False,
+    unsafe_pickle: bool = False,
+    settings: dict[str, Any] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    status: Callable[[str], None] = lambda _: None,
+) -> Compressed:
+    """Prune a trained model, quantize it by training, or both in this order; with `output`, save it.
+
+    Args:
+        model: a checkpoint, a bare state_dict (with `factory`), or a loaded `Checkpoint`, which is not changed.
+        prune: "fine-grained", "global", "regularized", "structured" or "edges"; None to quantize only.
+        sparsity: share that goes, in [0, 1).
+        quant: a recipe that trains ("dq-int8"); None to prune only.
+        output: where to save the checkpoint.
+        schedule: "one-shot" or "gradual" (fine-grained and global).
+        variant: of "regularized": "l1", "group-norm" or "growing".
+        finetune: train after pruning.
+        data: data set or data file; None for the checkpoint's own.
+        split: which split of `data`.
+        split_seed: seed of a drawn split of `data`.
+        data_root: folder of the data sets.
+        factory: "package.module:function" that builds the module.
+        factory_args: its arguments.
+        allow_import: allow the import of a factory that the file names.
+        unsafe_pickle: open pickled modules too, which can run any code.
+        settings: fields of `FitConfig` for fine-tuning (epochs, lr, seed, ...).
+        force: replace `output`.
+        progress: called after each epoch.
+        status: told in a few words what is being done.
+
+    Raises:
+        UsageError, CheckpointError, DataError, PruneError, QuantizeError, TrainError: as their names say.
+    """
+    from edgegnn.prune.sweep import sweep as run
+
+    outcomes = run(
+        model,
+        [sparsity] if sparsity is not None else [],
+        prune=prune,
+        quant=quant,
+        output=output,
+        schedule=schedule,
+        variant=variant,
+        finetune=finetune,
+        data=data,
+        split=split,
+        split_seed=split_seed,
+        data_root=data_root,
+        factory=factory,
+        factory_args=factory_args,
+        allow_import=allow_import,
+        unsafe_pickle=unsafe_pickle,
+        settings=settings,
+        force=force,
+        progress=progress,
+        status=status,
+        dense=False,
+    )
+    outcome = next(outcomes)
+    if isinstance(outcome, EdgeGNNError):
+        raise outcome
+    return outcome
+
+
+def sweep(
+    model: str | Path | Checkpoint, sparsities: Sequence[float], **options: Any
+) -> Iterator[Compressed | PruneError]:
+    """Compress a model once for each sparsity, each time from the model as it is; `edgegnn.prune.sweep` says how.
+
+    Yields:
+        The model itself, measured in the same way; then a result per sparsity as it comes, or the PruneError of one
+        that this model can't be given.
+    """
+    from edgegnn.prune.sweep import sweep as run
+
+    return run(model, sparsities, **options)
+
+
+def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:
     """Prove an artifact against its own samples; the report's `ok` says whether it holds.
+
+    Args:
+        artifact: its folder or zip.
+        runtime: "onnxruntime" or "torchscript", for an artifact with a model for both; None: as its manifest says.
 
     Raises:
         ArtifactError: it can't be opened at all (not an artifact, damaged, newer).
     """
     from edgegnn.runtime import verify as run
 
-    return run(Path(artifact))
+    return run(Path(artifact), runtime=runtime)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -261,51 +372,3 @@ def _recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
             "or give a state_dict with --factory"
         )
     return chosen
-
-
-def _check_fits(checkpoint: Checkpoint, task: Task) -> None:
-    """One forward on a real graph before anything is trained or written."""
-    from edgegnn.export.flow import input_names
-    from edgegnn.export.parity import torch_outputs
-    from edgegnn.export.samples import Sample, example_inputs
-    from edgegnn.tasks import collate
-
-    names = input_names(checkpoint.model, task)
-    data = task.graphs[0] if task.spec.kind == "node" else collate(task.graphs[:1])
-    inputs = example_inputs(names, data)
-    logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
-    rows = int(data.num_nodes) if task.spec.kind == "node" else 1
-    if logits.shape[0] != rows or logits.shape[1] < task.spec.num_classes:
-        raise DataError(
-            f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
-            f"{task.spec.num_classes}]: is it a model for this {task.spec.kind} task?"
-        )
-
-
-def _finetune_config(checkpoint: Checkpoint, task: Task, settings: dict[str, Any]) -> FitConfig:
-    """The settings of the float training, with a tenth of its learning rate and a quarter of its epochs."""
-    from edgegnn.train import FitConfig, fit_defaults
-
-    known = {f.name for f in dataclasses.fields(FitConfig)}
-    try:
-        base = FitConfig(**{k: v for k, v in checkpoint.training.items() if k in known})
-    except TypeError as error:
-        raise CheckpointError(f"the checkpoint's training settings are damaged: {error}") from error
-    if not checkpoint.training:
-        base = fit_defaults(task.spec.kind, data=task.spec.data)
-    epochs = max(10, base.epochs // 4)
-    base = dataclasses.replace(base, epochs=epochs, lr=base.lr / 10, halve_lr_every=None, patience=None)
-    return dataclasses.replace(base, **{k: v for k, v in settings.items() if v is not None})
-
-
-def _step(what: str, recipe: Recipe | None, config: FitConfig, result: Any) -> dict[str, Any]:
-    return {
-        "step": what,
-        "recipe": recipe.name if recipe else "none",
-        "settings": dataclasses.asdict(config),
-        "best_epoch": result.best_epoch,
-        "epochs_run": result.epochs_run,
-        "val_loss": result.val_loss,
-        "val_metric": result.val_metric,
-        "seconds": round(result.seconds, 2),
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,37 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgegnn import __version__
+from edgegnn.cli_devices import Compare, FailAbove, Host, Identity, Port, baseline, compared, ship
+from edgegnn.cli_devices import targets as targets_app
+from edgegnn.cli_options import (
+    RECIPES,
+    AllowImport,
+    BatchSize,
+    Data,
+    DataRoot,
+    Distill,
+    EarlyStop,
+    Epochs,
+    Factory,
+    FactoryArgs,
+    Force,
+    Json,
+    Lr,
+    NoFinetune,
+    Patience,
+    Prune,
+    Schedule,
+    Seed,
+    Sparsity,
+    Split,
+    SplitSeed,
+    TrainedQuant,
+    UnsafePickle,
+    Variant,
+    WeightDecay,
+    json_object,
+    settings_of,
+)
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
@@ -20,41 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RECIPES = "none, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, or a recipe's .json file"
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-Data = Annotated[
-    str | None, typer.Option("--data", help="Data set, or a .pt file with PyG Data (default: the model's own).")
-]
-DataRoot = Annotated[
-    Path | None,
-    typer.Option("--data-root", help="Folder of the data sets (default: $EDGEGNN_DATA, else the user's cache)."),
-]
-Split = Annotated[
-    str | None, typer.Option("--split", help="public, full, stratified, scaffold, random, fold:K or given.")
-]
-SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of a split that is drawn.")]
-Factory = Annotated[
-    str | None, typer.Option("--factory", metavar="MODULE:FUNCTION", help="Builds the module of a bare state_dict.")
-]
-FactoryArgs = Annotated[
-    str | None, typer.Option("--factory-args", metavar="JSON", help="The factory's arguments: '{\"hidden\": 64}'.")
-]
-AllowImport = Annotated[bool, typer.Option("--allow-import", help="Import the factory that the model file names.")]
-UnsafePickle = Annotated[
-    bool, typer.Option("--unsafe-pickle", help="Open pickled modules too. They can run any code: only files you trust.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training data.")]
-Lr = Annotated[float | None, typer.Option("--lr", min=0.0, help="Learning rate.")]
-WeightDecay = Annotated[float | None, typer.Option("--weight-decay", min=0.0, help="L2 penalty.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Graphs in a batch.")]
-Patience = Annotated[
-    int | None, typer.Option("--patience", min=1, help="Stop after so many epochs without a better validation loss.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of training.")]
-Target = Annotated[str, typer.Option("--target", help="Device (default: this machine); see edgegnn targets.")]
 
 
 def _version(value: bool) -> None:
@@ -77,7 +72,7 @@ def options(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="gcn, gat, gin or sage.")],
+    model: Annotated[str, typer.Argument(help="gcn, gat, gin, sage or transformer.")],
     data: Annotated[
         str, typer.Argument(help="cora, digits, tu:ENZYMES, molnet:BBBP, ... or a .pt file.", metavar="DATA")
     ] = "",
@@ -98,6 +93,7 @@ def train(
     weight_decay: WeightDecay = None,
     batch_size: BatchSize = None,
     patience: Patience = None,
+    early_stop: EarlyStop = None,
     seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
@@ -111,7 +107,7 @@ def train(
     name = data_file or data
     if not name or (data_file and data):
         raise UsageError("name one data set: edgegnn train gcn cora")
-    settings = _settings(epochs, lr, weight_decay, batch_size, patience, seed)
+    settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed)
     architecture = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout}
     with show.training(f"training {model} on {name}") as progress:
         checkpoint = api.train(
@@ -151,6 +147,7 @@ def export(
     weight_decay: WeightDecay = None,
     batch_size: BatchSize = None,
     patience: Patience = None,
+    early_stop: EarlyStop = None,
     seed: Seed = 0,
     min_agreement: Annotated[
         float | None,
@@ -159,6 +156,16 @@ def export(
     constant_graph: Annotated[
         bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
     ] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Put the native kernels of this device into it (default: this machine's)."),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="onnx, torchscript or both (default: onnx; torchscript if ONNX can't express the model)."
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -169,6 +176,8 @@ def export(
 
     Examples:
         edgegnn export --quant dq-int8 model.pt
+
+        edgegnn export --quant dq-int8 --target rpi model.pt
 
         edgegnn export weights.pt --factory mymodels:build --data data.pt --quant dq-int8
     """
@@ -184,12 +193,14 @@ def export(
             split_seed=split_seed,
             data_root=data_root,
             factory=factory,
-            factory_args=_object("--factory-args", factory_args),
+            factory_args=json_object("--factory-args", factory_args),
             allow_import=allow_import,
             unsafe_pickle=unsafe_pickle,
-            settings=_settings(epochs, lr, weight_decay, batch_size, patience, seed),
+            settings=settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed),
             min_agreement=min_agreement,
             constant_graph=constant_graph,
+            targets=target or (),
+            format=format,
             force=force,
             progress=progress,
             status=progress.status,
@@ -198,8 +209,96 @@ def export(
 
 
 @app.command()
+def compress(
+    model: Annotated[Path, typer.Argument(help="model.pt, or a state_dict (with --factory).")],
+    prune: Prune = None,
+    sparsity: Sparsity = None,
+    quant: TrainedQuant = None,
+    schedule: Schedule = "one-shot",
+    variant: Variant = None,
+    no_finetune: NoFinetune = False,
+    distill: Distill = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to save it (default: small.pt); of a range: 'small-{sparsity}.pt'."),
+    ] = None,
+    data: Data = None,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
+    data_root: DataRoot = None,
+    factory: Factory = None,
+    factory_args: FactoryArgs = None,
+    allow_import: AllowImport = False,
+    unsafe_pickle: UnsafePickle = False,
+    epochs: Epochs = None,
+    lr: Lr = None,
+    weight_decay: WeightDecay = None,
+    batch_size: BatchSize = None,
+    patience: Patience = None,
+    early_stop: EarlyStop = None,
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Prune a trained model and fine-tune it; with --quant, train it for integers as well.
+
+    A range of sparsities prints a table; it saves models only with -o, and chooses none.
+
+    Examples:
+        edgegnn compress model.pt --prune global --sparsity 0.5 --quant dq-int8 -o small.pt
+
+        edgegnn compress model.pt --prune global --sparsity 0.1:0.9:0.1
+    """
+    from edgegnn import show
+    from edgegnn.prune.sweep import parse_sparsities, sweep
+
+    sparsities = parse_sparsities(sparsity) if sparsity is not None else []
+    several = len(sparsities) > 1
+    place = output if output is not None or several else Path("small.pt")
+    with show.training(f"compressing {model.name}") as progress:
+        results = list(
+            sweep(
+                model,
+                sparsities,
+                prune=prune,
+                quant=quant,
+                output=place,
+                schedule=schedule,
+                variant=variant,
+                finetune=not no_finetune,
+                data=data,
+                split=split,
+                split_seed=split_seed,
+                data_root=data_root,
+                factory=factory,
+                factory_args=json_object("--factory-args", factory_args),
+                allow_import=allow_import,
+                unsafe_pickle=unsafe_pickle,
+                settings={
+                    **settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed),
+                    "distill": distill,
+                },
+                force=force,
+                progress=progress,
+                status=progress.status,
+            )
+        )
+    problems = [r for r in results if isinstance(r, EdgeGNNError)]
+    if len(problems) == len(results) - 1:  # all but the dense model
+        raise problems[0]
+    if several:
+        show.swept(results, sparsities, as_json)
+    else:
+        show.compressed(results, as_json)
+
+
+@app.command()
 def verify(
     artifact: Annotated[Path, typer.Argument(help="The artifact: a folder or a .zip.")],
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="onnxruntime or torchscript, for an artifact with both (default: its own)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove an artifact against its own samples; exit 1 when it does not hold.
@@ -208,7 +307,7 @@ def verify(
     """
     from edgegnn import api, show
 
-    report = api.verify(artifact)
+    report = api.verify(artifact, runtime=runtime)
     show.verified(report, artifact, as_json)
     if not report.ok:
         raise typer.Exit(1)
@@ -236,7 +335,7 @@ def inspect(
     description = describe(
         path,
         factory=factory,
-        factory_args=_object("--factory-args", factory_args),
+        factory_args=json_object("--factory-args", factory_args),
         allow_import=allow_import,
         unsafe_pickle=unsafe_pickle,
     )
@@ -245,41 +344,72 @@ def inspect(
 
 @app.command()
 def profile(
-    artifact: Annotated[Path | None, typer.Argument(help="The artifact (default: the newest one here).")] = None,
-    target: Target = "local",
+    artifacts: Annotated[
+        list[Path] | None, typer.Argument(metavar="[ARTIFACT]...", help="The artifacts (default: the newest one here).")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Device (default: this machine); also several times; see edgegnn targets."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=0, help="Intra-op threads; 0: one per core (default: the target's).")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short windows: for a first look, not for a report.")] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="onnxruntime or torchscript, for an artifact with both (default: its own)."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the records.")] = Path("profiles"),
+    compare: Compare = None,
+    fail_above: FailAbove = None,
+    host: Host = None,
+    port: Port = None,
+    identity: Identity = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency, memory, CPU, energy and accuracy of an artifact in a fresh process.
 
     The record goes to profiles/<target>/<artifact>.json.
 
-    Example: edgegnn profile --quick model-dq-int8
+    Several devices are measured side by side; a pair of artifact and device that fails stops no other.
+
+    Examples:
+        edgegnn profile --quick model-dq-int8
+
+        edgegnn profile --target rpi --target x86 model-*
+
+        edgegnn profile --compare profiles/x86/model.json --fail-above 5% model
     """
-    from edgegnn import show
-    from edgegnn.profile import newest_artifact
+    from edgegnn import show, show_devices
+    from edgegnn.profile import load_target, newest_artifact
     from edgegnn.profile import profile as run
+    from edgegnn.profile.reach import at
+    from edgegnn.profile.several import profile_all
 
-    chosen = artifact if artifact is not None else newest_artifact(Path.cwd())
-    with show.measuring(f"profiling {chosen.name}") as status:
-        record = run(chosen, target=target, quick=quick, threads=threads, out=output, progress=status)
-    show.profiled(record, as_json)
+    chosen = artifacts or [newest_artifact(Path.cwd())]
+    found = {t.name: t for t in map(load_target, target or ["local"])}
+    if (host or port or identity) and len(found) > 1:
+        raise UsageError("--host, --port and --identity are for one --target: put them into the files of the targets")
+    where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
+    old, limit = baseline(compare, fail_above, len(chosen) * len(where))
+    options: dict[str, Any] = {"quick": quick, "threads": threads, "runtime": runtime, "out": output}
+    if len(chosen) == len(where) == 1:
+        with show.measuring(f"profiling {chosen[0].name}") as status:
+            record = run(chosen[0], target=where[0], progress=status, keep=compare, **options)
+        if old is not None:
+            compared(old, record, limit, as_json)
+            return
+        show.profiled(record, as_json)
+        return
+    with show_devices.measuring_all([t.name for t in where]) as tell:
+        pairs = profile_all(chosen, where, progress=tell, **options)
+    show_devices.profiled_all(pairs, as_json)
+    if any(pair.error is not None for pair in pairs):
+        raise typer.Exit(1)
 
 
-@app.command()
-def targets(as_json: Json = False) -> None:
-    """List the known devices: reachable, runtime found, native kernels, how energy would be read.
-
-    Example: edgegnn targets
-    """
-    from edgegnn import show
-    from edgegnn.profile import targets as known
-
-    show.targets(known(), as_json)
+app.add_typer(targets_app)
+app.command()(ship)
 
 
 @app.command()
@@ -333,33 +463,3 @@ def _fail(error: BaseException, message: str, exit_code: int) -> NoReturn:
     line = " ".join(message.split())
     typer.echo(f"edgegnn: {line}", err=True)
     sys.exit(exit_code)
-
-
-def _settings(
-    epochs: int | None,
-    lr: float | None,
-    weight_decay: float | None,
-    batch_size: int | None,
-    patience: int | None,
-    seed: int,
-) -> dict[str, Any]:
-    return {
-        "epochs": epochs,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "patience": patience,
-        "seed": seed,
-    }
-
-
-def _object(option: str, text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{option} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f'{option} must be a JSON object, such as {{"hidden": 64}}')
-    return value

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["describe"]
 
@@ -36,6 +39,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "format": m["format"],
         "name": m["name"],
         "recipe": m["recipe"],
+        "runtime": artifact.manifest.runtime,
         "task": f"{task['data']}, {task['kind']}, {task['split']} split",
         "inputs": _io(m["inputs"]),
         "outputs": _io(m["outputs"]),
@@ -74,6 +78,8 @@ def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     if checkpoint.metrics:
         facts["metrics"] = ", ".join(f"{k} {v:.4f}" for k, v in checkpoint.metrics.items())
     facts["history"] = checkpoint.history
+    if checkpoint.pruning is not None and isinstance(model, nn.Module):
+        facts |= _pruning(checkpoint.pruning, model.model if isinstance(model, QuantModel) else model)
     if isinstance(model, QuantModel):
         facts["quantized_points"] = len(model.structure()["points"])
         sizes = {name: p.numel() * p.element_size() for name, p in model.model.named_parameters()}
@@ -81,6 +87,25 @@ def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
             {"tensor": name, "bytes": sizes.get(name, 0), "why": why} for name, why in model.stayed_float.items()
         ]
     return facts
+
+
+def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    from edgegnn.prune import sparsity_of
+
+    tensors = sparsity_of(model, pruning["tensors"])
+    return {
+        "pruning": f"{pruning['method']}, sparsity {pruning['sparsity']:g} asked, {pruning['achieved']:.4f} reached",
+        "not_pruned": "; ".join(f"{e['tensor']}: {e['why']}" for e in pruning["excluded"]) or "none",
+        "sparsity": [
+            {
+                "tensor": name,
+                "shape": list(model.get_parameter(name).shape),
+                "zeros": found.zeros,
+                "sparsity": round(found.share, 6),
+            }
+            for name, found in tensors.items()
+        ],
+    }
 
 
 def _io(values: list[dict[str, Any]]) -> str:

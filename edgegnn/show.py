@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edgegnn.errors import PruneError
 from edgegnn.files import size
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.export.flow import ExportResult
     from edgegnn.profile import ProfileRecord, TargetInfo
+    from edgegnn.prune.flow import Compressed
     from edgegnn.quickstart import QuickstartResult
     from edgegnn.runtime import VerifyReport
     from edgegnn.train import EpochLog
 
 __all__ = [
+    "compressed",
     "described",
     "exported",
     "measuring",
     "profiled",
     "quickstart",
+    "swept",
     "targets",
     "trained",
     "training",
@@ -45,7 +50,9 @@ class TrainingProgress:
 
     def __call__(self, log: EpochLog) -> None:
         """Show one epoch."""
-        detail = f"loss {log.train_loss:.3f}  val loss {log.val_loss:.3f}  val {100 * log.val_metric:.1f} %"
+        detail = f"loss {log.train_loss:.3f}"
+        if log.val_loss is not None and log.val_metric is not None:
+            detail += f"  val loss {log.val_loss:.3f}  val {100 * log.val_metric:.1f} %"
         self.bars.update(self.task, total=log.epochs, completed=log.epoch, detail=detail)
 
     def status(self, text: str) -> None:
@@ -77,7 +84,7 @@ def measuring(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     with console.status(title) as status:
-        yield lambda text: status.update(f"{title}: {text}")
+        yield lambda text: status.update(escape(f"{title}: {text}"))
 
 
 def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
@@ -95,6 +102,7 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     table.add_row("data", f"{task.data}, {task.kind} task, {task.split} split")
     table.add_row("recipe", step["recipe"])
     table.add_row("best epoch", f"{step['best_epoch']} of {step['epochs_run']}, {step['seconds']:.1f} s")
+    _grades_row(table, step)
     table.add_row("validation", f"{_percent(checkpoint.metrics['val'])} {task.metric}")
     table.add_row("test", f"{_percent(checkpoint.metrics['test'])} {task.metric}")
     _print(table)
@@ -104,6 +112,8 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
 def exported(result: ExportResult, as_json: bool) -> None:
     """Result of `export`."""
     m = result.manifest
+    if m["fallback"]:
+        typer.echo(f"edgegnn: exported as TorchScript, because ONNX can't express the model: {m['fallback']}", err=True)
     if as_json:
         _json({"artifact": str(result.path), **m})
         return
@@ -113,8 +123,95 @@ def exported(result: ExportResult, as_json: bool) -> None:
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
     _parity_rows(table, m)
     _float_rows(table, m["stayed_float"])
+    _script_rows(table, m)
+    for entry in m["native"]:
+        missing = "" if entry["there"] else "none, so it runs there on onnxruntime's own operators: "
+        table.add_row(f"kernels for {entry['machine']}", missing + entry["origin"])
     _print(table)
     _say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
+
+
+def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> None:
+    """Result of `compress` at one sparsity: the dense model, then the compressed one."""
+    dense, small = (r for r in results if not isinstance(r, PruneError))
+    checkpoint, row = small.checkpoint, small.row
+    if as_json:
+        _json(_compressed_entry(small) | {"dense": dense.row, "history": checkpoint.history[-1:]})
+        return
+    task, recipe = checkpoint.task, checkpoint.recipe
+    assert task is not None
+    table = Table(box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    for name in ("dense", "compressed"):
+        table.add_column(name, justify="right")
+
+    def add(what: str, value: Callable[[dict[str, Any]], str]) -> None:
+        table.add_row(what, value(dense.row), value(row))
+
+    add("sparsity", lambda r: _percent(r["achieved"]))
+    add(f"validation {task.metric}", lambda r: _percent(r["val"]))
+    add(f"test {task.metric}", lambda r: _percent(r["test"]))
+    add("model file", lambda r: size(r["bytes"]))
+    add("non-zero weights", lambda r: f"{r['nonzero']:,} of {r['parameters']:,}")
+    add("PyTorch, eager, p50", lambda r: _eager(r["eager_ms"]))
+    _print(table)
+    pruning = checkpoint.pruning or {}
+    if row["sparsity"] is not None:
+        _say(f"pruned: {pruning['method']}, {row['sparsity']:g} asked, {row['achieved']:.4f} reached")
+        for key, what in (("multiply_adds", "multiply-adds of one forward"), ("message_adds", "of which sums")):
+            if key in pruning:
+                before, after = pruning[key]["before"], pruning[key]["after"]
+                _say(f"{what}: {before:,} before, {after:,} after ({after / max(before, 1):.2f}x)")
+        for entry in pruning.get("excluded", []):
+            _say(f"not pruned: {entry['tensor']}: {entry['why']}")
+    if recipe is not None:
+        _say(f"recipe: {recipe.name}")
+    _say(f"saved {small.path}\nnext: edgegnn export {small.path}")
+
+
+def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float], as_json: bool) -> None:
+    """Result of `compress` over a range of sparsities: the dense model, then one result for each."""
+    asked: list[float | None] = [None, *sparsities]
+    if as_json:
+        _json(
+            [
+                {"sparsity": s, "error": str(r)} if isinstance(r, PruneError) else _compressed_entry(r)
+                for s, r in zip(asked, results, strict=True)
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("sparsity", "reached", "val", "test", "file", "of dense", "non-zero", "eager p50"):
+        table.add_column(column, justify="right", no_wrap=True)
+    full = next(r for r in results if not isinstance(r, PruneError)).row["bytes"]
+    for s, r in zip(asked, results, strict=True):
+        name = "dense" if s is None else f"{s:g}"
+        if isinstance(r, PruneError):
+            table.add_row(name, "-")
+            continue
+        cells = [f"{r.row['achieved']:.4f}", _percent(r.row["val"]), _percent(r.row["test"]), size(r.row["bytes"])]
+        cells += [f"{r.row['bytes'] / full:.2f}x", f"{r.row['nonzero']:,}", _eager(r.row["eager_ms"])]
+        table.add_row(name, *cells)
+    _print(table)
+    for s, r in zip(asked, results, strict=True):
+        if isinstance(r, PruneError):
+            _say(f"{s:g}: {r}")
+        elif r.path is not None:
+            _say(f"saved {r.path}")
+    _say("eager p50: median time of one forward in PyTorch, which gains nothing from single zeros")
+
+
+def _compressed_entry(result: Compressed) -> dict[str, Any]:
+    from edgegnn.prune.edges import describe_pruning
+
+    checkpoint = result.checkpoint
+    recipe = checkpoint.recipe.name if checkpoint.recipe else "none"
+    path = str(result.path) if result.path is not None else None
+    return {"model": path, **result.row, "recipe": recipe, "pruning": describe_pruning(checkpoint.pruning)}
+
+
+def _eager(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g} ms"
 
 
 def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
@@ -148,14 +245,14 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         return
     table = _facts()
     for key, value in facts.items():
-        if key not in {"stayed_float", "history", "aggregations"}:
+        if key not in {"stayed_float", "history", "aggregations", "sparsity"}:
             table.add_row(key.replace("_", " "), str(value))
     for i, step in enumerate(facts.get("history", []), 1):
-        words = (
-            f"{step.get('step')} ({step.get('recipe')}): {step.get('epochs_run')} epochs, best {step.get('best_epoch')}"
-        )
+        how = f"{step['method']} {step['sparsity']:g}" if step.get("step") == "prune" else step.get("recipe")
+        words = f"{step.get('step')} ({how}): {step.get('epochs_run')} epochs, best {step.get('best_epoch')}"
         table.add_row(f"step {i}", words)
     _print(table)
+    _sparsities(facts.get("sparsity", []))
     left = facts.get("stayed_float", [])
     if left:
         floats = Table(box=None, pad_edge=False, title="stayed float", title_justify="left")
@@ -167,6 +264,20 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         _print(floats)
     if explain:
         _aggregations(facts)
+
+
+def _sparsities(tensors: list[dict[str, Any]]) -> None:
+    """How sparse each weight of a pruned model is, and which were not pruned."""
+    if not tensors:
+        return
+    table = Table(box=None, pad_edge=False, title="pruned weights", title_justify="left")
+    table.add_column("tensor")
+    for column in ("shape", "zeros", "sparsity"):
+        table.add_column(column, justify="right")
+    for entry in tensors:
+        shape = "x".join(map(str, entry["shape"]))
+        table.add_row(entry["tensor"], shape, f"{entry['zeros']:,}", _percent(entry["sparsity"]))
+    _print(table)
 
 
 def _aggregations(facts: dict[str, Any]) -> None:
@@ -232,6 +343,34 @@ def _parity_rows(table: Table, manifest: dict[str, Any]) -> None:
         f"test {metric['name']}",
         f"{_percent(metric['artifact'])} (PyTorch {_percent(metric['pytorch'])}, n = {metric['n']})",
     )
+
+
+def _grades_row(table: Table, step: dict[str, Any]) -> None:
+    """When GradES froze what, if it was at work."""
+    grades = step.get("grades")
+    if grades is None:
+        return
+    frozen = grades["frozen"]
+    steps = f"{grades['steps']} of {grades['planned_steps']} steps"
+    text = f"{len(frozen)} of {grades['matrices']} matrices frozen, {steps}"
+    if frozen:
+        first, last = frozen[0], frozen[-1]
+        text += f"; first {first['tensor']} in epoch {first['epoch']}, last {last['tensor']} in epoch {last['epoch']}"
+    table.add_row("GradES", text)
+
+
+def _script_rows(table: Table, manifest: dict[str, Any]) -> None:
+    """What of a TorchScript model runs on sparse kernels."""
+    script = manifest.get("torchscript")
+    if script is None:
+        return
+    for what, key in (("pruned layers", "layers"), ("aggregations", "aggregation")):
+        found = script[key]
+        if found:
+            sparse = sum(entry["choice"] == "sparse" for entry in found)
+            table.add_row(what, f"{sparse} of {len(found)} on sparse kernels, where they are faster")
+    twin = script["twin"]
+    table.add_row("TorchScript", f"model.ts.pt, and {twin['file']} (torch.export) beside it")
 
 
 def _float_rows(table: Table, left: list[dict[str, Any]]) -> None:

@@ -13,6 +13,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch_geometric.nn  # noqa: F401
 
+from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

@@ -270,7 +270,7 @@ def test_an_idle_counter_may_stand_still() -> None:
 
 def test_bench_reads_the_counter_of_its_machine(tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path / "tiny")
-    counter = zone(tmp_path / "powercap", "intel-rapl:0", "package-0")
+    counter = zone(tmp_path / "sys/class/powercap", "intel-rapl:0", "package-0")
     plan = Plan(True, 1, 0.0, 2, 0.0, windows=2, window_seconds=0.3, window_iterations=2)
     # In a process of its own: a thread would get no turn beside the inferences.
     code = f"""
@@ -287,7 +287,7 @@ def test_bench_reads_the_counter_of_its_machine(tmp_path: Path) -> None:
     try:
         while counter.read_text() == "1000000\n":
             assert ticker.poll() is None
-        result = bench(artifact, plan=plan, threads=1, powercap=tmp_path / "powercap")
+        result = bench(artifact, plan=plan, threads=1, system=tmp_path, readers=("rapl",))
     finally:
         ticker.kill()
         ticker.wait()
@@ -299,7 +299,7 @@ def test_bench_reads_the_counter_of_its_machine(tmp_path: Path) -> None:
     assert [w["load"] for w in energy["windows"]] == [False, True, True]
     assert all(w["steps"] >= 50 for w in energy["windows"])
     counter.write_text("broken")
-    result = bench(artifact, plan=plan, threads=1, powercap=tmp_path / "powercap")
+    result = bench(artifact, plan=plan, threads=1, system=tmp_path, readers=("rapl",))
     assert result["energy_j"] is None
     assert "gives no number" in result["energy_reason"]
     with pytest.raises(UsageError, match="energy must be one of"):

@@ -34,12 +34,12 @@ def artifact(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def no_rapl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "find_rapl", lambda: (None, "no counter here"))
+    monkeypatch.setattr(measure, "find_reader", lambda kind: (None, f"no {kind} here"))
 
 
 @pytest.fixture
 def no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_choose_energy", lambda *_: ("none", None, ["no meter"]))
+    monkeypatch.setattr(measure, "_choose_energy", lambda *_: ("none", None, ["no meter"], ()))
 
 
 def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
@@ -71,10 +71,17 @@ def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     assert energy["source"].startswith("codecarbon ")
     assert energy["gross"] > 0
     assert [w["load"] for w in energy["windows"]] == [False, True, True]
-    assert "no counter here" in values["energy_reason"]
+    assert values["energy_reason"] == "no rapl here" if arch() == "x86_64" else "no hwmon here; no pmic here"
     words = [text.split(" (about")[0] for text in told]
     windows = ["energy, idle", "energy, window 1 of 2", "energy, window 2 of 2"]
     assert words == ["preparing", "warm-up", "latency", *windows]
+
+
+class Closed:
+    """A reader that is there, and is let go again: the runner is to read it."""
+
+    def close(self) -> None:
+        pass
 
 
 def test_energy_that_the_device_reads(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +97,7 @@ def test_energy_that_the_device_reads(artifact: Path, monkeypatch: pytest.Monkey
         values["how"].pop("runner")
         return {**values, "format": "edgegnn-bench/1"}, [], ""
 
-    monkeypatch.setattr(measure, "find_rapl", lambda: (object(), ""))
+    monkeypatch.setattr(measure, "find_reader", lambda kind: (Closed(), ""))
     monkeypatch.setattr(target, "arch", lambda: "x86_64")
     monkeypatch.setattr(measure, "arch", lambda: "x86_64")
     monkeypatch.setattr(measure, "follow", answer)
@@ -98,6 +105,7 @@ def test_energy_that_the_device_reads(artifact: Path, monkeypatch: pytest.Monkey
     assert made.energy_j == record().energy_j
     assert made.energy_reason == ""
     assert seen[0][seen[0].index("--energy") + 1] == "device"
+    assert seen[0][seen[0].index("--readers") + 1] == "rapl"
     assert seen[0][:3] == [sys.executable, str(artifact / "run.pyz"), "bench"]
 
 

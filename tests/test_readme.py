@@ -25,7 +25,10 @@ def test_every_command_and_option_in_the_readme_exists():
     commands = [shlex.split(line)[1:] for line in used if line.startswith("edgegnn ")]
     assert len(commands) >= 8
     for words in commands:
-        options = {name for p in known[words[0]].params for name in (*p.opts, *p.secondary_opts)}
+        command = known[words[0]]
+        if len(words) > 1 and words[1] in getattr(command, "commands", {}):
+            command = command.commands[words[1]]
+        options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
         assert {w for w in words if w.startswith("-")} <= options, words
 
 

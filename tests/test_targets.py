@@ -31,7 +31,7 @@ def on(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
 
 
 def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(target_files()) == ["arm64", "x86"]
+    assert {"arm64", "emulated-pi", "jetson", "rpi", "x86"} <= set(target_files())
     for machine, name in (("x86_64", "x86"), ("aarch64", "arm64")):
         on(monkeypatch, machine)
         assert local_target().name == name
@@ -45,7 +45,8 @@ def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_own_targets_win(folder: Path, tmp_path: Path) -> None:
     (folder / "mine.toml").write_text(GOOD + "threads = 2\nspinning = false\n")
     mine = load_target("mine")
-    assert (mine.name, mine.threads, mine.spinning, mine.energy) == ("mine", 2, False, ("rapl", "codecarbon"))
+    assert (mine.name, mine.threads, mine.spinning) == ("mine", 2, False)
+    assert mine.energy == ("meter", "hwmon", "pmic", "rapl", "codecarbon")
     config = tmp_path / "config" / "edgegnn" / "targets"
     config.mkdir(parents=True)
     for name in ("mine", "x86"):
@@ -53,12 +54,13 @@ def test_own_targets_win(folder: Path, tmp_path: Path) -> None:
     assert load_target("mine").description == "a board"
     assert load_target("x86").description == "from config"
     (config / "Not A Name.toml").write_text(GOOD)
-    assert list(target_files()) == ["arm64", "mine", "x86"]
+    assert {"arm64", "mine", "x86"} <= set(target_files())
+    assert "Not A Name" not in target_files()
 
 
 @pytest.mark.parametrize("name", ["rocket", "../x86", "", "/etc/passwd", "x86.toml", "X" * 1000])
 def test_unknown_target(folder: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"unknown target .*choose one of local, arm64, x86") as error:
+    with pytest.raises(UsageError, match=r"unknown target .*choose one of local, arm64, .*x86") as error:
         load_target(name)
     assert len(str(error.value)) < 300
 
@@ -72,7 +74,8 @@ def test_unknown_target(folder: Path, name: str) -> None:
         (GOOD + 'energy = ["rapl", "wind"]\n', r"line 4: energy: invalid enum value 'wind'"),
         (GOOD + 'name = "other"\n', r"line 4: unknown key 'name'"),
         (GOOD + "[ssh]\nhost = 'pi'\n", r"line 4: unknown key 'ssh'"),
-        (GOOD.replace("local", "ssh"), r"line 3: transport: invalid enum value 'ssh'"),
+        (GOOD.replace("local", "smoke"), r"line 3: transport: invalid enum value 'smoke'"),
+        (GOOD + "port = 70000\n", r"line 4: port: expected `int` <= 65535"),
         ('arch = "x86_64"\ntransport = "local"\n', "the key 'description' is missing"),
         ("description = \n", r"bad.toml: no valid TOML: .*line 1"),
         ("a = 1\na = 2\n", r"no valid TOML: .*line 2"),
@@ -94,7 +97,7 @@ def test_file_that_is_no_text(folder: Path) -> None:
 def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "zz.toml").write_text("oops")
     on(monkeypatch, "x86_64")
-    monkeypatch.setattr(target, "find_rapl", lambda: (None, "no counter"))
+    monkeypatch.setattr(target, "find_reader", lambda kind: (None, "no counter"))
     found = {info.name: info for info in targets()}
     import onnxruntime
 
@@ -106,7 +109,7 @@ def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found["arm64"].reachable
     assert found["arm64"].reason == "this machine is x86_64, and the target is reached locally only"
     assert "no valid TOML" in found["zz"].reason
-    assert json.loads(json.dumps([info.to_dict() for info in found.values()]))[1]["name"] == "x86"
+    assert [t["name"] for t in json.loads(json.dumps([i.to_dict() for i in found.values()]))] == sorted(found)
     console = Console(file=io.StringIO(), width=200)
     console.print(render_targets(list(found.values())))
     assert isinstance(console.file, io.StringIO)

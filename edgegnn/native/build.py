@@ -30,8 +30,8 @@ LEVELS: dict[str, dict[str, list[str]]] = {
 }
 _DOT = ("qgemm_kernels.cpp",)
 # As in CMakeLists.txt, which says why.
-_FLAGS = "-std=gnu++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -Wall -Wextra -Wno-psabi -ffp-contract=off -fno-math-errno"
-_FLAGS += " -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-asynchronous-unwind-tables"
+_FLAGS = "-std=gnu++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -Wall -Wextra -Wno-psabi -ffp-contract=off"
+_FLAGS += " -fno-math-errno -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-asynchronous-unwind-tables"
 _LINK = "-shared -s -Wl,--as-needed -Wl,-z,relro,-z,now -Wl,-z,defs"
 
 

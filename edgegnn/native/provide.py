@@ -15,7 +15,7 @@ import edgegnn.native
 from edgegnn.native import build as recipe
 from edgegnn.native import library, library_name
 
-__all__ = ["Provided", "provide"]
+__all__ = ["Provided", "built_there", "provide"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class Provided:
     origin: str
 
 
-def provide(machine: str) -> Provided:
+def provide(machine: str, *, target: str = "") -> Provided:
     """Find or build the library for a machine; building takes half a minute, once.
 
     Args:
         machine: as `platform.machine()` calls it.
+        target: the device it is for, which may have compiled one itself earlier.
 
     Returns:
         The library, or why there is none: models run without it too, on onnxruntime's own operators.
@@ -49,6 +50,8 @@ def provide(machine: str) -> Provided:
         return Provided(machine, installed.resolve(), "built when edgegnn was installed")
     names = ("g++", "c++", "clang++") if machine == platform.machine() else recipe.COMPILERS[machine]
     compiler = next((found for name in names if (found := shutil.which(name))), None)
+    if compiler is None and target and built_there(machine, target).is_file():
+        return Provided(machine, built_there(machine, target), f"compiled on {target}")
     if compiler is None:
         packages = "g++" if machine == platform.machine() else f"g++-{machine.replace('_', '-')}-linux-gnu"
         return Provided(machine, None, f"no compiler for {machine} here: apt-get install {packages}")
@@ -56,7 +59,7 @@ def provide(machine: str) -> Provided:
     if not (folder / "src").is_dir():
         return Provided(machine, None, "this edgegnn was installed without the sources of its kernels")
     version = _version(compiler)
-    path = platformdirs.user_cache_path("edgegnn") / "native" / _key(folder, machine, version) / library_name(machine)
+    path = _cache(_key(folder, machine, version)) / library_name(machine)
     origin = f"compiled by {Path(compiler).name} {version}"
     if path.is_file():
         return Provided(machine, path, origin)
@@ -67,9 +70,20 @@ def provide(machine: str) -> Provided:
     return Provided(machine, path, origin)
 
 
+def built_there(machine: str, target: str) -> Path:
+    """Where the library is kept that a device has compiled of these sources: for that device only."""
+    key = _key(Path(edgegnn.native.__file__).parent, machine, f"on {target}")
+    return _cache(f"{target}-{key}") / library_name(machine)
+
+
+def _cache(name: str) -> Path:
+    return platformdirs.user_cache_path("edgegnn") / "native" / name
+
+
 def _version(compiler: str) -> str:
     try:
-        done = subprocess.run([compiler, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, timeout=60)
+        command = [compiler, "-dumpfullversion", "-dumpversion"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

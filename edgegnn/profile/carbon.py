@@ -28,6 +28,7 @@ class CarbonReader:
     """CPU and RAM energy of this process and its children, as codecarbon's model has it."""
 
     kind = "estimated"
+    rate = None
 
     def __init__(self, tracker: Any) -> None:
         self._tracker = tracker

@@ -7,7 +7,8 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,14 +18,18 @@ import msgspec
 
 import edgegnn
 from edgegnn.errors import ArtifactError, TargetError, UsageError
-from edgegnn.profile.carbon import CarbonReader, carbon_reader
+from edgegnn.profile.carbon import carbon_reader
+from edgegnn.profile.cuda import cuda_runtime
+from edgegnn.profile.meter import meter_reader
 from edgegnn.profile.record import ProfileRecord, check_place, write_record
+from edgegnn.profile.remote import follow_there
 from edgegnn.profile.runner import follow
 from edgegnn.profile.target import Target, load_target
-from edgegnn.runtime import Artifact, build_runner, open_artifact, read_manifest
+from edgegnn.runtime import Artifact, Manifest, build_runner, open_artifact, read_manifest
 from edgegnn.runtime.benchmark import BENCH_FORMAT, FULL, QUICK, Plan
-from edgegnn.runtime.energy import Reading, Window, find_rapl, summarize
+from edgegnn.runtime.energy import READERS, EnergyReader, Reading, Window, find_reader, summarize
 from edgegnn.runtime.facts import arch
+from edgegnn.runtime.session import has_native_ops
 
 __all__ = ["newest_artifact", "profile"]
 
@@ -35,53 +40,83 @@ TIMEOUT = 1800.0
 def profile(
     artifact: Path | str,
     *,
-    target: str | None = None,
+    target: str | Target | None = None,
     quick: bool = False,
     threads: int | None = None,
     out: Path | None = Path("profiles"),
     progress: Progress | None = None,
     plan: Plan | None = None,
     timeout: float = TIMEOUT,
+    stop: threading.Event | None = None,
+    runtime: str | None = None,
+    keep: Path | None = None,
 ) -> ProfileRecord:
     """Measure an artifact.
 
     Args:
         artifact: its folder or zip.
-        target: a target's name; None or "local" is this machine.
+        target: a target or its name; None or "local" is this machine.
         quick: short windows; the record says so.
         threads: threads of one inference; None: as the target says.
         out: the record goes to `<out>/<target>/<artifact>.json`; None: no file. An older record there is replaced.
         progress: told in a few words what is being done, and how long it will still take.
         plan: durations; None: the protocol's, or short ones with `quick`.
         timeout: seconds after which the runner is stopped.
+        stop: gives up when it is set (by another thread).
+        runtime: "onnxruntime" or "torchscript", for an artifact with a model for both; None: as its manifest says. The
+            record of another one than that goes to `<artifact>-<runtime>.json`.
+        keep: a record that must not be replaced (the one that a comparison starts from): where the new one would take
+            its place, it goes to `<artifact>-new.json`.
 
     Returns:
         The record.
 
     Raises:
         ArtifactError: the artifact is damaged.
-        TargetError: the target is not this machine, the runner failed, or the record can't be written.
+        TargetError: the target can't be reached or is not ready, the runner failed, or the record can't be written.
         UsageError: an unknown target, negative `threads`.
     """
     tell = progress or _quiet
-    where = load_target(target or "local")
-    if where.arch != arch():
+    where = target if isinstance(target, Target) else load_target(target or "local")
+    if where.transport == "local" and where.arch != arch():
         raise TargetError(f"the target {where.name} is {where.arch}, this machine is {arch()}: choose --target local")
     if threads is not None and threads < 0:
         raise UsageError(f"threads must be 0 (one per core) or more, not {threads}")
-    opened = open_artifact(artifact)
-    path = None if out is None else Path(out) / where.name / f"{opened.manifest.name}.json"
+    opened = open_artifact(artifact, runtime=runtime)
+    if where.processor == "cuda" and where.transport == "local":
+        runtime = cuda_runtime(opened.manifest, where, runtime)
+        opened = open_artifact(artifact, runtime=runtime)
+    path = None if out is None else Path(out) / where.name / f"{_record_name(opened.manifest)}.json"
+    if path is not None and keep is not None and path.exists() and path.samefile(keep):
+        path = path.with_name(f"{path.stem}-new.json")
     if path is not None:
         check_place(path)
         _check_writable(path)
     chosen = plan or (QUICK if quick else FULL)
     tell("preparing")
     with contextlib.ExitStack() as stack:
-        mode, reader, reasons = _choose_energy(where, stack)
+        mode, reader, reasons, kinds = _choose_energy(where, stack)
         runner, origin = stack.enter_context(_runner(opened))
-        command = _command(runner, opened, where, chosen, mode, threads)
+        arguments = _arguments(where, chosen, mode, threads, kinds) + (["--runtime", runtime] if runtime else [])
         events = _Events(tell, chosen, energy=mode != "none")
-        result, readings, problem = follow(command, timeout=timeout, reader=reader, on_event=events)
+        if where.transport == "local":
+            command = [sys.executable, str(runner), "bench", "--events"]
+            command += ["--artifact", str(opened.folder.resolve()), *arguments]
+            result, readings, problem = follow(command, timeout=timeout, reader=reader, on_event=events, stop=stop)
+        else:
+            result, readings, problem = follow_there(
+                opened,
+                runner,
+                where,
+                arguments,
+                timeout=timeout,
+                tell=tell,
+                reader=reader,
+                on_event=events,
+                stop=stop,
+            )
+    if where.transport == "emulated":
+        result |= _emulated(opened, where, tell)
     if reader is not None:
         result = _with_energy(result, reader, readings, problem)
     elif mode == "none":
@@ -110,6 +145,12 @@ def newest_artifact(folder: Path | str = ".") -> Path:
     if not found:
         raise UsageError(f"no artifact in {Path(folder).resolve()}: name one, or make one with `edgegnn export`")
     return max(found)[-1]
+
+
+def _record_name(manifest: Manifest) -> str:
+    """Records of the two models of an artifact don't replace each other."""
+    own = manifest.raw.get("runtime", "onnxruntime")
+    return manifest.name if manifest.runtime == own else f"{manifest.name}-{manifest.runtime}"
 
 
 class _Events:
@@ -142,20 +183,35 @@ def _quiet(text: str) -> None:
     """Nobody wants to know."""
 
 
-def _choose_energy(target: Target, stack: contextlib.ExitStack) -> tuple[str, CarbonReader | None, list[str]]:
-    """Who reads the energy ("device", "host", "none"), the host's reader, and why nothing better."""
+def _choose_energy(
+    target: Target, stack: contextlib.ExitStack
+) -> tuple[str, EnergyReader | None, list[str], Sequence[str]]:
+    """Who reads the energy ("device", "host", "none"), the host's reader, why nothing better, the device's kinds."""
+    if target.transport == "emulated":
+        return "none", None, ["emulated: not a measurement"], ()
     reasons: list[str] = []
+    reader: EnergyReader | None
     for kind in target.energy:
-        if kind == "rapl":
-            rapl, reason = find_rapl()
-            if rapl is not None:
-                return "device", None, reasons
+        if kind == "meter":
+            reader, reason = (None, "") if target.meter is None else meter_reader(target.meter)
+            if reader is not None:
+                stack.callback(reader.close)
+                return "host", reader, reasons, ()
+        elif kind in READERS:
+            if target.transport != "local":  # what there is to read is there, not here
+                return "device", None, reasons, [k for k in target.energy if k in READERS]
+            reader, reason = find_reader(kind)
+            if reader is not None:
+                reader.close()
+                return "device", None, reasons, [kind]
+        elif target.transport != "local":
+            reason = "codecarbon's model is for this machine only"
         else:
             reader, reason = stack.enter_context(carbon_reader())
             if reader is not None:
-                return "host", reader, reasons
-        reasons.append(reason)
-    return "none", None, reasons or ["the target has no energy reader"]
+                return "host", reader, reasons, ()
+        reasons += [reason] if reason else []
+    return "none", None, reasons or ["the target has no energy reader"], ()
 
 
 @contextlib.contextmanager
@@ -174,19 +230,36 @@ def _runner(artifact: Artifact) -> Iterator[tuple[Path, str]]:
             yield own, "installed"
 
 
-def _command(
-    runner: Path, artifact: Artifact, target: Target, plan: Plan, energy: str, threads: int | None
-) -> list[str]:
-    command = [sys.executable, str(runner), "bench", "--events", "--artifact", str(artifact.folder.resolve())]
-    command += ["--energy", energy, "--threads", str(target.threads if threads is None else threads)]
+def _arguments(target: Target, plan: Plan, energy: str, threads: int | None, readers: Sequence[str]) -> list[str]:
+    """What the runner's `bench` is told, but for the artifact."""
+    command = ["--energy", energy, "--threads", str(target.threads if threads is None else threads)]
+    command += ["--readers", ",".join(readers)] if readers else []
+    command += ["--processor", target.processor] if target.processor != "cpu" else []
     command += ["--quick"] * plan.quick + ["--no-spinning"] * (not target.spinning)
     for name in ("warmup_runs", "warmup_seconds", "runs", "seconds", "windows", "window_seconds", "window_iterations"):
         command += [f"--{name.replace('_', '-')}", str(getattr(plan, name))]
     return command
 
 
+def _emulated(artifact: Artifact, target: Target, tell: Progress) -> dict[str, Any]:
+    """What the record of an emulated device says instead of times."""
+    from edgegnn.native.provide import provide
+    from edgegnn.profile.emulated.instructions import count_instructions
+
+    said = {"emulated": f"{target.cpu} by qemu-user: its times are not a measurement"}
+    if artifact.manifest.runtime != "onnxruntime":
+        return {**said, "instructions_reason": f"they are counted for onnxruntime, not for {artifact.manifest.runtime}"}
+    tell("counting executed instructions")
+    library = provide(target.arch, target=target.name).path if has_native_ops(artifact.model) else None
+    try:
+        counted = count_instructions(artifact.folder, target.cpu, library)
+    except TargetError as error:
+        return {**said, "instructions_reason": str(error)}
+    return {**said, "instructions": counted.to_dict()}
+
+
 def _with_energy(
-    result: dict[str, Any], reader: CarbonReader, readings: list[Reading | None], problem: str
+    result: dict[str, Any], reader: EnergyReader, readings: list[Reading | None], problem: str
 ) -> dict[str, Any]:
     """Put the host's readings into the runner's windows."""
     try:
@@ -199,7 +272,7 @@ def _with_energy(
         window if reading is None else replace(window, joules=reading.joules, steps=reading.steps)
         for window, reading in zip(windows, readings, strict=True)
     ]
-    energy, reason = summarize(filled, source=reader.source, scope=reader.scope, kind=reader.kind)
+    energy, reason = summarize(filled, source=reader.source, scope=reader.scope, kind=reader.kind, rate=reader.rate)
     return {**result, "energy_j": energy, "energy_reason": reason}
 
 

@@ -6,7 +6,9 @@ the version of this schema: a field that changes its meaning makes a new version
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +23,13 @@ __all__ = [
     "Energy",
     "EnergyWindow",
     "How",
+    "Instructions",
     "Latency",
     "Memory",
     "Metric",
     "ProfileRecord",
     "read_record",
+    "record_schema",
     "write_record",
 ]
 
@@ -47,6 +51,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         mean: arithmetic mean.
         n: number of timed inferences.
         threads: threads that one inference used.
+        blocks: medians of up to 200 blocks of consecutive inferences, in order; every block is as long as the others
+            and holds every graph equally often. They tell how steady p50 is (see `compare`).
     """
 
     p50: Positive
@@ -56,6 +62,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     mean: Positive
     n: Count
     threads: Count
+    blocks: list[Positive] = []
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,13 +71,16 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         peak_delta: peak resident memory of the fresh process after the first inferences, minus its memory just before
             the model was loaded (Python, numpy, onnxruntime and the sample graphs are in both).
-        model_file: size of model.onnx.
+        model_file: size of model.onnx, or of model.ts.pt.
         baseline: resident memory just before the model was loaded.
+        gpu_peak: GPU memory in use after the latency pass, minus that just before the model was loaded: the runtime's
+            pool, which never shrinks, and CUDA's own; None where the model ran on the CPU, or nobody tells.
     """
 
     peak_delta: Count
     model_file: Count
     baseline: Count
+    gpu_peak: Count | None = None
 
 
 class EnergyWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +114,7 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
         net_range: smallest and largest window.
         idle_watts: power in the idle window, watts.
         load_watts: power under load, watts; median of the windows.
+        rate_hz: how often the counter was renewed, or the sensor sampled, per second; None for a model.
         windows: the readings that the numbers come from.
     """
 
@@ -116,6 +127,7 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
     net_range: tuple[float, float]
     idle_watts: float
     load_watts: float
+    rate_hz: Positive | None = None
     windows: list[EnergyWindow] = []
 
 
@@ -148,6 +160,9 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
         window_iterations: least number of inferences in each.
         graphs: different graphs, measured in turn.
         spinning: worker threads waited busily between inferences.
+        transport: "local", "ssh" or "emulated".
+        host: the device's name as it was given (name, alias or address, without the user); "" for this machine.
+        processor: "cpu", or "cuda": on the GPU; the time of an inference contains the copies to it and back.
         runner: "artifact" (its run.pyz), or "installed" (that differs from this edgegnn's, which was used instead).
     """
 
@@ -163,6 +178,9 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     graphs: Count
     spinning: bool
     runner: str
+    transport: str = "local"
+    host: str = ""
+    processor: str = "cpu"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +197,16 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         kernel: its release.
         python: version.
         numpy: version.
-        onnxruntime: version.
+        onnxruntime: version; "" when the model ran in torch.
+        torch: version; "" when the model ran in onnxruntime.
+        temperature_before: of the CPU, °C, before the model was loaded; None where no sensor can be read.
+        temperature_after: the same at the end.
+        frequency_mhz: of the fastest core, MHz, right after the latency pass; None where it can't be read.
+        throttled: at the end, the Raspberry Pi's throttling word in hex ("0": never since boot); "" elsewhere.
+        clock_skew_seconds: the device's clock minus ours, where it is off by more than a minute.
+        gpu: name of the GPU that the model ran on; "" when it ran on the CPU.
+        gpu_driver: version.
+        gpu_memory_bytes: all memory of the GPU, bytes.
     """
 
     model: str
@@ -193,6 +220,31 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     numpy: str
     onnxruntime: str
+    torch: str = ""
+    temperature_before: float | None = None
+    temperature_after: float | None = None
+    frequency_mhz: Positive | None = None
+    throttled: str = ""
+    clock_skew_seconds: float | None = None
+    gpu: str = ""
+    gpu_driver: str = ""
+    gpu_memory_bytes: Count = 0
+
+
+class Instructions(msgspec.Struct, frozen=True, kw_only=True):
+    """Executed instructions of one inference on an emulated processor, one thread: what stands there for a time.
+
+    Attributes:
+        median: over the graphs.
+        graphs: how many of them were counted.
+        cpu: the emulated processor.
+        source: what counted.
+    """
+
+    median: Count
+    graphs: Count
+    cpu: str
+    source: str
 
 
 class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +256,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         artifact: name of the artifact.
         recipe: how the model was quantized.
         model_sha256: checksum of the model that was measured.
-        created: when, ISO 8601 in UTC, by the target's clock.
+        created: when, ISO 8601 in UTC, by the clock of the machine that edgegnn runs on.
         edgegnn: version.
         latency_ms: see `Latency`.
         throughput_per_s: inferences / wall time of the latency pass, **per second**.
@@ -214,9 +266,14 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         energy_reason: why there is no energy, or why no better reader was used.
         metric: see `Metric`; None when the artifact ships no labels of two classes.
         agreement: share of predictions over the shipped graphs that are PyTorch's, in [0, 1].
-        native_kernels: the model ran on edgegnn's own kernels (False: onnxruntime's standard operators).
+        native_kernels: the model ran on edgegnn's own kernels (False: the runtime's standard operators).
         how: see `How`.
         device: see `Device`.
+        runtime: what ran the model, "onnxruntime" or "torchscript".
+        emulated: on an emulated device what that is, and that its times, memory and CPU use are not a measurement of
+            any; "" for a real one.
+        instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.
+        instructions_reason: why instructions could not be counted on an emulated one.
     """
 
     target: str
@@ -236,6 +293,10 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     native_kernels: bool
     how: How
     device: Device
+    runtime: str = "onnxruntime"
+    emulated: str = ""
+    instructions: Instructions | None = None
+    instructions_reason: str = ""
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
 
     @property
@@ -247,6 +308,15 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Plain JSON-able values, `format` first."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         return {"format": values.pop("format"), **values}
+
+
+def record_schema() -> bytes:
+    """The JSON Schema of a record, as `profiles/schema.json` holds it (`python -m edgegnn.profile.record`)."""
+    schema = msgspec.json.schema(ProfileRecord)
+    for struct in schema["$defs"].values():
+        struct["description"] = inspect.cleandoc(struct.get("description", ""))
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"edgegnn {FORMAT}", **schema}
+    return msgspec.json.format(msgspec.json.encode(schema), indent=1) + b"\n"
 
 
 def write_record(record: ProfileRecord, path: Path) -> None:
@@ -297,3 +367,7 @@ def read_record(path: Path) -> ProfileRecord:
         return msgspec.json.decode(content, type=ProfileRecord)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is a damaged profile record: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(record_schema())

@@ -1,4 +1,4 @@
-"""Start the runner in a process of its own, follow its events, read the host's energy round its windows."""
+"""Follow the events of a runner, here or on a device, and read the host's energy round its windows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from typing import Any, Protocol
 
 from edgegnn.errors import TargetError
 from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import EnergyReader, Reading, ReadingError
 
-__all__ = ["follow"]
+__all__ = ["LocalRunner", "Runner", "Stopped", "follow", "follow_runner", "take"]
 
 # Signals that say more than their name.
 _HINTS = {
@@ -26,6 +26,27 @@ _HINTS = {
     "SIGILL": "this onnxruntime uses instructions that the CPU doesn't have: install another version of it",
     "SIGSEGV": "onnxruntime or a library of it crashed",
 }
+_POLL = 0.5
+
+
+class Stopped(TargetError):
+    """The measurement was given up because the user or another part of the program said so."""
+
+
+class Runner(Protocol):
+    """A `run.pyz bench --events` that runs somewhere."""
+
+    def next_line(self, deadline: float) -> str | None:
+        """The next line of its stdout, None at its end; `queue.Empty` when there is none by then (monotonic)."""
+
+    def open_gate(self) -> None:
+        """Let it go on to the window it has announced."""
+
+    def finish(self, deadline: float) -> tuple[int, str]:
+        """After its last line: exit status (negative: a signal) and the end of stderr; TimeoutError."""
+
+    def end(self) -> None:
+        """See that nothing of it runs any more."""
 
 
 def follow(
@@ -34,13 +55,40 @@ def follow(
     timeout: float,
     reader: EnergyReader | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    stop: threading.Event | None = None,
 ) -> tuple[dict[str, Any], list[Reading | None], str]:
-    """Run `run.pyz bench --events` to its end.
+    """Run `run.pyz bench --events` on this machine to its end.
 
     However this function ends, the runner has ended too; one that had to be stopped takes what it started with it.
 
     Args:
         command: the command line; its stdout speaks the runner's events, its stdin opens the gates.
+        timeout: see `follow_runner`.
+        reader: see `follow_runner`.
+        on_event: see `follow_runner`.
+        stop: see `follow_runner`.
+
+    Returns:
+        See `follow_runner`.
+
+    Raises:
+        TargetError: the runner can't be started, fails, dies, says nothing sensible, or takes too long.
+    """
+    runner = LocalRunner(command, stop=stop)
+    return follow_runner(runner, timeout=timeout, reader=reader, on_event=on_event)
+
+
+def follow_runner(
+    runner: Runner,
+    *,
+    timeout: float,
+    reader: EnergyReader | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> tuple[dict[str, Any], list[Reading | None], str]:
+    """Follow a runner to its end.
+
+    Args:
+        runner: it has just been started; it has ended when this function ends.
         timeout: seconds for all of it.
         reader: started before and stopped after every window that the runner announces.
         on_event: told about every event.
@@ -49,49 +97,115 @@ def follow(
         The runner's result, one reading per window (empty without a reader), and why readings are missing.
 
     Raises:
-        TargetError: the runner can't be started, fails, dies, says nothing sensible, or takes too long.
+        TargetError: the runner fails, dies, says nothing sensible, or takes too long.
     """
     readings: list[Reading | None] = []
     problem = ""
     result: dict[str, Any] | None = None
     deadline = time.monotonic() + timeout
-    with tempfile.TemporaryFile() as stderr:
-        process = _start(command, stderr)
-        lines: queue.Queue[str | None] = queue.Queue()
-        listener = threading.Thread(target=_listen, args=(process, lines), daemon=True)
-        listener.start()
-        try:
-            while (line := _next(lines, deadline)) is not None:
-                event = _event(line)
-                if event.get("event") == "result":
-                    result = event.get("result")
-                elif event.get("event") == "window_ready":
-                    if reader is not None:
-                        problem = problem or _call(reader.start)[1]
-                    _open_gate(process)
-                elif event.get("event") == "window_end" and reader is not None:
-                    reading, why = (None, problem) if problem else _call(reader.stop)
-                    readings.append(reading)
-                    problem = problem or why
-                on_event(event)
-            code = process.wait(max(1.0, deadline - time.monotonic()))
-        except (queue.Empty, subprocess.TimeoutExpired) as error:
-            raise TargetError(f"the runner took longer than {timeout:.0f} s and was stopped: try --quick") from error
-        finally:
-            _end(process)
-            listener.join(5)
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
-        if code != 0:
-            raise TargetError(_why(code, stderr))
+    try:
+        while (line := runner.next_line(deadline)) is not None:
+            event = _event(line)
+            if event.get("event") == "result":
+                result = event.get("result")
+            elif event.get("event") == "window_ready":
+                if reader is not None:
+                    problem = problem or _call(reader.start)[1]
+                runner.open_gate()
+            elif event.get("event") == "window_end" and reader is not None:
+                reading, why = (None, problem) if problem else _call(reader.stop)
+                readings.append(reading)
+                problem = problem or why
+            on_event(event)
+        code, errors = runner.finish(max(deadline, time.monotonic() + 1.0))
+    except (queue.Empty, TimeoutError) as error:
+        raise TargetError(f"the runner took longer than {timeout:.0f} s and was stopped: try --quick") from error
+    finally:
+        runner.end()
+    if code != 0:
+        raise TargetError(_why(code, errors))
     if not isinstance(result, dict):
         raise TargetError("the runner ended without a result")
     return result, readings, problem
 
 
-def _start(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[str]:
+class LocalRunner:
+    """A runner in a process of its own on this machine."""
+
+    def __init__(self, command: Sequence[str], *, stop: threading.Event | None = None) -> None:
+        self._stop = stop
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+        try:
+            self._process = _start(command, self._stderr.fileno())
+        except BaseException:
+            self._stderr.close()
+            raise
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def next_line(self, deadline: float) -> str | None:
+        """See `Runner`."""
+        return take(self._lines, deadline, self._stop)
+
+    def open_gate(self) -> None:
+        """See `Runner`."""
+        assert self._process.stdin is not None
+        # A runner that has just died is reported with its exit status, not with the broken pipe.
+        with contextlib.suppress(OSError):
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+
+    def finish(self, deadline: float) -> tuple[int, str]:
+        """See `Runner`."""
+        try:
+            code = self._process.wait(max(0.01, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+        self._stderr.seek(0)
+        return code, self._stderr.read().decode("utf-8", errors="replace")
+
+    def end(self) -> None:
+        """See `Runner`."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._listener.join(5)
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError, OSError):  # the pipe was closed
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(None)
+
+
+def take(lines: queue.Queue[Any], deadline: float, stop: threading.Event | None) -> Any:
+    """The next entry of a queue.
+
+    Raises:
+        queue.Empty: there is none at the deadline (monotonic seconds).
+        Stopped: `stop` was set.
+    """
+    while True:
+        left = max(0.01, deadline - time.monotonic())
+        if stop is None:
+            return lines.get(timeout=left)
+        if stop.is_set():
+            raise Stopped("stopped")
+        try:
+            return lines.get(timeout=min(left, _POLL))
+        except queue.Empty:
+            if time.monotonic() >= deadline:
+                raise
+
+
+def _start(command: Sequence[str], stderr: int) -> subprocess.Popen[str]:
     # Nothing of this process's Python settings: the runner has to do with what is installed.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     # Our own library or none: the one in an artifact is a stranger's code.
@@ -109,18 +223,6 @@ def _start(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[str]:
         )
     except OSError as error:
         raise TargetError(f"can't start {command[0]}: {error.strerror}") from error
-
-
-def _listen(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
-    assert process.stdout is not None
-    with contextlib.suppress(ValueError, OSError):  # the pipe was closed
-        for line in process.stdout:
-            lines.put(line)
-    lines.put(None)
-
-
-def _next(lines: queue.Queue[str | None], deadline: float) -> str | None:
-    return lines.get(timeout=max(0.01, deadline - time.monotonic()))
 
 
 def _event(line: str) -> dict[str, Any]:
@@ -141,25 +243,8 @@ def _call(function: Callable[[], Any]) -> tuple[Any, str]:
         return None, f"the energy reader failed: {type(error).__name__}: {error}"
 
 
-def _open_gate(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    # A runner that has just died is reported with its exit status, not with the broken pipe.
-    with contextlib.suppress(OSError):
-        process.stdin.write("go\n")
-        process.stdin.flush()
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _why(code: int, stderr: IO[bytes]) -> str:
-    stderr.seek(0)
-    text = stderr.read().decode("utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def _why(code: int, stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     if code < 0:
         try:
             name = signal.Signals(-code).name

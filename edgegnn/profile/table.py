@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from edgegnn.files import size
+from edgegnn.profile.comparison import Change, Comparison
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.target import TargetInfo
+from edgegnn.runtime.state import throttled_words
 
-__all__ = ["ratios", "render", "render_targets"]
+__all__ = ["ratios", "render", "render_comparison", "render_targets"]
 
 Value = Callable[[ProfileRecord], float | None]
 
@@ -25,6 +27,7 @@ _NUMBERS: dict[str, Value] = {
     "energy_gross": lambda r: None if r.energy_j is None else r.energy_j.gross,
     "energy_net": lambda r: None if r.energy_j is None else r.energy_j.net,
     "throughput": lambda r: r.throughput_per_s,
+    "instructions": lambda r: None if r.instructions is None else float(r.instructions.median),
 }
 
 
@@ -32,13 +35,16 @@ def ratios(base: ProfileRecord, other: ProfileRecord) -> dict[str, float | None]
     """What the other record has, divided by what the base has.
 
     Returns:
-        metric, model_file, p50, p90, p99, peak_delta, energy_gross, energy_net, throughput. None where a record has no
-        value, the base has 0, or the two energies come from different sources.
+        metric, model_file, p50, p90, p99, peak_delta, energy_gross, energy_net, throughput, instructions. None where a
+        record has no value, the base has 0, the two energies come from different sources, or, for what only a real
+        device can tell, one of them is emulated.
     """
     found: dict[str, float | None] = {}
     for name, value in _NUMBERS.items():
         a, b = value(base), value(other)
         comparable = not name.startswith("energy") or _source(base) == _source(other)
+        if name not in ("metric", "model_file", "instructions") and (base.emulated or other.emulated):
+            comparable = False
         found[name] = b / a if a and b is not None and comparable else None
     return found
 
@@ -68,18 +74,44 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     row("recipe", lambda r: r.recipe)
     row(f"{_metric_name(records)}, shipped graphs", _metric, "metric")
     row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
-    row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms", "p50")
-    row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms", "p90")
-    row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms", "p99")
-    row("fastest", lambda r: f"{r.latency_ms.min:.3f} ms")
+    row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms{_mark(r)}", "p50")
+    row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms{_mark(r)}", "p90")
+    row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms{_mark(r)}", "p99")
+    row("fastest", lambda r: f"{r.latency_ms.min:.3f} ms{_mark(r)}")
     row("inferences, threads", lambda r: f"{r.latency_ms.n}, {r.latency_ms.threads}")
-    row("throughput", lambda r: f"{r.throughput_per_s:.1f} /s", "throughput")
-    row("CPU use, all cores = 100 %", lambda r: f"{r.cpu_percent:.0f} %")
-    row("peak memory over baseline", lambda r: size(r.memory_bytes.peak_delta), "peak_delta")
+    if any(record.instructions is not None for record in records):
+        row("instructions of one inference", _instructions, "instructions")
+    row("throughput", lambda r: f"{r.throughput_per_s:.1f} /s{_mark(r)}", "throughput")
+    row("CPU use, all cores = 100 %", lambda r: f"{r.cpu_percent:.0f} %{_mark(r)}")
+    row("peak memory over baseline", lambda r: size(r.memory_bytes.peak_delta) + _mark(r), "peak_delta")
     row("energy per inference", lambda r: _energy(r, net=False), "energy_gross")
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
-    row("kernels", lambda r: "edgegnn" if r.native_kernels else "onnxruntime")
+    row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
     return table
+
+
+def render_comparison(comparison: Comparison) -> Table:
+    """A table of what changed, with what else was different below it."""
+    notes = [comparison.verdict]
+    notes += [comparison.reason] if comparison.reason and comparison.p50.percent is not None else []
+    notes += [f"not the same: {text}" for text in comparison.differences]
+    table = Table(caption="\n".join(notes), caption_justify="left")
+    for column in ("", "before", "now", "change"):
+        table.add_column(column, justify="right" if column else "left")
+    for change in comparison.changes:
+        label, show = _CHANGES[change.name]
+        old, new = ("-" if value is None else show(value) for value in (change.old, change.new))
+        table.add_row(label, old, new, _percent(change))
+    return table
+
+
+def _percent(change: Change) -> str:
+    if change.percent is None:
+        return ""
+    text = f"{change.percent:+.1f} %"
+    if change.low is not None and change.high is not None:
+        text += f" ({change.low:+.1f} to {change.high:+.1f} %){', noise' * change.noise}"
+    return text
 
 
 def render_targets(found: Sequence[TargetInfo]) -> Table:
@@ -104,7 +136,8 @@ def _notes(records: Sequence[ProfileRecord]) -> list[str]:
     notes = []
     for record in records:
         device = record.device
-        notes.append(f"{record.target}: {device.model}, {device.cores} cores, onnxruntime {device.onnxruntime}")
+        runs = f"torch {device.torch}" if device.torch else f"onnxruntime {device.onnxruntime}"
+        notes.append(f"{record.target}: {device.model}, {device.cores} cores, {runs}")
     for record in records:
         energy = record.energy_j
         if energy is None:
@@ -112,12 +145,31 @@ def _notes(records: Sequence[ProfileRecord]) -> list[str]:
         else:
             mark = "~ estimated" if energy.kind == "estimated" else "measured"
             notes.append(f"energy {mark}: {energy.source}; {energy.scope}")
+    for record in records:
+        if record.emulated:
+            notes.append(f"† emulated: not a measurement ({record.target}: {record.emulated.split(':')[0]})")
+        if record.instructions is not None:
+            notes.append(f"instructions counted by {record.instructions.source}, one thread")
+        elif record.instructions_reason:
+            notes.append(f"no count of instructions: {record.instructions_reason}")
     if any(r.quick for r in records):
         notes.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
+    for record in records:
+        words = throttled_words(record.device.throttled)
+        if words:
+            notes.append(f"{record.target}: {', '.join(words)}: edgegnn targets check {record.target} says what helps")
     busy = [r.device.load_average for r in records if r.device.load_average and r.device.load_average > 0.5]
     if busy:
         notes.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
     return list(dict.fromkeys(notes))
+
+
+def _mark(record: ProfileRecord) -> str:
+    return " †" * bool(record.emulated)
+
+
+def _instructions(record: ProfileRecord) -> str:
+    return "-" if record.instructions is None else f"{record.instructions.median / 1e6:,.3g} million"
 
 
 def _metric_name(records: Sequence[ProfileRecord]) -> str:
@@ -149,3 +201,15 @@ def _joules(value: float) -> str:
         if value >= scale:
             return f"{value / scale:.3g} {unit}"
     return f"{value / 1e-9:.3g} nJ"
+
+
+_CHANGES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "p50": ("latency p50", lambda v: f"{v:.3f} ms"),
+    "p99": ("latency p99", lambda v: f"{v:.3f} ms"),
+    "peak_delta": ("peak memory over baseline", lambda v: size(int(v))),
+    "gpu_peak": ("GPU memory", lambda v: size(int(v))),
+    "model_file": ("model file", lambda v: size(int(v))),
+    "energy_gross": ("energy per inference", _joules),
+    "energy_net": ("  of it above idle", _joules),
+    "metric": ("metric, shipped graphs", lambda v: f"{v:.4f}"),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ import edgegnn
 from edgegnn.errors import TargetError, UsageError
 from edgegnn.profile.carbon import carbon_version
 from edgegnn.runtime import find_library
-from edgegnn.runtime.energy import find_rapl
+from edgegnn.runtime.energy import READERS, find_reader
 from edgegnn.runtime.facts import arch
 
 if sys.version_info >= (3, 11):
@@ -24,9 +25,27 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
+__all__ = ["Meter", "Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class Meter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A power meter that this machine reads: the table `[meter]` of a target file.
+
+    Attributes:
+        scope: what it measures, in words: "the board's 5 V supply", "wall socket".
+        command: prints one number and ends; it is run without a shell.
+        csv: a file that a logger goes on writing: rows of time (seconds since 1970, or ISO 8601) and power.
+        unit: of the number: W or mW, it is asked again and again; J, mJ, Wh or kWh, a counter. Of a file, W or mW.
+        interval: seconds between two runs of the command.
+    """
+
+    scope: Annotated[str, msgspec.Meta(min_length=1)]
+    command: str = ""
+    csv: str = ""
+    unit: Literal["W", "mW", "J", "mJ", "Wh", "kWh"] = "W"
+    interval: Annotated[float, msgspec.Meta(ge=0.01, le=10)] = 0.1
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,16 +55,42 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: the file's name without .toml.
         description: one line.
         arch: "x86_64", "aarch64".
-        transport: how it is reached; "local": it is this machine.
-        energy: energy readers in the order of preference.
+        transport: how it is reached; "local": it is this machine; "ssh"; "emulated": SSH to the emulated board that is
+            started for it.
+        host: name, IP address or alias in the SSH configuration; "": not known yet, `edgegnn targets setup` asks.
+        port: of its SSH server; 0: as the SSH configuration says.
+        user: to log in as; "": as the SSH configuration says.
+        identity: file of the private key (beside the target's file, unless it begins with / or ~); "": as the SSH
+            configuration says.
+        known_hosts: file with its host key; "": as the SSH configuration says.
+        python: the device's Python; "": python3, or what `edgegnn targets setup` made there.
+        cpu: the processor of an emulated board.
+        processor: "cpu", or "cuda": models run on the NVIDIA GPU.
+        energy: energy readers in the order of preference: the first that is really there is used.
+        meter: an external power meter; see `Meter`.
         threads: threads of one inference; 0: one per core.
         spinning: worker threads wait busily between inferences.
     """
 
     description: Annotated[str, msgspec.Meta(min_length=1)]
     arch: Literal["x86_64", "aarch64"]
-    transport: Literal["local"]
-    energy: tuple[Literal["rapl", "codecarbon"], ...] = ("rapl", "codecarbon")
+    transport: Literal["local", "ssh", "emulated"]
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    user: str = ""
+    identity: str = ""
+    known_hosts: str = ""
+    python: str = ""
+    cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
+    processor: Literal["cpu", "cuda"] = "cpu"
+    energy: tuple[Literal["meter", "hwmon", "pmic", "rapl", "nvml", "codecarbon"], ...] = (
+        "meter",
+        "hwmon",
+        "pmic",
+        "rapl",
+        "codecarbon",
+    )
+    meter: Meter | None = None
     threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     spinning: bool = True
     name: str = ""
@@ -122,39 +167,60 @@ def local_target() -> Target:
     """
     for path in target_files().values():
         target = _read(path)
-        if target.transport == "local" and target.arch == arch():
+        if target.transport == "local" and target.arch == arch() and target.processor == "cpu":
             return target
     raise TargetError(f"there is no target for this machine ({arch()}): write targets/NAME.toml")
 
 
 def targets() -> list[TargetInfo]:
-    """All targets, with what is known about each; a damaged file is listed with what is wrong."""
-    found = []
-    for name, path in target_files().items():
-        try:
-            found.append(_info(_read(path), path))
-        except TargetError as error:
-            found.append(TargetInfo(name, "", "", path, False, str(error), "", False, "", ""))
-    return found
+    """All targets, with what is known about each now; a damaged file is listed with what is wrong.
+
+    Devices are asked all at once; one that doesn't answer costs a few seconds.
+    """
+    files = target_files()
+    with ThreadPoolExecutor(max_workers=max(1, min(32, len(files)))) as pool:
+        return list(pool.map(_known, files, files.values()))
+
+
+def _known(name: str, path: Path) -> TargetInfo:
+    try:
+        return _info(_read(path), path)
+    except TargetError as error:
+        return TargetInfo(name, "", "", path, False, str(error), "", False, "", "")
 
 
 def _info(target: Target, path: Path) -> TargetInfo:
+    if target.transport != "local":
+        from edgegnn.profile.probe import probe
+
+        return TargetInfo(target.name, target.description, target.arch, path, **probe(target))
     if target.arch != arch():
         reason = f"this machine is {arch()}, and the target is reached locally only"
         return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
+    runtime, native = _runtime(), find_library() is not None
+    if target.processor == "cuda":
+        from edgegnn.profile.cuda import cuda_found
+
+        runtime, reason = cuda_found()
+        native = False
+        if not runtime:
+            return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
     source, why = _energy(target)
-    native = find_library() is not None
-    return TargetInfo(target.name, target.description, target.arch, path, True, "", _runtime(), native, source, why)
+    return TargetInfo(target.name, target.description, target.arch, path, True, "", runtime, native, source, why)
 
 
 def _energy(target: Target) -> tuple[str, str]:
     """How energy would be read on this machine, and why not better."""
     reasons: list[str] = []
     for kind in target.energy:
-        if kind == "rapl":
-            rapl, reason = find_rapl()
-            if rapl is not None:
-                return f"{rapl.source}, {rapl.kind}", "; ".join(reasons)
+        if kind == "meter":
+            if target.meter is not None:
+                return f"meter ({target.meter.command or target.meter.csv}), measured", "; ".join(reasons)
+        elif kind in READERS:
+            reader, reason = find_reader(kind)
+            if reader is not None:
+                reader.close()
+                return f"{reader.source}, {reader.kind}", "; ".join(reasons)
             reasons.append(reason)
         elif carbon_version():
             return f"codecarbon {carbon_version()}, estimated", "; ".join(reasons)
@@ -190,25 +256,51 @@ def _read(path: Path) -> Target:
     if "name" in values:
         raise TargetError(f"{path}, line {_line(text, 'name')}: unknown key 'name': the name is the file's")
     try:
-        return msgspec.convert({**values, "name": path.stem}, Target)
+        target = msgspec.convert({**values, "name": path.stem}, Target)
     except msgspec.ValidationError as error:
         raise TargetError(f"{path}{_explain(str(error), text)}") from error
+    wrong = _wrong_meter(target, "meter" in values.get("energy", ()))
+    if wrong:
+        raise TargetError(f"{path}, line {_line(text, wrong[0])}: {wrong[1]}")
+    if target.meter is not None and target.meter.csv:
+        csv = str(path.parent.absolute() / Path(target.meter.csv).expanduser())
+        target = msgspec.structs.replace(target, meter=msgspec.structs.replace(target.meter, csv=csv))
+    files = {key: getattr(target, key) for key in ("identity", "known_hosts") if getattr(target, key)}
+    beside = {key: str(path.parent.absolute() / Path(name).expanduser()) for key, name in files.items()}
+    return msgspec.structs.replace(target, **beside)
 
 
 def _explain(message: str, text: str) -> str:
     """Line and key of a validation error: ", line 3: threads: expected `int`, got `str`"."""
     unknown = re.search(r"unknown field `([^`]*)`", message)
     if unknown:
-        known = ", ".join(field for field in Target.__struct_fields__ if field != "name")
+        table = Meter if message.endswith("`$.meter`") else Target
+        known = ", ".join(field for field in table.__struct_fields__ if field != "name")
         return f", line {_line(text, unknown[1])}: unknown key {unknown[1]!r}; known are {known}"
     missing = re.search(r"missing required field `([^`]*)`", message)
     if missing:
+        if message.endswith("`$.meter`"):
+            return f", line {_line(text, 'meter')}: meter: the key {missing[1]!r} is missing"
         return f": the key {missing[1]!r} is missing"
-    place = re.search(r" - at `\$\.([A-Za-z0-9_-]+)", message)
+    place = re.search(r" - at `\$\.((?:meter\.)?([A-Za-z0-9_-]+))", message)
     if place:
         what = message[: place.start()]
-        return f", line {_line(text, place[1])}: {place[1]}: {what[:1].lower()}{what[1:]}"
+        return f", line {_line(text, place[2])}: {place[1]}: {what[:1].lower()}{what[1:]}"
     return f": {message}"
+
+
+def _wrong_meter(target: Target, listed: bool) -> tuple[str, str] | None:
+    """Key and what is wrong about it, of what the types of the meter can't say."""
+    meter = target.meter
+    if meter is None:
+        return ("energy", "energy: there is no table [meter] that says how it is read") if listed else None
+    if bool(meter.command.strip()) == bool(meter.csv):
+        return "meter", "meter: needs one of command and csv"
+    if meter.csv and meter.unit not in ("W", "mW"):
+        return "unit", f"meter.unit: a csv file holds power, W or mW, not {meter.unit}"
+    if "meter" not in target.energy:
+        return "energy", "energy: 'meter' is not in it, and there is a table [meter]"
+    return None
 
 
 def _line(text: str, key: str) -> int:

@@ -1,6 +1,7 @@
 """What runs on the device: open an artifact, prove it, run it, measure it.
 
 Needs numpy and onnxruntime only, and Python 3.9 or newer: the whole package travels inside every artifact as `run.pyz`.
+An artifact whose model is TorchScript needs torch in the place of onnxruntime; nothing else imports it.
 
     open_artifact ──▶ Artifact ──read_samples──▶ [Sample]
                          │                          │

@@ -11,12 +11,12 @@ import tempfile
 import weakref
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from edgegnn.errors import ArtifactError, first_line
-from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from edgegnn.errors import ArtifactError, UsageError, first_line
+from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, MODEL_FILES, Manifest, parse_manifest
 
 __all__ = ["Artifact", "open_artifact", "read_manifest"]
 
@@ -43,8 +43,8 @@ class Artifact:
 
     @property
     def model(self) -> Path:
-        """Path of model.onnx."""
-        return self.folder / "model.onnx"
+        """Path of the model: of model.onnx, or of model.ts.pt."""
+        return self.folder / self.manifest.model_file
 
     def __enter__(self) -> Artifact:
         """Use as `with open_artifact(...) as artifact`."""
@@ -56,23 +56,32 @@ class Artifact:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_artifact(path: str | os.PathLike[str], *, scratch: Path | None = None, extra_files: bool = False) -> Artifact:
+def open_artifact(
+    path: str | os.PathLike[str],
+    *,
+    scratch: Path | None = None,
+    extra_files: bool = False,
+    runtime: str | None = None,
+) -> Artifact:
     """Open an artifact and check all of it.
 
     Args:
         path: the folder, or a zip of it.
         scratch: where a zip is unpacked; the system's temporary folder when None.
         extra_files: allow (and never read) files in the folder that the manifest doesn't list.
+        runtime: "onnxruntime" or "torchscript", for an artifact with a model for both; None: as its manifest says.
 
     Raises:
-        ArtifactError: no artifact, a newer format, or a file that is changed, missing, too much or outside the folder.
+        ArtifactError: no artifact, a newer format, or a file that is changed, missing, too much or outside the folder;
+            or it has no model for this runtime.
+        UsageError: no such runtime.
     """
     source = Path(path)
     if source.is_dir():
-        manifest = read_manifest(source)
+        manifest = _for_runtime(read_manifest(source), runtime)
         _check_files(source, manifest, extra_files=extra_files)
         return Artifact(source, source, manifest)
-    manifest = read_manifest(source)
+    manifest = _for_runtime(read_manifest(source), runtime)
     root = Path(tempfile.mkdtemp(prefix="edgegnn-", dir=scratch))
     try:
         _unpack(source, root, manifest)
@@ -112,6 +121,16 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise ArtifactError(f"{source} has no manifest.json: not an edgegnn artifact") from error
     except _ZIP_ERRORS as error:
         raise ArtifactError(f"can't read {source}: {first_line(error)}") from error
+
+
+def _for_runtime(manifest: Manifest, runtime: str | None) -> Manifest:
+    if runtime is None:
+        return manifest
+    if runtime not in MODEL_FILES:
+        raise UsageError(f"unknown runtime {runtime[:40]!r}: choose one of {', '.join(MODEL_FILES)}")
+    if MODEL_FILES[runtime] not in manifest.files:
+        raise ArtifactError(f"the artifact has no {MODEL_FILES[runtime]}: export it again with --format both")
+    return replace(manifest, runtime=runtime)
 
 
 def _read_small(path: Path) -> bytes:

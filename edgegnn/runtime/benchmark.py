@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -19,12 +19,14 @@ from typing import Any
 
 from edgegnn.errors import ArtifactError, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.energy import POWERCAP, ReadingError, find_rapl, measure_windows, summarize
+from edgegnn.runtime.cuda import gpu_facts, gpu_used
+from edgegnn.runtime.energy import READERS, ReadingError, choose_reader, measure_windows, summarize
 from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import baseline_memory, latency_pass, peak_memory
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run
+from edgegnn.runtime.state import machine_state
 
 __all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Plan", "bench"]
 
@@ -75,7 +77,10 @@ def bench(
     energy: str = "device",
     announce: Callable[[Event], None] = lambda event: None,
     gate: Callable[[Event], None] = lambda event: None,
-    powercap: Path = POWERCAP,
+    system: Path = Path("/"),
+    runtime: str | None = None,
+    processor: str = "cpu",
+    readers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure latency, throughput, CPU use, memory and energy, and prove the samples.
 
@@ -88,7 +93,10 @@ def bench(
             are announced, each after its gate); "none".
         announce: told about every phase and window.
         gate: called before every energy window.
-        powercap: where RAPL is looked for.
+        system: where the energy readers look for /proc and /sys.
+        runtime: as in `open_artifact`, when that is a path.
+        processor: "cpu", or "cuda" for the GPU.
+        readers: kinds of energy readers, of `READERS`, in the order of preference; (): all that fit the processor.
 
     Returns:
         `format` "edgegnn-bench/1", and the fields of the profile record: `latency_ms` (one inference over the graphs
@@ -98,20 +106,27 @@ def bench(
 
     Raises:
         ArtifactError: damaged, fails to run, or doesn't compute what PyTorch computed.
-        UsageError: an unknown `energy`, negative `threads`.
+        UsageError: an unknown `energy` or reader, negative `threads`.
     """
+    unknown = set(readers) - set(READERS)
+    if unknown:
+        raise UsageError(f"energy readers are {', '.join(READERS)}, not {', '.join(sorted(unknown))}")
     if energy not in ENERGY:
         raise UsageError(f"energy must be one of {', '.join(ENERGY)}, not {energy!r}")
     if threads < 0:
         raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
     threads = threads or available_cores()
-    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact, runtime=runtime)
     manifest = opened.manifest
     samples = read_samples(opened)
     announce({"event": "phase", "phase": "load"})
-    device = device_facts()  # imports onnxruntime too: its own memory belongs to the baseline
+    state = machine_state()
+    device = device_facts(runtime=manifest.runtime)  # imports the runtime too: its own memory belongs to the baseline
+    cuda = processor == "cuda"
+    device |= gpu_facts() if cuda else {}
     before = baseline_memory()
-    session = make_session(opened, threads=threads, spinning=spinning)
+    gpu_before = gpu_used() if cuda else None
+    session = make_session(opened, threads=threads, spinning=spinning, processor=processor)
     used = [s for s in samples if s.origin == "data"] or samples
     output = [manifest.outputs[0].name]
     steps: list[Callable[[], object]] = [partial(session.run, output, sample.inputs) for sample in used]
@@ -122,6 +137,8 @@ def bench(
     warmup = latency_pass(steps, runs=plan.warmup_runs, seconds=plan.warmup_seconds)
     announce({"event": "phase", "phase": "latency"})
     latency = latency_pass(steps, runs=plan.runs, seconds=plan.seconds)
+    frequency = machine_state()["frequency_mhz"]
+    gpu_after = gpu_used() if cuda else None
     announce({"event": "phase", "phase": "verify"})
     report = judge(manifest, samples, [run(session, manifest, sample.inputs) for sample in samples])
     if not report.ok:
@@ -131,7 +148,8 @@ def bench(
         "artifact": manifest.name,
         "recipe": manifest.recipe,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model_sha256": manifest.files["model.onnx"].sha256,
+        "runtime": manifest.runtime,
+        "model_sha256": manifest.files[manifest.model_file].sha256,
         "latency_ms": {
             "p50": latency.percentile(50),
             "p90": latency.percentile(90),
@@ -140,13 +158,15 @@ def bench(
             "mean": sum(latency.times) / len(latency.times),
             "n": len(latency.times),
             "threads": threads,
+            "blocks": latency.blocks(len(used)),
         },
         "throughput_per_s": len(latency.times) / latency.wall_seconds,
         "cpu_percent": 100.0 * latency.cpu_seconds / latency.wall_seconds / available_cores(),
         "memory_bytes": {
             "peak_delta": peak,
-            "model_file": manifest.files["model.onnx"].bytes,
+            "model_file": manifest.files[manifest.model_file].bytes,
             "baseline": before.baseline,
+            "gpu_peak": None if gpu_before is None or gpu_after is None else max(0, gpu_after - gpu_before),
         },
         "metric": None if report.metric is None else asdict(report.metric),
         "agreement": report.agreement,
@@ -156,12 +176,18 @@ def bench(
             "warmup_runs": len(warmup.times),
             "graphs": len(used),
             "spinning": spinning,
+            "processor": processor,
             "latency_seconds": latency.wall_seconds,
         },
         "device": device,
     }
     cycle = itertools.cycle(steps)
-    return {**result, **_energy(lambda: next(cycle)(), plan, energy, announce, gate, powercap)}
+    chosen = readers or (("nvml",) if cuda else [name for name in READERS if name != "nvml"])
+    result |= _energy(lambda: next(cycle)(), plan, energy, announce, gate, (chosen, system))
+    after = machine_state()
+    device |= {"temperature_before": state["temperature"], "temperature_after": after["temperature"]}
+    device |= {"frequency_mhz": frequency, "throttled": after["throttled"]}
+    return result
 
 
 def _energy(
@@ -170,11 +196,11 @@ def _energy(
     energy: str,
     announce: Callable[[Event], None],
     gate: Callable[[Event], None],
-    powercap: Path,
+    readers: tuple[Sequence[str], Path],
 ) -> dict[str, Any]:
     if energy == "none":
         return {"energy_j": None, "energy_reason": "not asked for"}
-    reader, reason = (None, "read by the host") if energy == "host" else find_rapl(powercap)
+    reader, reason = (None, "read by the host") if energy == "host" else choose_reader(*readers)
     if reader is None and energy == "device":
         return {"energy_j": None, "energy_reason": reason}
     announce({"event": "phase", "phase": "energy"})
@@ -192,8 +218,11 @@ def _energy(
         )
     except ReadingError as error:
         return {"energy_j": None, "energy_reason": str(error)}
+    finally:
+        if reader is not None:
+            reader.close()
     if reader is None:
         return {"energy_j": None, "energy_reason": reason, "windows": [asdict(w) for w in windows]}
     joules: dict[str, Any] | None
-    joules, reason = summarize(windows, source=reader.source, scope=reader.scope, kind=reader.kind)
-    return {"energy_j": joules, "energy_reason": reason}
+    joules, why = summarize(windows, source=reader.source, scope=reader.scope, kind=reader.kind, rate=reader.rate)
+    return {"energy_j": joules, "energy_reason": "; ".join(filter(None, (reason, why)))}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["build_runner"]
 
@@ -32,9 +37,7 @@ def build_runner(path: Path) -> None:
     """
     root = files("edgegnn")
     sources = {f"edgegnn/{name}": root.joinpath(name).read_bytes() for name in ("__init__.py", "errors.py")}
-    for entry in root.joinpath("runtime").iterdir():
-        if entry.name.endswith(".py"):
-            sources[f"edgegnn/runtime/{entry.name}"] = entry.read_bytes()
+    sources.update(_sources(root.joinpath("runtime"), "edgegnn/runtime"))
     sources["__main__.py"] = _MAIN.encode()
     with Path(path).open("wb") as out:
         out.write(b"#!/usr/bin/env python3\n")
@@ -45,3 +48,12 @@ def build_runner(path: Path) -> None:
                 info.create_system = 3
                 archive.writestr(info, sources[name])
     Path(path).chmod(0o755)
+
+
+def _sources(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Name inside the runner and content of all modules in a folder and the folders in it."""
+    for entry in folder.iterdir():
+        if entry.name.endswith(".py"):
+            yield f"{name}/{entry.name}", entry.read_bytes()
+        elif entry.is_dir() and entry.name.isidentifier() and entry.name != "__pycache__":
+            yield from _sources(entry, f"{name}/{entry.name}")

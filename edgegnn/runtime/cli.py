@@ -17,6 +17,8 @@ import edgegnn
 from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line
 from edgegnn.runtime.artifact import open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
+from edgegnn.runtime.cuda import PROCESSORS
+from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.metrics import classes
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
@@ -67,7 +69,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(
-        prog="run.pyz", description="Prove, measure and use an edgegnn artifact. Needs numpy and onnxruntime."
+        prog="run.pyz",
+        description="Prove, measure and use an edgegnn artifact. Needs numpy and onnxruntime (torch for TorchScript).",
     )
     parser.add_argument("--version", action="version", version=f"edgegnn {edgegnn.__version__}")
     commands = parser.add_subparsers(
@@ -78,6 +81,9 @@ def _parser() -> _Parser:
         "--artifact", type=Path, default=_here(), help="the artifact (default: the folder of this file)"
     )
     common.add_argument("--threads", type=int, default=0, help="threads of one inference (default: one per core)")
+    common.add_argument(
+        "--runtime", choices=tuple(MODEL_FILES), help="of an artifact with two models (default: its own)"
+    )
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -88,6 +94,8 @@ def _parser() -> _Parser:
     command.add_argument("--quick", action="store_true", help="seconds instead of a minute: short windows")
     command.add_argument("--no-spinning", action="store_true", help="threads sleep between inferences (saves energy)")
     command.add_argument("--energy", choices=ENERGY, default="device", help="who reads the energy (default: device)")
+    command.add_argument("--readers", help="kinds of energy readers to try, in order (default: all that fit)")
+    command.add_argument("--processor", choices=PROCESSORS, default="cpu", help="where the model runs (default: cpu)")
     command.add_argument("--events", action="store_true", help="for programs: one JSON object a line, the result last")
     for name, text in _PLAN.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(FULL, name)), help=text)
@@ -119,7 +127,7 @@ def _here() -> Path:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    report = verify(arguments.artifact, threads=arguments.threads)
+    report = verify(arguments.artifact, threads=arguments.threads, runtime=arguments.runtime)
     if arguments.json:
         print(_json(report.to_dict()))
     else:
@@ -154,6 +162,9 @@ def _bench(arguments: argparse.Namespace) -> int:
         energy=arguments.energy,
         announce=_emit if arguments.events else _ignore,
         gate=_wait if arguments.events and arguments.energy == "host" else _ignore,
+        runtime=arguments.runtime,
+        processor=arguments.processor,
+        readers=tuple(filter(None, (arguments.readers or "").split(","))),
     )
     if arguments.events:
         _emit({"event": "result", "result": result})
@@ -191,9 +202,8 @@ def _wait(event: dict[str, Any]) -> None:
 def _print_bench(result: dict[str, Any]) -> None:
     latency, memory, energy = result["latency_ms"], result["memory_bytes"], result["energy_j"]
     device = result["device"]
-    print(
-        f"{result['artifact']} on {device['model']}, {latency['threads']} threads, onnxruntime {device['onnxruntime']}"
-    )
+    runs = f"torch {device['torch']}" if device["torch"] else f"onnxruntime {device['onnxruntime']}"
+    print(f"{result['artifact']} on {device['model']}, {latency['threads']} threads, {runs}")
     print("  latency    " + ", ".join(f"{k} {latency[k]:.3f} ms" for k in ("p50", "p90", "p99", "min")))
     print(f"             {latency['n']} inferences over {result['how']['graphs']} graphs")
     print(f"  throughput {result['throughput_per_s']:.1f} per second")
@@ -217,7 +227,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if output is not None and output.exists() and not arguments.force:
         raise UsageError(f"{output} exists: choose another name, or replace it with --force")
     # Files beside the model are no reason not to use it: people put their inputs there.
-    artifact = open_artifact(arguments.artifact, extra_files=True)
+    artifact = open_artifact(arguments.artifact, extra_files=True, runtime=arguments.runtime)
     logits = predict(artifact, read_npz(arguments.input, DataError), threads=arguments.threads)
     labels = classes(logits)
     if output is not None:

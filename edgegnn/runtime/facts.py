@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgegnn.runtime.script import torch_version
 from edgegnn.runtime.session import available_cores
 
 __all__ = ["arch", "device_facts"]
@@ -21,20 +22,27 @@ def arch() -> str:
     return _ARCHS.get(machine, machine)
 
 
-def device_facts(root: Path = Path("/")) -> dict[str, Any]:
+def device_facts(root: Path = Path("/"), *, runtime: str = "onnxruntime") -> dict[str, Any]:
     """Facts about this machine and the software that runs the model.
 
     Args:
         root: where /proc, /sys and /etc are.
+        runtime: "onnxruntime" or "torchscript": what is imported for its version.
 
     Returns:
         model (CPU or board), arch, cores (logical, usable by this process), memory_bytes, governor (of the CPU
         frequency, "" when there is none to see), load_average (of the last minute: how busy it was before), os, kernel,
-        python, numpy, onnxruntime.
+        python, numpy, onnxruntime, torch ("" for the one that does not run the model).
     """
     import numpy
-    import onnxruntime
 
+    versions = {"onnxruntime": "", "torch": ""}
+    if runtime == "torchscript":
+        versions["torch"] = torch_version()
+    else:
+        import onnxruntime
+
+        versions["onnxruntime"] = str(onnxruntime.__version__)
     return {
         "model": _model(root),
         "arch": arch(),
@@ -46,7 +54,7 @@ def device_facts(root: Path = Path("/")) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "numpy": str(numpy.__version__),
-        "onnxruntime": str(onnxruntime.__version__),
+        **versions,
     }
 
 

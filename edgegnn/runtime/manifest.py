@@ -10,11 +10,21 @@ from typing import Any
 
 from edgegnn.errors import ArtifactError
 
-__all__ = ["FORMAT", "MAX_MANIFEST_BYTES", "FileEntry", "Manifest", "SampleEntry", "TensorSpec", "parse_manifest"]
+__all__ = [
+    "FORMAT",
+    "MAX_MANIFEST_BYTES",
+    "MODEL_FILES",
+    "FileEntry",
+    "Manifest",
+    "SampleEntry",
+    "TensorSpec",
+    "parse_manifest",
+]
 
 FORMAT = "edgegnn-artifact/1"
 MAX_MANIFEST_BYTES = 16 * 2**20
-REQUIRED_FILES = ("model.onnx", "samples.npz")
+# Runtime -> the file that it runs. An artifact can have both; its manifest names the one that is meant.
+MODEL_FILES = {"onnxruntime": "model.onnx", "torchscript": "model.ts.pt"}
 DTYPES = ("float32", "int64", "float64", "int32", "bool")
 METRICS = ("accuracy", "roc_auc")
 
@@ -72,6 +82,7 @@ class Manifest:
     Attributes:
         name: the artifact's name, usable as a file name.
         recipe: how the model was quantized, "dq-int8".
+        runtime: what runs it, "onnxruntime" or "torchscript".
         kind: "node" or "graph": what a row of the logits is.
         created: ISO 8601 time in UTC.
         inputs: in the order of the model.
@@ -87,6 +98,7 @@ class Manifest:
 
     name: str
     recipe: str
+    runtime: str
     kind: str
     created: str
     inputs: tuple[TensorSpec, ...]
@@ -98,6 +110,11 @@ class Manifest:
     agreement: dict[str, float]
     samples_metric: Metric | None
     raw: dict[str, Any]
+
+    @property
+    def model_file(self) -> str:
+        """Name of the file that the runtime runs."""
+        return MODEL_FILES[self.runtime]
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -122,6 +139,7 @@ def parse_manifest(content: bytes) -> Manifest:
     return Manifest(
         name=_name(raw),
         recipe=_text(raw, "recipe", "manifest"),
+        runtime=_runtime(raw),
         kind=kind,
         created=_text(raw, "created", "manifest"),
         inputs=inputs,
@@ -205,6 +223,14 @@ def _name(raw: dict[str, Any]) -> str:
     return name
 
 
+def _runtime(raw: dict[str, Any]) -> str:
+    """Artifacts say what runs them since there are two runtimes; before, it was onnxruntime."""
+    runtime = _text(raw, "runtime", "manifest") if "runtime" in raw else "onnxruntime"
+    if runtime not in MODEL_FILES:
+        raise ArtifactError(f"manifest.json: the runtime {_short(runtime)} is none of {', '.join(MODEL_FILES)}")
+    return runtime
+
+
 def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
     found = []
     for i, entry in enumerate(_take(raw, key, list, "manifest")):
@@ -259,7 +285,7 @@ def _files(raw: dict[str, Any]) -> dict[str, FileEntry]:
         if not _SHA256.fullmatch(sha256):
             raise ArtifactError(f"manifest.json: {where}.sha256 is no sha256 checksum: {_short(sha256)}")
         found[path] = FileEntry(sha256, _count(entry, "bytes", where))
-    for path in REQUIRED_FILES:
+    for path in (MODEL_FILES[_runtime(raw)], "samples.npz"):
         if path not in found:
             raise ArtifactError(f"manifest.json doesn't list {path}: the artifact is incomplete, export it again")
     return found

@@ -18,6 +18,7 @@ import numpy as np
 __all__ = ["Latency", "Memory", "baseline_memory", "latency_pass", "peak_memory"]
 
 PROC = Path("/proc/self")
+BLOCKS = 200
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,19 @@ class Latency:
     def percentile(self, q: float) -> float:
         """Percentile in milliseconds, linear between the two nearest times."""
         return float(np.percentile(self.times, q))
+
+    def blocks(self, graphs: int) -> list[float]:
+        """Medians of at most `BLOCKS` blocks of consecutive times, in milliseconds and in order.
+
+        A block is as long as all others and holds every graph equally often; the times of a rest stay out.
+
+        Args:
+            graphs: different graphs in the pass, in turn.
+        """
+        rounds = len(self.times) // graphs
+        size = graphs * -(-rounds // BLOCKS) if rounds else graphs
+        starts = range(0, len(self.times) - size + 1, size)
+        return [float(f"{np.median(self.times[i : i + size]):.6g}") for i in starts]
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ class VerifyReport:
         max_abs_error: largest difference of a logit over all samples.
         metric: the task metric over the samples, computed here; None when they have no labels.
         expected_metric: the same in the manifest.
-        kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators). The numbers above
-            are those of the first.
+        kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators), or "torchscript".
+            The numbers above are those of the first.
         kernels_differ: largest difference of a logit between the two; None where only one could be run.
     """
 
@@ -75,7 +75,9 @@ class VerifyReport:
         return values
 
 
-def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> VerifyReport:
+def verify(
+    artifact: Artifact | str | os.PathLike[str], *, threads: int = 0, runtime: str | None = None
+) -> VerifyReport:
     """Check all files, run all samples, compare with PyTorch's logits and with the metric in the manifest.
 
     A model with `ai.edgegnn` operators is run twice where the native library is there: with it, and without.
@@ -83,6 +85,7 @@ def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> 
     Args:
         artifact: an open artifact, or the path of one.
         threads: as in `make_session`.
+        runtime: as in `open_artifact`, when that is a path.
 
     Returns:
         The report; `ok` is False when the model computes something else than it should.
@@ -90,13 +93,13 @@ def verify(artifact: Artifact | str | os.PathLike[str], *, threads: int = 0) -> 
     Raises:
         ArtifactError: the artifact is damaged, or its model can't be loaded or run.
     """
-    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
+    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact, runtime=runtime)
     samples = read_samples(opened)
     session = make_session(opened, threads=threads)
     outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
     report = judge(opened.manifest, samples, outputs)
     if not native_kernels(session):
-        return report
+        return replace(report, kernels=(opened.manifest.runtime,))
     # One file for both worlds: the same model has to hold where nobody has our library.
     portable = make_session(opened, threads=threads, native=False)
     others = [run(portable, opened.manifest, sample.inputs) for sample in samples]

@@ -1,4 +1,4 @@
-"""Run a model in ONNX Runtime on the CPU."""
+"""Run a model: in ONNX Runtime, or in torch where it is TorchScript; on the CPU, or on an NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.runtime.cuda import PROCESSORS, PROVIDERS, check_provider, cuda_problem
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.native import ORT_NEEDED, find_library
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
+
+    from edgegnn.runtime.script import ScriptSession
 
 __all__ = ["available_cores", "has_native_ops", "make_session", "native_kernels", "predict", "run"]
 
@@ -34,48 +37,86 @@ def available_cores() -> int:
 
 
 def make_session(
-    model: Artifact | str | os.PathLike[str] | bytes, *, threads: int = 0, spinning: bool = True, native: bool = True
-) -> InferenceSession:
-    """Load a model for the CPU, with onnxruntime's own messages turned off.
+    model: Artifact | str | os.PathLike[str] | bytes,
+    *,
+    threads: int = 0,
+    spinning: bool = True,
+    native: bool = True,
+    processor: str = "cpu",
+) -> InferenceSession | ScriptSession:
+    """Load a model, with onnxruntime's own messages turned off.
 
     Args:
-        model: an artifact, the path of an ONNX file, or its bytes.
-        threads: threads of one inference; 0 leaves the choice to onnxruntime.
+        model: an artifact, the path of an ONNX file, or its bytes. A TorchScript artifact gives a `ScriptSession`,
+            which is run in the same way and knows none of the settings but threads.
+        threads: threads of one inference; 0 leaves the choice to the runtime.
         spinning: worker threads wait busily between inferences (faster, and takes more energy).
         native: run `ai.edgegnn` operators on edgegnn's kernels where the library is found (see `native_kernels`), not
             on the function bodies that the model carries.
+        processor: "cpu", or "cuda": the GPU, with the standard operators. What goes in and comes out are arrays on the
+            CPU all the same, so that a run contains the copies, and has ended when it returns.
 
     Raises:
-        ArtifactError: onnxruntime can't load the model, or an artifact's model has other inputs than its manifest says.
-        UsageError: a negative number of threads.
+        ArtifactError: the runtime is missing, can't load the model or can't use the GPU, or an artifact's model has
+            other inputs than its manifest says.
+        UsageError: a negative number of threads, an unknown processor.
     """
     if threads < 0:
         raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
-    import onnxruntime
-
+    if processor not in PROCESSORS:
+        raise UsageError(f"processor must be one of {', '.join(PROCESSORS)}, not {processor!r}")
+    script = isinstance(model, Artifact) and model.manifest.runtime == "torchscript"
+    problem = cuda_problem("torchscript" if script else "onnxruntime") if processor == "cuda" else ""
+    if problem:
+        raise ArtifactError(f"no CUDA here: {problem}")
+    if isinstance(model, Artifact) and script:
+        return _script_session(model, threads, processor)
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     content = model.model if isinstance(model, Artifact) else model
-    registered = native and has_native_ops(content) and _register(options)
+    registered = native and processor == "cpu" and has_native_ops(content) and _register(options)
     try:
         session = onnxruntime.InferenceSession(
-            content if isinstance(content, bytes) else os.fspath(content), options, providers=["CPUExecutionProvider"]
+            content if isinstance(content, bytes) else os.fspath(content),
+            options,
+            providers=PROVIDERS if processor == "cuda" else ["CPUExecutionProvider"],
         )
     except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
         name = "the model" if isinstance(content, bytes) else Path(content).name
         raise ArtifactError(
             f"onnxruntime {onnxruntime.__version__} can't load {name}: {first_line(error, 300)}"
         ) from error
+    if processor == "cuda":
+        check_provider(session)
     if isinstance(model, Artifact):
         _check_signature(session, model.manifest)
     session.edgegnn_native = registered
     return session
 
 
-def native_kernels(session: InferenceSession) -> bool:
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ArtifactError("the model needs onnxruntime: python -m pip install onnxruntime") from error
+    return onnxruntime
+
+
+def _script_session(artifact: Artifact, threads: int, processor: str) -> ScriptSession:
+    from edgegnn.runtime.script import ScriptSession
+
+    session = ScriptSession(artifact.model, threads=threads, device=processor)
+    want = [spec.name for spec in artifact.manifest.inputs]
+    if session.names != want:
+        raise ArtifactError(f"model.ts.pt takes {', '.join(session.names)}, the manifest says {', '.join(want)}")
+    return session
+
+
+def native_kernels(session: InferenceSession | ScriptSession) -> bool:
     """Whether a session of `make_session` runs on edgegnn's kernels."""
     return bool(getattr(session, "edgegnn_native", False))
 
@@ -103,7 +144,7 @@ def _register(options: SessionOptions) -> bool:
     return True
 
 
-def run(session: InferenceSession, manifest: Manifest, inputs: dict[str, Array]) -> Array:
+def run(session: InferenceSession | ScriptSession, manifest: Manifest, inputs: dict[str, Array]) -> Array:
     """Run a session on checked inputs.
 
     Returns:

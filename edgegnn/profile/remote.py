@@ -1,0 +1,143 @@
+"""Measure on a device: bring the files there, run the runner there, bring its result home."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgegnn.errors import TargetError
+from edgegnn.profile.kernels import library_for
+from edgegnn.profile.preflight import broken_onnxruntime, missing_packages, wrong_machine
+from edgegnn.profile.reach import connect, python_of
+from edgegnn.profile.runner import Stopped, follow_runner
+from edgegnn.profile.target import Target
+from edgegnn.profile.transport.content import Content, content
+from edgegnn.profile.transport.device import Device
+from edgegnn.runtime import Artifact, build_runner
+from edgegnn.runtime.energy import EnergyReader, Reading
+
+__all__ = ["artifact_files", "follow_there", "runner_bytes", "workplace"]
+
+Progress = Callable[[str], None]
+Followed = tuple[dict[str, Any], list[Reading | None], str]
+_SKEW = 60.0
+
+
+def follow_there(
+    artifact: Artifact,
+    runner: Path,
+    target: Target,
+    arguments: Sequence[str],
+    *,
+    timeout: float,
+    tell: Progress,
+    reader: EnergyReader | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    stop: threading.Event | None = None,
+) -> Followed:
+    """Run `run.pyz bench --events` on a target's device to its end.
+
+    Args:
+        artifact: what to measure.
+        runner: the run.pyz that does it.
+        target: a target that is not this machine.
+        arguments: those of `bench`, but for the artifact.
+        timeout: seconds for the runner; the device ends it then too.
+        tell: told in a few words what is being done.
+        reader: a reader on this machine (an external meter).
+        on_event: told about every event.
+        stop: gives up when it is set.
+
+    Returns:
+        As `runner.follow`; the result's `created` is by our clock, its `how` says where it was measured.
+
+    Raises:
+        TargetError: the device can't be reached, isn't ready or fails, or the runner does.
+    """
+    with workplace(target, artifact, tell=tell, stop=stop) as (device, facts):
+        files = {f"artifact/{path}": file for path, file in artifact_files(artifact).items()}
+        files["run.pyz"] = content(runner)
+        library = library_for(artifact, device, target, facts, tell)
+        if library is not None:
+            files[f"lib/{library.name}"] = content(library)
+        folder = device.place(files, artifact.manifest.name)
+        tell("starting")
+        command = [python_of(target, facts), f"{folder}/run.pyz", "bench", "--events"]
+        command += ["--artifact", f"{folder}/artifact", *arguments]
+        environment = {"EDGEGNN_LIBRARY": "none" if library is None else f"{folder}/lib/{library.name}"}
+        try:
+            started = device.start(command, limit=timeout, env=environment)
+            result, readings, problem = follow_runner(started, timeout=timeout + 5, reader=reader, on_event=on_event)
+        except Stopped:
+            raise
+        except TargetError as error:
+            raise _explained(error, target, facts) from error
+    _say_where(result, target, facts)
+    return result, readings, problem
+
+
+@contextmanager
+def workplace(
+    target: Target, artifact: Artifact, *, tell: Progress = lambda text: None, stop: threading.Event | None = None
+) -> Iterator[tuple[Device, dict[str, Any]]]:
+    """A device that is ready to run an artifact, held for us alone, and its facts.
+
+    Raises:
+        TargetError: it can't be reached, isn't ready, or is being used by another edgegnn.
+    """
+    with connect(target, tell=tell, stop=stop) as device:
+        facts = _ready(device, target, artifact)
+        device.ask("lock")
+        yield device, facts
+
+
+def _ready(device: Device, target: Target, artifact: Artifact) -> dict[str, Any]:
+    """The device's facts, when it has all that the runner needs."""
+    begin = time.time()
+    facts: dict[str, Any] = device.ask("facts", venv=not target.python)
+    facts["clock_skew_seconds"] = float(facts["time"]) - (begin + time.time()) / 2
+    for problem in (
+        wrong_machine(facts, target, device.bits),
+        missing_packages(facts, target, artifact.manifest.runtime),
+    ):
+        if problem:
+            raise TargetError(f"{target.name}: {problem}")
+    return facts
+
+
+def artifact_files(artifact: Artifact) -> dict[str, Content]:
+    """Path inside the artifact -> file."""
+    return {name: content(artifact.folder / name) for name in ("manifest.json", *artifact.manifest.files)}
+
+
+def runner_bytes() -> bytes:
+    """Our own run.pyz."""
+    with tempfile.TemporaryDirectory(prefix="edgegnn-") as folder:
+        path = Path(folder) / "run.pyz"
+        build_runner(path)
+        return path.read_bytes()
+
+
+def _explained(error: TargetError, target: Target, facts: dict[str, Any]) -> TargetError:
+    text = str(error)
+    if "SIGILL" in text:
+        text = broken_onnxruntime(facts, target)
+    elif "this runner needs" in text:
+        text = f"{text} (edgegnn targets setup {target.name} installs them)"
+    return TargetError(text if text.startswith(f"{target.name}: ") else f"{target.name}: {text}")
+
+
+def _say_where(result: dict[str, Any], target: Target, facts: dict[str, Any]) -> None:
+    """Add to a result what the runner can't know: our time, and how it was reached."""
+    result["created"] = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(how := result.get("how"), dict):
+        how |= {"transport": target.transport, "host": target.host.rpartition("@")[2]}
+    skew = facts["clock_skew_seconds"]
+    if isinstance(device := result.get("device"), dict) and abs(skew) > _SKEW:
+        device["clock_skew_seconds"] = round(skew)

@@ -1,0 +1,134 @@
+"""Printing of the commands that drive devices: tables for people, JSON for programs, progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgegnn.files import size
+from edgegnn.show import _json, _print, _say
+
+if TYPE_CHECKING:
+    from edgegnn.profile import Comparison, ProfileRecord
+    from edgegnn.profile.preflight import Step
+    from edgegnn.profile.setup import Ready
+    from edgegnn.profile.several import Pair
+    from edgegnn.profile.ship import Installed
+
+__all__ = ["checked", "compared", "installed", "measuring_all", "profiled_all", "ready", "shipped"]
+
+_COLORS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+
+
+@contextlib.contextmanager
+def measuring_all(names: Sequence[str]) -> Iterator[Callable[[str, str], None]]:
+    """One line on stderr for each device; yields a function of the device's name and what is being done there."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as lines:
+        tasks = {name: lines.add_task(name, total=None, text="") for name in names}
+        yield lambda name, text: lines.update(tasks[name], text=escape(text))
+
+
+def profiled_all(pairs: Sequence[Pair], as_json: bool) -> None:
+    """Result of `profile` for several artifacts or targets; what failed goes to stderr, too."""
+    if as_json:
+        _json([pair.to_dict() for pair in pairs])
+    else:
+        from edgegnn.profile import render
+
+        records = [pair.record for pair in pairs if pair.record is not None]
+        if records:
+            _print(render(records))
+    for pair in pairs:
+        if pair.error is not None:
+            typer.echo(f"edgegnn: {pair.artifact} on {pair.target}: {' '.join(str(pair.error).split())}", err=True)
+
+
+def compared(record: ProfileRecord, comparison: Comparison, as_json: bool) -> None:
+    """Result of `profile --compare`; a change that is too large is said on stderr, too."""
+    if as_json:
+        _json({**record.to_dict(), "comparison": comparison.to_dict()})
+    else:
+        from edgegnn.profile import render, render_comparison
+
+        _print(render([record]))
+        _print(render_comparison(comparison))
+    if comparison.failed:
+        typer.echo(f"edgegnn: {comparison.verdict}", err=True)
+
+
+def checked(name: str, steps: Sequence[Step], as_json: bool) -> None:
+    """Result of `targets check`."""
+    if as_json:
+        _json({"target": name, "ok": not _failed(steps), "steps": [step.to_dict() for step in steps]})
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for step in steps:
+        table.add_row(step.name, f"[{_COLORS[step.state]}]{step.state}[/]", escape(step.detail))
+        if step.cure:
+            table.add_row("", "", escape(f"→ {step.cure}"))
+    _print(table)
+    _say(f"{name} is not ready" if _failed(steps) else f"{name} is ready: edgegnn profile --target {name} ARTIFACT")
+
+
+def ready(result: Ready, as_json: bool) -> None:
+    """Result of `targets setup`."""
+    if as_json:
+        _json(result.to_dict())
+        return
+    _say(f"{result.target}: {result.model}: {result.versions} in {result.python}")
+    _say("installed" if result.changed else "nothing to install: all was there")
+    if result.file is not None:
+        _say(f"its address is in {result.file}")
+    _say(f"next: edgegnn profile --target {result.target} ARTIFACT")
+
+
+def shipped(result: Installed, as_json: bool) -> None:
+    """Result of `ship`, and of `ship --rollback`."""
+    if as_json:
+        _json(result.to_dict())
+        return
+    proven = f", proven there on {result.verified} graphs" if result.verified else ""
+    what = "is now" if result.changed else "was already"
+    _say(
+        f"{result.artifact} on {result.target} {what} version {result.current}{proven} ({size(result.sent_bytes)} sent)"
+    )
+    _say(f"open it there as {result.folder}")
+    if len(result.versions) > 1:
+        _say(f"versions there: {', '.join(result.versions)}")
+        _say(f"the way back: edgegnn ship --rollback {result.artifact} --target {result.target}")
+
+
+def installed(target: str, found: Sequence[Installed], as_json: bool) -> None:
+    """Result of `ship --list`."""
+    if as_json:
+        _json([entry.to_dict() for entry in found])
+        return
+    if not found:
+        _say(f"nothing was shipped to {target} yet")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("artifact", "in use", "versions", "folder"):
+        table.add_column(column, overflow="fold")
+    for entry in found:
+        table.add_row(entry.artifact, entry.current or "none", str(len(entry.versions)), entry.folder)
+    _print(table)
+
+
+def _failed(steps: Sequence[Step]) -> bool:
+    return any(step.state == "failed" for step in steps)
