@@ -1,4 +1,4 @@
-"""Degree-Quant: protection by degree, and where the points stand in PyG layers (papers.md 2.2 and 2.4)."""
+"""Degree-Quant: protection by degree, and where the points stand in PyG layers (2008.05000)."""
 
 from dataclasses import replace
 

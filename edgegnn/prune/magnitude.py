@@ -1,4 +1,4 @@
-"""Magnitude pruning: the weights closest to zero go (papers.md 1.2; Han et al. 2015, arXiv 1506.02626).
+"""Magnitude pruning: the weights closest to zero go (2510.22058; Han et al. 2015, arXiv 1506.02626).
 
     fine-grained   in each tensor the same share goes
     global         one threshold over all tensors: small output layers usually stay nearly dense

@@ -1,6 +1,6 @@
 """Algorithm 1, "saving the sparse model state": a `state_dict` as one block of bytes, in which zeros take little room.
 
-Of the paper's algorithm only its purpose is known (papers.md 1.3); the format is edgegnn's own. All numbers are
+Of the paper's algorithm only its purpose is known; the format is edgegnn's own. All numbers are
 little-endian:
 
     0    8 bytes   "EGNNSPS1"

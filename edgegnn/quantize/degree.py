@@ -1,6 +1,6 @@
 """Degree-Quant's protection: nodes of high in-degree run in full precision more often while training.
 
-Source: Tailor et al., 2008.05000; the released `dq/transforms.py` (papers.md 2.2).
+Source: Tailor et al., 2008.05000; the released `dq/transforms.py`.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class QuantModel(nn.Module):
         return out
 
     def _draw(self) -> Tensor | None:
-        """Which nodes run in full precision this time (papers.md 2.2)."""
+        """Which nodes run in full precision this time (2008.05000, section 4)."""
         if not self.training or self.step.probability is None:
             return None
         return torch.bernoulli(self.step.probability).bool()
@@ -249,7 +249,7 @@ class QuantModel(nn.Module):
 
 
 def _is_scalar_input(linear: nn.Module) -> bool:
-    """The first Linear after a raw scalar feature stays float (papers.md 2.4, GIN)."""
+    """The first Linear after a raw scalar feature stays float (as the released GIN of 2008.05000)."""
     return getattr(linear, "in_channels", getattr(linear, "in_features", 0)) == 1
 
 

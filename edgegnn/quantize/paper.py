@@ -1,4 +1,4 @@
-"""Quantization points where Degree-Quant puts them (papers.md 2.4), carried to every `MessagePassing` layer.
+"""Quantization points where Degree-Quant puts them (2008.05000), carried to every `MessagePassing` layer.
 
     one-dimensional edge weights   always (the normalisation coefficients of GCN)
     leaky-ReLU inside a layer      its input, the attention logit, by the mask of the source node
@@ -104,7 +104,7 @@ def _logits(q: QuantModel, path: str, conv: MessagePassing) -> TorchFunctionMode
 
 
 class _LeakyReLUInput(TorchFunctionMode):
-    """Quantize what goes into a leaky ReLU: in an attention layer, the logit (papers.md 2.4, GAT)."""
+    """Quantize what goes into a leaky ReLU: in an attention layer, the logit."""
 
     def __init__(self, quantize: Callable[[Any], Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Quantizers and range observers of QAT and Degree-Quant (papers.md 2.3; source: `dq/quantization.py`).
+"""Quantizers and range observers of QAT and Degree-Quant (2008.05000; source: its `dq/quantization.py`).
 
 A `QuantPoint` stands at one tensor of a model: it watches the tensor's range while training, rounds it to integer
 codes, and in eval mode applies the frozen scale through `edgegnn::fake_quantize`.
@@ -191,7 +191,7 @@ class QuantPoint(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor, row_weight: Tensor | None = None) -> None:
-        """Update the range with one batch of values (papers.md 2.3, "range tracking")."""
+        """Update the range with one batch of values."""
         if self.observer == "weight":
             magnitude = x.abs().flatten(1).amax(1) if self.axis == 0 else x.abs().amax().view(1)
             self.lo, self.hi = -magnitude, magnitude

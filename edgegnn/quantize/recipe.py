@@ -28,7 +28,7 @@ class Recipe:
         method: "none", "dynamic" and "static" (post-training, onnxruntime.quantization), "qat" or "dq" (Degree-Quant).
         bits: width of weight and activation codes, 4 or 8.
         observer: how training tracks an activation's range: "abs" (running min/max), "mom" (moving average of min/max)
-            or "per" (percentiles); papers.md 2.3.
+            or "per" (percentiles).
         quantile: q of "per": the order statistics at q and 1-q bound the range.
         momentum: factor of "mom".
         clip_grad: True zeroes the gradient at the end codes (GC), False passes it (STE).
@@ -98,7 +98,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("static-int8", "static"),
         Recipe("qat-int8", "qat", 8),
         Recipe("qat-int4", "qat", 4),
-        # Protection probabilities of the released REDDIT-BINARY configuration (papers.md 2.5).
+        # Protection probabilities of the released REDDIT-BINARY configuration.
         _dq("dq-int8", 8, 0.001, 0.0, 0.1),
         _dq("dq-int4", 4, 0.01, 0.1, 0.2),
     )

@@ -1,6 +1,6 @@
 """GradES: stop training weight matrix by weight matrix, when its gradient has stopped changing.
 
-Source: Wen et al., arXiv 2509.01842 (papers.md 4). After a grace period of alpha * T steps (T: the planned number), a
+Source: Wen et al., arXiv 2509.01842. After a grace period of alpha * T steps (T: the planned number), a
 matrix W is frozen for good as soon as
 
     G(t) = || grad W(t) - grad W(t-1) ||_1  <  tau
