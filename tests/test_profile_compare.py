@@ -130,6 +130,12 @@ def test_another_device_is_a_warning_and_no_base_for_a_verdict() -> None:
         compare(old, threads, fail_above=5.0)
 
 
+def test_busy_machine_is_named() -> None:
+    old = measured(2.0)
+    busy = measured(2.0, device=msgspec.structs.replace(old.device, load_average=3.0))
+    assert compare(old, busy, fail_above=5.0).differences == ["load average: 0.0, now 3.0: the machine was busy"]
+
+
 def test_emulated_times_are_not_compared() -> None:
     counted = Instructions(median=1000, graphs=1, cpu="a", source="b")
     old, new = measured(2.0), measured(3.0, emulated="a board: not a measurement", instructions=counted)
@@ -189,7 +195,7 @@ def test_command_line(artifact: Path) -> None:
     assert values["format"] == FORMAT
     assert values["comparison"]["changes"]["p50"]["old"] == old.latency_ms.p50
     assert values["comparison"]["changes"]["p50"]["low"] < values["comparison"]["changes"]["p50"]["high"]
-    assert values["comparison"]["differences"] == []
+    assert [d for d in values["comparison"]["differences"] if not d.startswith("load average: ")] == []
     # The base of the comparison stays, the new record lies beside it.
     assert read_record(place) == old
     assert read_record(place.with_name("tiny-new.json")).created == values["created"]
@@ -257,3 +263,15 @@ def test_record_of_an_older_edgegnn_is_read(tmp_path: Path) -> None:
         del values[name]
     (tmp_path / "old.json").write_text(json.dumps(values))
     assert read_record(tmp_path / "old.json") == record()
+
+
+def test_repeatability_of_pairs() -> None:
+    sys.path.insert(0, str(SCHEMA.parent.parent / "benchmarks"))
+    from repeatability import pair, summary
+
+    pairs = [pair(measured(2.0), measured(p50, seed=1)) for p50 in (2.0, 2.1, 2.4)]
+    assert [entry["covered"] for entry in pairs] == [True, False, False]
+    found = summary(pairs)
+    assert found["median_percent"] == pytest.approx(100 * 0.1 / 2.05)
+    assert found["largest_percent"] == pytest.approx(100 * 0.4 / 2.2)
+    assert (found["p50"], found["covered"]) == (2.0, 1)

@@ -73,6 +73,8 @@ def check(target: Target, tell: Progress = lambda text: None) -> list[Step]:
             for name, look in _STEPS.items():
                 tell(name)
                 steps.append(look(device, target, facts))
+            if target.processor == "cuda":
+                steps.append(_cuda(device, target))
     except NoPythonError as error:
         steps += [Step("connection", "ok", ""), Step("Python", "failed", _bare(error, target))]
     except TargetError as error:
@@ -210,6 +212,15 @@ def _runtime(device: Device, target: Target, facts: dict[str, Any]) -> Step:
         return Step("onnxruntime", "failed", problem.split(":")[0], cure)
     versions, problem = import_problem(device, target, facts)
     return Step("onnxruntime", "failed" if problem else "ok", problem or f"{versions}, imported", "")
+
+
+def _cuda(device: Device, target: Target) -> Step:
+    from edgegnn.profile.cuda import cuda_found
+
+    if target.transport != "local":
+        return Step("CUDA", "warning", "not looked at over SSH: the runner says whether it can be used")
+    found, why = cuda_found()
+    return Step("CUDA", "ok" if found else "failed", f"{found} can use a GPU" if found else why)
 
 
 def _clock(device: Device, target: Target, facts: dict[str, Any]) -> Step:

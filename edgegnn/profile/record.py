@@ -180,7 +180,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     runner: str
     transport: str = "local"
     host: str = ""
-    processor: str = "cpu"
+    processor: Literal["cpu", "cuda"] = "cpu"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

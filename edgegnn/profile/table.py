@@ -84,6 +84,8 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     row("throughput", lambda r: f"{r.throughput_per_s:.1f} /s{_mark(r)}", "throughput")
     row("CPU use, all cores = 100 %", lambda r: f"{r.cpu_percent:.0f} %{_mark(r)}")
     row("peak memory over baseline", lambda r: size(r.memory_bytes.peak_delta) + _mark(r), "peak_delta")
+    if any(record.memory_bytes.gpu_peak is not None for record in records):
+        row("GPU memory", lambda r: "-" if r.memory_bytes.gpu_peak is None else size(r.memory_bytes.gpu_peak))
     row("energy per inference", lambda r: _energy(r, net=False), "energy_gross")
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
@@ -93,6 +95,8 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
 def render_comparison(comparison: Comparison) -> Table:
     """A table of what changed, with what else was different below it."""
     notes = [comparison.verdict]
+    if comparison.p50.low is not None:
+        notes.append("that is the noise within each run; from run to run there is more: repeat a change that matters")
     notes += [comparison.reason] if comparison.reason and comparison.p50.percent is not None else []
     notes += [f"not the same: {text}" for text in comparison.differences]
     table = Table(caption="\n".join(notes), caption_justify="left")
@@ -137,7 +141,10 @@ def _notes(records: Sequence[ProfileRecord]) -> list[str]:
     for record in records:
         device = record.device
         runs = f"torch {device.torch}" if device.torch else f"onnxruntime {device.onnxruntime}"
-        notes.append(f"{record.target}: {device.model}, {device.cores} cores, {runs}")
+        gpu = f", on {device.gpu or 'its GPU'} (copies to it and back are in the times)"
+        notes.append(
+            f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"
+        )
     for record in records:
         energy = record.energy_j
         if energy is None:

@@ -165,7 +165,8 @@ def _wait_until_up(process: subprocess.Popen[bytes], log: Path) -> str:
         if ended:
             break
         time.sleep(0.01)
-    line = next((line for line in text.splitlines() if line.strip()), f"no answer in {START_SECONDS:.0f} s")
+    lines = [line for line in text.splitlines() if line.strip()] or [f"no answer in {START_SECONDS:.0f} s"]
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     if "unshare" in line or "Operation not permitted" in line:
         line += " (this machine allows no user namespaces: containers often don't; as root it may)"
     return line
