@@ -1,10 +1,13 @@
 """Accuracy, agreement and file size of artifacts over seeds, on one data set.
 
     python benchmarks/accuracy.py gcn cora --seeds 10 --recipes dq-int8 dq-int4
+    python benchmarks/accuracy.py spline cora --split full --seeds 5 --recipes dq-int8
+    python benchmarks/accuracy.py spline cora --split full --vary-split --seeds 5 --recipes dq-int8
 
 For each seed: train the float model, then export it with each recipe (fine-tuning included). Every number of a recipe
 is measured on the artifact by onnxruntime; nothing is selected on the test split. Results are written as they come,
-and a rerun goes on where it stopped.
+and a rerun goes on where it stopped. A drawn split is the same for all seeds (that of `--split-seed 0`), or another for
+each with --vary-split.
 """
 
 from __future__ import annotations
@@ -27,11 +30,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--recipes", nargs="+", default=["dq-int8", "dq-int4"])
+    parser.add_argument("--split", help="as of edgegnn train")
+    parser.add_argument("--vary-split", action="store_true", help="draw the split by the seed of training")
+    parser.add_argument("--recipes", nargs="*", default=["dq-int8", "dq-int4"])
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    name = f"accuracy-{args.model}-{args.data}"
+    name = "-".join(filter(None, ["accuracy", args.model, args.data, args.split, "splits" * args.vary_split]))
     path = RESULTS / f"{name}.json"
     result = json.loads(path.read_text()) if path.exists() else {"environment": environment(), "runs": []}
     done = {(r["seed"], r["recipe"]) for r in result["runs"]}
@@ -42,7 +47,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             start = time.time()
             model = Path(folder) / "model.pt"
-            api.train(args.model, args.data, output=model, settings={"seed": seed})
+            drawn = {"split": args.split, "split_seed": seed if args.vary_split else 0}
+            api.train(args.model, args.data, output=model, settings={"seed": seed}, **drawn)
             seconds = time.time() - start
             for recipe in missing:
                 start = time.time()

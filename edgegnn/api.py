@@ -55,7 +55,7 @@ def train(
     """Train a model of the zoo and, with `output`, save it.
 
     Args:
-        model: "gcn", "gat", "gin", "sage" or "transformer".
+        model: "gcn", "gat", "gin", "sage", "spline" or "transformer".
         data: a data set's name, or the path of a data file.
         output: where to save the checkpoint.
         split: which split; None for the data set's own.
@@ -188,6 +188,8 @@ def export(
         unsafe_pickle=unsafe_pickle,
     )
     chosen = _recipe_for(checkpoint, wanted)
+    if chosen.method == "a2q":
+        raise QuantizeError(f"{chosen.name} has no deployed form yet: it can be trained and saved, not exported")
     if path is None:
         path = Path(f"{stem}-{chosen.name}" if chosen.name != "none" else f"{stem}-fp32")
         check_output(path, force=force)

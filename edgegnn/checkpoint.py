@@ -92,6 +92,7 @@ def history_step(what: str, config: FitConfig, result: FitResult | None, **more:
         trained = {key: getattr(result, key) for key in trained}
         if result.grades is not None:
             trained["grades"] = dataclasses.asdict(result.grades)
+        trained |= result.facts
     step = {"step": what, "recipe": "none", "settings": dataclasses.asdict(config), **trained, **more}
     return {**step, "seconds": round(step["seconds"], 2)}
 

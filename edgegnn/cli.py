@@ -72,7 +72,7 @@ def options(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="gcn, gat, gin, sage or transformer.")],
+    model: Annotated[str, typer.Argument(help="gcn, gat, gin, sage, spline or transformer.")],
     data: Annotated[
         str, typer.Argument(help="cora, digits, tu:ENZYMES, molnet:BBBP, ... or a .pt file.", metavar="DATA")
     ] = "",

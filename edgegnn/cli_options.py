@@ -62,7 +62,7 @@ Sparsity = Annotated[
 ]
 TrainedQuant = Annotated[
     str | None,
-    typer.Option("--quant", help="Quantize too, by training: qat-int8, qat-int4, dq-int8, dq-int4 or a .json."),
+    typer.Option("--quant", help="Quantize too, by training: qat-int8, qat-int4, dq-int8, dq-int4, a2q or a .json."),
 ]
 Schedule = Annotated[
     str, typer.Option("--schedule", help="one-shot, or gradual: prune during the first half of fine-tuning.")

@@ -103,10 +103,15 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     table.add_row("recipe", step["recipe"])
     table.add_row("best epoch", f"{step['best_epoch']} of {step['epochs_run']}, {step['seconds']:.1f} s")
     _grades_row(table, step)
+    if "average_bits" in step:
+        bits = step["average_bits"]
+        table.add_row("average bits", f"{bits['rows']:.2f} a row, {bits['values']:.2f} a value in front of products")
     table.add_row("validation", f"{_percent(checkpoint.metrics['val'])} {task.metric}")
     table.add_row("test", f"{_percent(checkpoint.metrics['test'])} {task.metric}")
     _print(table)
-    _say(f"saved {path}\nnext: edgegnn export --quant dq-int8 {path}")
+    _say(f"saved {path}")
+    if "average_bits" not in step:  # learnt widths have no deployed form yet
+        _say(f"next: edgegnn export --quant dq-int8 {path}")
 
 
 def exported(result: ExportResult, as_json: bool) -> None:

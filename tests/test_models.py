@@ -9,6 +9,7 @@ from edgegnn.errors import UsageError
 from edgegnn.tasks import collate, model_inputs
 
 ALL = [(name, kind) for name in ("gat", "gcn", "gin", "sage", "transformer") for kind in ("node", "graph")]
+ALL.append(("spline", "node"))
 
 
 def count(model):
@@ -103,6 +104,6 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_defaults_of_unknown_models():
-    assert models.names() == ["gat", "gcn", "gin", "sage", "transformer"]
+    assert models.names() == ["gat", "gcn", "gin", "sage", "spline", "transformer"]
     with pytest.raises(UsageError, match="choose one of"):
         models.defaults("mlp", "node")

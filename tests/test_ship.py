@@ -24,6 +24,8 @@ from edgegnn.profile.ship import installed, rollback, ship
 from edgegnn.profile.transport import ssh
 from edgegnn.runtime import open_artifact
 
+pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what goes wrong
+
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:

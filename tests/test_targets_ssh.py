@@ -31,6 +31,8 @@ from edgegnn.profile.table import render, render_targets
 from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.facts import arch
 
+pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what goes wrong
+
 BLINK = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=2, window_seconds=0.1)
 LONG = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=60.0, windows=2, window_seconds=0.1)
 RECORD = Path("profiles/board/tiny.json")

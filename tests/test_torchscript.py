@@ -250,6 +250,8 @@ def test_every_layer_of_pyg(name):
 @pytest.mark.parametrize("kind", ["node", "graph"])
 @pytest.mark.parametrize("name", names())
 def test_zoo(name, kind):
+    if (name, kind) == ("spline", "graph"):
+        pytest.skip("spline is for node tasks")
     torch.manual_seed(0)
     graphs = 4 if kind == "graph" else 0
     inputs = graph(60, 200, graphs)

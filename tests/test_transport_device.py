@@ -29,6 +29,8 @@ from edgegnn.profile.transport.agent_facts import facts
 from edgegnn.profile.transport.content import content
 from edgegnn.profile.transport.device import open_device
 
+pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what goes wrong
+
 
 @contextlib.contextmanager
 def locked(board: Loopback, **options: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The model zoo: GCN, GAT, GIN, GraphSAGE and a graph transformer for node and graph tasks, built from PyG layers."""
+"""The model zoo: GCN, GAT, GIN, GraphSAGE, SplineCNN and a graph transformer, built from PyG layers."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_mean_pool
 
 from edgegnn.errors import UsageError
+from edgegnn.models.spline import SplineModel
 from edgegnn.models.transformer import Encoder, NodeTransformer
 
 # Chosen on validation data only. Dropout of the node models is high because Cora's 140 labels are soon known by heart.
@@ -21,6 +22,7 @@ _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("gat", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.6},
     ("gin", "node"): {"hidden": 64, "layers": 2, "heads": 1, "dropout": 0.7},
     ("sage", "node"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.8},
+    ("spline", "node"): {"hidden": 16, "layers": 2, "heads": 1, "dropout": 0.5},
     ("transformer", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.8},
     ("gcn", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
     ("gat", "graph"): {"hidden": 16, "layers": 4, "heads": 4, "dropout": 0.5},
@@ -118,7 +120,7 @@ def build(
     """Build a model of the zoo.
 
     Args:
-        name: "gcn", "gat", "gin", "sage" or "transformer".
+        name: "gcn", "gat", "gin", "sage", "spline" (node tasks only) or "transformer".
         in_channels: node features.
         out_channels: classes.
         hidden: width of a hidden layer (of one head for GAT and the transformer). None: `defaults(name, kind)`, as for
@@ -141,6 +143,8 @@ def build(
         raise UsageError(f"dropout must be at least 0 and below 1, not {p['dropout']!r}")
     if name not in _WITH_HEADS and p["heads"] != 1:
         raise UsageError(f"{name} has no attention heads: leave out --heads, or choose {' or '.join(_WITH_HEADS)}")
+    if name == "spline":
+        return SplineModel([in_channels, *[p["hidden"]] * (p["layers"] - 1), out_channels], p["dropout"])
     if name == "transformer":
         return _transformer(in_channels, out_channels, p, kind)
     if kind == "node":
@@ -212,3 +216,6 @@ def _check(name: str, kind: str) -> None:
         close = difflib.get_close_matches(name.lower(), names(), 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UsageError(f"unknown model {name!r}{hint}: choose one of {', '.join(names())}")
+    if (name, kind) not in _DEFAULTS:
+        able = ", ".join(n for n in names() if (n, kind) in _DEFAULTS)
+        raise UsageError(f"{name} has no form for {kind} tasks: choose one of {able}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from torch import nn
@@ -42,7 +43,20 @@ def finetune(
         raise QuantizeError(f"the model is quantized already, with {model.recipe.name}: start from the float model")
     if recipe.method == "dq":
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
-    quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example_graph(task, 8)))
-    result = fit(quantized, task, config, progress=progress, after_step=after_step)
+    example = example_graph(task, 8)
+    nodes = int(example.num_nodes or 0) if task.spec.kind == "node" else 0
+    quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example), nodes)
+    before_step = _add_penalty if recipe.method == "a2q" else None
+    result = fit(quantized, task, config, progress=progress, before_step=before_step, after_step=after_step)
     quantized.freeze()
+    bits = quantized.average_bits()
+    if bits:
+        result = dataclasses.replace(result, facts={"average_bits": bits})
     return quantized, result
+
+
+def _add_penalty(model: nn.Module) -> None:
+    """Add the gradient of what learnt bit widths cost to that of the task."""
+    penalty = model.penalty() if isinstance(model, QuantModel) else None
+    if penalty is not None:
+        penalty.backward()

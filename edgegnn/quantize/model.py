@@ -28,12 +28,14 @@ from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import inputs, paper
+from edgegnn.quantize.a2q import A2QPoint, average_bits, kind_and_size, memory_penalty, parameter_groups
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
 
 __all__ = ["QuantModel", "prepare"]
 
 _LINEAR = (nn.Linear, pyg_linear.Linear)
+_TOLERATED = 0.4  # bits above the target that still count as reached
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
@@ -52,9 +54,10 @@ class QuantModel(nn.Module):
 
     Args:
         model: the float module; its parameters are shared, its submodules get hooks.
-        recipe: a recipe that trains ("qat" or "dq").
+        recipe: a recipe that trains ("qat", "dq" or "a2q").
         structure: what `structure()` of an earlier `prepare` gave, to rebuild a saved model; None while `prepare` finds
             the points.
+        nodes: nodes of the one graph that the model is for; 0 for any graphs ("a2q" asks).
 
     Attributes:
         stayed_float: name -> reason, for everything that was looked at and left alone.
@@ -62,7 +65,9 @@ class QuantModel(nn.Module):
         looking, finding: `prepare` is learning how layers use their rows; it is finding the points.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, structure: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, structure: dict[str, Any] | None = None, nodes: int = 0
+    ) -> None:
         super().__init__()
         if not recipe.trains:
             raise QuantizeError(f"recipe {recipe.name!r} does not put quantizers into a model")
@@ -73,9 +78,10 @@ class QuantModel(nn.Module):
         self.looking, self.finding = False, structure is None
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
         self.step = _Step()
+        self._nodes = nodes
         self._weights = dict(self._find_weights())
         for name, channels in (structure or {"points": self._weights})["points"].items():
-            self._add(name, channels)
+            self._add(name, channels, (structure or {}).get("learnt", {}).get(name))
         self._install()
 
         def forward(*args: Tensor, **kwargs: Tensor) -> Tensor:
@@ -93,12 +99,38 @@ class QuantModel(nn.Module):
 
     def structure(self) -> dict[str, Any]:
         """Plain values from which the constructor rebuilds the points (name -> channels, 0 for an activation)."""
-        points = {p.name: p.lo.numel() if p.observer == "weight" else 0 for p in self._all_points()}
-        return {"points": points, "layers": dict(sorted(self.layers.items()))}
+        points = {p.name: p.channels for p in self._all_points()}
+        learnt = {p.name: [p.kind, p.size] for p in self._learnt()}
+        extra = {"learnt": learnt} if learnt else {}
+        return {"points": points, "layers": dict(sorted(self.layers.items())), **extra}
 
     def weight_points(self) -> dict[str, QuantPoint]:
-        """Name of a parameter of the wrapped module -> the point that its values pass through in every forward."""
-        return {name: self.point(name) for name in self._weights}
+        """Name of a parameter of the wrapped module -> the point of fixed bits that its values pass through."""
+        points = {name: self.point(name) for name in self._weights}
+        return {name: point for name, point in points.items() if isinstance(point, QuantPoint)}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the recipe trains at rates of its own, as groups for an optimizer."""
+        return parameter_groups(self._learnt(), self.recipe)
+
+    def penalty(self) -> Tensor | None:
+        """What learnt bit widths add to the loss of the last batch; None where none are learnt."""
+        points = [p for p in self._learnt() if p.learns_bits]
+        return memory_penalty(points, self.recipe.target_bits, self.recipe.memory_weight) if points else None
+
+    def excess(self) -> float:
+        """By how many bits the average of learnt widths lies above the target; 0 up to 0.4 bits above it."""
+        found = self.average_bits()
+        over = found["rows"] - self.recipe.target_bits if found else 0.0
+        return over if over > _TOLERATED else 0.0
+
+    def average_bits(self) -> dict[str, float]:
+        """Mean bits of learnt codes: over "rows", over "values", and by name of the point; {} where none are learnt.
+
+        `edgegnn.quantize.a2q.average_bits` says what counts how often.
+        """
+        points = [p for p in self._learnt() if p.learns_bits]
+        return average_bits(points) if points else {}
 
     def freeze(self) -> None:
         """Fix scale and zero point of every point from its range.
@@ -142,15 +174,23 @@ class QuantModel(nn.Module):
 
     # Points ------------------------------------------------------------
 
-    def _all_points(self) -> Iterator[QuantPoint]:
+    def _all_points(self) -> Iterator[QuantPoint | A2QPoint]:
         return iter(self.points.values())  # type: ignore[arg-type]
 
-    def point(self, name: str) -> QuantPoint:
+    def _learnt(self) -> list[A2QPoint]:
+        return [p for p in self._all_points() if isinstance(p, A2QPoint)]
+
+    def point(self, name: str) -> QuantPoint | A2QPoint:
         """The point of that name."""
         return self.points[name.replace(".", "/")]  # type: ignore[return-value]
 
-    def _add(self, name: str, channels: int = 0) -> QuantPoint:
+    def _add(self, name: str, channels: int = 0, learnt: Sequence[Any] | None = None) -> None:
         r = self.recipe
+        key = name.replace(".", "/")
+        if r.method == "a2q":
+            kind, size = learnt or ("weight", channels)
+            self.points[key] = A2QPoint(name, kind, size, r).train(self.training)
+            return
         own = channels > 0 and r.weight_per_channel
         point = QuantPoint(
             name,
@@ -161,8 +201,7 @@ class QuantModel(nn.Module):
             clip_grad=r.clip_grad,
             channels=channels if own else 1,
         )
-        self.points[name.replace(".", "/")] = point.train(self.training)
-        return point
+        self.points[key] = point.train(self.training)
 
     def quantize(self, name: str, x: Any, protected: Tensor | None = None, dim: int = 0) -> Any:
         """Pass a float tensor through the point `name`; anything else is left as it is."""
@@ -173,12 +212,13 @@ class QuantModel(nn.Module):
         if name.replace(".", "/") not in self.points:
             if not self.finding:
                 return x
-            self._add(name)
+            moved = x.movedim(dim % x.dim(), 0)
+            self._add(name, learnt=kind_and_size(name, moved, self._nodes, self.recipe.groups))
         point = self.point(name)
         if hasattr(x, "_before_dropout"):
             kept, factor = x._before_dropout
             out = self.quantize(name, kept, protected, dim) * factor
-        elif dim % max(x.dim(), 1) == 0 or protected is None:
+        elif dim % max(x.dim(), 1) == 0 or (protected is None and isinstance(point, QuantPoint)):
             out = point(x, protected)
         else:
             out = point(x.movedim(dim, 0), protected).movedim(0, dim)
@@ -281,18 +321,19 @@ def _dropout_arguments(
     return input, p, training, inplace
 
 
-def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor]) -> QuantModel:
+def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], nodes: int = 0) -> QuantModel:
     """Find the quantization points of `model` by one dry run and return the model that trains with them.
 
     Args:
         model: any module; its parameters are shared with the result.
-        recipe: "qat" or "dq".
+        recipe: "qat", "dq" or "a2q".
         example_args: forward arguments (a real graph with at least one edge).
+        nodes: nodes of the one graph that the model is for; 0 for any graphs ("a2q" asks).
 
     Raises:
         QuantizeError: the recipe doesn't train, or no tensor of the model can be quantized.
     """
-    quantized = QuantModel(model, recipe)
+    quantized = QuantModel(model, recipe, nodes=nodes)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         quantized.eval()
@@ -308,8 +349,7 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor]) ->
     if not quantized.points:
         raise QuantizeError("nothing to quantize: the model has no Linear, no weight matrix, no message passing layer")
     for point in quantized._all_points():
-        point.lo.fill_(float("nan"))
-        point.hi.fill_(float("nan"))
+        point.forget()
     return quantized
 
 

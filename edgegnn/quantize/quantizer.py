@@ -144,9 +144,19 @@ class QuantPoint(nn.Module):
         self.register_buffer("zero_point", torch.zeros(channels, dtype=torch.int32), persistent=False)
 
     @property
+    def channels(self) -> int:
+        """Output channels of a point that reads its range off a weight; 0 of others."""
+        return self.lo.numel() if self.observer == "weight" else 0
+
+    @property
     def seen(self) -> bool:
         """Whether any value was observed."""
         return not bool(torch.isnan(self.lo).any())
+
+    def forget(self) -> None:
+        """Drop the range seen so far."""
+        self.lo.fill_(float("nan"))
+        self.hi.fill_(float("nan"))
 
     def freeze(self) -> None:
         """Derive `scale` and `zero_point` from the range, for eval mode and export."""

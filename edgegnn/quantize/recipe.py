@@ -16,7 +16,7 @@ from edgegnn.errors import UsageError
 
 __all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict"]
 
-_METHODS = ("none", "dynamic", "static", "qat", "dq")
+_METHODS = ("none", "dynamic", "static", "qat", "dq", "a2q")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Recipe:
 
     Attributes:
         name: what the user calls it.
-        method: "none", "dynamic" and "static" (post-training, onnxruntime.quantization), "qat" or "dq" (Degree-Quant).
-        bits: width of weight and activation codes, 4 or 8.
+        method: "none", "dynamic" and "static" (post-training, onnxruntime.quantization), "qat", "dq" (Degree-Quant) or
+            "a2q" (learnt step and bit width per node; `edgegnn.quantize.a2q`).
+        bits: width of weight and activation codes, 4 or 8. Of "a2q": of weights and of what is summed, and where the
+            learnt widths start.
         observer: how training tracks an activation's range: "abs" (running min/max), "mom" (moving average of min/max)
             or "per" (percentiles).
         quantile: q of "per": the order statistics at q and 1-q bound the range.
@@ -39,6 +41,14 @@ class Recipe:
         placement: "inputs" puts points where an integer operator reads its input; "paper" where Degree-Quant does, also
             behind operators (training that follows the paper; such a model runs mostly in float).
         keep_float: glob patterns of module paths that stay float.
+        target_bits: average width that learnt widths are pulled down to (this and what follows: "a2q" only).
+        memory_weight: how strongly.
+        groups: pairs of step and width that the nodes of graphs not seen before choose from.
+        local_gradient: train steps and widths of a fixed graph's nodes by their own rounding error, not by the loss.
+        step_rate: learning rate of the logarithm of a node's or group's step.
+        weight_rate: the same of a weight's.
+        column_rate: the same of a column's, in front of sums.
+        bits_rate: learning rate of bit widths.
     """
 
     name: str
@@ -53,12 +63,20 @@ class Recipe:
     weight_per_channel: bool = True
     placement: str = "inputs"
     keep_float: tuple[str, ...] = ()
+    target_bits: float = 2.0
+    memory_weight: float = 0.2
+    groups: int = 1000
+    local_gradient: bool = True
+    step_rate: float = 0.04
+    weight_rate: float = 0.02
+    column_rate: float = 0.008
+    bits_rate: float = 0.1
 
     def __post_init__(self) -> None:
         problems = [
             (
-                self.method not in {"none", "dynamic", "static", "qat", "dq"},
-                "method is none, dynamic, static, qat or dq",
+                self.method not in _METHODS,
+                "method is none, dynamic, static, qat, dq or a2q",
             ),
             (self.bits not in {4, 8}, "bits is 4 or 8"),
             (self.observer not in {"abs", "mom", "per"}, "observer is abs, mom or per"),
@@ -67,6 +85,14 @@ class Recipe:
             (not 0 < self.momentum <= 1, "momentum lies in (0, 1]"),
             (not 0 <= self.protect_low <= self.protect_high <= 1, "0 <= protect_low <= protect_high <= 1"),
             (self.method in {"dynamic", "static"} and self.bits != 8, "post-training recipes are 8 bits wide"),
+            (self.method == "a2q" and self.placement != "inputs", "a2q has the placement inputs only"),
+            (not 1 <= self.target_bits <= 8, "target_bits lies in [1, 8]"),
+            (not 0 <= self.memory_weight < float("inf"), "memory_weight is 0 or more"),
+            (self.groups < 1, "groups is at least 1"),
+            (
+                not all(0 <= r < 10 for r in (self.step_rate, self.weight_rate, self.column_rate, self.bits_rate)),
+                "learning rates lie in [0, 10)",
+            ),
         ]
         wrong = [text for bad, text in problems if bad]
         if wrong:
@@ -74,8 +100,8 @@ class Recipe:
 
     @property
     def trains(self) -> bool:
-        """Whether the recipe needs training with fake quantization (QAT and Degree-Quant)."""
-        return self.method in {"qat", "dq"}
+        """Whether the recipe needs training with fake quantization (QAT, Degree-Quant, A2Q)."""
+        return self.method in {"qat", "dq", "a2q"}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
@@ -101,6 +127,7 @@ RECIPES: dict[str, Recipe] = {
         # Protection probabilities of the released REDDIT-BINARY configuration.
         _dq("dq-int8", 8, 0.001, 0.0, 0.1),
         _dq("dq-int4", 4, 0.01, 0.1, 0.2),
+        Recipe("a2q", "a2q", 4),
     )
 }
 

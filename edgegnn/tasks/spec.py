@@ -32,7 +32,8 @@ class TaskSpec:
     Attributes:
         data: name of a data set ("cora", "tu:ENZYMES", "molnet:BBBP", "digits"), or the path of a data file.
         kind: "node" or "graph": what gets a label.
-        split: "public", "full", "stratified", "scaffold", "random", "fold:K", or "given" (masks of a user's file).
+        split: "public", "full" (a citation graph's: 500 nodes drawn for validation, 500 for test, all others train),
+            "stratified", "scaffold", "random", "fold:K", or "given" (masks of a user's file).
         seed: seed of the split.
         metric: "accuracy" or "roc_auc".
         num_features: node features.

@@ -44,7 +44,7 @@ class EpochLog:
 class FitResult:
     """What training gave: the epoch (from 1) that is kept with its validation loss and metric, and all epochs.
 
-    With GradES, `grades` says when each matrix was frozen.
+    With GradES, `grades` says when each matrix was frozen; `facts` is what else belongs into a history (JSON-able).
     """
 
     best_epoch: int
@@ -54,6 +54,7 @@ class FitResult:
     history: list[dict[str, float | None]]
     seconds: float
     grades: GradESReport | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def fit(
@@ -78,7 +79,8 @@ def fit(
 
     Args:
         model: any module for the task; one with `set_protection(prob)` gets [N] float32 before each training forward
-            from the graphs' `dq_prob`, or None.
+            from the graphs' `dq_prob`, or None; `parameter_groups()` gives groups of Adam with rates of their own,
+            and an epoch with a higher `excess()` is never kept before one with a lower.
         task: what to train on.
         config: how to train.
         progress: called after each epoch.
@@ -122,9 +124,12 @@ def _fit(
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    groups: list[dict[str, Any]] = getattr(model, "parameter_groups", list)()
+    grouped = {id(p) for group in groups for p in group["params"]}
+    rest = [p for p in parameters if id(p) not in grouped]
+    optimizer = torch.optim.Adam([{"params": rest}, *groups], lr=config.lr, weight_decay=config.weight_decay)
     history: list[dict[str, float | None]] = []
-    best_epoch, best_loss, best_metric = 0, float("inf"), 0.0
+    best_epoch, best_loss, best_metric, best_excess = 0, float("inf"), 0.0, float("inf")
     best_state: dict[str, Any] = {}
     grades = _grades(model, optimizer, task, config)
     every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
@@ -162,8 +167,9 @@ def _fit(
         if ended or (epoch - 1) % every == 0:
             val_loss, val_metric = _validate(model, task)
             _check_loss(val_loss, "validation", epoch, config)
-            if val_loss < best_loss or not best_state or keep_last:
-                best_epoch, best_loss, best_metric = epoch, val_loss, val_metric
+            excess: float = getattr(model, "excess", float)()
+            if (excess, val_loss) < (best_excess, best_loss) or not best_state or keep_last:
+                best_epoch, best_loss, best_metric, best_excess = epoch, val_loss, val_metric, excess
                 best_state = copy.deepcopy(model.state_dict())
         log = EpochLog(epoch, config.epochs, total / count, val_loss, val_metric, time.perf_counter() - epoch_start)
         history.append(dataclasses.asdict(log))
