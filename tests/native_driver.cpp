@@ -210,11 +210,17 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
   for (const char* op : {"QGemm", "QGemmFloat"}) {
     check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({nodes, all})}, scales);
   }
+  for (const char* op : {"QGemmNorm", "QGemmNormFloat"}) {
+    check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({1}), floats({all}), floats({all})}, scales);
+  }
   const Attributes unsigned_scales = {{"x_scale", 0.017}, {"x_zero_point", 117}, {"y_scale", 0.31}, {"y_zero_point", 101}};
   for (const char* op : {"QuantizeGemm", "QuantizeGemmFloat"}) {
     for (const double zeros : {0.0, 0.97}) {
       check(op, {floats({nodes, depth}, zeros), codes(ORT_INT8, {depth, all}), floats({all}), floats({1}), floats({1}), floats({1})}, unsigned_scales);
     }
+  }
+  for (const char* op : {"QuantizeGemmNorm", "QuantizeGemmNormFloat"}) {
+    check(op, {floats({nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({1}), floats({1}), floats({1}), floats({all}), floats({all})}, unsigned_scales);
   }
 }
 

@@ -324,7 +324,8 @@ def _reciprocal_degree(sheet: Sheet, graph: list[ir.Value], at: ir.Node) -> ir.V
             "CsrDegree", [indptr, row, rows], at=at, dtype=ir.DataType.FLOAT, shape=[None], domain=DOMAIN
         )
         least = sheet.make("Max", [degree, sheet.floats(1.0)], at=at, like=degree)
-        return sheet.make("Reciprocal", [least], at=at, like=degree)
+        # not Reciprocal, which onnxruntime rounds another way on Arm than on x86
+        return sheet.make("Div", [sheet.floats(1.0), least], at=at, like=degree)
 
     return sheet.once(("1/degree", indptr, row), make)[0]
 
