@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import environment, write
-from equality import Equality, compare
+from equality import HOME, Equality, compare
 from tables import table
 from workers import say
 
@@ -50,7 +50,7 @@ def main() -> None:
         start = time.monotonic()
         try:
             for cpu in args.cpus:
-                with emulated_board(cpu, progress=say) as board:
+                with emulated_board(cpu, home_bytes=HOME, progress=say) as board:
                     say(f"emulated {cpu} up after {time.monotonic() - start:.1f} s")
                     for artifact in artifacts:
                         for native in (True, False):

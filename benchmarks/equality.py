@@ -27,6 +27,7 @@ from edgegnn.profile.emulated import Board
 from edgegnn.runtime import build_runner
 
 GUEST = Path(__file__).with_name("equality_guest.py")
+HOME = 512 * 2**20  # bytes; a home folder of its own, because the one that is kept may be in use by another command
 Arrays = dict[str, npt.NDArray[Any]]
 
 

@@ -5,6 +5,7 @@ train ──▶ model.pt ──compress──▶ small.pt ──export──▶ 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shlex
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edgegnn.prune.flow import Compressed
     from edgegnn.quantize import Recipe
     from edgegnn.runtime import VerifyReport
+    from edgegnn.tasks import Task
     from edgegnn.train import EpochLog
 
 __all__ = ["compress", "export", "load", "sweep", "train", "verify"]
@@ -46,7 +48,11 @@ def train(
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
+    node_attributes: bool | None = None,
     quant: str | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    one_hot: bool = False,
     architecture: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     force: bool = False,
@@ -61,8 +67,12 @@ def train(
         split: which split; None for the data set's own.
         split_seed: seed of splits that are drawn.
         data_root: folder of the data sets.
+        node_attributes: use the attributes of a TU data set's nodes as features too; None: as the model usually does.
         quant: a recipe that trains ("dq-int8"), to train with it from scratch.
-        architecture: hidden, layers, heads, dropout; None values for the model's defaults.
+        task: one of `edgegnn.tasks.TASKS`, "link-prediction" say; None for what the labels of the data are for.
+        metric: what the model is judged by; None for the data set's own.
+        one_hot: the features are categories, each of which becomes a column.
+        architecture: hidden, layers, heads, dropout, pool_ratio; None values for the model's defaults.
         settings: fields of `FitConfig` (epochs, lr, weight_decay, batch_size, seed, ...); None values for the defaults.
         force: replace `output`.
         progress: called after each epoch.
@@ -77,35 +87,38 @@ def train(
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
     from edgegnn.quantize import finetune
-    from edgegnn.tasks import evaluate, load_task
+    from edgegnn.tasks import evaluate, more_metrics
+    from edgegnn.tasks.link import EMBEDDING
     from edgegnn.train import fit, fit_defaults
 
     if output is not None:
         check_free(Path(output), force=force)
     chosen = _training_recipe(quant)
-    task = load_task(data, split=split, seed=split_seed, root=data_root)
+    asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
+    work = _load_features(model, data, node_attributes, asked)
     given = {k: v for k, v in (architecture or {}).items() if v is not None}
-    config = fit_defaults(task.spec.kind, model=model, data=task.spec.data, **(settings or {}))
+    config = fit_defaults(work.spec.kind, model=model, data=work.spec.data, **(settings or {}))
     arguments = {
-        "in_channels": task.spec.num_features,
-        "out_channels": task.spec.num_classes,
-        "kind": task.spec.kind,
-        **architecture_defaults(model, task.spec.kind),
+        "in_channels": work.spec.num_features,
+        "out_channels": EMBEDDING if work.spec.kind == "link" else work.spec.num_classes,
+        "kind": work.spec.kind,
+        **architecture_defaults(model, work.spec.kind),
         **given,
+        **({"scale": work.spec.scale} if work.spec.scale else {}),
     }
     torch.manual_seed(config.seed)
     module = build(model, **arguments)
     if chosen is None:
-        result = fit(module, task, config, progress=progress)
+        result = fit(module, work, config, progress=progress)
     else:
-        module, result = finetune(module, task, chosen, config, progress=progress)
+        module, result = finetune(module, work, chosen, config, progress=progress)
     checkpoint = Checkpoint(
         module,
         {"zoo": model, "args": arguments},
-        task.spec,
+        work.spec,
         dataclasses.asdict(config),
-        [history_step("train", config, result, recipe=chosen.name if chosen else "none")],
-        {"val": result.val_metric, "test": evaluate(module, task, "test")},
+        [history_step("train", config, result, recipe=chosen.name if chosen else "none", **work.facts)],
+        {"val": result.val_metric, "test": evaluate(module, work, "test"), **more_metrics(module, work)},
     )
     if output is not None:
         save_checkpoint(checkpoint, Path(output), force=force)
@@ -118,6 +131,7 @@ def export(
     quant: str | None = None,
     output: str | Path | None = None,
     data: str | None = None,
+    task: str | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -128,6 +142,7 @@ def export(
     settings: dict[str, Any] | None = None,
     min_agreement: float | None = None,
     constant_graph: bool = False,
+    max_nodes: int | None = None,
     targets: Sequence[str] = (),
     format: str | None = None,
     force: bool = False,
@@ -141,6 +156,7 @@ def export(
         quant: name of a recipe, or path of a recipe's JSON file; None for what the model was trained with, else "none".
         output: the artifact's folder (a name ending in .zip makes an archive); None for ./<model>-<recipe>.
         data: data set or data file; None for the checkpoint's own.
+        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
         split: which split of `data`.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -150,6 +166,7 @@ def export(
         unsafe_pickle: open pickled modules too, which can run any code.
         settings: fields of `FitConfig` for fine-tuning (epochs, lr, seed, ...).
         min_agreement: smallest share of equal predictions that is accepted.
+        max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
@@ -169,16 +186,17 @@ def export(
     from edgegnn.profile.target import load_target
     from edgegnn.prune.flow import hold
     from edgegnn.quantize import finetune, recipe
-    from edgegnn.tasks import evaluate
+    from edgegnn.tasks import evaluate, more_metrics
 
     wanted = recipe(quant) if quant is not None else None
     machines: dict[str, str] = {load_target(name).arch: name for name in targets}
     path = None if output is None else Path(output)
     if path is not None:
         check_output(path, force=force)
-    checkpoint, task, stem = open_model(
+    checkpoint, work, stem = open_model(
         model,
         data=data,
+        task=task,
         split=split,
         split_seed=split_seed,
         data_root=data_root,
@@ -188,18 +206,18 @@ def export(
         unsafe_pickle=unsafe_pickle,
     )
     chosen = _recipe_for(checkpoint, wanted)
-    if chosen.method == "a2q":
-        raise QuantizeError(f"{chosen.name} has no deployed form yet: it can be trained and saved, not exported")
     if path is None:
         path = Path(f"{stem}-{chosen.name}" if chosen.name != "none" else f"{stem}-fp32")
         check_output(path, force=force)
-    check_fits(checkpoint, task)
+    check_fits(checkpoint, work)
     if chosen.trains and checkpoint.recipe is None:
         status(f"fine-tuning with {chosen.name}")
-        config = finetune_config(checkpoint, task, settings or {})
+        config = finetune_config(checkpoint, work, settings or {})
+        # A copy: the caller may have loaded the checkpoint, and go on with it.
+        checkpoint = dataclasses.replace(checkpoint, model=copy.deepcopy(checkpoint.model))
         module, result = finetune(
             checkpoint.model,  # type: ignore[arg-type]
-            task,
+            work,
             chosen,
             config,
             progress=progress,
@@ -208,18 +226,19 @@ def export(
         checkpoint = dataclasses.replace(
             checkpoint,
             model=module,
-            task=task.spec,
+            task=work.spec,
             history=[*checkpoint.history, history_step("quantize", config, result, recipe=chosen.name)],
-            metrics={"val": result.val_metric, "test": evaluate(module, task, "test")},
+            metrics={"val": result.val_metric, "test": evaluate(module, work, "test"), **more_metrics(module, work)},
         )
     return export_checkpoint(
         checkpoint,
-        task,
+        work,
         chosen,
         path,
         force=force,
         min_agreement=min_agreement,
         constant_graph=constant_graph,
+        max_nodes=max_nodes,
         machines=machines,
         format=format,
         command=shlex.join(["edgegnn", *sys.argv[1:]]),
@@ -238,6 +257,7 @@ def compress(
     variant: str | None = None,
     finetune: bool = True,
     data: str | None = None,
+    task: str | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -262,6 +282,7 @@ def compress(
         variant: of "regularized": "l1", "group-norm" or "growing".
         finetune: train after pruning.
         data: data set or data file; None for the checkpoint's own.
+        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
         split: which split of `data`.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -289,6 +310,7 @@ def compress(
         variant=variant,
         finetune=finetune,
         data=data,
+        task=task,
         split=split,
         split_seed=split_seed,
         data_root=data_root,
@@ -340,6 +362,22 @@ def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _load_features(model: str, data: str, wanted: bool | None, asked: dict[str, Any]) -> Task:
+    """The task, with node attributes where they are wanted, or usual for the model and there."""
+    from edgegnn.models import takes_attributes
+    from edgegnn.tasks import load_task
+    from edgegnn.tasks.datasets import NoAttributesError
+    from edgegnn.tasks.load import with_attributes
+
+    if wanted or (wanted is None and takes_attributes(model)):
+        try:
+            return load_task(with_attributes(data), **asked)
+        except (NoAttributesError, UsageError):  # the usage error: not a data set that could have any
+            if wanted:
+                raise
+    return load_task(data, **asked)
+
+
 def _training_recipe(quant: str | None) -> Recipe | None:
     from edgegnn.quantize import recipe
 
@@ -357,11 +395,12 @@ def _recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
     """The recipe to export with, given what the model was trained with."""
     from torch.export import ExportedProgram
 
-    from edgegnn.quantize import recipe
+    from edgegnn.quantize import RECIPES, recipe
 
     trained = checkpoint.recipe
     if trained is not None:
-        if wanted is not None and wanted != trained:
+        same = wanted is None or wanted == trained or wanted == RECIPES.get(trained.name)  # its name, no more
+        if wanted is not None and not same:
             raise QuantizeError(
                 f"the model was trained with {trained.name}, so it can't be exported with {wanted.name}: "
                 f"leave --quant out, or start from the float model"

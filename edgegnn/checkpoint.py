@@ -40,6 +40,8 @@ from edgegnn.prune.state import decode_state, encode_state, weight_grids
 from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
 from edgegnn.tasks import TaskSpec
+from edgegnn.tasks.link import EMBEDDING
+from edgegnn.tasks.pairs import as_pair_model
 from edgegnn.train import FitConfig, FitResult
 
 __all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "load_checkpoint", "save_checkpoint"]
@@ -59,7 +61,7 @@ class Checkpoint:
         task: what it was trained for, if known.
         training: settings of the last training, {} if unknown.
         history: the steps that led here.
-        metrics: "val" and "test", in [0, 1].
+        metrics: "val" and "test", by the task's metric; None where the labels of a split don't define it.
         pruning: None for a dense model, else what `edgegnn.prune` did: "method", "sparsity" (asked), "achieved",
             "tensors" (names that carry a mask), "excluded" (tensor and why), "structure" and "edges" (or None).
     """
@@ -69,7 +71,7 @@ class Checkpoint:
     task: TaskSpec | None = None
     training: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     pruning: dict[str, Any] | None = None
 
     @property
@@ -259,6 +261,7 @@ def _from_state_dict(
         )
     model = build_factory(factory, args, task)
     _load_state(path, model, state)
+    model = as_pair_model(model) if task is not None and task.kind == "link" else model
     return Checkpoint(model.eval(), {"factory": factory, "args": args}, task)
 
 
@@ -287,6 +290,8 @@ def _from_content(
         source = {"factory": named, "args": args}
     else:
         raise CheckpointError(f"{path} does not say how to build its module")
+    if own_task is not None and own_task.kind == "link":
+        model = as_pair_model(model)
     structure = (content.get("pruning") or {}).get("structure")
     if structure is not None:
         apply_structure(model, structure)
@@ -334,7 +339,8 @@ def _factory_args(build: Any, args: dict[str, Any], task: TaskSpec | None) -> di
     filled = dict(args)
     if task is not None:
         sizes = {"in_channels": task.num_features, "num_features": task.num_features}
-        sizes.update(out_channels=task.num_classes, num_classes=task.num_classes)
+        out = EMBEDDING if task.kind == "link" else task.num_classes  # of links the module is the encoder
+        sizes.update(out_channels=out, num_classes=out)
         for name, parameter in inspect.signature(build).parameters.items():
             if name in sizes and name not in filled and parameter.default is inspect.Parameter.empty:
                 filled[name] = sizes[name]

@@ -26,19 +26,27 @@ from edgegnn.cli_options import (
     Force,
     Json,
     Lr,
+    MaxNodes,
+    Metric,
+    NodeAttributes,
     NoFinetune,
+    OneHot,
     Patience,
+    PoolRatio,
     Prune,
     Schedule,
     Seed,
     Sparsity,
     Split,
     SplitSeed,
+    TargetBits,
+    Task,
     TrainedQuant,
     UnsafePickle,
     Variant,
     WeightDecay,
     json_object,
+    quant_of,
     settings_of,
 )
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
@@ -72,19 +80,25 @@ def options(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="gcn, gat, gin, sage, spline or transformer.")],
+    model: Annotated[str, typer.Argument(help="gcn, gat, gin, sage, spline, transformer, hgpsl or ness.")],
     data: Annotated[
-        str, typer.Argument(help="cora, digits, tu:ENZYMES, molnet:BBBP, ... or a .pt file.", metavar="DATA")
+        str, typer.Argument(help="cora, tu:ENZYMES, molnet:ESOL, zinc, ... or a .pt or .csv file.", metavar="DATA")
     ] = "",
     data_file: Annotated[str | None, typer.Option("--data", help="The same, as an option.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to save the model.")] = Path("model.pt"),
     quant: Annotated[
         str | None, typer.Option("--quant", help="Train with this quantization from scratch: qat-int8, dq-int8, ...")
     ] = None,
+    target_bits: TargetBits = None,
     hidden: Annotated[int | None, typer.Option("--hidden", help="Width of a hidden layer (of one head).")] = None,
     layers: Annotated[int | None, typer.Option("--layers", help="Number of convolutions.")] = None,
     heads: Annotated[int | None, typer.Option("--heads", help="Attention heads.")] = None,
     dropout: Annotated[float | None, typer.Option("--dropout", help="Dropout probability.")] = None,
+    pool_ratio: PoolRatio = None,
+    node_attributes: NodeAttributes = None,
+    task: Task = None,
+    metric: Metric = None,
+    one_hot: OneHot = False,
     split: Split = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
@@ -108,16 +122,20 @@ def train(
     if not name or (data_file and data):
         raise UsageError("name one data set: edgegnn train gcn cora")
     settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed)
-    architecture = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout}
+    architecture = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
     with show.training(f"training {model} on {name}") as progress:
         checkpoint = api.train(
             model,
             name,
             output=output,
+            task=task,
+            metric=metric,
+            one_hot=one_hot,
             split=split,
             split_seed=split_seed,
             data_root=data_root,
-            quant=quant,
+            node_attributes=node_attributes,
+            quant=quant_of(quant, target_bits),
             architecture=architecture,
             settings=settings,
             force=force,
@@ -130,11 +148,13 @@ def train(
 def export(
     model: Annotated[Path, typer.Argument(help="model.pt, a state_dict (with --factory), or a .pt2 program.")],
     quant: Annotated[str | None, typer.Option("--quant", help=f"How to quantize: {RECIPES}.")] = None,
+    target_bits: TargetBits = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The artifact (default: ./<model>-<recipe>/; .zip for an archive)."),
     ] = None,
     data: Data = None,
+    task: Task = None,
     split: Split = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
@@ -156,6 +176,7 @@ def export(
     constant_graph: Annotated[
         bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
     ] = False,
+    max_nodes: MaxNodes = None,
     target: Annotated[
         list[str] | None,
         typer.Option("--target", help="Put the native kernels of this device into it (default: this machine's)."),
@@ -186,9 +207,10 @@ def export(
     with show.training(f"fine-tuning {model.name}") as progress:
         result = api.export(
             model,
-            quant=quant,
+            quant=quant_of(quant, target_bits),
             output=output,
             data=data,
+            task=task,
             split=split,
             split_seed=split_seed,
             data_root=data_root,
@@ -199,6 +221,7 @@ def export(
             settings=settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed),
             min_agreement=min_agreement,
             constant_graph=constant_graph,
+            max_nodes=max_nodes,
             targets=target or (),
             format=format,
             force=force,
@@ -214,6 +237,7 @@ def compress(
     prune: Prune = None,
     sparsity: Sparsity = None,
     quant: TrainedQuant = None,
+    target_bits: TargetBits = None,
     schedule: Schedule = "one-shot",
     variant: Variant = None,
     no_finetune: NoFinetune = False,
@@ -223,6 +247,7 @@ def compress(
         typer.Option("--output", "-o", help="Where to save it (default: small.pt); of a range: 'small-{sparsity}.pt'."),
     ] = None,
     data: Data = None,
+    task: Task = None,
     split: Split = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
@@ -261,12 +286,13 @@ def compress(
                 model,
                 sparsities,
                 prune=prune,
-                quant=quant,
+                quant=quant_of(quant, target_bits),
                 output=place,
                 schedule=schedule,
                 variant=variant,
                 finetune=not no_finetune,
                 data=data,
+                task=task,
                 split=split,
                 split_seed=split_seed,
                 data_root=data_root,

@@ -95,6 +95,9 @@ def setup(
         str | None,
         typer.Option("--onnxruntime", metavar="VERSION", help="Install this one, not the one known to work."),
     ] = None,
+    torch: Annotated[
+        bool, typer.Option("--torch", help="Also torch (for CPUs), which TorchScript artifacts need.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a device ready: a virtual environment with numpy and onnxruntime there; its address is remembered here.
@@ -110,7 +113,7 @@ def setup(
 
     target = at(load_target(name), host=host, port=port, identity=identity)
     with show.measuring(f"setting up {target.name}") as status:
-        result = make_ready(target, wheelhouse=wheelhouse, onnxruntime=onnxruntime, tell=status)
+        result = make_ready(target, wheelhouse=wheelhouse, onnxruntime=onnxruntime, torch=torch, tell=status)
     show_devices.ready(result, as_json)
 
 

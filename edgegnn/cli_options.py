@@ -10,19 +10,35 @@ import typer
 
 from edgegnn.errors import UsageError
 
-RECIPES = "none, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, or a recipe's .json file"
+RECIPES = "none, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, a2q, or a recipe's .json file"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Data = Annotated[
     str | None, typer.Option("--data", help="Data set, or a .pt file with PyG Data (default: the model's own).")
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="node, graph, graph-multilabel, graph-regression or link-prediction (default: as the labels say).",
+    ),
+]
 DataRoot = Annotated[
     Path | None,
     typer.Option("--data-root", help="Folder of the data sets (default: $EDGEGNN_DATA, else the user's cache)."),
 ]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="accuracy, roc_auc or average_precision; mae or rmse for a regression (default: the data's own).",
+    ),
+]
+OneHot = Annotated[bool, typer.Option("--one-hot", help="The features are categories: a column for each of them.")]
 Split = Annotated[
-    str | None, typer.Option("--split", help="public, full, stratified, scaffold, random, fold:K or given.")
+    str | None,
+    typer.Option("--split", help="public, full, stratified, scaffold, random, fold:K, given; links: random:VAL,TEST."),
 ]
 SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of a split that is drawn.")]
 Factory = Annotated[
@@ -30,6 +46,20 @@ Factory = Annotated[
 ]
 FactoryArgs = Annotated[
     str | None, typer.Option("--factory-args", metavar="JSON", help="The factory's arguments: '{\"hidden\": 64}'.")
+]
+NodeAttributes = Annotated[
+    bool | None,
+    typer.Option(
+        "--node-attributes/--no-node-attributes",
+        help="Features of tu:NAME: the nodes' attributes beside their labels (default: hgpsl only).",
+    ),
+]
+PoolRatio = Annotated[
+    float | None, typer.Option("--pool-ratio", help="Share of nodes that a pool keeps, above 0, at most 1 (hgpsl).")
+]
+MaxNodes = Annotated[
+    int | None,
+    typer.Option("--max-nodes", min=1, help="Refuse larger graphs, and take one at a time (default: the model's)."),
 ]
 AllowImport = Annotated[bool, typer.Option("--allow-import", help="Import the factory that the model file names.")]
 UnsafePickle = Annotated[
@@ -63,6 +93,12 @@ Sparsity = Annotated[
 TrainedQuant = Annotated[
     str | None,
     typer.Option("--quant", help="Quantize too, by training: qat-int8, qat-int4, dq-int8, dq-int4, a2q or a .json."),
+]
+TargetBits = Annotated[
+    float | None,
+    typer.Option(
+        "--target-bits", metavar="B", help="Of a2q: bits of a node's features on average, 1 to 8 (default: 2)."
+    ),
 ]
 Schedule = Annotated[
     str, typer.Option("--schedule", help="one-shot, or gradual: prune during the first half of fine-tuning.")
@@ -109,6 +145,21 @@ def settings_of(
         "seed": seed,
         **stop,
     }
+
+
+def quant_of(quant: str | None, target_bits: float | None) -> str | None:
+    """The recipe with an average number of bits as its target.
+
+    Raises:
+        UsageError: the number is out of range, or the recipe learns no widths.
+    """
+    if target_bits is None:
+        return quant
+    if quant is None or not (quant.startswith("a2q") or quant.endswith(".json")):
+        raise UsageError(f"--target-bits is for --quant a2q, not for {quant or 'a model that is not quantized'}")
+    if not 1 <= target_bits <= 8:
+        raise UsageError(f"--target-bits {target_bits:g} is out of range: an average of 1 to 8 bits can be asked for")
+    return f"{quant}:target_bits={target_bits}"
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ def open_model(
     model: str | Path | Checkpoint,
     *,
     data: str | None = None,
+    task: str | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -30,6 +31,7 @@ def open_model(
     Args:
         model: a model file, or a loaded checkpoint.
         data: data set or data file; None for the checkpoint's own.
+        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
         split: which split of `data`.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -42,22 +44,24 @@ def open_model(
     from edgegnn.checkpoint import Checkpoint, load_checkpoint
     from edgegnn.tasks import load_task, restore_task
 
-    task = load_task(data, split=split, seed=split_seed, root=data_root) if data is not None else None
+    if task is not None and data is None:
+        raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
+    work = load_task(data, split=split, seed=split_seed, root=data_root, task=task) if data is not None else None
     if isinstance(model, Checkpoint):
         checkpoint, stem = model, "model"
     else:
-        checkpoint = load_checkpoint(Path(model), task=task.spec if task else None, **options)
+        checkpoint = load_checkpoint(Path(model), task=work.spec if work else None, **options)
         stem = Path(model).stem
-    if task is None:
+    if work is None:
         if checkpoint.task is None:
             raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
-        task = restore_task(checkpoint.task, root=data_root)
+        work = restore_task(checkpoint.task, root=data_root)
     edges = (checkpoint.pruning or {}).get("edges")
     if edges is not None:
         from edgegnn.prune.edges import without_edges
 
-        task = without_edges(task, edges)
-    return checkpoint, task, stem
+        work = without_edges(work, edges)
+    return checkpoint, work, stem
 
 
 def check_fits(checkpoint: Checkpoint, task: Task) -> None:
@@ -69,14 +73,15 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
     from edgegnn.export.flow import input_names
     from edgegnn.export.parity import torch_outputs
     from edgegnn.export.samples import Sample, example_inputs
-    from edgegnn.tasks import collate
+    from edgegnn.tasks import collate, example_graph
+    from edgegnn.tasks.target import columns_fit
 
     names = input_names(checkpoint.model, task)
-    data = task.graphs[0] if task.spec.kind == "node" else collate(task.graphs[:1])
+    data = collate(task.graphs[:1]) if task.spec.kind == "graph" else example_graph(task, 1)
     inputs = example_inputs(names, data)
     logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
-    rows = int(data.num_nodes) if task.spec.kind == "node" else 1
-    if logits.shape[0] != rows or logits.shape[1] < task.spec.num_classes:
+    rows = {"node": int(data.num_nodes or 0), "graph": 1, "link": len(data.y)}[task.spec.kind]
+    if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
         raise DataError(
             f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
             f"{task.spec.num_classes}]: is it a model for this {task.spec.kind} task?"

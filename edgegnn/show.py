@@ -16,6 +16,7 @@ from rich.table import Table
 
 from edgegnn.errors import PruneError
 from edgegnn.files import size
+from edgegnn.show_bits import bits_in_words, bits_table
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
@@ -52,7 +53,7 @@ class TrainingProgress:
         """Show one epoch."""
         detail = f"loss {log.train_loss:.3f}"
         if log.val_loss is not None and log.val_metric is not None:
-            detail += f"  val loss {log.val_loss:.3f}  val {100 * log.val_metric:.1f} %"
+            detail += f"  val loss {log.val_loss:.3f}  val {_value(log.metric, log.val_metric)}"
         self.bars.update(self.task, total=log.epochs, completed=log.epoch, detail=detail)
 
     def status(self, text: str) -> None:
@@ -99,19 +100,20 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     table.add_row(
         "model", f"{checkpoint.source.get('zoo')}, {_parameters(checkpoint)} parameters, {size(path.stat().st_size)}"
     )
-    table.add_row("data", f"{task.data}, {task.kind} task, {task.split} split")
+    table.add_row("data", f"{task.data}, {task.name} task, {task.split} split")
     table.add_row("recipe", step["recipe"])
     table.add_row("best epoch", f"{step['best_epoch']} of {step['epochs_run']}, {step['seconds']:.1f} s")
     _grades_row(table, step)
     if "average_bits" in step:
-        bits = step["average_bits"]
-        table.add_row("average bits", f"{bits['rows']:.2f} a row, {bits['values']:.2f} a value in front of products")
-    table.add_row("validation", f"{_percent(checkpoint.metrics['val'])} {task.metric}")
-    table.add_row("test", f"{_percent(checkpoint.metrics['test'])} {task.metric}")
+        table.add_row("average bits", bits_in_words(step["average_bits"]))
+    table.add_row("validation", f"{_value(task.metric, checkpoint.metrics['val'])} {_metric_name(task.metric)}")
+    table.add_row("test", f"{_value(task.metric, checkpoint.metrics['test'])} {_metric_name(task.metric)}")
+    for name, value in checkpoint.metrics.items():
+        if name not in ("val", "test"):
+            table.add_row(name.replace("_", " "), _value(name, value))
     _print(table)
     _say(f"saved {path}")
-    if "average_bits" not in step:  # learnt widths have no deployed form yet
-        _say(f"next: edgegnn export --quant dq-int8 {path}")
+    _say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
 
 
 def exported(result: ExportResult, as_json: bool) -> None:
@@ -125,7 +127,12 @@ def exported(result: ExportResult, as_json: bool) -> None:
     table = _facts()
     fp32, now = m["sizes"]["fp32_model_file"], m["sizes"]["model_file"]
     table.add_row("recipe", m["recipe"])
+    if m["alone"] or m["limits"]:
+        most = f" of at most {m['limits']['num_nodes']:,} nodes" if m["limits"] else f" ({m['alone']})"
+        table.add_row("takes", ("one graph at a time" if m["alone"] else "graphs") + most)
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
+    if "average_bits" in m:
+        table.add_row("average bits", bits_in_words(m["average_bits"]))
     _parity_rows(table, m)
     _float_rows(table, m["stayed_float"])
     _script_rows(table, m)
@@ -154,8 +161,8 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
         table.add_row(what, value(dense.row), value(row))
 
     add("sparsity", lambda r: _percent(r["achieved"]))
-    add(f"validation {task.metric}", lambda r: _percent(r["val"]))
-    add(f"test {task.metric}", lambda r: _percent(r["test"]))
+    add(f"validation {_metric_name(task.metric)}", lambda r: _value(task.metric, r["val"]))
+    add(f"test {_metric_name(task.metric)}", lambda r: _value(task.metric, r["test"]))
     add("model file", lambda r: size(r["bytes"]))
     add("non-zero weights", lambda r: f"{r['nonzero']:,} of {r['parameters']:,}")
     add("PyTorch, eager, p50", lambda r: _eager(r["eager_ms"]))
@@ -170,7 +177,8 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
         for entry in pruning.get("excluded", []):
             _say(f"not pruned: {entry['tensor']}: {entry['why']}")
     if recipe is not None:
-        _say(f"recipe: {recipe.name}")
+        bits = checkpoint.history[-1].get("average_bits")
+        _say(f"recipe: {recipe.name}" + (f", {bits_in_words(bits)}" if bits else ""))
     _say(f"saved {small.path}\nnext: edgegnn export {small.path}")
 
 
@@ -188,13 +196,16 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
     table = Table(box=None, pad_edge=False)
     for column in ("sparsity", "reached", "val", "test", "file", "of dense", "non-zero", "eager p50"):
         table.add_column(column, justify="right", no_wrap=True)
-    full = next(r for r in results if not isinstance(r, PruneError)).row["bytes"]
+    first = next(r for r in results if not isinstance(r, PruneError))
+    full, task = first.row["bytes"], first.checkpoint.task
+    metric = task.metric if task is not None else ""
     for s, r in zip(asked, results, strict=True):
         name = "dense" if s is None else f"{s:g}"
         if isinstance(r, PruneError):
             table.add_row(name, "-")
             continue
-        cells = [f"{r.row['achieved']:.4f}", _percent(r.row["val"]), _percent(r.row["test"]), size(r.row["bytes"])]
+        scores = [_value(metric, r.row["val"]), _value(metric, r.row["test"])]
+        cells = [f"{r.row['achieved']:.4f}", *scores, size(r.row["bytes"])]
         cells += [f"{r.row['bytes'] / full:.2f}x", f"{r.row['nonzero']:,}", _eager(r.row["eager_ms"])]
         table.add_row(name, *cells)
     _print(table)
@@ -203,6 +214,7 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
             _say(f"{s:g}: {r}")
         elif r.path is not None:
             _say(f"saved {r.path}")
+    _say(f"val, test: {_metric_name(metric)}")
     _say("eager p50: median time of one forward in PyTorch, which gains nothing from single zeros")
 
 
@@ -234,7 +246,10 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
     if len(shown) < len(report.samples):
         _say(f"... and {len(report.samples) - len(shown)} more samples")
     if report.metric is not None:
-        _say(f"{report.metric.name} over {report.metric.n} rows of the samples: {_percent(report.metric.value)}")
+        value = _value(report.metric.name, report.metric.value)
+        _say(f"{_metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
+    elif report.metric_reason:
+        _say(f"metric over the samples: undefined, {report.metric_reason}")
     for problem in report.problems:
         _say(f"problem: {problem}")
     if report.kernels_differ is not None:
@@ -250,7 +265,7 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         return
     table = _facts()
     for key, value in facts.items():
-        if key not in {"stayed_float", "history", "aggregations", "sparsity"}:
+        if key not in {"stayed_float", "history", "aggregations", "sparsity", "average_bits", "learnt_bits"}:
             table.add_row(key.replace("_", " "), str(value))
     for i, step in enumerate(facts.get("history", []), 1):
         how = f"{step['method']} {step['sparsity']:g}" if step.get("step") == "prune" else step.get("recipe")
@@ -258,6 +273,8 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         table.add_row(f"step {i}", words)
     _print(table)
     _sparsities(facts.get("sparsity", []))
+    if facts.get("learnt_bits"):
+        _print(bits_table(facts["learnt_bits"]))
     left = facts.get("stayed_float", [])
     if left:
         floats = Table(box=None, pad_edge=False, title="stayed float", title_justify="left")
@@ -342,11 +359,14 @@ def quickstart(result: QuickstartResult, as_json: bool) -> None:
 
 def _parity_rows(table: Table, manifest: dict[str, Any]) -> None:
     parity, metric = manifest["parity"], manifest["metric"]
-    table.add_row("equal predictions", f"{parity['agreement']:.2%} (needed {parity['tolerance']['agreement']:.2%})")
+    near = parity["tolerance"]["within"]
+    name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
+    table.add_row(name, f"{parity['agreement']:.2%} (needed {parity['tolerance']['agreement']:.2%})")
     table.add_row("largest difference", f"{parity['max_abs_error']:.3g} over {parity['graphs']} graphs")
     table.add_row(
-        f"test {metric['name']}",
-        f"{_percent(metric['artifact'])} (PyTorch {_percent(metric['pytorch'])}, n = {metric['n']})",
+        f"test {_metric_name(metric['name'])}",
+        f"{_value(metric['name'], metric['artifact'])} (PyTorch {_value(metric['name'], metric['pytorch'])}, "
+        f"n = {metric['n']})" + (f": {metric['reason']}" if metric["reason"] else ""),
     )
 
 
@@ -389,6 +409,19 @@ def _parameters(checkpoint: Checkpoint) -> str:
 
     model = checkpoint.model
     return f"{sum(p.numel() for p in model.parameters()):,}" if isinstance(model, nn.Module) else "?"
+
+
+def _value(metric: str, value: float | None) -> str:
+    """A metric's value: percent, or an error in the units of the data."""
+    from edgegnn.runtime.metrics import metric_text
+
+    return metric_text(metric, value)
+
+
+def _metric_name(metric: str) -> str:
+    from edgegnn.runtime.metrics import LOWER_IS_BETTER
+
+    return f"{metric} (lower is better)" if metric in LOWER_IS_BETTER else metric
 
 
 def _percent(value: float | None) -> str:

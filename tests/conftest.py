@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 with warnings.catch_warnings():
     # PyG warns about torch.jit while it is imported; once imported, it is quiet.
     warnings.simplefilter("ignore")

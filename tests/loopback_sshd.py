@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,15 +16,17 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgegnn.profile.target import Target, load_target
+from edgegnn.profile.transport.content import agent, blocks, content
 from edgegnn.runtime.facts import arch
 
-__all__ = ["Loopback", "board", "loopback_server"]
+__all__ = ["Loopback", "board", "loopback_server", "with_settings"]
 
 NAME = "board"
 
@@ -170,6 +173,16 @@ class Loopback:
                     return pid
             time.sleep(0.02)
         raise AssertionError("the runner was not started")
+
+
+def with_settings(monkeypatch: pytest.MonkeyPatch, **settings: float) -> None:
+    """Send the agent with other settings: `POLL=0.2`."""
+    text = zlib.decompress(b"".join(blocks(agent()))).decode()
+    for name, value in settings.items():
+        text, count = re.subn(rf"^{name} = \S+", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    changed = content(zlib.compress(text.encode()))
+    monkeypatch.setattr("edgegnn.profile.transport.device.agent", lambda: changed)
 
 
 def cmdline(pid: int) -> str:

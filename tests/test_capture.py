@@ -108,6 +108,7 @@ def test_names_dimensions_and_nothing_superfluous(captured):
     assert len(captured.SerializeToString()) - weights < 12_000
 
 
+@pytest.mark.slow
 def test_same_model_same_bytes_and_nothing_printed(capfd):
     torch.manual_seed(0)
     model = Stack(gnn.SAGEConv(FEATURES, CLASSES))
@@ -263,3 +264,18 @@ def test_output_that_does_not_fit_the_task():
 
     with pytest.raises(ExportError, match=r"one float32 matrix of logits.*tuple"):
         capture(Two(), graph(21, 50), kind="node")
+
+
+class Ranged(nn.Module):
+    """Extremes over everything and over axes: the exporter knows `amax` and `amin` with axes only."""
+
+    def forward(self, x, edge_index):
+        rows = x[edge_index[0]]
+        low, high = torch.aminmax(rows)
+        return (x - x.amin()) / (1 + x.abs().amax()) + x.amax(dim=(0, 1)) + x.amin(1, keepdim=True) + high - low
+
+
+def test_extremes():
+    assert_same(
+        Ranged(), capture(Ranged(), graph(21, 50), kind="node"), {"larger": graph(30, 70), "smaller": graph(5, 9)}
+    )

@@ -137,10 +137,10 @@ def test_train_export_verify_inspect(work, capsys, monkeypatch):
     assert "parameters" in out
 
 
-SLOW = [pytest.param(r, marks=pytest.mark.slow) for r in ("none", "qat-int8", "qat-int4")]
+SLOW = [pytest.param(r, marks=pytest.mark.slow) for r in ("none", "dynamic-int8", "qat-int8", "qat-int4", "dq-int4")]
 
 
-@pytest.mark.parametrize("recipe", ["dynamic-int8", "static-int8", "dq-int4", *SLOW])
+@pytest.mark.parametrize("recipe", ["static-int8", *SLOW])
 def test_every_recipe(recipe, work, capsys, monkeypatch):
     options = ["--epochs", 2] if recipe[:2] in {"qa", "dq"} else []
     code, out, err = run(
@@ -206,6 +206,7 @@ def test_explain(work, capsys, monkeypatch):
     assert [a["rule"] for a in found if "sum" in a["aggregation"]] == ["IntegerSum", "IntegerSum"]
 
 
+@pytest.mark.slow
 def test_constant_graph(work, capsys, monkeypatch):
     """The edges are in the file: the model takes x alone, and computes the same."""
     options = ["--quant", "none", "--constant-graph", "-o", "fixed"]
@@ -226,6 +227,7 @@ def test_constant_graph_is_for_one_graph(work, capsys, monkeypatch):
     assert not Path("gin-fp32").exists()
 
 
+@pytest.mark.slow
 def test_bring_your_own_model(work, capsys, monkeypatch):
     sys.path.insert(0, str(work))
     try:
@@ -259,6 +261,7 @@ def test_program(work, capsys, monkeypatch):
     assert "can't be trained" in err
 
 
+@pytest.mark.slow
 def test_profile(work, capsys, monkeypatch):
     code, out, err = run(capsys, monkeypatch, "profile", "--quick", "--json")
     assert code == 0, err
@@ -429,6 +432,7 @@ def test_damaged_artifacts(what, work, capsys, monkeypatch):
     assert not Path("profiles").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)])
 def test_cut_short(error, code, work, capsys, monkeypatch):
     """Ctrl-C and a full disk in the middle of an export: no half artifact, and an old one stays as it was."""

@@ -25,7 +25,9 @@ from edgegnn.profile.emulated import root as recipe
 from edgegnn.profile.emulated.board import cpuinfo
 from edgegnn.profile.emulated.instructions import count_instructions
 from edgegnn.profile.record import Instructions
+from edgegnn.runtime.benchmark import Plan
 
+BLINK = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=1, window_seconds=0.1)
 slow = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -127,7 +129,7 @@ class TestBoard:
     def test_a_profile_says_that_it_is_emulated_and_counts_instead(self, tmp_path: Path):
         need_board()
         artifact = tiny_artifact.make_artifact(tmp_path / "tiny")
-        found = profile(artifact, target="emulated-pi", quick=True, out=tmp_path / "profiles")
+        found = profile(artifact, target="emulated-pi", plan=BLINK, out=tmp_path / "profiles")
         assert found == read_record(tmp_path / "profiles" / "emulated-pi" / "tiny.json")
         assert found.emulated == "cortex-a72 by qemu-user: its times are not a measurement"
         assert (found.energy_j, found.energy_reason) == (None, "emulated: not a measurement")

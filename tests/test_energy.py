@@ -268,6 +268,7 @@ def test_an_idle_counter_may_stand_still() -> None:
     assert energy["net"] == energy["gross"]
 
 
+@pytest.mark.slow
 def test_bench_reads_the_counter_of_its_machine(tmp_path: Path) -> None:
     artifact = make_artifact(tmp_path / "tiny")
     counter = zone(tmp_path / "sys/class/powercap", "intel-rapl:0", "package-0")

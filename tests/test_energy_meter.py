@@ -233,7 +233,7 @@ def test_profile_with_a_meter(folder: Path, tmp_path: Path, monkeypatch: pytest.
     assert made.energy_j is None
     reasons = made.energy_reason.split("; ")
     assert "printed 'broken', not one number" in reasons[0]
-    assert reasons[1:] == ["no hwmon", "no pmic", "no rapl", "no codecarbon"]
+    assert reasons[1:] == ["no hwmon", "no pmic", "no rapl", "no board", "no codecarbon"]
     json.dumps(made.to_dict())
 
 

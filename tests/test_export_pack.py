@@ -249,7 +249,7 @@ def session(model: onnx.ModelProto, *, native: bool, level: ort.GraphOptimizatio
     "native", [False, pytest.param(True, marks=pytest.mark.skipif(not find_library(), reason="no library"))]
 )
 @pytest.mark.parametrize("quant", [None, "qat-int8", "qat-int4"])
-@pytest.mark.parametrize("sparsity", [0.5, 0.97])
+@pytest.mark.parametrize("sparsity", [0.5, pytest.param(0.97, marks=pytest.mark.slow)])
 def test_models_compute_the_same_and_unpack_nothing_at_run_time(quant, sparsity, native, tmp_path):
     model, inputs = pruned(quant, sparsity)
     packed = pack_zeros(model)
@@ -270,6 +270,7 @@ def test_models_compute_the_same_and_unpack_nothing_at_run_time(quant, sparsity,
             assert [160, 200] in shapes
 
 
+@pytest.mark.slow
 def test_an_artifact_of_a_pruned_model(tmp_path, monkeypatch):
     torch.manual_seed(0)
     data = Data(torch.randn(120, 60), torch.randint(120, (2, 500)), y=torch.randint(3, (120,)))

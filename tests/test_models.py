@@ -87,8 +87,8 @@ def test_heads_widen_gat():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "gcnn"}, r"unknown model 'gcnn' \(did you mean gcn\?\): choose one of gat, gcn, gin, sage"),
-        ({"kind": "link"}, "node or graph"),
+        ({"name": "gcnn"}, r"unknown model 'gcnn' \(did you mean gcn\?\): choose one of gat, gcn, gin, hgpsl"),
+        ({"kind": "edge"}, "node, graph, link"),
         ({"hidden": 0}, "hidden must be a whole number of at least 1"),
         ({"layers": -1}, "layers"),
         ({"layers": 2.5}, "layers"),
@@ -104,6 +104,6 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_defaults_of_unknown_models():
-    assert models.names() == ["gat", "gcn", "gin", "sage", "spline", "transformer"]
+    assert models.names() == ["gat", "gcn", "gin", "hgpsl", "ness", "sage", "spline", "transformer"]
     with pytest.raises(UsageError, match="choose one of"):
         models.defaults("mlp", "node")

@@ -150,7 +150,7 @@ def trained(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("recipe", ["none", "dq-int8"])
+@pytest.mark.parametrize("recipe", [pytest.param("none", marks=pytest.mark.slow), "dq-int8"])
 def test_it_is_exported_to_onnx_and_its_sums_run_on_native_operators(trained, tmp_path, recipe):
     assert api.load(trained).metrics["test"] > 0.9
     result = api.export(trained, quant=recipe, output=tmp_path / "artifact", settings={"epochs": 5})
@@ -183,6 +183,7 @@ class Roads(nn.Module):
         return self.conv(x, edge_index, edge_attr.sigmoid())
 
 
+@pytest.mark.slow
 def test_weights_of_edges_for_several_kernels_run_on_native_operators():
     torch.manual_seed(0)
     example = graph(21, 50, edge_attr=2)

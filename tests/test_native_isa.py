@@ -26,6 +26,7 @@ def _digest(level: str | None, of: str = "native_digest.py") -> tuple[str, str]:
     return used, digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["native_digest.py", "native_integer_digest.py"])
 def test_every_instruction_set_gives_the_same_bits(of: str):
     levels = LEVELS[platform.machine()]

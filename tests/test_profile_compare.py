@@ -183,6 +183,7 @@ def artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_artifact(tmp_path / "tiny")
 
 
+@pytest.mark.slow
 def test_command_line(artifact: Path) -> None:
     first = run(artifact, *PLAN, "--json")
     assert first.exit_code == 0, first.output

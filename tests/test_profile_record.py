@@ -32,7 +32,7 @@ def test_latency_pass_times_whole_rounds() -> None:
     assert 2 <= min(latency.times) < latency.percentile(50) < latency.percentile(99) <= max(latency.times)
     assert latency.wall_seconds >= 0.036
     assert latency.cpu_seconds < latency.wall_seconds
-    assert len(latency_pass([lambda: time.sleep(0.01)], runs=1, seconds=0.05).times) >= 4
+    assert len(latency_pass([lambda: time.sleep(0.001)], runs=1, seconds=0.2).times) > 1
 
 
 def test_peak_memory_sees_what_was_freed_again() -> None:
@@ -87,7 +87,8 @@ def test_record_round_trip(tmp_path: Path) -> None:
         (lambda v: v["latency_ms"].update(p50="fast"), r"\$.latency_ms.p50"),
         (lambda v: v["latency_ms"].update(p50=-1), r"\$.latency_ms.p50"),
         (lambda v: v["energy_j"].update(kind="guessed"), r"\$.energy_j.kind"),
-        (lambda v: v["metric"].update(value=80), r"\$.metric.value"),
+        (lambda v: v["metric"].update(value=80), r"\$.metric"),
+        (lambda v: v["metric"].update(name="rmse", value=-1), r"\$.metric.value"),
     ],
 )
 def test_bad_record(tmp_path: Path, change: Any, message: str) -> None:

@@ -146,6 +146,7 @@ def test_calibration_sees_isolated_nodes(model, captured):
     assert errors[0] < 0.1 * errors[1]
 
 
+@pytest.mark.slow
 def test_sizes(model, captured):
     fp32 = len(captured.SerializeToString())
     assert fp32 < 4 * sum(p.numel() for p in model.parameters()) + 8_000

@@ -32,6 +32,7 @@ def test_every_command_and_option_in_the_readme_exists():
         assert {w for w in words if w.startswith("-")} <= options, words
 
 
+@pytest.mark.slow
 def test_python_example(tmp_path, monkeypatch):
     from edgegnn import api
 

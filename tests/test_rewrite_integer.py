@@ -137,7 +137,7 @@ def run(model, inputs, *, native=False):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("chosen", [INT8, INT4], ids=lambda r: r.name)
+@pytest.mark.parametrize("chosen", [INT8, pytest.param(INT4, marks=pytest.mark.slow)], ids=lambda r: r.name)
 def test_same_numbers_in_integers(name, chosen):
     model, inputs = quantized(name, chosen)
     captured = capture(model, inputs, kind="graph" if name == "pooled" else "node")
@@ -163,6 +163,7 @@ def test_same_numbers_in_integers(name, chosen):
             assert np.mean(np.abs(got - want) < 1e-5 * np.ptp(want)) > 0.9
 
 
+@pytest.mark.slow
 def test_four_bit_weights_stay_packed():
     model, inputs = quantized("gcn", INT4)
     rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
@@ -170,6 +171,7 @@ def test_four_bit_weights_stay_packed():
     assert types["first.lin.weight"] == onnx.TensorProto.INT4
 
 
+@pytest.mark.slow
 def test_weights_with_a_zero_point_are_left_alone():
     model, inputs = quantized("gcn", replace(INT8, weight_per_channel=False), shift=0.2)
     rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
@@ -201,6 +203,7 @@ def test_a_tensor_that_others_read_stays_float():
     np.testing.assert_allclose(run(rewritten, inputs), run(captured, inputs), rtol=0, atol=0.02)
 
 
+@pytest.mark.slow
 def test_attention_scores_are_one_product():
     model, inputs = quantized("gat", INT8)
     rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))

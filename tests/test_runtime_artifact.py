@@ -129,7 +129,7 @@ def test_newer_format_says_which_version_is_needed(artifact: Path) -> None:
         (lambda m: m.update(format="something/1"), "not an edgegnn artifact"),
         (lambda m: m.pop("format"), "not an edgegnn artifact"),
         (lambda m: m.pop("kind"), "no 'kind'"),
-        (lambda m: m.update(kind="link"), "kind must be"),
+        (lambda m: m.update(kind="edge"), "kind must be"),
         (lambda m: m.update(name=7), "manifest.name has the wrong type"),
         (lambda m: m.update(name="../evil"), "can't be used as a file name"),
         (lambda m: m.update(name="a\nb"), "not a short printable text"),

@@ -113,6 +113,7 @@ def test_it_is_never_this_machine_by_default(artifact: Path) -> None:
     assert local_target().processor == "cpu"
 
 
+@pytest.mark.slow
 def test_machine_without_cuda_says_so_in_a_line(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_cuda(monkeypatch)
     with pytest.raises(TargetError) as error:
@@ -188,6 +189,7 @@ def test_bench_on_the_provider(artifact: Path, gpu: FakeNvml, monkeypatch: pytes
     json.dumps(result)
 
 
+@pytest.mark.slow
 def test_nvml_is_read_in_windows_that_are_long_enough(
     artifact: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ def test_provider_that_does_not_load(artifact: Path, monkeypatch: pytest.MonkeyP
         make_session(artifact / "model.onnx", processor="cuda")
 
 
+@pytest.mark.slow
 def test_machine_with_cuda_but_without_nvml(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeProvider(monkeypatch)
     missing = FakeNvml(missing=True)
@@ -223,6 +226,7 @@ def test_machine_with_cuda_but_without_nvml(artifact: Path, monkeypatch: pytest.
     assert "no NVIDIA driver" in result["energy_reason"]
 
 
+@pytest.mark.slow
 def test_profile_tells_the_runner(artifact: Path, gpu: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner is another process, which the fakes don't reach: it is run in this one."""
     FakeProvider(monkeypatch)

@@ -46,7 +46,7 @@ def test_own_targets_win(folder: Path, tmp_path: Path) -> None:
     (folder / "mine.toml").write_text(GOOD + "threads = 2\nspinning = false\n")
     mine = load_target("mine")
     assert (mine.name, mine.threads, mine.spinning) == ("mine", 2, False)
-    assert mine.energy == ("meter", "hwmon", "pmic", "rapl", "codecarbon")
+    assert mine.energy == ("meter", "hwmon", "pmic", "rapl", "board", "codecarbon")
     config = tmp_path / "config" / "edgegnn" / "targets"
     config.mkdir(parents=True)
     for name in ("mine", "x86"):

@@ -24,7 +24,7 @@ from edgegnn import cli
 from edgegnn.errors import TargetError, UsageError
 from edgegnn.profile import load_target, profile, read_record, targets
 from edgegnn.profile.preflight import board as in_words
-from edgegnn.profile.preflight import broken_onnxruntime, check, pins, wrong_machine
+from edgegnn.profile.preflight import broken_runtime, check, pins, wrong_machine
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.several import profile_all
 from edgegnn.profile.table import render, render_targets
@@ -93,7 +93,7 @@ def test_record_comes_home(board: Loopback, artifact: Path) -> None:
 def test_nothing_secret_in_a_record(board: Loopback, artifact: Path) -> None:
     measure()
     text = RECORD.read_text()
-    for secret in (str(board.key), str(board.folder), board.key.read_text().splitlines()[2], f"{board.port}"):
+    for secret in (str(board.key), str(board.folder), board.key.read_text().splitlines()[2], f":{board.port}"):
         assert secret not in text
 
 
@@ -134,6 +134,21 @@ def test_cut_in_mid_measurement(board: Loopback, artifact: Path) -> None:
     with pytest.raises(TargetError, match=r"the connection was lost .*nothing is left running there"):
         measure(plan=LONG, progress=when("latency", board.cut))
     assert time.monotonic() - begin < 40
+    fine_again(board)
+
+
+def test_what_was_measured_before_a_cut_stays(board: Loopback, artifact: Path) -> None:
+    other = Path(shutil.copytree(artifact, "other"))
+    seal(other, {**json.loads((other / "manifest.json").read_text()), "name": "other"})
+    cut = when("other (2 of 2): latency", board.cut)
+    pairs = profile_all(
+        ["tiny", "other"], [load_target("board")], plan=BLINK, threads=1, progress=lambda _, text: cut(text)
+    )
+    assert [pair.record is not None for pair in pairs] == [True, False]
+    assert "the connection was lost" in str(pairs[1].error)
+    assert read_record(RECORD) == pairs[0].record
+    assert not RECORD.with_name("other.json").exists()
+    RECORD.unlink()
     fine_again(board)
 
 
@@ -333,9 +348,9 @@ def test_checks_of_recorded_boards(board: Loopback) -> None:
     assert "userland is 32-bit: " not in wrong_machine(facts(machine="armv7l", bits=32), target)
     assert "install the 64-bit system" in wrong_machine(facts(machine="armv7l", bits=32), target)
     assert "install the 64-bit system" in wrong_machine(facts(machine="aarch64"), target, shell_bits=32)
-    assert "onnxruntime 1.21.0" in broken_onnxruntime(facts(), target)
-    assert f"--onnxruntime {pins(facts())[0]}" in broken_onnxruntime(facts(), target)
-    assert "--onnxruntime 1.20.1" in broken_onnxruntime(facts(packages={"onnxruntime": pins(facts())[0]}), target)
+    assert "onnxruntime 1.21.0" in broken_runtime(facts(), target)
+    assert f"--onnxruntime {pins(facts())[0]}" in broken_runtime(facts(), target)
+    assert "--onnxruntime 1.20.1" in broken_runtime(facts(packages={"onnxruntime": pins(facts())[0]}), target)
     assert pins(facts(python="3.9.2"))[0] == "1.19.2"
     assert pins(facts(python="3.14.0"))[0] == pins(facts())[0]
     four = in_words(facts(machine="aarch64"))

@@ -72,6 +72,8 @@ def test_digits_are_real_images_as_graphs():
         "num_features": 17,
         "num_classes": 10,
         "features": {},
+        "target": "classes",
+        "scale": {},
     }
     assert len(task.graphs) == 1797
     assert is_partition(task, 1797)
@@ -267,8 +269,14 @@ def test_absent_root(tmp_path):
 def test_unknown_names():
     with pytest.raises(UsageError, match=r"did you mean cora\?.*citeseer.*digits-knn.*molnet:NAME"):
         load_task("corra")
-    with pytest.raises(DataError, match="choose one of bace, bbbp"):
-        load_task("molnet:nope")
+    with pytest.raises(UsageError, match=r"did you mean tox21\?.*choose one of bace, bbbp"):
+        load_task("molnet:tox12")
+    with pytest.raises(UsageError, match=r"did you mean roman-empire\?"):
+        load_task("hetero:roman-empir")
+    with pytest.raises(UsageError, match=r"did you mean zinc\?"):
+        load_task("zink")
+    with pytest.raises(UsageError, match=r"did you mean graph-regression\?"):
+        load_task("digits", task="graph-regresion")
     with pytest.raises(DataError, match="there is no data file"):
         load_task("some/where")
     assert "reddit-binary" in names()

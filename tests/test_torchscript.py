@@ -59,6 +59,7 @@ def sparse(readout):
     return convert(readout, graph(21, 50, 4, edge_weight=True), always=True)
 
 
+@pytest.mark.slow
 def test_graphs_of_other_sizes(readout, sparse):
     assert_same(sparse, readout, other_graphs(graphs=1, edge_weight=True))
     assert {c.choice for c in sparse.aggregation if c.aggregation != "amax"} == {"sparse"}
@@ -118,6 +119,7 @@ def pruned(density=0.1, width=64):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dense", "sparse", "choice"), [(2.0, 1.0, "sparse"), (1.0, 2.0, "dense")])
 def test_the_faster_kernel_is_chosen(monkeypatch, dense, sparse, choice):
     clock = Clock(dense, sparse)
@@ -146,6 +148,7 @@ def test_grouping_that_costs_more_than_it_saves_is_left_out(monkeypatch):
     assert {c.choice for c in script.aggregation} == {"dense"}
 
 
+@pytest.mark.slow
 def test_zeros_are_not_shipped():
     sizes = [len(convert(pruned(d, 256), graph(21, 50), always=False).content) for d in (1.0, 0.5, 0.1)]
     values = 4 * 2 * (FEATURES * 256 + 256 * 256 + 256 * CLASSES)
@@ -154,6 +157,7 @@ def test_zeros_are_not_shipped():
     assert sizes[2] < 0.17 * values
 
 
+@pytest.mark.slow
 def test_exported_program():
     torch.manual_seed(0)
     model = Stack(gnn.GCNConv(FEATURES, HIDDEN), gnn.GATConv(HIDDEN, CLASSES)).eval()
@@ -174,7 +178,7 @@ def trained(model, inputs, name="dq-int8"):
     return quantized.eval()
 
 
-@pytest.mark.parametrize("name", ["dq-int8", "dq-int4"])
+@pytest.mark.parametrize("name", ["dq-int8", pytest.param("dq-int4", marks=pytest.mark.slow)])
 def test_quantized_weights_are_codes(name):
     torch.manual_seed(0)
     model = trained(build("gcn", in_channels=FEATURES, out_channels=CLASSES, hidden=HIDDEN), graph(21, 50), name)
@@ -186,6 +190,7 @@ def test_quantized_weights_are_codes(name):
     assert script.points == set(model.structure()["points"])
 
 
+@pytest.mark.slow
 def test_quantized_and_pruned():
     model = pruned(0.2)
     quantized = trained(model, graph(21, 50))

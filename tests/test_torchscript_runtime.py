@@ -83,6 +83,7 @@ def test_verify_predict_and_no_warnings(artifact):
     assert report.metric == report.expected_metric
 
 
+@pytest.mark.slow
 def test_bench_names_the_runtime(artifact):
     result = bench(artifact, plan=BLINK, threads=1, energy="none")
     assert result["runtime"] == "torchscript"
@@ -92,6 +93,7 @@ def test_bench_names_the_runtime(artifact):
     assert result["native_kernels"] is False
 
 
+@pytest.mark.slow
 def test_either_model_of_an_artifact_that_has_both(both, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert verify(both).kernels == ("onnxruntime",)
@@ -123,6 +125,7 @@ def runner(folder, *arguments, without=()):
     return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder.parent)
 
 
+@pytest.mark.slow
 def test_runner_without_onnxruntime(artifact):
     others = ["onnxruntime", "torch_geometric", "onnx"]
     done = runner(artifact, "verify", "--json", without=others)
@@ -269,6 +272,7 @@ def work(tmp_path, monkeypatch):
 MINE = ("export", "weights.pt", "--factory", "whitemodels:build", "--data", "data.pt")
 
 
+@pytest.mark.slow
 def test_fallback(work, capsys, monkeypatch):
     code, _, err = run(capsys, monkeypatch, *MINE, "--format", "onnx")
     assert code == 1

@@ -404,6 +404,7 @@ def run(capsys, monkeypatch, *args):
     return exit_.value.code, out, err
 
 
+@pytest.mark.slow
 def test_every_command_that_trains_stops_early(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     short = ("--epochs", 20, "--early-stop", "grades:tau=1e9,alpha=0.25", "--json")

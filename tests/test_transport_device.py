@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_sshd import Loopback
+from loopback_sshd import Loopback, with_settings
 
 from edgegnn.errors import TargetError
 from edgegnn.profile import load_target
@@ -61,7 +61,10 @@ def test_python_settings_of_the_account_do_not_reach_the_program(board: Loopback
         assert device.run([sys.executable, "-c", code], limit=20, env={"MORE": "1"}).out == ["[] 1"]
 
 
-def test_program_that_takes_too_long_is_ended_with_all_it_started(board: Loopback) -> None:
+def test_program_that_takes_too_long_is_ended_with_all_it_started(
+    board: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_settings(monkeypatch, POLL=0.2)
     code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'])"
     with connect(load_target("board")) as device:
         with pytest.raises(TargetError, match="took longer than 1 s"):

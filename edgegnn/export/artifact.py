@@ -87,21 +87,24 @@ def write_artifact(
             _write_samples(folder / "samples.npz", samples, expected)
             build_runner(folder / "run.pyz")
             if libraries is None:
-                own = find_library() if has_native_ops(folder / "model.onnx") else None
+                own = find_library() if any(map(has_native_ops, folder.glob("*.onnx"))) else None
                 libraries = {} if own is None else {library_name(): own}
             for name, library in libraries.items():
                 (folder / "native").mkdir(exist_ok=True)
                 shutil.copyfile(library, folder / "native" / name)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
+            run = [entry["file"] for entry in manifest.get("entries", [])] or [MODEL_FILES[manifest["runtime"]]]
             complete = {
                 "format": FORMAT,
                 "name": target.name,
                 "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 **manifest,
                 "files": files,
-                "sizes": {**manifest.get("sizes", {}), "model_file": files[MODEL_FILES[manifest["runtime"]]]["bytes"]},
+                "sizes": {**manifest.get("sizes", {}), "model_file": sum(files[name]["bytes"] for name in run)},
             }
-            (folder / "manifest.json").write_text(json.dumps(complete, indent=1) + "\n", encoding="utf-8")
+            (folder / "manifest.json").write_text(
+                json.dumps(complete, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
             if check is not None:
                 check(folder)
             if archive:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -16,18 +17,24 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from edgegnn.errors import ExportError
+from edgegnn.export.alone import complete
 from edgegnn.export.blame import blame, layer_of, sentence
 from edgegnn.export.cleanup import finish
 from edgegnn.export.lower import translation_table
+from edgegnn.export.lower_learnt import LEARNT
 from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, untouched
+from edgegnn.tasks.inputs import PAIRS
 
 __all__ = ["GRAPHS", "capture", "capture_program", "copy_program", "program_inputs"]
 
 INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
+_MANY = 64  # nodes, enough for a few pools that halve them
 GRAPHS = "num_graphs"  # name of the helper input whose length is the number of graphs, while tracing
 
 
-def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str) -> onnx.ModelProto:
+def capture(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+) -> onnx.ModelProto:
     """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
 
     The model is traced in eval mode and left as it was. Quantization points (`edgegnn::fake_quantize`) become
@@ -37,10 +44,11 @@ def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, k
         model: a module whose forward takes `args` by name, or an exported program with free node and edge counts.
         args: input name -> example tensor, in the order of the graph's inputs (x, edge_index, edge_attr/edge_weight,
             batch); one graph, or a batch of several. Only shapes and dtypes count.
-        kind: "node" (logits `[num_nodes, C]`) or "graph" (logits `[num_graphs, C]`).
+        kind: "node" (logits `[num_nodes, C]`), "graph" (logits `[num_graphs, C]`) or "link" (logits `[num_links, 1]`).
+        output: name of the output.
 
     Returns:
-        A model with inputs named as `args`, output "logits" float32, opset 18 (21 when it holds 4-bit codes). The same
+        A model with inputs named as `args`, one output, float32, opset 18 (21 when it holds 4-bit codes). The same
         model gives the same bytes.
 
     Raises:
@@ -51,7 +59,9 @@ def capture(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, k
     program, names = capture_program(model, args)
     with quiet(), torch.no_grad():
         converted = _convert(program, model)
-        return finish(converted, [*names, GRAPHS], kind=kind, helper=GRAPHS, prefix="" if traced else "model")
+        return finish(
+            converted, [*names, GRAPHS], kind=kind, helper=GRAPHS, output=output, prefix="" if traced else "model"
+        )
 
 
 def capture_program(
@@ -84,8 +94,10 @@ class _ByName(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        inputs = dict(zip(self.names, tensors, strict=False))
-        graphs = tensors[len(inputs)].shape[0] if len(tensors) > len(inputs) else None
+        given = dict(zip(self.names, tensors, strict=False))
+        inputs = complete(self.model, given)
+        graphs: Any = 1 if "batch" not in given and "batch" in inputs else None
+        graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
         with DataSizes(inputs.get("batch"), graphs):
             out = self.model(**inputs)
         if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
@@ -95,11 +107,17 @@ class _ByName(nn.Module):
 
 
 def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
-    example, shapes = _example(args)
     wrapped = _ByName(model, list(args))
 
-    def export() -> ExportedProgram:
-        return torch.export.export(wrapped, tuple(example), dynamic_shapes=(tuple(shapes),), strict=False)
+    def export(least: int = 2) -> ExportedProgram:
+        example, shapes = _example(args, least)
+        return torch.export.export(
+            wrapped,
+            tuple(example),
+            dynamic_shapes=(tuple(shapes),),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=least > 2,
+        )
 
     with untouched(model), symbolic_int(model):
         wrapped.training = False
@@ -108,30 +126,42 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
         except ExportError:
             raise
         except Exception as error:
+            if "Constraints violated" in str(error):
+                # Sizes made from sizes (half of the nodes) are 1 where those are small, which tracing tells apart. A
+                # program for many nodes holds for few as well; what it gives there is compared with PyTorch's.
+                with suppress(Exception):
+                    return export(_MANY)
             raise ExportError(blame(model, error, args=args, retrace=export)) from error
 
 
-def _example(args: Mapping[str, Tensor]) -> tuple[list[Tensor], list[dict[int, Any]]]:
+def _example(args: Mapping[str, Tensor], least: int) -> tuple[list[Tensor], list[dict[int, Any]]]:
     """Inputs to trace with, and their free dimensions.
 
     Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
-    repeating rows, which is harmless since no value is looked at.
+    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes.
     """
-    x = args["x"]
-    nodes, edges = (Dim(f"num_{k}", min=2, max=2**31) for k in ("nodes", "edges"))
-    repeat = 1 if x.shape[0] > 1 else 3
-    n, e = x.shape[0] * repeat, args["edge_index"].shape[1]
+    x = args["x" if "x" in args else "z"]
+    nodes = Dim("num_nodes", min=least, max=2**31)
+    edges, links = (Dim(f"num_{k}", min=2, max=2**31) for k in ("edges", "links"))
+    repeat = max(1 if x.shape[0] > 1 else 3, -(-least // x.shape[0]))
+    n, e = x.shape[0] * repeat, args["edge_index"].shape[1] if "edge_index" in args else 0
     batch = args.get("batch")
     graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
     graphs += graphs == n
     while e < 2 or e in (n, graphs, *x.shape):
         e += 7
+    p = args[PAIRS].shape[1] if PAIRS in args else 0
+    while p < 2 or p in (n, e, graphs, *x.shape):
+        p += 11
     example: list[Tensor] = []
     shapes: list[dict[int, Any]] = []
     for name, value in args.items():
         if name == "edge_index":
             example.append(value.new_zeros(2, e))
             shapes.append({1: edges})
+        elif name == PAIRS:
+            example.append(value.new_zeros(2, p))
+            shapes.append({1: links})
         elif name.startswith("edge_"):
             example.append(value.new_zeros(e, *value.shape[1:]))
             shapes.append({0: edges})
@@ -223,6 +253,8 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
         name = getattr(node.target, "_name", "")
         if name == "edgegnn::fake_quantize":
             bits.append(node.args[4])
+        elif name == LEARNT:
+            bits.append(4)  # widths are stored as 4-bit numbers
         elif name.startswith("aten::scatter_reduce") and "mean" in node.args:
             why = "scatter_reduce(reduce='mean') has no ONNX form; use torch_geometric.utils.scatter(reduce='mean')"
             raise ExportError(sentence(model, layer_of(node), why))
@@ -233,7 +265,7 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
             dynamo=True,
             verbose=False,
             opset_version=21 if min(bits) <= 4 else 18,
-            custom_translation_table={**translation_table(), torch.ops.aten.sort.stable: _sort_stable},
+            custom_translation_table={**translation_table(), **_MISSING},
         )
     except Exception as error:
         raise ExportError(blame(model, error, program=program)) from error
@@ -245,6 +277,23 @@ def _sort_stable(x, *, stable: bool = False, dim: int = -1, descending: bool = F
     """`aten::sort.stable`, which the exporter lacks: ONNX's TopK puts the lower of two equal entries first."""
     size = opset18.Gather(opset18.Shape(x), [dim])
     return opset18.TopK(x, size, axis=dim, largest=descending, sorted=True)
+
+
+def _amax(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::amax`, which the exporter knows with axes only."""
+    return opset18.ReduceMax(x, dim, keepdims=keepdim) if dim else opset18.ReduceMax(x, keepdims=keepdim)
+
+
+def _amin(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::amin`, which the exporter knows with axes only."""
+    return opset18.ReduceMin(x, dim, keepdims=keepdim) if dim else opset18.ReduceMin(x, keepdims=keepdim)
+
+
+_MISSING: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.sort.stable: _sort_stable,
+    torch.ops.aten.amax.default: _amax,
+    torch.ops.aten.amin.default: _amin,
+}
 
 
 def _remember_torchlib() -> None:

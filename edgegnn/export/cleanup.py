@@ -11,23 +11,28 @@ import onnx_ir.passes.common as passes
 
 from edgegnn.errors import ExportError
 from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
+from edgegnn.export.lower_learnt import lower_learnt_quantize
 from edgegnn.export.qdq import constant, fold_weights_ir
 
 __all__ = ["finish"]
 
-_EDGE_DIM = {"edge_index": 1}
+_EDGE_DIM = {"edge_index": 1, "edge_label_index": 1}
+_DIMENSIONS = {"edge_label_index": "num_links"}
 _PATH = "edgegnn.module"
 
 
-def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str, prefix: str) -> onnx.ModelProto:
+def finish(
+    model: ir.Model, names: Sequence[str], *, kind: str, helper: str, prefix: str, output: str = "logits"
+) -> onnx.ModelProto:
     """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
 
     Args:
         model: the exporter's result.
         names: names of its inputs, in order; that of the helper, when it has one, is last.
-        kind: "node" or "graph".
+        kind: "node", "graph" or "link".
         helper: the input that stands for the number of graphs.
         prefix: path of the user's module in what was exported.
+        output: name of the output.
 
     Raises:
         ExportError: an operator that is known to compute something wrong, or an output that is not of this `kind`.
@@ -39,11 +44,12 @@ def finish(model: ir.Model, names: Sequence[str], *, kind: str, helper: str, pre
     if graph.inputs[-1].name == helper:
         _count_graphs(graph, graph.inputs[-1])
     lower_fake_quantize(model)
+    lower_learnt_quantize(model)
     fold_weights_ir(model)
     keep_products_exact(model)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
-    _name_dimensions(graph, kind)
+    _name_dimensions(graph, kind, output)
     for step in (
         passes.InlinePass(),
         passes.RemoveUnusedNodesPass(),
@@ -147,27 +153,27 @@ def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
     return graph.initializers[name]
 
 
-def _name_dimensions(graph: ir.Graph, kind: str) -> None:
-    nodes: int | ir.SymbolicDim | None = None
+def _name_dimensions(graph: ir.Graph, kind: str, output: str) -> None:
+    of_kind: int | ir.SymbolicDim | None = None
     for value in graph.inputs:
         assert value.shape is not None
         assert value.name is not None
         axis = _EDGE_DIM.get(value.name, 0)
-        dimension = "num_edges" if value.name.startswith("edge_") else "num_nodes"
-        if value.name == "x":
-            nodes = value.shape[0]
+        dimension = _DIMENSIONS.get(value.name, "num_edges" if value.name.startswith("edge_") else "num_nodes")
+        if value.name == ("edge_label_index" if kind == "link" else "x"):
+            of_kind = value.shape[axis]
         value.shape = ir.Shape([dimension if i == axis else size for i, size in enumerate(value.shape)])
     (out,) = graph.outputs
     assert out.shape is not None
     rows, wanted = out.shape[0], f"num_{kind}s"
-    if (rows == nodes) != (kind == "node") and not isinstance(rows, int):
+    if (rows == of_kind) != (kind != "graph") and not isinstance(rows, int):
         raise ExportError(
             "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
             if kind == "graph"
             else f"the model returns {rows} rows, not one for each node: is it a model for graph tasks?"
         )
     out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
-    out.name = "logits"
+    out.name = output
 
 
 def _path(node: ir.Node) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError, UsageError
-from edgegnn.export.artifact import graph_io, versions, write_artifact
+from edgegnn.export.alone import input_ways, limits_of, node_limit, within_limit
+from edgegnn.export.artifact import versions, write_artifact
 from edgegnn.export.capture import capture, program_inputs
+from edgegnn.export.entries import EntryPoint, chained, entry_points, whole_io
 from edgegnn.export.forms import Form, build_forms, check_format, torchscript_form
+from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.export.pack import pack_zeros, spell_int4
 from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
 from edgegnn.export.qdq import qdq_points, stayed_float
@@ -33,8 +36,10 @@ from edgegnn.prune.edges import describe_pruning
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session, score, verify
 from edgegnn.runtime.manifest import MODEL_FILES
+from edgegnn.runtime.metrics import undefined
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.tasks import Task, example_graph, model_inputs
+from edgegnn.tasks.link import METRICS as LINK_METRICS
 
 __all__ = ["ExportResult", "export_checkpoint", "input_names"]
 
@@ -59,6 +64,7 @@ def export_checkpoint(
     force: bool = False,
     min_agreement: float | None = None,
     constant_graph: bool = False,
+    max_nodes: int | None = None,
     machines: Mapping[str, str] | None = None,
     format: str | None = None,
     command: str = "",
@@ -74,6 +80,7 @@ def export_checkpoint(
         force: replace an artifact that is there.
         min_agreement: smallest share of equal predictions; None for the recipe's default.
         constant_graph: bake the edges of the task's one graph into the model, which then takes no `edge_index`.
+        max_nodes: the most nodes that a graph may have, for one graph at a time; None: as the model's modules say.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript when ONNX can't express the model.
         command: the command line, for the manifest.
@@ -85,26 +92,42 @@ def export_checkpoint(
     """
     model = checkpoint.model
     names = input_names(model, task)
-    if constant_graph and (task.spec.kind != "node" or "edge_index" not in names):
+    if constant_graph and (task.spec.kind == "graph" or "edge_index" not in names):
         raise UsageError("--constant-graph is for node tasks: the nodes of one graph that stays as it is")
     check_format(format, recipe, constant_graph=constant_graph)
+    limit = node_limit(model, max_nodes)
+    ways = input_ways(model, names, limit) if task.spec.kind == "graph" else [(names, "")]
+    fixed = fixed_nodes(model)
+    if fixed is not None and format in ("torchscript", "both"):
+        raise UsageError(f"{recipe.name} learnt a width for each node: --format {format} is for a2q-groups")
+
+    def graphs(own: tuple[str, ...]) -> tuple[list[Sample], list[Sample]]:
+        awkward = [] if constant_graph else make_samples(task, own, fixed)
+        return within_limit(test_graphs(task, own), limit), within_limit(awkward, limit)
+
+    real, awkward = graphs(ways[0][0])
     status("capturing the graph")
-    example = example_inputs(names, example_graph(task, 2))  # two, so that their number is not taken for a constant
-    real, awkward = test_graphs(task, names), [] if constant_graph else make_samples(task, names)
+    largest = example_graph(task, 2)  # two, so that their number is not taken for a constant
     (form, *others), why = build_forms(
         format,
-        lambda: _onnx_form(checkpoint, recipe, task, names, example, constant_graph),
-        lambda: torchscript_form(checkpoint, task.spec.kind, names, example, real),
+        lambda own: _onnx_form(checkpoint, recipe, task, own, example_inputs(own, largest), constant_graph),
+        lambda own: torchscript_form(
+            checkpoint, task.spec.kind, own, example_inputs(own, largest), test_graphs(task, own)
+        ),
+        ways,
         fallback=recipe.method not in {"dynamic", "static"} and not constant_graph,
     )
+    if form.alone and len(ways) > 1:
+        real, awkward = graphs(ways[-1][0])
     status("comparing with PyTorch")
     expected = torch_outputs(model, real + awkward)
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
-    tolerance = tolerance_for(recipe, expected, min_agreement)
-    parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, hint=_hint(recipe))
+    tolerance = tolerance_for(recipe, expected, min_agreement, task.spec.scale.get("std"))
+    target = task.spec.target
+    parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, target=target, hint=_hint(recipe))
     for other in others:
-        also, _ = check_parity(other.run, real + awkward, expected, tolerance, hint=_hint(recipe))
+        also, _ = check_parity(other.run, real + awkward, expected, tolerance, target=target, hint=_hint(recipe))
         kept = {k: v for k, v in also.to_dict().items() if k in ("graphs", "agreement", "max_abs_error")}
         form.facts[other.runtime] = {**other.facts[other.runtime], "parity": kept}
     keep = shipped(real)
@@ -112,10 +135,13 @@ def export_checkpoint(
         "recipe": recipe.name,
         "recipe_config": recipe.to_dict(),
         "constant_graph": constant_graph,
-        "task": task.spec.to_dict(),
+        "task": task.spec.to_dict() | task.facts,
         "kind": task.spec.kind,
+        "target": target,
         "runtime": form.runtime,
         "fallback": why,
+        "alone": form.alone,
+        "limits": limits_of(limit),
         **form.io,
         "samples": [_describe(sample, task) for sample in keep + awkward],
         "parity": parity.to_dict(),
@@ -123,12 +149,15 @@ def export_checkpoint(
             "name": task.spec.metric,
             "pytorch": _metric(task, real, expected),
             "artifact": _metric(task, real, outputs),
+            "reason": _undefined(task, real),
             "split": "test",
             "n": _rows(real),
+            **_more_metrics(task, real, expected, outputs),
         },
         "samples_metric": {
             "name": task.spec.metric,
             "value": _metric(task, keep, outputs),
+            "reason": _undefined(task, keep),
             "n": _rows(keep),
         },
         **form.facts,
@@ -171,39 +200,54 @@ def _onnx_form(
     constant_graph: bool,
 ) -> Form:
     """The model as ONNX: captured, quantized, its aggregations rewritten."""
-    captured = capture(checkpoint.model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
-    quantized = _quantize(captured, recipe, task, names)
-    planned = _assert_planned(checkpoint, quantized)
-    model, outcomes = rewrite_proto(quantized, sparse_input=sparse_features(example["x"]))
-    if constant_graph:
-        model = _with_graph(model, task)
-    model = spell_int4(pack_zeros(model))
-    session = make_session(model.SerializeToString())
+    points = entry_points(checkpoint.model, task, names, example)
+    models, floats, operators, aggregations = [], [], Counter[str](), []
+    found: set[str] = set()
+    fp32 = 0
+    for point in points:
+        captured = capture(checkpoint.model, point.tensors, kind=point.kind, output=point.output)
+        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
+        found.update(qdq_points(quantized))
+        model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
+        if constant_graph and "edge_index" in point.example:
+            model = _with_graph(model, task)
+        model = spell_int4(pack_zeros(model))
+        models.append(model)
+        floats += _float_tensors(checkpoint, quantized, model)
+        operators.update(integer_operators(model))
+        aggregations += [asdict(outcome) for outcome in outcomes]
+        fp32 += len(_float_twin(checkpoint, captured, point))
+    sessions = [make_session(model.SerializeToString()) for model in models]
     facts = {
-        "quantized_points": planned,
-        "stayed_float": _float_tensors(checkpoint, quantized, model),
-        "aggregations": [asdict(outcome) for outcome in outcomes],
-        "sizes": {"fp32_model_file": len(_float_twin(checkpoint, captured, example, task))},
+        "quantized_points": _assert_planned(checkpoint, found),
+        "stayed_float": floats,
+        "integer_operators": dict(operators),
+        **learnt_facts(checkpoint.model),
+        "aggregations": aggregations,
+        "sizes": {"fp32_model_file": fp32},
     }
-    return Form("onnxruntime", lambda inputs: session.run(None, inputs)[0], graph_io(model), facts, onnx=model)
+    more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
+    return Form("onnxruntime", chained(points, sessions), whole_io(points, models), facts, onnx=models[0], files=more)
 
 
-def _quantize(captured: onnx.ModelProto, recipe: Recipe, task: Task, names: tuple[str, ...]) -> onnx.ModelProto:
-    if recipe.method in {"dynamic", "static"}:
-        from edgegnn.export.ptq import dynamic_int8, static_int8
-    if recipe.method == "dynamic":
-        return dynamic_int8(captured)
-    if recipe.method == "static":
-        index = [0] if task.spec.kind == "node" else task.index["train"].tolist()[:128]
-        return static_int8(captured, (example_inputs(names, task.graphs[i]) for i in index))
-    return captured
+def _sparse(point: EntryPoint) -> bool:
+    return sparse_features(point.example["x"]) if "x" in point.example else False
 
 
-def _assert_planned(checkpoint: Checkpoint, model: onnx.ModelProto) -> int:
+def _quantize(captured: onnx.ModelProto, recipe: Recipe, point: EntryPoint) -> onnx.ModelProto:
+    products = any(node.op_type in {"MatMul", "Gemm"} for node in captured.graph.node)
+    if recipe.method not in {"dynamic", "static"} or (point.kind == "link" and not products):
+        return captured
+    from edgegnn.export.ptq import dynamic_int8, static_int8
+
+    return dynamic_int8(captured) if recipe.method == "dynamic" else static_int8(captured, point.calibrate())
+
+
+def _assert_planned(checkpoint: Checkpoint, found: set[str]) -> int:
     """Every point that training put into the model is a pair in the file: PyG's own hooks vanish while exporting."""
     if not isinstance(checkpoint.model, QuantModel):
         return 0
-    planned, found = set(checkpoint.model.structure()["points"]), set(qdq_points(model))
+    planned = set(checkpoint.model.structure()["points"])
     missing = sorted(planned - found)
     if missing:
         raise ExportError(
@@ -221,25 +265,45 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
     return entries
 
 
-def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, example: dict[str, Array], task: Task) -> bytes:
+def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, point: EntryPoint) -> bytes:
     """The same model exported without any quantization: what the artifact's size is compared with."""
     if not isinstance(checkpoint.model, QuantModel):
-        return rewrite_proto(captured, sparse_input=sparse_features(example["x"]))[0].SerializeToString()
+        return rewrite_proto(captured, sparse_input=_sparse(point))[0].SerializeToString()
     with checkpoint.model.as_float() as model:
-        twin = capture(model, {k: torch.from_numpy(v) for k, v in example.items()}, kind=task.spec.kind)
-        return rewrite_proto(twin, sparse_input=sparse_features(example["x"]))[0].SerializeToString()
+        twin = capture(model, point.tensors, kind=point.kind, output=point.output)
+        return rewrite_proto(twin, sparse_input=_sparse(point))[0].SerializeToString()
 
 
-def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float:
-    logits, labels = [], []
-    for sample, out in zip(
-        samples, outputs, strict=False
-    ):  # outputs of the awkward graphs follow those of the real ones
-        rows = slice(None) if sample.mask is None else sample.mask
-        if sample.label is not None:
-            logits.append(out[rows])
-            labels.append(sample.label[rows])
-    return score(task.spec.metric, np.concatenate(logits), np.concatenate(labels))
+def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float | None:
+    """The metric over the samples; None where their labels don't define it."""
+    # outputs of the awkward graphs follow those of the real ones
+    pairs = [p for p in zip(samples, outputs, strict=False) if p[0].label is not None]
+    found = np.concatenate([out[_counted(sample)] for sample, out in pairs])
+    value = score(task.spec.metric, found, _labels(samples))
+    return None if np.isnan(value) else value
+
+
+def _more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
+    """Further metrics of a link task: name -> that of PyTorch and of the artifact."""
+    more = LINK_METRICS if task.spec.kind == "link" else ()
+    tasks = [replace(task, spec=replace(task.spec, metric=name)) for name in more if name != task.spec.metric]
+    return {
+        t.spec.metric: {"pytorch": _metric(t, samples, expected), "artifact": _metric(t, samples, outputs)}
+        for t in tasks
+    }
+
+
+def _undefined(task: Task, samples: list[Sample]) -> str:
+    """Why the metric has no value over the samples; "" when it has one."""
+    return undefined(task.spec.metric, _labels(samples))
+
+
+def _labels(samples: list[Sample]) -> Array:
+    return np.concatenate([s.label[_counted(s)] for s in samples if s.label is not None])
+
+
+def _counted(sample: Sample) -> Any:
+    return slice(None) if sample.mask is None else sample.mask
 
 
 def _rows(samples: list[Sample]) -> int:

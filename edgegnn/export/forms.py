@@ -9,7 +9,7 @@ None           onnx; torchscript when something in the model has no ONNX form
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from edgegnn.export.samples import Sample
 from edgegnn.export.torchscript import Script, make_twin, to_torchscript
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime.script import ScriptSession
+from edgegnn.tasks.inputs import PAIRS
 
 __all__ = ["FORMATS", "Form", "build_forms", "check_format", "torchscript_form"]
 
@@ -45,6 +46,7 @@ class Form:
         facts: what else the manifest says about it.
         onnx: what becomes model.onnx, None for TorchScript.
         files: name -> content of its other files.
+        alone: why it takes one graph at a time though the model takes several; "" where it doesn't.
     """
 
     runtime: str
@@ -53,6 +55,7 @@ class Form:
     facts: dict[str, Any]
     onnx: onnx.ModelProto | None = None
     files: dict[str, bytes] = field(default_factory=dict)
+    alone: str = ""
 
 
 def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) -> None:
@@ -72,14 +75,20 @@ def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) ->
 
 
 def build_forms(
-    format: str | None, make_onnx: Callable[[], Form], make_script: Callable[[], Form], *, fallback: bool
+    format: str | None,
+    make_onnx: Callable[[tuple[str, ...]], Form],
+    make_script: Callable[[tuple[str, ...]], Form],
+    ways: Sequence[tuple[tuple[str, ...], str]],
+    *,
+    fallback: bool,
 ) -> tuple[list[Form], str]:
     """Build what is asked for.
 
     Args:
         format: see above.
-        make_onnx: builds the ONNX form.
-        make_script: builds the TorchScript form.
+        make_onnx: builds the ONNX form with these inputs.
+        make_script: builds the TorchScript form with these inputs.
+        ways: the inputs to try, as `edgegnn.export.alone.input_ways` gives them.
         fallback: TorchScript may take the place of ONNX where no format is asked for.
 
     Returns:
@@ -89,19 +98,37 @@ def build_forms(
         ExportError: what the first one that was tried says, also when the fallback fails too.
     """
     if format == "torchscript":
-        return [make_script()], ""
+        return [_first(make_script, ways)], ""
     try:
-        forms = [make_onnx()]
+        form = _first(make_onnx, ways)
     except ParityError:
         raise  # a model that computes something else is a bug to be seen
     except (ExportError, ArtifactError) as error:
         if format is not None or not fallback:
             raise
         try:
-            return [make_script()], str(error)
+            return [_first(make_script, ways)], str(error)
         except EdgeGNNError:
             raise error from None
-    return [*forms, make_script()] if format == "both" else forms, ""
+    if format != "both":
+        return [form], ""
+    names, _ = ways[-1 if form.alone else 0]
+    return [form, make_script(names)], ""
+
+
+def _first(make: Callable[[tuple[str, ...]], Form], ways: Sequence[tuple[tuple[str, ...], str]]) -> Form:
+    """The first form that can be built; when none can, the error is that of the first way."""
+    errors: list[Exception] = []
+    for names, alone in ways:
+        try:
+            form = make(names)
+        except ParityError:
+            raise
+        except (ExportError, ArtifactError) as error:
+            errors.append(error)
+            continue
+        return replace(form, alone=f"{alone}: {errors[0]}" if errors else alone)
+    raise errors[0]
 
 
 def torchscript_form(
@@ -195,6 +222,9 @@ def _io(kind: str, names: Sequence[str], example: Mapping[str, Array], classes: 
     inputs = []
     for name in names:
         shape: list[int | str] = list(example[name].shape)
-        shape[1 if name == "edge_index" else 0] = "num_edges" if name.startswith("edge_") else "num_nodes"
+        if name == PAIRS:
+            shape[1] = "num_links"
+        else:
+            shape[1 if name == "edge_index" else 0] = "num_edges" if name.startswith("edge_") else "num_nodes"
         inputs.append({"name": name, "dtype": example[name].dtype.name, "shape": shape})
     return {"inputs": inputs, "outputs": [{"name": "logits", "dtype": "float32", "shape": [f"num_{kind}s", classes]}]}

@@ -10,6 +10,8 @@
     weight, up to 4 bits   packed int4 initializer -> DQ (opset 21)
     weight, 5 to 8 bits    int8 initializer -> DQ
 
+Points with learnt steps and widths are `edgegnn.export.lower_learnt`'s.
+
 Nodes are named `<point>/Q` and `<point>/DQ`, so that a file can be asked which points it holds.
 """
 
@@ -25,6 +27,7 @@ import torch
 from onnxscript.values import Op, Opset
 
 from edgegnn.errors import ExportError
+from edgegnn.export.lower_learnt import learnt_placeholder
 from edgegnn.export.qdq import constant, is_dequantized
 
 __all__ = ["keep_products_exact", "lower_fake_quantize", "translation_table"]
@@ -61,7 +64,10 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     def fake_quantize(x, scale, zero_point, axis: int, bits: int, name: str):  # type: ignore[no-untyped-def]
         return placeholder(x, scale, zero_point, axis=axis, bits=bits, name=name)
 
-    return {torch.ops.edgegnn.fake_quantize.default: fake_quantize}
+    return {
+        torch.ops.edgegnn.fake_quantize.default: fake_quantize,
+        torch.ops.edgegnn.learnt_quantize.default: learnt_placeholder(),
+    }
 
 
 def lower_fake_quantize(model: ir.Model) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgegnn.errors import ExportError, ParityError
+from edgegnn.export.alone import complete
 from edgegnn.export.samples import Sample
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import compare
@@ -25,19 +26,24 @@ __all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_output
 
 Array = npt.NDArray[np.generic]
 
+# Values are equal when they are this share of their standard deviation apart: in float, at 8 bits, at 4 bits.
+_SAME = {0: 0.01, 8: 0.1, 4: 0.5}
+
 
 @dataclass(frozen=True)
 class Tolerance:
     """How far an artifact may be from its PyTorch model.
 
     Attributes:
-        agreement: smallest share of equal predictions (argmax of the logits) over all real graphs.
+        agreement: smallest share of equal predictions (`edgegnn.runtime.metrics`) over all real graphs.
         max_abs_error: largest difference of a logit on any graph; None: not limited (post-training recipes, whose
             reference is the float model).
+        within: of values, how far apart they may be to count as equal, one for each column, in their units.
     """
 
     agreement: float
     max_abs_error: float | None
+    within: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
         args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
         try:
             with torch.no_grad():
-                out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**args)
+                out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**complete(module, args))
         except Exception as error:
             raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
         if not isinstance(out, torch.Tensor) or out.dim() != 2:
@@ -78,21 +84,38 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
     return outputs
 
 
-def tolerance_for(recipe: Recipe, expected: list[npt.NDArray[np.float32]], min_agreement: float | None) -> Tolerance:
+def tolerance_for(
+    recipe: Recipe,
+    expected: list[npt.NDArray[np.float32]],
+    min_agreement: float | None,
+    deviation: list[float] | None = None,
+) -> Tolerance:
     """The tolerance of a recipe.
+
+    Args:
+        recipe: how the model is quantized.
+        expected: PyTorch's outputs on the samples.
+        min_agreement: smallest share of equal predictions; None for the recipe's own.
+        deviation: of values, the standard deviation of each over the training split.
 
     A float artifact may differ by the rounding of differently ordered sums; one with trained ranges also by a code here
     and there, where that rounding falls on a step (at 4 bits a step is a seventh of the range, and several may add up
     on the way to a logit); a post-training one has the float model as reference.
     """
-    span = max(1.0, *(float(np.abs(e).max(initial=0.0)) for e in expected))
+    unit = np.ones(expected[0].shape[1]) if deviation is None else np.array(deviation)
+    # Of values in any units, what lies between the outputs counts and not how far they all are from zero.
+    middle = 0.0 if deviation is None else np.concatenate(expected).mean(axis=0)
+    span = float(unit.max()) * max(1.0, *(float(np.abs((e - middle) / unit).max(initial=0.0)) for e in expected))
     agreement: float = 0.999
     error: float | None = 1e-4 * span
     if recipe.trains:
         error = (0.25 if recipe.bits == 8 else 0.75) * span
     elif recipe.method != "none":
         agreement, error = 0.9, None
-    return Tolerance(agreement if min_agreement is None else min_agreement, error)
+    trained = 4 if recipe.method == "a2q" else recipe.bits
+    share = _SAME[trained if recipe.trains else 0 if recipe.method == "none" else 4]
+    within = None if deviation is None else [share * each for each in deviation]
+    return Tolerance(agreement if min_agreement is None else min_agreement, error, within)
 
 
 def check_parity(
@@ -101,6 +124,7 @@ def check_parity(
     expected: list[npt.NDArray[np.float32]],
     tolerance: Tolerance,
     *,
+    target: str = "classes",
     hint: str = "",
 ) -> tuple[Parity, list[Any]]:
     """Run the artifact on every sample and compare.
@@ -110,6 +134,7 @@ def check_parity(
         samples: the graphs.
         expected: PyTorch's logits on them.
         tolerance: the limits.
+        target: what the outputs are (`edgegnn.runtime.metrics`).
         hint: what the user could do, appended to the message.
 
     Returns:
@@ -129,7 +154,7 @@ def check_parity(
                 f"on the graph {sample.name!r} the artifact gives shape {list(got.shape)}, PyTorch {list(want.shape)}"
             )
         outputs.append(got)
-        n, same, error = compare(want, got)
+        n, same, error = compare(want, got, target=target, within=tolerance.within)
         if not np.isfinite(got).all():
             raise ParityError(f"the artifact gives NaN or infinite logits on the graph {sample.name!r}")
         if sample.origin == "data":

@@ -65,7 +65,7 @@ def static_int8(
     graphs = [dict(inputs) for inputs in calibration]
     if not graphs:
         raise ExportError("static int8 needs at least one graph to calibrate on")
-    connected = [g for g in graphs if g["edge_index"].shape[1] > 0]
+    connected = [g for g in graphs if "edge_index" not in g or g["edge_index"].shape[1] > 0]
     try:
         return _calibrated(model, graphs)
     except ExportError:

@@ -162,6 +162,7 @@ def qdq_points(model: onnx.ModelProto) -> dict[str, QdqPoint]:
 
 _SHAPES = {"Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Cast", "Flatten", "Gather", "Slice"}
 _NORMS = {"BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization"}
+_LEARNT = {"step", "tops", "boundaries", "blocks"}  # what learnt codes are scaled by, and how a row's are found
 _INTEGER_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"}
 _FLOAT_OPS = {
     "ScatterElements": "sums, means or maxima over neighbours: 8-bit sums would wrap",
@@ -193,10 +194,14 @@ def stayed_float(model: onnx.ModelProto, rewritten: onnx.ModelProto | None = Non
     """
     graph = ir.from_proto(model).graph
     quantized = any(node.op_type in _INTEGER_OPS for node in graph)
+    points = {name.rpartition("/")[0] for node in graph if (name := node.name or "").endswith("/DQ")}
     entries: list[dict[str, Any]] = []
     for name, value in graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size < 2 or _is_scale(value):
+            continue
+        point, _, end = name.rpartition(".")
+        if point in points and end in _LEARNT:
             continue
         why = _reason(value) if quantized else "nothing is quantized by this recipe"
         entries.append({"tensor": name, "bytes": tensor.nbytes, "why": why})

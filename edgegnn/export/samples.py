@@ -11,6 +11,8 @@ import torch
 from torch_geometric.data import Data
 
 from edgegnn.tasks import Task, forward_args
+from edgegnn.tasks.inputs import PAIRS
+from edgegnn.tasks.link import pick_pairs
 
 __all__ = ["Sample", "example_inputs", "make_samples", "test_graphs"]
 
@@ -29,7 +31,7 @@ class Sample:
         name: "test/17", "isolated+duplicate", ...
         origin: "data" or "synthetic".
         inputs: model input name -> array, in the order of the model's inputs.
-        label: int64 `[rows]`, None for a synthetic graph.
+        label: int64 `[rows]`, or float32 `[rows, C]` of labels or values; None for a synthetic graph.
         mask: bool `[rows]`, which rows the metric counts (node tasks); None for all.
     """
 
@@ -47,6 +49,9 @@ class Sample:
 
 def test_graphs(task: Task, names: Sequence[str]) -> list[Sample]:
     """The whole test split as samples: the one graph of a node task with its test mask, or every test graph."""
+    if task.spec.kind == "link":
+        data = pick_pairs(task.graphs[0], task.index["test"])
+        return [Sample(task.spec.data, "data", example_inputs(names, data), data.y.numpy())]
     if task.spec.kind == "node":
         data = task.graphs[0]
         mask = np.zeros(int(data.num_nodes), dtype=bool)
@@ -55,7 +60,7 @@ def test_graphs(task: Task, names: Sequence[str]) -> list[Sample]:
     samples = []
     for i in task.index["test"].tolist():
         data = task.graphs[i]
-        samples.append(Sample(f"test/{i}", "data", example_inputs(names, data), data.y.numpy().reshape(-1)))
+        samples.append(Sample(f"test/{i}", "data", example_inputs(names, data), data.y.numpy()))
     return samples
 
 
@@ -71,8 +76,13 @@ def shipped(samples: list[Sample]) -> list[Sample]:
     return kept
 
 
-def make_samples(task: Task, names: Sequence[str], seed: int = 0) -> list[Sample]:
-    """Awkward graphs with the features of real nodes: isolated nodes and duplicate edges, no edges, a single node."""
+def make_samples(task: Task, names: Sequence[str], fixed: int | None = None, seed: int = 0) -> list[Sample]:
+    """Awkward graphs with the features of real nodes: isolated nodes and duplicate edges, no edges, a single node.
+
+    For a model of one graph with `fixed` nodes: its nodes with some of its edges twice, and without edges.
+    """
+    if fixed is not None:
+        return _same_nodes(task.graphs[0], names)
     source = max(task.graphs[:64], key=lambda g: int(g.num_nodes))
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(int(source.num_nodes), (24,), generator=generator)
@@ -85,6 +95,18 @@ def make_samples(task: Task, names: Sequence[str], seed: int = 0) -> list[Sample
     ]
 
 
+def _same_nodes(graph: Data, names: Sequence[str]) -> list[Sample]:
+    inputs = example_inputs(names, graph)
+    few = torch.arange(0, int(graph.num_edges), 3)
+    picks = {"isolated+duplicate": torch.cat([few, few[::2]]).numpy(), "no-edges": few[:0].numpy()}
+    samples = []
+    for name, pick in picks.items():
+        of_edges = {k: v for k, v in inputs.items() if k.startswith("edge_") and k != PAIRS}
+        by_edge = {k: v[:, pick] if k == "edge_index" else v[pick] for k, v in of_edges.items()}
+        samples.append(Sample(name, "synthetic", {**inputs, **by_edge}))
+    return samples
+
+
 def example_inputs(names: Sequence[str], data: Data) -> dict[str, Array]:
     """Model inputs of one graph as numpy arrays."""
     args = forward_args(names, data)
@@ -95,6 +117,8 @@ def _synthetic(
     source: Data, names: Sequence[str], rows: torch.Tensor, edges: torch.Tensor, generator: torch.Generator
 ) -> dict[str, Array]:
     data = Data(x=source.x[rows], edge_index=edges)
+    if PAIRS in names:
+        data[PAIRS] = torch.randint(len(rows), (2, 9), generator=generator)
     for key in ("edge_attr", "edge_weight"):
         if key in names:
             values = source[key]

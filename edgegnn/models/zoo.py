@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_mean_pool
 
 from edgegnn.errors import UsageError
+from edgegnn.models.hgpsl import HGPSL
+from edgegnn.models.ness import NESS
+from edgegnn.models.scaled import Scaled
 from edgegnn.models.spline import SplineModel
 from edgegnn.models.transformer import Encoder, NodeTransformer
+from edgegnn.tasks.pairs import as_pair_model
+from edgegnn.tasks.spec import KINDS
 
 # Chosen on validation data only. Dropout of the node models is high because Cora's 140 labels are soon known by heart.
 _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
@@ -29,8 +34,18 @@ _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("gin", "graph"): {"hidden": 64, "layers": 5, "heads": 1, "dropout": 0.5},
     ("sage", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
     ("transformer", "graph"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
+    ("hgpsl", "graph"): {"hidden": 128, "layers": 3, "heads": 1, "dropout": 0.0, "pool_ratio": 0.5},  # as published
+    # Link tasks: encoders, whose width is the tasks' own.
+    ("gcn", "link"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.5},
+    ("gat", "link"): {"hidden": 16, "layers": 2, "heads": 8, "dropout": 0.5},
+    ("gin", "link"): {"hidden": 64, "layers": 2, "heads": 1, "dropout": 0.5},
+    ("sage", "link"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.5},
+    ("spline", "link"): {"hidden": 32, "layers": 2, "heads": 1, "dropout": 0.5},
+    ("transformer", "link"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
+    ("ness", "link"): {"hidden": 32, "layers": 1, "heads": 1, "dropout": 0.5},
 }
 _WITH_HEADS = ("gat", "transformer")
+_WITH_ATTRIBUTES = ("hgpsl",)  # as published
 
 
 class NodeModel(nn.Module):
@@ -96,8 +111,13 @@ def names() -> list[str]:
     return sorted({name for name, _ in _DEFAULTS})
 
 
+def takes_attributes(name: str) -> bool:
+    """Return whether a model is trained with node attributes where a data set has them and nothing else is said."""
+    return name in _WITH_ATTRIBUTES
+
+
 def defaults(name: str, kind: str) -> dict[str, Any]:
-    """Return the hyperparameters `build` uses where none are given: hidden, layers, heads, dropout.
+    """Return the hyperparameters `build` uses where none are given: hidden, layers, heads, dropout (and pool_ratio).
 
     Raises:
         UsageError: unknown model or kind.
@@ -115,34 +135,59 @@ def build(
     layers: int | None = None,
     heads: int | None = None,
     dropout: float | None = None,
+    pool_ratio: float | None = None,
+    scale: dict[str, list[float]] | None = None,
     kind: str = "node",
 ) -> nn.Module:
     """Build a model of the zoo.
 
     Args:
-        name: "gcn", "gat", "gin", "sage", "spline" (node tasks only) or "transformer".
+        name: "gcn", "gat", "gin", "sage", "spline" (node tasks only), "transformer", "hgpsl" (graph tasks only) or
+            "ness" (link tasks only).
         in_channels: node features.
-        out_channels: classes.
+        out_channels: classes, or the width of an embedding of a link task.
         hidden: width of a hidden layer (of one head for GAT and the transformer). None: `defaults(name, kind)`, as for
             the next three.
         layers: number of convolutions, at least 1.
         heads: attention heads of GAT's hidden layers and of the transformer; other models have none and accept only 1.
         dropout: probability in [0, 1).
-        kind: "node" (forward takes x, edge_index) or "graph" (x, edge_index, batch).
+        scale: "mean" and "std" of each value that a regression predicts; the outputs are in their units.
+        pool_ratio: share of the nodes that each pool of "hgpsl" keeps, in (0, 1]; other models have none.
+        kind: "node" (forward takes x, edge_index), "graph" (x, edge_index, batch) or "link" (x, edge_index,
+            edge_label_index; `edgegnn.tasks.pairs`).
 
     Raises:
         UsageError: unknown name or kind, or a hyperparameter out of range.
     """
     _check(name, kind)
-    given = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout}
+    if scale is not None:
+        sizes = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
+        plain = build(name, in_channels=in_channels, out_channels=out_channels, kind=kind, **sizes)  # type: ignore[arg-type]
+        return Scaled(plain, scale["mean"], scale["std"])
+    given = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
     p = _DEFAULTS[name, kind] | {k: v for k, v in given.items() if v is not None}
     for key, value in {"in_channels": in_channels, "out_channels": out_channels, **p}.items():
-        if key != "dropout" and (not isinstance(value, int) or value < 1):
+        if key not in ("dropout", "pool_ratio") and (not isinstance(value, int) or value < 1):
             raise UsageError(f"{key} must be a whole number of at least 1, not {value!r}")
     if not 0 <= p["dropout"] < 1:
         raise UsageError(f"dropout must be at least 0 and below 1, not {p['dropout']!r}")
     if name not in _WITH_HEADS and p["heads"] != 1:
         raise UsageError(f"{name} has no attention heads: leave out --heads, or choose {' or '.join(_WITH_HEADS)}")
+    if pool_ratio is not None and "pool_ratio" not in _DEFAULTS[name, kind]:
+        able = " or ".join(sorted({n for (n, _), own in _DEFAULTS.items() if "pool_ratio" in own}))
+        raise UsageError(f"{name} has no pools: leave out --pool-ratio, or choose {able}")
+    if name == "hgpsl":
+        return HGPSL(in_channels, p["hidden"], out_channels, p["layers"], p["pool_ratio"], p["dropout"])
+    if kind == "link":
+        if name == "ness" and p["layers"] != 1:
+            raise UsageError("ness has one layer: leave out --layers")
+        if name == "ness":
+            return as_pair_model(NESS(in_channels, out_channels, p["dropout"]))
+        return as_pair_model(_encoder(name, in_channels, out_channels, p))
+    return _encoder(name, in_channels, out_channels, p, kind)
+
+
+def _encoder(name: str, in_channels: int, out_channels: int, p: dict[str, Any], kind: str = "node") -> nn.Module:
     if name == "spline":
         return SplineModel([in_channels, *[p["hidden"]] * (p["layers"] - 1), out_channels], p["dropout"])
     if name == "transformer":
@@ -210,8 +255,8 @@ def _transformer(in_channels: int, out_channels: int, p: dict[str, Any], kind: s
 
 
 def _check(name: str, kind: str) -> None:
-    if kind not in ("node", "graph"):
-        raise UsageError(f"unknown kind of task {kind!r}: use node or graph")
+    if kind not in KINDS:
+        raise UsageError(f"unknown kind of task {kind!r}: use {', '.join(KINDS)}")
     if name not in names():
         close = difflib.get_close_matches(name.lower(), names(), 1)
         hint = f" (did you mean {close[0]}?)" if close else ""

@@ -13,12 +13,15 @@ from edgegnn.files import size
 from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.target import Target
 from edgegnn.profile.transport.device import Device, NoPythonError
+from edgegnn.runtime.energy import board_watts
 from edgegnn.runtime.state import throttled_words
 
 __all__ = [
+    "SETUP_DISK",
+    "TORCH_DISK",
     "Step",
     "board",
-    "broken_onnxruntime",
+    "broken_runtime",
     "check",
     "import_problem",
     "missing_packages",
@@ -31,12 +34,13 @@ MIN_MEMORY = 400_000_000
 MIN_AVAILABLE = 200_000_000
 MIN_DISK = 100_000_000
 SETUP_DISK = 500_000_000
+TORCH_DISK = 1_500_000_000
 MAX_SKEW = 86_400.0
 IMPORT_SECONDS = 120.0
 # What is installed: Python from -> onnxruntime, numpy. 1.31.1 has run on an (emulated) Cortex-A72 and A76; the others
 # are the last ones for their Pythons.
 PINS = {(3, 11): ("1.31.1", "2.4.6"), (3, 10): ("1.23.2", "2.2.6"), (3, 9): ("1.19.2", "2.0.2")}
-_IMPORT = "import numpy, onnxruntime; print(numpy.__version__, onnxruntime.__version__)"
+_IMPORT = "import numpy, {0}; print(numpy.__version__, {0}.__version__)"
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,18 @@ def missing_packages(facts: dict[str, Any], target: Target, runtime: str = "onnx
         return ""
     python = python_of(target, facts)
     if "torch" in missing:
-        return f"{python} has no torch, and the model is TorchScript: install torch there, or export it with ONNX"
+        cure = f"edgegnn targets setup {target.name} --torch installs it"
+        return f"{python} has no torch, and the model is TorchScript: {cure}, or export the model with ONNX"
     return f"{python} has no {' and no '.join(missing)}: edgegnn targets setup {target.name} installs what is needed"
 
 
-def broken_onnxruntime(facts: dict[str, Any], target: Target) -> str:
-    """What to say when onnxruntime dies of SIGILL."""
+def broken_runtime(facts: dict[str, Any], target: Target, runtime: str = "onnxruntime") -> str:
+    """What to say when onnxruntime or torch dies of SIGILL."""
+    if runtime == "torchscript":
+        return (
+            f"torch {facts['packages'].get('torch', '')} uses instructions that the CPU ({facts['model']}) doesn't "
+            "have, and is ended by SIGILL: install another version of it there, or export the model with ONNX"
+        )
     version = facts["packages"].get("onnxruntime", "")
     works = pins(facts)[0]
     if version == works:  # the processor is older than those it was tried on
@@ -131,23 +141,26 @@ def pins(facts: dict[str, Any]) -> tuple[str, str]:
     return next(versions for first, versions in PINS.items() if numbers >= first)
 
 
-def import_problem(device: Device, target: Target, facts: dict[str, Any]) -> tuple[str, str]:
-    """Import numpy and onnxruntime there, in a process of its own.
+def import_problem(
+    device: Device, target: Target, facts: dict[str, Any], runtime: str = "onnxruntime"
+) -> tuple[str, str]:
+    """Import numpy and a runtime there, "onnxruntime" or "torchscript", in a process of its own.
 
     Returns:
         Their versions and "", or "" and what is wrong.
     """
+    package, option = ("torch", " --torch") if runtime == "torchscript" else ("onnxruntime", "")
     try:
-        done = device.run([python_of(target, facts), "-c", _IMPORT], limit=IMPORT_SECONDS)
+        done = device.run([python_of(target, facts), "-c", _IMPORT.format(package)], limit=IMPORT_SECONDS)
     except TargetError as error:
         return "", _bare(error, target)
     if done.code == 0 and done.out:
-        return " ".join(f"{n} {v}" for n, v in zip(("numpy", "onnxruntime"), done.out[-1].split(), strict=False)), ""
+        return " ".join(f"{n} {v}" for n, v in zip(("numpy", package), done.out[-1].split(), strict=False)), ""
     if done.code == -4:
-        return "", broken_onnxruntime(facts, target)
+        return "", broken_runtime(facts, target, runtime)
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     last = lines[-1][:300] if lines else f"exit status {done.code}"
-    return "", f"import onnxruntime fails: {last}; edgegnn targets setup {target.name} installs one that works"
+    return "", f"import {package} fails: {last}; edgegnn targets setup {target.name}{option} installs one that works"
 
 
 def board(facts: dict[str, Any]) -> str:
@@ -161,6 +174,7 @@ def board(facts: dict[str, Any]) -> str:
         extra += ", its PMIC tells the power"
     elif generation:
         extra += ", no power sensor of its own"
+        extra += ": its energy is estimated" if board_watts(model) else ""
     return f"{model}{extra}; {facts['os']}"
 
 
@@ -212,6 +226,14 @@ def _runtime(device: Device, target: Target, facts: dict[str, Any]) -> Step:
         return Step("onnxruntime", "failed", problem.split(":")[0], cure)
     versions, problem = import_problem(device, target, facts)
     return Step("onnxruntime", "failed" if problem else "ok", problem or f"{versions}, imported", "")
+
+
+def _torch(device: Device, target: Target, facts: dict[str, Any]) -> Step:
+    if "torch" not in facts["packages"]:
+        cure = f"should you need it: edgegnn targets setup {target.name} --torch"
+        return Step("torch", "ok", "not installed: only TorchScript artifacts need it", cure)
+    versions, problem = import_problem(device, target, facts, "torchscript")
+    return Step("torch", "warning" if problem else "ok", problem or f"{versions}, imported")
 
 
 def _cuda(device: Device, target: Target) -> Step:
@@ -267,6 +289,7 @@ _STEPS: dict[str, Callable[[Device, Target, dict[str, Any]], Step]] = {
     "disk": _disk,
     "Python": _python,
     "onnxruntime": _runtime,
+    "torch": _torch,
     "clock": _clock,
     "CPU governor": _governor,
     "throttling": _throttling,

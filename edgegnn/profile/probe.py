@@ -11,6 +11,7 @@ from edgegnn.profile.emulated import root
 from edgegnn.profile.preflight import missing_packages, wrong_machine
 from edgegnn.profile.reach import connect
 from edgegnn.profile.target import Target
+from edgegnn.runtime.energy import board_watts
 
 __all__ = ["Probe", "probe"]
 
@@ -51,9 +52,14 @@ def probe(target: Target) -> Probe:
         "reason": missing_packages(facts, target),
         "runtime": facts["packages"].get("onnxruntime", ""),
         "native_kernels": _has_kernels(target.arch),
-        "energy": facts["energy"],
-        "energy_reason": "" if facts["energy"] else f"no sensor that is known on it ({facts['model']})",
+        **_energy(facts, target),
     }
+
+
+def _energy(facts: Probe, target: Target) -> Probe:
+    reason = "" if facts["energy"] else f"no sensor that is known on it ({facts['model']})"
+    modelled = not facts["energy"] and "board" in target.energy and board_watts(facts["model"]) is not None
+    return {"energy": "its maker's figures, estimated" if modelled else facts["energy"], "energy_reason": reason}
 
 
 def _has_kernels(machine: str) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from edgegnn.errors import DataError, TargetError
 from edgegnn.files import replacing
+from edgegnn.runtime.metrics import LOWER_IS_BETTER
 
 __all__ = [
     "FORMAT",
@@ -65,13 +66,27 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[Positive] = []
 
 
+class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of one entry point alone, on the first of the shipped graphs.
+
+    Attributes:
+        name: "encode" (once for a graph), "decode" (for each query).
+        pairs: pairs of nodes that it scored; None where it scores none.
+        latency_ms: see `Latency`.
+    """
+
+    name: str
+    pairs: Count | None
+    latency_ms: Latency
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """**Bytes**.
 
     Attributes:
         peak_delta: peak resident memory of the fresh process after the first inferences, minus its memory just before
             the model was loaded (Python, numpy, onnxruntime and the sample graphs are in both).
-        model_file: size of model.onnx, or of model.ts.pt.
+        model_file: size of model.onnx (and of decoder.onnx, where there is one), or of model.ts.pt.
         baseline: resident memory just before the model was loaded.
         gpu_peak: GPU memory in use after the latency pass, minus that just before the model was loaded: the runtime's
             pool, which never shrinks, and CUDA's own; None where the model ran on the CPU, or nobody tells.
@@ -135,14 +150,18 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """The task metric over the graphs in the artifact, computed on the target.
 
     Attributes:
-        name: "accuracy" or "roc_auc".
-        value: in [0, 1].
+        name: one of those in `edgegnn.runtime.metrics`.
+        value: in [0, 1]; of "mae" and "rmse" an error of 0 or more, in the units of the data.
         n: rows (nodes, or graphs) counted.
     """
 
     name: str
-    value: Share
+    value: Positive
     n: Count
+
+    def __post_init__(self) -> None:
+        if self.value > 1 and self.name not in LOWER_IS_BETTER:
+            raise ValueError(f"a value of {self.name} above 1")
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,7 +283,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         memory_bytes: see `Memory`.
         energy_j: see `Energy`; None with the reason in `energy_reason`.
         energy_reason: why there is no energy, or why no better reader was used.
-        metric: see `Metric`; None when the artifact ships no labels of two classes.
+        metric: see `Metric`; None with the reason in `metric_reason`: no labels, say, or labels of one class only.
         agreement: share of predictions over the shipped graphs that are PyTorch's, in [0, 1].
         native_kernels: the model ran on edgegnn's own kernels (False: the runtime's standard operators).
         how: see `How`.
@@ -274,6 +293,9 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
             any; "" for a real one.
         instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.
         instructions_reason: why instructions could not be counted on an emulated one.
+        metric_reason: why there is no metric, where that is known.
+        entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` is that of all, one after the
+            other.
     """
 
     target: str
@@ -297,6 +319,8 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     emulated: str = ""
     instructions: Instructions | None = None
     instructions_reason: str = ""
+    metric_reason: str = ""
+    entries: list[EntryLatency] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgegnn.errors import TargetError
 from edgegnn.profile.kernels import library_for
-from edgegnn.profile.preflight import broken_onnxruntime, missing_packages, wrong_machine
+from edgegnn.profile.preflight import broken_runtime, missing_packages, wrong_machine
 from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.runner import Stopped, follow_runner
 from edgegnn.profile.target import Target
@@ -77,7 +77,7 @@ def follow_there(
         except Stopped:
             raise
         except TargetError as error:
-            raise _explained(error, target, facts) from error
+            raise _explained(error, target, facts, artifact.manifest.runtime) from error
     _say_where(result, target, facts)
     return result, readings, problem
 
@@ -124,10 +124,10 @@ def runner_bytes() -> bytes:
         return path.read_bytes()
 
 
-def _explained(error: TargetError, target: Target, facts: dict[str, Any]) -> TargetError:
+def _explained(error: TargetError, target: Target, facts: dict[str, Any], runtime: str) -> TargetError:
     text = str(error)
     if "SIGILL" in text:
-        text = broken_onnxruntime(facts, target)
+        text = broken_runtime(facts, target, runtime)
     elif "this runner needs" in text:
         text = f"{text} (edgegnn targets setup {target.name} installs them)"
     return TargetError(text if text.startswith(f"{target.name}: ") else f"{target.name}: {text}")

@@ -1,4 +1,4 @@
-"""Make a device ready: a virtual environment there with numpy and onnxruntime, and its address remembered here."""
+"""Make a device ready: a virtual environment there with what models need, and its address remembered here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,8 +16,8 @@ from typing import Any
 import platformdirs
 
 from edgegnn.errors import TargetError, UsageError
-from edgegnn.files import replacing
-from edgegnn.profile.preflight import import_problem, pins, wrong_machine
+from edgegnn.files import replacing, size
+from edgegnn.profile.preflight import SETUP_DISK, TORCH_DISK, import_problem, pins, wrong_machine
 from edgegnn.profile.reach import connect
 from edgegnn.profile.target import Target, target_files
 from edgegnn.profile.transport.content import Content, content
@@ -27,6 +28,10 @@ __all__ = ["Ready", "remember", "setup"]
 Progress = Callable[[str], None]
 INSTALL_SECONDS = 1800.0
 _ADDRESS = ("host", "port", "user", "identity", "known_hosts")
+# The newest that the device's Python can have. From this index come the wheels for CPUs: the ones of the package index
+# bring gigabytes of CUDA along, for arm64 too (2.13).
+TORCH = "torch>=2.4,<2.14"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]{0,30}")
 
 
@@ -38,7 +43,7 @@ class Ready:
         target: its name.
         model: the board or CPU.
         python: the device's Python that has what is needed.
-        versions: of numpy and onnxruntime, in words.
+        versions: of numpy, onnxruntime and, where TorchScript models can run, torch, in words.
         changed: something was installed (False: all was there).
         file: the target's file that remembers the address; None where there was nothing to remember.
     """
@@ -60,16 +65,18 @@ def setup(
     *,
     wheelhouse: Path | None = None,
     onnxruntime: str | None = None,
+    torch: bool = False,
     tell: Progress = lambda text: None,
 ) -> Ready:
     """Make a device ready to be measured on; doing it again changes nothing.
 
-    A Python there that has both packages already, and can import them, is left as it is.
+    A Python there that has the packages already, and can import them, is left as it is.
 
     Args:
         target: with the address to use and to remember.
         wheelhouse: folder of wheels that travel there, for a device without network.
         onnxruntime: the version to install; None: one that is known to work with its Python.
+        torch: also torch (for CPUs), which TorchScript artifacts need. Where setup has installed it, it stays.
         tell: told in a few words what is being done.
 
     Raises:
@@ -86,20 +93,24 @@ def setup(
         wheels = _wheels(wheelhouse, facts)
         device.ask("lock")
         has = facts["packages"]
-        versions, problem = "", "not installed"
-        if {"numpy", "onnxruntime"} <= set(has) and has["onnxruntime"] == (onnxruntime or has["onnxruntime"]):
-            tell("importing onnxruntime there")
-            versions, problem = import_problem(device, target, facts)
+        torch = torch or bool(facts["venv_python"] and "torch" in has)
+        needed = ("numpy", "onnxruntime", *(["torch"] if torch else []))
+        versions, problem = "", f"{' and '.join(name for name in needed if name not in has)} not installed"
+        if set(needed) <= set(has) and has["onnxruntime"] == (onnxruntime or has["onnxruntime"]):
+            versions, problem = _imported(device, target, facts, torch, tell)
         changed = bool(problem)
         if changed:
             if target.python:
                 raise TargetError(
-                    f"{target.name}: {problem}; its file names a Python of your own ({target.python}): install numpy "
-                    "and onnxruntime there, or take `python` out of the file"
+                    f"{target.name}: {problem}; its file names a Python of your own ({target.python}): install "
+                    f"{', '.join(needed)} there, or take `python` out of the file"
                 )
-            _install(device, target, facts, wheels, onnxruntime, tell)
+            if torch and facts["disk_free_bytes"] < TORCH_DISK:
+                found = f"{size(facts['disk_free_bytes'])} are free"
+                raise TargetError(f"{target.name}: torch needs {size(TORCH_DISK)} of its disk, {found}: free some")
+            _install(device, target, facts, wheels, onnxruntime, torch, tell)
             facts = device.ask("facts", venv=True)
-            versions, problem = import_problem(device, target, facts)
+            versions, problem = _imported(device, target, facts, torch, tell)
             if problem:
                 raise TargetError(f"{target.name}: {problem}")
     python = facts["venv_python"] or facts["agent_python"]
@@ -146,12 +157,24 @@ def _with_address(text: str, values: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _imported(device: Device, target: Target, facts: dict[str, Any], torch: bool, tell: Progress) -> tuple[str, str]:
+    """Versions in words and "", or "" and what is wrong."""
+    tell("importing onnxruntime there")
+    versions, problem = import_problem(device, target, facts)
+    if torch and not problem:
+        tell("importing torch there")
+        found, problem = import_problem(device, target, facts, "torchscript")
+        versions += found[found.index(" torch ") :] if found else ""
+    return versions, problem
+
+
 def _install(
     device: Device,
     target: Target,
     facts: dict[str, Any],
     wheels: dict[str, Content],
     onnxruntime: str | None,
+    torch: bool,
     tell: Progress,
 ) -> None:
     """Make the virtual environment and install into it."""
@@ -170,17 +193,27 @@ def _install(
     made = device.run([facts["agent_python"], "-m", "venv", "--without-pip", "--clear", venv], limit=300.0)
     if made.code != 0:
         raise TargetError(f"{target.name}: its Python makes no virtual environment: {_last(made.stderr, made.out)}")
-    tell(f"installing onnxruntime {runtime} and numpy {numpy} there")
     command = [f"{venv}/bin/python", f"{pip}/pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--no-cache-dir", "--only-binary=:all:", "--progress-bar=off"]
-    if wheels:
-        command += ["--no-index", f"--find-links={folder}/wheels"]
-    command += [f"onnxruntime=={runtime}", f"numpy=={numpy}"]
-    done = device.run(command, limit=INSTALL_SECONDS, on_line=lambda line: tell(line.strip()[:60]))
-    if done.code != 0:
-        # Half an environment would be taken for a whole one.
-        device.run([facts["agent_python"], "-c", _REMOVE, venv], limit=120.0)
-        raise TargetError(f"{target.name}: {_pip_problem(done.stderr, done.out, facts, bool(wheels), command[-2:])}")
+    # From what travelled, and from nothing else that the account's pip may know.
+    alone = {"PIP_CONFIG_FILE": "/dev/null"} if wheels else {}
+    command += ["--isolated"] * bool(wheels)
+    # What the first step has installed stays as it is in the second.
+    steps = [[f"onnxruntime=={runtime}", f"numpy=={numpy}"], *([[TORCH, f"numpy=={numpy}"]] if torch else [])]
+    for asked in steps:
+        tell(f"installing {' and '.join(asked)} there")
+        index = [f"--index-url={TORCH_INDEX}"] if asked[0] == TORCH else []
+        source = ["--no-index", f"--find-links={folder}/wheels"] if wheels else index
+        done = device.run(
+            [*command, *source, *asked],
+            limit=INSTALL_SECONDS,
+            env=alone,
+            on_line=lambda line: tell(line.strip()[:60]),
+        )
+        if done.code != 0:
+            # Half an environment would be taken for a whole one.
+            device.run([facts["agent_python"], "-c", _REMOVE, venv], limit=120.0)
+            raise TargetError(f"{target.name}: {_pip_problem(done.stderr, done.out, facts, bool(wheels), asked)}")
 
 
 _REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1])"
@@ -190,12 +223,14 @@ def _pip_problem(stderr: str, out: list[str], facts: dict[str, Any], offline: bo
     last = _last(stderr, out)
     text = f"{stderr} {' '.join(out[-20:])}".lower()
     if "no space left" in text:
-        return "its disk is full: about 500 MB are needed; free some (df -h; sudo apt clean)"
+        needed = size(TORCH_DISK if TORCH in asked else SETUP_DISK)
+        return f"its disk is full: about {needed} are needed; free some (df -h; sudo apt clean)"
     version = ".".join(facts["python"].split(".")[:2])
     platforms = " ".join(f"--platform {p}_{facts['machine']}" for p in ("manylinux_2_28", "manylinux_2_17"))
+    index = f"--index-url {TORCH_INDEX} " if TORCH in asked else ""
     fetch = (
-        f"pip download --only-binary=:all: --python-version {version} {platforms} --dest wheels {' '.join(asked)}; "
-        "then --wheelhouse wheels"
+        f"pip download --only-binary=:all: --python-version {version} {platforms} {index}--dest wheels "
+        f"{' '.join(map(shlex.quote, asked))}; then --wheelhouse wheels"
     )
     if offline:
         return f"the wheels are not all that is needed: {last}; here, fetch them with: {fetch}"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from edgegnn.errors import TargetError
 from edgegnn.profile.kernels import library_for
+from edgegnn.profile.preflight import broken_runtime
 from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.remote import artifact_files, runner_bytes, workplace
 from edgegnn.profile.target import Target, load_target
@@ -86,7 +88,7 @@ def ship(
             folder = f"{before['folder']}/current"
         else:
             folder = device.place(files, name, do="install", name=name)
-        graphs = _prove(device, where, facts, name, folder, library)
+        graphs = _prove(device, where, facts, opened, folder, library)
         state = before
         if not before["current"].endswith(f"-{version}"):
             state = device.ask("activate", name=name, version=version, keep=max(1, keep))
@@ -127,8 +129,11 @@ def _with_library(artifact: Artifact, library: Path | None) -> dict[str, Content
     return {**files, "manifest.json": content(manifest), f"native/{library.name}": added}
 
 
-def _prove(device: Device, target: Target, facts: dict[str, Any], name: str, folder: str, library: Path | None) -> int:
+def _prove(
+    device: Device, target: Target, facts: dict[str, Any], artifact: Artifact, folder: str, library: Path | None
+) -> int:
     """Run `verify` on the device, with a runner of our own; returns the number of graphs."""
+    name, runtime = artifact.manifest.name, artifact.manifest.runtime
     files = {"run.pyz": content(runner_bytes())}
     if library is not None:
         files[f"lib/{library.name}"] = content(library)
@@ -144,6 +149,8 @@ def _prove(device: Device, target: Target, facts: dict[str, Any], name: str, fol
     if done.code != 0 or not report.get("ok"):
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = lines[-1].removeprefix("edgegnn: error: ")[:300] if lines else f"exit status {done.code}"
+        if done.code == -signal.SIGILL:
+            why = broken_runtime(facts, target, runtime)
         raise TargetError(f"{target.name}: {name} is not installed, it fails there: {why}")
     return len(report.get("samples", []))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.table import Table
 
@@ -10,13 +11,14 @@ from edgegnn.files import size
 from edgegnn.profile.comparison import Change, Comparison
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.target import TargetInfo
+from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.runtime.state import throttled_words
 
 __all__ = ["ratios", "render", "render_comparison", "render_targets"]
 
 Value = Callable[[ProfileRecord], float | None]
 
-# What a ratio can be made of: row -> value, lower is better for all but the first and the last.
+# What a ratio can be made of: row -> value. Lower is better for all but throughput and most metrics.
 _NUMBERS: dict[str, Value] = {
     "metric": lambda r: None if r.metric is None else r.metric.value,
     "model_file": lambda r: float(r.memory_bytes.model_file),
@@ -72,12 +74,15 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
         table.add_row(label, *cells)
 
     row("recipe", lambda r: r.recipe)
-    row(f"{_metric_name(records)}, shipped graphs", _metric, "metric")
+    row(f"{_metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
     row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
     row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms{_mark(r)}", "p50")
     row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms{_mark(r)}", "p90")
     row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms{_mark(r)}", "p99")
     row("fastest", lambda r: f"{r.latency_ms.min:.3f} ms{_mark(r)}")
+    for name, pairs in dict.fromkeys((e.name, e.pairs) for r in records for e in r.entries):
+        label = name if pairs is None else f"{name} {pairs} pair{'s' * (pairs > 1)}"
+        row(f"  {label}, p50", partial(_entry, name=name, pairs=pairs))
     row("inferences, threads", lambda r: f"{r.latency_ms.n}, {r.latency_ms.threads}")
     if any(record.instructions is not None for record in records):
         row("instructions of one inference", _instructions, "instructions")
@@ -90,6 +95,11 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
     return table
+
+
+def _entry(record: ProfileRecord, *, name: str, pairs: int | None) -> str:
+    found = [e.latency_ms.p50 for e in record.entries if (e.name, e.pairs) == (name, pairs)]
+    return f"{found[0]:.3f} ms{_mark(record)}" if found else "-"
 
 
 def render_comparison(comparison: Comparison) -> Table:
@@ -145,6 +155,7 @@ def _notes(records: Sequence[ProfileRecord]) -> list[str]:
         notes.append(
             f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"
         )
+    notes += [f"metric undefined: {record.metric_reason}" for record in records if record.metric_reason]
     for record in records:
         energy = record.energy_j
         if energy is None:
@@ -179,13 +190,17 @@ def _instructions(record: ProfileRecord) -> str:
     return "-" if record.instructions is None else f"{record.instructions.median / 1e6:,.3g} million"
 
 
-def _metric_name(records: Sequence[ProfileRecord]) -> str:
+def _first_metric(records: Sequence[ProfileRecord]) -> str:
     return next((r.metric.name for r in records if r.metric is not None), "metric")
+
+
+def _metric_name(name: str) -> str:
+    return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
 
 
 def _metric(record: ProfileRecord) -> str:
     if record.metric is None:
-        return "-"
+        return "undefined" if record.metric_reason else "-"
     return f"{record.metric.value:.4f} (n={record.metric.n})"
 
 

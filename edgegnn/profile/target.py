@@ -83,11 +83,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     python: str = ""
     cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
     processor: Literal["cpu", "cuda"] = "cpu"
-    energy: tuple[Literal["meter", "hwmon", "pmic", "rapl", "nvml", "codecarbon"], ...] = (
+    energy: tuple[Literal["meter", "hwmon", "pmic", "rapl", "nvml", "board", "codecarbon"], ...] = (
         "meter",
         "hwmon",
         "pmic",
         "rapl",
+        "board",
         "codecarbon",
     )
     meter: Meter | None = None

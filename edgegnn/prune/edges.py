@@ -65,8 +65,8 @@ def learn_edges(
     Raises:
         PruneError: the task has more than one graph, so many edges can't go, or no layer passes messages along them.
     """
-    if task.spec.kind != "node":
-        raise PruneError("--prune edges is for node tasks: it cuts edges of the one graph that the model is for")
+    if task.spec.kind == "graph":
+        raise PruneError("--prune edges is for tasks of one graph: it cuts edges of the graph that the model is for")
     edge_index = task.graphs[0].edge_index
     pair = _pairs(edge_index)
     free = int((pair >= 0).sum())
@@ -143,7 +143,7 @@ def without_edges(task: Task, edges: Any) -> Task:
     keep = _unpack(edges)
     data = task.graphs[0]
     if (
-        task.spec.kind != "node"
+        task.spec.kind == "graph"
         or edges["sha256"] != _checksum(data.edge_index)
         or len(keep) != data.edge_index.shape[1]
     ):

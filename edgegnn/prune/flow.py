@@ -28,7 +28,16 @@ from edgegnn.prune.regularized import VARIANTS, growing_l1
 from edgegnn.prune.steps import prune_channels, prune_edges
 from edgegnn.prune.weights import find_weights
 from edgegnn.quantize import QuantModel, Recipe, finetune
-from edgegnn.tasks import Task, evaluate, example_graph, forward_args, logits_of_all, model_inputs, run_model
+from edgegnn.tasks import (
+    Task,
+    evaluate,
+    example_graph,
+    forward_args,
+    logits_of_all,
+    model_inputs,
+    more_metrics,
+    run_model,
+)
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
 
 __all__ = [
@@ -219,7 +228,8 @@ def prune(
 
 def dense_row(checkpoint: Checkpoint, task: Task) -> Compressed:
     """The model as it is, measured as the compressed ones are."""
-    metrics = {split: evaluate(float_part(checkpoint), task, split) for split in ("val", "test")}
+    module = float_part(checkpoint)
+    metrics = {split: evaluate(module, task, split) for split in ("val", "test")} | more_metrics(module, task)
     current = dataclasses.replace(checkpoint, metrics=metrics)
     achieved = (checkpoint.pruning or {}).get("achieved", 0.0)
     return Compressed(current, {"sparsity": None, "achieved": achieved, **measure(current, task)})
@@ -280,7 +290,7 @@ def _prune_step(
 
 
 def _with(checkpoint: Checkpoint, model: nn.Module, task: Task, step: dict[str, Any]) -> Checkpoint:
-    metrics = {split: evaluate(model, task, split) for split in ("val", "test")}
+    metrics = {split: evaluate(model, task, split) for split in ("val", "test")} | more_metrics(model, task)
     return dataclasses.replace(
         checkpoint, model=model, history=[*checkpoint.history, step | {"metrics": metrics}], metrics=metrics
     )

@@ -44,10 +44,16 @@ def finetune(
     if recipe.method == "dq":
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     example = example_graph(task, 8)
-    nodes = int(example.num_nodes or 0) if task.spec.kind == "node" else 0
+    nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
     quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example), nodes)
     before_step = _add_penalty if recipe.method == "a2q" else None
-    result = fit(quantized, task, config, progress=progress, before_step=before_step, after_step=after_step)
+
+    def settled(module: nn.Module) -> None:
+        quantized.settle()
+        if after_step is not None:
+            after_step(module)
+
+    result = fit(quantized, task, config, progress=progress, before_step=before_step, after_step=settled)
     quantized.freeze()
     bits = quantized.average_bits()
     if bits:

@@ -118,11 +118,21 @@ class QuantModel(nn.Module):
         points = [p for p in self._learnt() if p.learns_bits]
         return memory_penalty(points, self.recipe.target_bits, self.recipe.memory_weight) if points else None
 
+    def settle(self) -> None:
+        """What learnt widths need after each optimizer step."""
+        for point in self._learnt():
+            point.settle()
+
     def excess(self) -> float:
         """By how many bits the average of learnt widths lies above the target; 0 up to 0.4 bits above it."""
         found = self.average_bits()
         over = found["rows"] - self.recipe.target_bits if found else 0.0
         return over if over > _TOLERATED else 0.0
+
+    @property
+    def fixed_nodes(self) -> int | None:
+        """Number of nodes of the one graph that the model can run on; None for any graph."""
+        return next((p.size for p in self._learnt() if p.kind == "node"), None)
 
     def average_bits(self) -> dict[str, float]:
         """Mean bits of learnt codes: over "rows", over "values", and by name of the point; {} where none are learnt.
@@ -131,6 +141,10 @@ class QuantModel(nn.Module):
         """
         points = [p for p in self._learnt() if p.learns_bits]
         return average_bits(points) if points else {}
+
+    def learnt_bits(self) -> dict[str, dict[str, Any]]:
+        """Name of each point with learnt widths -> `A2QPoint.describe`."""
+        return {p.name: p.describe() for p in self._learnt() if p.learns_bits}
 
     def freeze(self) -> None:
         """Fix scale and zero point of every point from its range.
@@ -146,6 +160,10 @@ class QuantModel(nn.Module):
         with torch.no_grad():
             for point in self._all_points():
                 point.freeze()
+            for name in self._weights:
+                point = self.point(name)
+                if isinstance(point, A2QPoint):
+                    point.project(self.model.get_parameter(name))
 
     @contextmanager
     def as_float(self) -> Iterator[nn.Module]:
@@ -189,7 +207,7 @@ class QuantModel(nn.Module):
         key = name.replace(".", "/")
         if r.method == "a2q":
             kind, size = learnt or ("weight", channels)
-            self.points[key] = A2QPoint(name, kind, size, r).train(self.training)
+            self.points[key] = A2QPoint(name, kind, size, r).train(self.training or self.finding)
             return
         own = channels > 0 and r.weight_per_channel
         point = QuantPoint(
@@ -207,7 +225,7 @@ class QuantModel(nn.Module):
         """Pass a float tensor through the point `name`; anything else is left as it is."""
         if self.step.off or self.looking or not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0:
             return x
-        if not self._placement.OUTPUTS and hasattr(x, "_on_grid"):
+        if not self._placement.OUTPUTS and getattr(x, "_on_grid", None) == self._grid(name):
             return x
         if name.replace(".", "/") not in self.points:
             if not self.finding:
@@ -222,8 +240,14 @@ class QuantModel(nn.Module):
             out = point(x, protected)
         else:
             out = point(x.movedim(dim, 0), protected).movedim(0, dim)
-        out._on_grid = True
+        out._on_grid = self._grid(name)
         return out
+
+    def _grid(self, name: str) -> str:
+        """Along what the codes of an activation share a scale: products need rows of one scale, sums columns."""
+        if self.recipe.method != "a2q":
+            return "tensor"
+        return "columns" if name.endswith(".message") else "rows"
 
     def _draw(self) -> Tensor | None:
         """Which nodes run in full precision this time (2008.05000, section 4)."""
@@ -341,8 +365,10 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], no
         for args in (example_args, _fewer_edges(example_args)):
             quantized(*args)
         quantized.looking = False
-        quantized.train()
+        quantized.train(recipe.method != "a2q")
+        quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(*example_args)
+        quantized.train()
     for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
         value.copy_(buffers[name])
     quantized.finding = False

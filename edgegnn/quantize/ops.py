@@ -1,7 +1,8 @@
-"""The one operator by which a quantized model says "this tensor is carried in b-bit codes".
+"""The operators by which a quantized model says "this tensor is carried in b-bit codes".
 
-`torch.ops.edgegnn.fake_quantize` rounds a float tensor to the grid of its integer codes. It is an opaque operator on
-purpose: `torch.export` keeps it as one node, and the exporter makes one QuantizeLinear/DequantizeLinear pair of it.
+`torch.ops.edgegnn.fake_quantize` rounds a float tensor to the grid of its integer codes, `learnt_quantize` to one of
+steps and widths of each row or column. They are opaque operators on purpose: `torch.export` keeps each as one node, and
+the exporter makes a QuantizeLinear/DequantizeLinear pair of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["code_range", "fake_quantize"]
+__all__ = ["code_range", "fake_quantize", "learnt_quantize"]
 
 
 def code_range(bits: int) -> tuple[int, int]:
@@ -46,4 +47,43 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int, bits:
 
 @fake_quantize.register_fake
 def _(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int, bits: int, name: str) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("edgegnn::learnt_quantize", mutates_args=())
+def learnt_quantize(
+    x: Tensor, step: Tensor, bits: Tensor, boundaries: Tensor, axis: int, signed: bool, name: str
+) -> Tensor:
+    """Round each row (or column) to codes of its own step and width, and back: A2Q (2302.00193) as it is deployed.
+
+        top = 2^(B - 1) - 1,    low = -top if signed else 0,    x_q = step * clip(round(x / step), low, top)
+
+    Halves are rounded to even, as QuantizeLinear does.
+
+    Args:
+        x: float32 `[rows, columns]`.
+        step: float32 `[size]` above 0; size is the number of rows (of columns with axis 1), of groups, or 1.
+        bits: int8 `[size]`, B from 1 to 8.
+        boundaries: float32 `[size - 1]`, rising: a row belongs to the group k with boundaries[k - 1] < largest <=
+            boundaries[k], its largest magnitude (value where not `signed`); `[0]`: no groups.
+        axis: 0: a step for each row, 1: for each column.
+        signed: whether codes below 0 exist.
+        name: unique name of the quantization point.
+
+    Returns:
+        float32 of the shape of `x`.
+    """
+    top = torch.exp2(bits.to(x.dtype) - 1) - 1
+    if boundaries.numel():
+        values = x.abs() if signed else x
+        largest = values.amax(1) if x.shape[1] else x.new_zeros(x.shape[0])
+        group = torch.searchsorted(boundaries, largest)
+        step, top = step[group], top[group]
+    step, top = step.unsqueeze(1 - axis), top.unsqueeze(1 - axis)
+    low = -top if signed else torch.zeros_like(top)
+    return torch.maximum(torch.minimum(x / step, top), low).round() * step
+
+
+@learnt_quantize.register_fake
+def _(x: Tensor, step: Tensor, bits: Tensor, boundaries: Tensor, axis: int, signed: bool, name: str) -> Tensor:
     return torch.empty_like(x)

@@ -44,6 +44,7 @@ class Recipe:
         target_bits: average width that learnt widths are pulled down to (this and what follows: "a2q" only).
         memory_weight: how strongly.
         groups: pairs of step and width that the nodes of graphs not seen before choose from.
+        any_graph: the nodes of a fixed graph choose from groups, too: the model then takes any graph.
         local_gradient: train steps and widths of a fixed graph's nodes by their own rounding error, not by the loss.
         step_rate: learning rate of the logarithm of a node's or group's step.
         weight_rate: the same of a weight's.
@@ -64,12 +65,13 @@ class Recipe:
     placement: str = "inputs"
     keep_float: tuple[str, ...] = ()
     target_bits: float = 2.0
-    memory_weight: float = 0.2
+    memory_weight: float = 0.5
     groups: int = 1000
+    any_graph: bool = False
     local_gradient: bool = True
     step_rate: float = 0.04
     weight_rate: float = 0.02
-    column_rate: float = 0.008
+    column_rate: float = 0.04
     bits_rate: float = 0.1
 
     def __post_init__(self) -> None:
@@ -128,12 +130,13 @@ RECIPES: dict[str, Recipe] = {
         _dq("dq-int8", 8, 0.001, 0.0, 0.1),
         _dq("dq-int4", 4, 0.01, 0.1, 0.2),
         Recipe("a2q", "a2q", 4),
+        Recipe("a2q-groups", "a2q", 4, any_graph=True),
     )
 }
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name, or the one in the JSON file of that path.
+    """The recipe of that name, or the one in the JSON file of that path; "a2q:target_bits=3" changes fields of one.
 
     Raises:
         UsageError: unknown name, unreadable file, unknown or wrong field.
@@ -146,9 +149,20 @@ def recipe(name: str) -> Recipe:
         except (OSError, ValueError) as error:
             raise UsageError(f"can't read the recipe file {name}: {error}") from error
         return recipe_from_dict(values)
+    base, colon, changes = name.rpartition(":")
+    if colon and "=" in changes:
+        return recipe_from_dict({**recipe(base).to_dict(), **dict(map(_change, changes.split(",")))})
     near = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UsageError(f"unknown recipe {name!r}{hint} Known: {', '.join(RECIPES)}, or a .json file")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
+        return key.strip(), value
 
 
 def recipe_from_dict(values: Any) -> Recipe:

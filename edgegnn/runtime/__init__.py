@@ -17,6 +17,7 @@ from __future__ import annotations
 from edgegnn.runtime.artifact import Artifact, open_artifact, read_manifest
 from edgegnn.runtime.benchmark import bench
 from edgegnn.runtime.bundle import build_runner
+from edgegnn.runtime.entries import EntrySession, run_entry
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.metrics import compare, score
@@ -27,6 +28,7 @@ from edgegnn.runtime.session import make_session, native_kernels, predict
 
 __all__ = [
     "Artifact",
+    "EntrySession",
     "Manifest",
     "Sample",
     "VerifyReport",
@@ -42,6 +44,7 @@ __all__ = [
     "predict",
     "read_manifest",
     "read_samples",
+    "run_entry",
     "score",
     "verify",
 ]

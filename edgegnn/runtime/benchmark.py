@@ -21,8 +21,9 @@ from edgegnn.errors import ArtifactError, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.cuda import gpu_facts, gpu_used
 from edgegnn.runtime.energy import READERS, ReadingError, choose_reader, measure_windows, summarize
+from edgegnn.runtime.entries import EntrySession, entry_steps
 from edgegnn.runtime.facts import device_facts
-from edgegnn.runtime.measure import baseline_memory, latency_pass, peak_memory
+from edgegnn.runtime.measure import Latency, baseline_memory, latency_pass, peak_memory
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run
@@ -100,7 +101,8 @@ def bench(
 
     Returns:
         `format` "edgegnn-bench/1", and the fields of the profile record: `latency_ms` (one inference over the graphs
-        from data, in turn), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
+        from data, in turn), `entries` (the same of each entry point alone, on the first graph, and how many pairs it
+        scores), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
         time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `energy_j` or
         `energy_reason`, `windows` (when the host reads), `how`, `device`, `native_kernels`.
 
@@ -137,6 +139,7 @@ def bench(
     warmup = latency_pass(steps, runs=plan.warmup_runs, seconds=plan.warmup_seconds)
     announce({"event": "phase", "phase": "latency"})
     latency = latency_pass(steps, runs=plan.runs, seconds=plan.seconds)
+    entries = _entries(session, used[0].inputs, plan, threads)
     frequency = machine_state()["frequency_mhz"]
     gpu_after = gpu_used() if cuda else None
     announce({"event": "phase", "phase": "verify"})
@@ -150,25 +153,18 @@ def bench(
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "runtime": manifest.runtime,
         "model_sha256": manifest.files[manifest.model_file].sha256,
-        "latency_ms": {
-            "p50": latency.percentile(50),
-            "p90": latency.percentile(90),
-            "p99": latency.percentile(99),
-            "min": min(latency.times),
-            "mean": sum(latency.times) / len(latency.times),
-            "n": len(latency.times),
-            "threads": threads,
-            "blocks": latency.blocks(len(used)),
-        },
+        "latency_ms": _summary(latency, threads, len(used)),
+        "entries": entries,
         "throughput_per_s": len(latency.times) / latency.wall_seconds,
         "cpu_percent": 100.0 * latency.cpu_seconds / latency.wall_seconds / available_cores(),
         "memory_bytes": {
             "peak_delta": peak,
-            "model_file": manifest.files[manifest.model_file].bytes,
+            "model_file": manifest.model_bytes,
             "baseline": before.baseline,
             "gpu_peak": None if gpu_before is None or gpu_after is None else max(0, gpu_after - gpu_before),
         },
         "metric": None if report.metric is None else asdict(report.metric),
+        "metric_reason": report.metric_reason,
         "agreement": report.agreement,
         "native_kernels": native_kernels(session),
         "how": {
@@ -188,6 +184,31 @@ def bench(
     device |= {"temperature_before": state["temperature"], "temperature_after": after["temperature"]}
     device |= {"frequency_mhz": frequency, "throttled": after["throttled"]}
     return result
+
+
+def _summary(latency: Latency, threads: int, graphs: int) -> dict[str, Any]:
+    return {
+        "p50": latency.percentile(50),
+        "p90": latency.percentile(90),
+        "p99": latency.percentile(99),
+        "min": min(latency.times),
+        "mean": sum(latency.times) / len(latency.times),
+        "n": len(latency.times),
+        "threads": threads,
+        "blocks": latency.blocks(graphs),
+    }
+
+
+def _entries(session: Any, inputs: dict[str, Any], plan: Plan, threads: int) -> list[dict[str, Any]]:
+    """Latency of each entry point alone, on the first graph; [] for a model that has only one."""
+    if not isinstance(session, EntrySession):
+        return []
+    found = []
+    for name, pairs, step in entry_steps(session, inputs):
+        latency_pass([step], runs=plan.warmup_runs, seconds=plan.warmup_seconds / 4)
+        latency = latency_pass([step], runs=plan.runs, seconds=plan.seconds / 4)
+        found.append({"name": name, "pairs": pairs, "latency_ms": _summary(latency, threads, 1)})
+    return found
 
 
 def _energy(

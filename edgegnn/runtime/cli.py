@@ -18,11 +18,12 @@ from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line
 from edgegnn.runtime.artifact import open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
+from edgegnn.runtime.entries import find_entry, run_entry
 from edgegnn.runtime.manifest import MODEL_FILES
-from edgegnn.runtime.metrics import classes
+from edgegnn.runtime.metrics import metric_text, predictions, probabilities
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
-from edgegnn.runtime.session import predict
+from edgegnn.runtime.session import make_session, predict
 
 __all__ = ["main"]
 
@@ -105,6 +106,7 @@ def _parser() -> _Parser:
     command.add_argument("--input", type=Path, required=True, help=".npz with one array per model input")
     command.add_argument("--output", type=Path, help="write logits and classes to this .npz")
     command.add_argument("--force", action="store_true", help="replace the output file")
+    command.add_argument("--entry", help="run this entry point alone: encode once, then decode for each query")
     command.set_defaults(run=_predict)
     return parser
 
@@ -148,7 +150,10 @@ def _print_report(report: VerifyReport) -> None:
     print(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
     print(f"  difference {report.max_abs_error:.3g} at most")
     if report.metric is not None:
-        print(f"  {report.metric.name:10} {report.metric.value:.4f} over {report.metric.n} rows")
+        value = metric_text(report.metric.name, report.metric.value)
+        print(f"  {report.metric.name:10} {value} over {report.metric.n} rows")
+    elif report.metric_reason:
+        print(f"  metric     undefined: {report.metric_reason}")
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -206,11 +211,17 @@ def _print_bench(result: dict[str, Any]) -> None:
     print(f"{result['artifact']} on {device['model']}, {latency['threads']} threads, {runs}")
     print("  latency    " + ", ".join(f"{k} {latency[k]:.3f} ms" for k in ("p50", "p90", "p99", "min")))
     print(f"             {latency['n']} inferences over {result['how']['graphs']} graphs")
+    for entry in result["entries"]:
+        pairs = "" if entry["pairs"] is None else f", {entry['pairs']} pairs"
+        print(f"  {entry['name']:10} p50 {entry['latency_ms']['p50']:.3f} ms alone{pairs}")
     print(f"  throughput {result['throughput_per_s']:.1f} per second")
     print(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
     print(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")
     if result["metric"] is not None:
-        print(f"  {result['metric']['name']:10} {result['metric']['value']:.4f} over {result['metric']['n']} rows")
+        value = metric_text(result["metric"]["name"], result["metric"]["value"])
+        print(f"  {result['metric']['name']:10} {value} over {result['metric']['n']} rows")
+    elif result["metric_reason"]:
+        print(f"  metric     undefined: {result['metric_reason']}")
     if energy is None:
         print(f"  energy     not known: {result['energy_reason']}")
     else:
@@ -228,19 +239,48 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{output} exists: choose another name, or replace it with --force")
     # Files beside the model are no reason not to use it: people put their inputs there.
     artifact = open_artifact(arguments.artifact, extra_files=True, runtime=arguments.runtime)
-    logits = predict(artifact, read_npz(arguments.input, DataError), threads=arguments.threads)
-    labels = classes(logits)
+    inputs = read_npz(arguments.input, DataError)
+    if arguments.entry is not None:
+        find_entry(artifact.manifest.entries, arguments.entry)
+        session = make_session(artifact, threads=arguments.threads)
+        outputs = run_entry(session, artifact.manifest, arguments.entry, inputs)
+        if artifact.manifest.outputs[0].name not in outputs:
+            return _print_arrays(outputs, output, arguments.json)
+        logits = outputs[artifact.manifest.outputs[0].name]
+    else:
+        logits = predict(artifact, inputs, threads=arguments.threads)
+    target = artifact.manifest.target
+    labels = predictions(logits, target)
+    found = {"values": logits} if target == "values" else {"logits": logits, target: labels}
+    if artifact.manifest.kind == "link":
+        found["probabilities"] = probabilities(logits)
     if output is not None:
-        _save(output, logits=logits, classes=labels)
+        _save(output, **found)
     if arguments.json:
-        print(_json({"classes": labels.tolist(), "logits": logits.astype(float).tolist()}))
+        print(_json({name: value.tolist() for name, value in found.items()}))
     elif output is None:
         for row in range(min(len(labels), MAX_PRINTED_ROWS)):
-            print(f"row {row}: class {labels[row]}, logits {' '.join(f'{v:.5g}' for v in logits[row])}")
+            numbers = " ".join(f"{v:.5g}" for v in logits[row])
+            if "probabilities" in found:
+                numbers += f", probability {found['probabilities'][row]:.4f}"
+            said = {"classes": f"class {labels[row]}, logits", "labels": f"labels {labels[row]}, logits"}
+            print(f"row {row}: {said.get(target, 'values')} {numbers}")
         if len(labels) > MAX_PRINTED_ROWS:
             print(f"... {len(labels)} rows; --output y.npz writes them all")
     else:
         print(f"{output}: {len(labels)} rows")
+    return 0
+
+
+def _print_arrays(arrays: dict[str, Any], output: Path | None, as_json: bool) -> int:
+    """What an entry gives that is no prediction yet: embeddings."""
+    if output is not None:
+        _save(output, **arrays)
+    if as_json:
+        print(_json({name: value.tolist() for name, value in arrays.items()}))
+    else:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in arrays.items())
+        print(f"{output}: {shapes}" if output is not None else f"{shapes}; --output z.npz writes them")
     return 0
 
 

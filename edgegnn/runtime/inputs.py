@@ -16,14 +16,22 @@ __all__ = ["check_inputs", "output_rows"]
 Array = npt.NDArray[Any]
 
 
-def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Any], *, cast: bool = True) -> dict[str, Array]:
+def check_inputs(
+    specs: Sequence[TensorSpec],
+    inputs: Mapping[str, Any],
+    *,
+    cast: bool = True,
+    limits: Mapping[str, int] | None = None,
+) -> dict[str, Array]:
     """Check one graph against the inputs of a model.
 
     Args:
         specs: the model's inputs (`manifest.inputs`).
         inputs: name -> array. `x` [N, F], `edge_index` [2, E] with values in [0, N), `edge_attr` [E, D] or
-            `edge_weight` [E], `batch` [N] sorted and without gaps. E may be 0, N may not.
+            `edge_weight` [E], `batch` [N] sorted and without gaps, `edge_label_index` [2, P] with values in [0, N); or
+            the embeddings `z` [N, D] in the place of `x`. E may be 0, N and P may not.
         cast: convert other float types to float32, and other integer types to int64.
+        limits: name of a size -> its largest value (`manifest.limits`).
 
     Returns:
         The arrays in the model's order and types, C-contiguous.
@@ -42,20 +50,27 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, Any], *, cast
     for spec in specs:
         array = _typed(spec, np.asarray(inputs[spec.name]), cast)
         _check_shape(spec, array, sizes)
+        _check_limits(sizes, limits or {})
         _check_finite(spec.name, array)
         arrays[spec.name] = array
-    nodes = arrays["x"].shape[0] if "x" in arrays else 0
+    rows = "x" if "x" in arrays else "z"
+    nodes = arrays[rows].shape[0] if rows in arrays else 0
     if nodes == 0:
-        raise DataError("the graph has no nodes: x needs at least one row")
-    if "edge_index" in arrays:
-        _check_edges(arrays["edge_index"], nodes)
+        raise DataError(f"the graph has no nodes: {rows} needs at least one row")
+    for name in ("edge_index", "edge_label_index"):
+        if name in arrays:
+            _check_ends(name, arrays[name], nodes)
+    if "edge_label_index" in arrays and arrays["edge_label_index"].shape[1] == 0:
+        raise DataError("edge_label_index has no pairs of nodes to score: give at least one")
     if "batch" in arrays:
         _check_batch(arrays["batch"])
     return arrays
 
 
 def output_rows(kind: str, inputs: Mapping[str, Array]) -> int:
-    """Rows that the logits must have: nodes, or graphs."""
+    """Rows that the logits must have: nodes, graphs, or pairs of nodes."""
+    if kind == "link":
+        return int(inputs["edge_label_index"].shape[1])
     if kind == "node":
         return int(inputs["x"].shape[0])
     return int(inputs["batch"][-1]) + 1 if "batch" in inputs else 1
@@ -91,6 +106,16 @@ def _check_shape(spec: TensorSpec, array: Array, sizes: dict[str, tuple[int, str
             raise DataError(f"{spec.name} has the shape {found}, but {owner} says that {size} is {first}")
 
 
+def _check_limits(sizes: Mapping[str, tuple[int, str]], limits: Mapping[str, int]) -> None:
+    for name, (length, _) in sizes.items():
+        if length > limits.get(name, length):
+            what, option = name.removeprefix("num_"), name.replace("num_", "--max-")
+            raise DataError(
+                f"the graph is too large: {length} {what}, the artifact takes at most {limits[name]} (a limit set when "
+                f"it was exported: edgegnn export {option})"
+            )
+
+
 def _check_finite(name: str, array: Array) -> None:
     if array.dtype.kind != "f" or array.size == 0:
         return
@@ -104,13 +129,13 @@ def _check_finite(name: str, array: Array) -> None:
         raise DataError(f"{name}[{at}] is {array[tuple(bad[0])]}: values must be finite numbers ({len(bad)} are not)")
 
 
-def _check_edges(edges: Array, nodes: int) -> None:
+def _check_ends(name: str, edges: Array, nodes: int) -> None:
     if edges.size == 0:
         return
     if int(edges.min()) < 0 or int(edges.max()) >= nodes:
         row, column = np.argwhere((edges < 0) | (edges >= nodes))[0]
         raise DataError(
-            f"edge_index[{row}, {column}] is {edges[row, column]}, but the graph has {nodes} nodes (0 to {nodes - 1})"
+            f"{name}[{row}, {column}] is {edges[row, column]}, but the graph has {nodes} nodes (0 to {nodes - 1})"
         )
 
 

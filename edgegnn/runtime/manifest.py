@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgegnn.errors import ArtifactError
+from edgegnn.runtime.metrics import LOWER_IS_BETTER, TARGETS
 
 __all__ = [
     "FORMAT",
     "MAX_MANIFEST_BYTES",
     "MODEL_FILES",
+    "Entry",
     "FileEntry",
     "Manifest",
     "SampleEntry",
@@ -25,8 +27,8 @@ FORMAT = "edgegnn-artifact/1"
 MAX_MANIFEST_BYTES = 16 * 2**20
 # Runtime -> the file that it runs. An artifact can have both; its manifest names the one that is meant.
 MODEL_FILES = {"onnxruntime": "model.onnx", "torchscript": "model.ts.pt"}
+KINDS = ("node", "graph", "link")
 DTYPES = ("float32", "int64", "float64", "int32", "bool")
-METRICS = ("accuracy", "roc_auc")
 
 # A path inside the artifact: plain components, so that no platform reads a way out of the folder into it.
 _PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*(/[A-Za-z0-9_+][A-Za-z0-9_.+-]*)*", re.ASCII)
@@ -57,6 +59,16 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """An entry point: its name, its ONNX file, what it takes and gives (`edgegnn.runtime.entries`)."""
+
+    name: str
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
 class SampleEntry:
     """One graph in samples.npz: `origin` is "data" (from the data set) or "synthetic" (an awkward shape)."""
 
@@ -68,7 +80,7 @@ class SampleEntry:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric over the shipped samples: `value` in [0, 1], over `n` rows."""
+    """A metric over the `n` rows of the shipped samples: in [0, 1], or an error of 0 or more ("mae", "rmse")."""
 
     name: str
     value: float
@@ -83,38 +95,54 @@ class Manifest:
         name: the artifact's name, usable as a file name.
         recipe: how the model was quantized, "dq-int8".
         runtime: what runs it, "onnxruntime" or "torchscript".
-        kind: "node" or "graph": what a row of the logits is.
+        kind: "node", "graph" or "link" (a pair of nodes): what a row of the logits is.
+        target: "classes", "labels" or "values": what a row holds (`edgegnn.runtime.metrics`).
         created: ISO 8601 time in UTC.
         inputs: in the order of the model.
         outputs: the first is the logits.
         files: path inside the artifact -> checksum and size.
         samples: in the order of samples.npz.
         min_agreement: smallest share of equal predictions over the samples from data.
+        within: how far values may lie apart to count as equal, for each column; None unless the target is "values".
         max_abs_error: largest difference of a logit from PyTorch's; None: not limited.
         agreement: sample name -> share of equal predictions that the export saw.
         samples_metric: the task metric over the shipped samples, None when it has none (no labels, or one class only).
+        metric_reason: why it has none; "" where it isn't known, or has one.
         raw: the whole file, unchecked.
+        limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit.
+        entries: the entry points that make up the onnxruntime model, () where it is one file.
     """
 
     name: str
     recipe: str
     runtime: str
     kind: str
+    target: str
     created: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     files: dict[str, FileEntry]
     samples: tuple[SampleEntry, ...]
     min_agreement: float
+    within: tuple[float, ...] | None
     max_abs_error: float | None
     agreement: dict[str, float]
     samples_metric: Metric | None
+    metric_reason: str
     raw: dict[str, Any]
+    limits: dict[str, int] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
 
     @property
     def model_file(self) -> str:
-        """Name of the file that the runtime runs."""
+        """Name of the file that the runtime runs; of the first one where there are several."""
         return MODEL_FILES[self.runtime]
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of all files that the runtime runs."""
+        several = [entry.file for entry in self.entries] if self.runtime == "onnxruntime" else []
+        return sum(self.files[name].bytes for name in several or [self.model_file])
 
 
 def parse_manifest(content: bytes) -> Manifest:
@@ -129,10 +157,14 @@ def parse_manifest(content: bytes) -> Manifest:
     raw = _decode(content)
     _check_format(raw)
     kind = _text(raw, "kind", "manifest")
-    if kind not in ("node", "graph"):
-        raise ArtifactError(f'manifest.json: kind must be "node" or "graph", not {_short(kind)}')
+    if kind not in KINDS:
+        raise ArtifactError(f"manifest.json: kind must be one of {', '.join(KINDS)}, not {_short(kind)}")
+    target = _text(raw, "target", "manifest") if "target" in raw else "classes"
+    if target not in TARGETS:
+        raise ArtifactError(f"manifest.json: the target {_short(target)} is none of {', '.join(TARGETS)}")
     inputs, outputs = _tensors(raw, "inputs"), _tensors(raw, "outputs")
     _check_graph_inputs(inputs)
+    files = _files(raw)
     parity = _take(raw, "parity", dict, "manifest")
     tolerance = _take(parity, "tolerance", dict, "parity")
     limit = tolerance.get("max_abs_error")
@@ -141,16 +173,21 @@ def parse_manifest(content: bytes) -> Manifest:
         recipe=_text(raw, "recipe", "manifest"),
         runtime=_runtime(raw),
         kind=kind,
+        target=target,
         created=_text(raw, "created", "manifest"),
         inputs=inputs,
         outputs=outputs,
-        files=_files(raw),
+        files=files,
         samples=_samples(raw),
         min_agreement=_number(tolerance, "agreement", "parity.tolerance", 0.0, 1.0),
+        within=_within(tolerance, target, outputs[0]),
         max_abs_error=None if limit is None else _number(tolerance, "max_abs_error", "parity.tolerance", 0.0),
         agreement=_agreement(parity),
-        samples_metric=_metric(raw),
+        samples_metric=_metric(raw, target),
+        metric_reason=_metric_reason(raw),
         raw=raw,
+        limits=_limits(raw),
+        entries=_entries(raw, inputs, outputs, files),
     )
 
 
@@ -231,9 +268,9 @@ def _runtime(raw: dict[str, Any]) -> str:
     return runtime
 
 
-def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
+def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[TensorSpec, ...]:
     found = []
-    for i, entry in enumerate(_take(raw, key, list, "manifest")):
+    for i, entry in enumerate(_take(raw, key, list, place)):
         where = f"{key}[{i}]"
         if not isinstance(entry, dict):
             raise ArtifactError(f"manifest.json: {where} is no object: {_short(entry)}")
@@ -259,14 +296,48 @@ def _tensors(raw: dict[str, Any], key: str) -> tuple[TensorSpec, ...]:
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
     names = [t.name for t in inputs]
     # A model for one graph has its edges in the file.
-    if names[:1] != ["x"] or names[1:2] not in ([], ["edge_index"], ["edge_attr"], ["edge_weight"]):
+    second = names[1:2]
+    if names[:1] != ["x"] or second not in ([], ["edge_index"], ["edge_attr"], ["edge_weight"], ["edge_label_index"]):
         raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
     for tensor in inputs:
-        ranks = {"x": len(tensor.shape) >= 2, "edge_index": len(tensor.shape) == 2 and tensor.shape[0] == 2}
+        pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2
+        ranks = {"x": len(tensor.shape) >= 2, "edge_index": pairs, "edge_label_index": pairs}
         good = ranks.get(tensor.name, tensor.name != "batch" or len(tensor.shape) == 1)
-        if not good or (tensor.name in ("edge_index", "batch") and tensor.dtype not in ("int64", "int32")):
+        if not good or (
+            tensor.name in ("edge_index", "edge_label_index", "batch") and tensor.dtype not in ("int64", "int32")
+        ):
             shape = ", ".join(str(size) for size in tensor.shape)
             raise ArtifactError(f"manifest.json: the input {tensor.name} can't be {tensor.dtype} [{_short(shape)}]")
+
+
+def _entries(
+    raw: dict[str, Any],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    files: dict[str, FileEntry],
+) -> tuple[Entry, ...]:
+    found: list[Entry] = []
+    known = {tensor.name: tensor for tensor in inputs}
+    for i, entry in enumerate(_take(raw, "entries", list, "manifest") if "entries" in raw else []):
+        where = f"entries[{i}]"
+        if not isinstance(entry, dict):
+            raise ArtifactError(f"manifest.json: {where} is no object: {_short(entry)}")
+        name, file = _text(entry, "name", where), _text(entry, "file", where)
+        takes, gives = _tensors(entry, "inputs", where), _tensors(entry, "outputs", where)
+        if file not in files or not file.endswith(".onnx"):
+            raise ArtifactError(f"manifest.json: {where}.file {_short(file)} is no ONNX file of the artifact")
+        for tensor in takes:
+            if known.get(tensor.name) != tensor:
+                raise ArtifactError(
+                    f"manifest.json: {where} takes {_short(tensor.name)}, which nothing before it gives"
+                )
+        if name in [e.name for e in found] or any(tensor.name in known for tensor in gives):
+            raise ArtifactError(f"manifest.json: {where} has the name, or an output, of another entry or input")
+        known.update({tensor.name: tensor for tensor in gives})
+        found.append(Entry(name, file, takes, gives))
+    if found and known.get(outputs[0].name) != outputs[0]:
+        raise ArtifactError(f"manifest.json: no entry gives the output {_short(outputs[0].name)}")
+    return tuple(found)
 
 
 def _files(raw: dict[str, Any]) -> dict[str, FileEntry]:
@@ -307,6 +378,12 @@ def _samples(raw: dict[str, Any]) -> tuple[SampleEntry, ...]:
     return tuple(found)
 
 
+def _limits(raw: dict[str, Any]) -> dict[str, int]:
+    """Artifacts have limits since some models have; before, every size was free."""
+    limits = _take(raw, "limits", dict, "manifest") if "limits" in raw else {}
+    return {name: _count(limits, name, "limits") for name in limits}
+
+
 def _agreement(parity: dict[str, Any]) -> dict[str, float]:
     found = {}
     entries = parity.get("per_graph", [])
@@ -320,17 +397,34 @@ def _agreement(parity: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _metric(raw: dict[str, Any]) -> Metric | None:
+def _within(tolerance: dict[str, Any], target: str, outputs: TensorSpec) -> tuple[float, ...] | None:
+    if target != "values":
+        return None
+    where = "parity.tolerance.within"
+    given = _take(tolerance, "within", list, "parity.tolerance")
+    if isinstance(outputs.shape[-1], int) and len(given) != outputs.shape[-1]:
+        raise ArtifactError(f"manifest.json: {where} has {len(given)} entries for {outputs.shape[-1]} columns")
+    return tuple(_number({str(i): value}, str(i), where, 0.0) for i, value in enumerate(given))
+
+
+def _metric(raw: dict[str, Any], target: str) -> Metric | None:
     if raw.get("samples_metric") is None:
         return None
     entry = _take(raw, "samples_metric", dict, "manifest")
     name = _text(entry, "name", "samples_metric")
-    if name not in METRICS:
-        raise ArtifactError(f"manifest.json: samples_metric.name {_short(name)} is none of {', '.join(METRICS)}")
+    if name not in TARGETS[target]:
+        known = ", ".join(TARGETS[target])
+        raise ArtifactError(f"manifest.json: samples_metric.name {_short(name)} is none of {known}")
     rows = _count(entry, "n", "samples_metric")
     if "value" in entry and entry["value"] is None:
         return None
-    return Metric(name, _number(entry, "value", "samples_metric", 0.0, 1.0), rows)
+    most = math.inf if name in LOWER_IS_BETTER else 1.0
+    return Metric(name, _number(entry, "value", "samples_metric", 0.0, most), rows)
+
+
+def _metric_reason(raw: dict[str, Any]) -> str:
+    entry = raw.get("samples_metric") or {}
+    return _text(entry, "reason", "samples_metric") if entry.get("value") is None and entry.get("reason") else ""
 
 
 def _short(value: Any) -> str:

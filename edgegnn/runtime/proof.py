@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.manifest import Manifest, Metric
-from edgegnn.runtime.metrics import classes, compare
+from edgegnn.runtime.metrics import LOWER_IS_BETTER, compare, predictions, same_rows
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
 from edgegnn.runtime.session import make_session, native_kernels, run
 
@@ -44,6 +44,7 @@ class VerifyReport:
         max_abs_error: largest difference of a logit over all samples.
         metric: the task metric over the samples, computed here; None when they have no labels.
         expected_metric: the same in the manifest.
+        metric_reason: why there is no metric, where that is known.
         kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators), or "torchscript".
             The numbers above are those of the first.
         kernels_differ: largest difference of a logit between the two; None where only one could be run.
@@ -59,6 +60,7 @@ class VerifyReport:
     expected_metric: Metric | None
     kernels: tuple[str, ...] = ("onnxruntime",)
     kernels_differ: float | None = None
+    metric_reason: str = ""
 
     @property
     def ok(self) -> bool:
@@ -117,7 +119,7 @@ def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> Ve
     """Compare logits of the samples with what the manifest promises."""
     results, problems = [], []
     for i, sample in enumerate(samples):
-        rows, agreeing, error = compare(sample.expected, outputs[i])
+        rows, agreeing, error = compare(sample.expected, outputs[i], target=manifest.target, within=manifest.within)
         results.append(SampleResult(sample.name, sample.origin, rows, agreeing, error))
         limit = manifest.max_abs_error
         # Written so that NaN and infinity fail too; a model without a limit still has to give finite logits.
@@ -125,14 +127,22 @@ def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> Ve
             problems.append(_where(i, sample, outputs[i], limit))
     agreement, wanted = _agreement(manifest, results)
     if agreement < wanted - 1e-9:
-        problems.append(_disagreement(samples, outputs, results, agreement, wanted))
+        problems.append(_disagreement(manifest, samples, outputs, results, agreement, wanted))
     metric, expected = None, manifest.samples_metric
     if expected is not None:
         metric = samples_score(expected.name, samples, outputs)
-        problems.extend(_metric_problem(metric, expected))
+        problems.extend(_metric_problem(metric, expected, manifest))
     worst = max(r.max_abs_error for r in results)
     return VerifyReport(
-        manifest.name, tuple(problems), len(manifest.files), tuple(results), agreement, worst, metric, expected
+        manifest.name,
+        tuple(problems),
+        len(manifest.files),
+        tuple(results),
+        agreement,
+        worst,
+        metric,
+        expected,
+        metric_reason=manifest.metric_reason,
     )
 
 
@@ -162,28 +172,33 @@ def _where(i: int, sample: Sample, got: Array, limit: float | None) -> str:
 
 
 def _disagreement(
-    samples: list[Sample], outputs: list[Array], results: list[SampleResult], agreement: float, wanted: float
+    manifest: Manifest,
+    samples: list[Sample],
+    outputs: list[Array],
+    results: list[SampleResult],
+    agreement: float,
+    wanted: float,
 ) -> str:
     text = f"{agreement:.3%} of the predictions are PyTorch's, {wanted:.3%} are needed"
     for i, result in enumerate(results):
         if result.agreeing < result.rows and result.origin == "data":
-            want, got = classes(samples[i].expected), classes(outputs[i])
-            differs = (want != got) | ~np.isfinite(outputs[i]).all(axis=1)
-            row = int(differs.argmax())
-            text += (
-                f"; first in sample {i} ({result.name}), row {row}: expected class {want[row]}, got class {got[row]}"
-            )
+            row = int((~same_rows(samples[i].expected, outputs[i], manifest.target, manifest.within)).argmax())
+            want, got = (predictions(v, manifest.target)[row].tolist() for v in (samples[i].expected, outputs[i]))
+            what = "class " if manifest.target == "classes" else ""
+            text += f"; first in sample {i} ({result.name}), row {row}: expected {what}{want}, got {what}{got}"
             return f"{text} ({result.rows - result.agreeing} of {result.rows} rows differ)"
     return text
 
 
-def _metric_problem(metric: Metric | None, expected: Metric) -> list[str]:
+def _metric_problem(metric: Metric | None, expected: Metric, manifest: Manifest) -> list[str]:
     if metric is None:
         return [f"the manifest has a {expected.name} over the samples, but their labels give none"]
     if metric.n != expected.n:
         return [f"the {expected.name} is over {metric.n} rows here, over {expected.n} in the manifest"]
-    # Another CPU may round a row across a tie; more than that is another model.
+    # Another CPU may round a row across a tie, or a code; more than that is another model.
     allowed = max(0.002, 1.0 / metric.n)
+    if metric.name in LOWER_IS_BETTER:
+        allowed = 0.02 * (expected.value + max(manifest.within or (0.0,)))
     if abs(metric.value - expected.value) <= allowed + 1e-9:
         return []
     return [f"the {expected.name} over the samples is {metric.value:.4f} here, {expected.value:.4f} in the manifest"]

@@ -29,7 +29,7 @@ class Sample:
         origin: "data" or "synthetic".
         inputs: model input name -> array, in the model's order.
         expected: float32 `[rows, C]`, PyTorch's logits.
-        label: int64 `[rows]`; None for a synthetic graph.
+        label: int64 `[rows]`, or float32 `[rows, C]` where the target isn't classes; None for a synthetic graph.
         mask: bool `[rows]`, which rows the metric counts; None for all.
     """
 
@@ -66,7 +66,7 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
     """The task metric over the rows of the samples that have labels.
 
     Args:
-        name: "accuracy" or "roc_auc".
+        name: a metric of `edgegnn.runtime.metrics`.
         samples: the samples.
         logits: the model's logits for each.
 
@@ -88,7 +88,7 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
 
 def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sample:
     expected, label, mask = own.pop("expected", None), own.pop("label", None), own.pop("mask", None)
-    inputs = check_inputs(manifest.inputs, own, cast=False)
+    inputs = check_inputs(manifest.inputs, own, cast=False, limits=manifest.limits)
     # a model for one graph has its edges in the file
     nodes, edges = inputs["x"].shape[0], inputs["edge_index"].shape[1] if "edge_index" in inputs else entry.num_edges
     if (nodes, edges) != (entry.num_nodes, entry.num_edges):
@@ -108,11 +108,21 @@ def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sa
     if mask is not None and (mask.dtype != np.bool_ or mask.shape != (rows,) or not mask.any()):
         raise DataError(f"the mask is {mask.dtype} {list(mask.shape)}, not bool [{rows}] with a row to count")
     if label is not None:
-        _check_label(label, mask, rows, expected.shape[1])
+        _check_label(label, mask, manifest.target, expected.shape)
     return Sample(entry.name, entry.origin, inputs, expected, label, mask)
 
 
-def _check_label(label: Array, mask: Array | None, rows: int, columns: int) -> None:
+def _check_label(label: Array, mask: Array | None, target: str, shape: tuple[int, ...]) -> None:
+    rows, columns = shape
+    if target != "classes":
+        if label.dtype != np.float32 or label.shape != (rows, columns):
+            raise DataError(f"labels are {label.dtype} {list(label.shape)}, not float32 [{rows}, {columns}]")
+        known = label[~np.isnan(label)]  # of "labels", some may not be known
+        if not np.isfinite(known).all() or (target == "values" and known.size < label.size):
+            raise DataError("labels are NaN or infinite")
+        if target == "labels" and not np.isin(known, (0, 1)).all():
+            raise DataError("labels are neither 0 nor 1")
+        return
     if label.dtype != np.int64 or label.shape != (rows,):
         raise DataError(f"labels are {label.dtype} {list(label.shape)}, not int64 [{rows}]")
     counted = label if mask is None else label[mask]

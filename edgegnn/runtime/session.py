@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgegnn.errors import ArtifactError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.cuda import PROCESSORS, PROVIDERS, check_provider, cuda_problem
+from edgegnn.runtime.entries import EntrySession
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.native import ORT_NEEDED, find_library
@@ -43,12 +44,13 @@ def make_session(
     spinning: bool = True,
     native: bool = True,
     processor: str = "cpu",
-) -> InferenceSession | ScriptSession:
+) -> InferenceSession | ScriptSession | EntrySession:
     """Load a model, with onnxruntime's own messages turned off.
 
     Args:
         model: an artifact, the path of an ONNX file, or its bytes. A TorchScript artifact gives a `ScriptSession`,
-            which is run in the same way and knows none of the settings but threads.
+            which is run in the same way and knows none of the settings but threads; one of several entry points an
+            `EntrySession`.
         threads: threads of one inference; 0 leaves the choice to the runtime.
         spinning: worker threads wait busily between inferences (faster, and takes more energy).
         native: run `ai.edgegnn` operators on edgegnn's kernels where the library is found (see `native_kernels`), not
@@ -71,6 +73,14 @@ def make_session(
         raise ArtifactError(f"no CUDA here: {problem}")
     if isinstance(model, Artifact) and script:
         return _script_session(model, threads, processor)
+    if isinstance(model, Artifact) and model.manifest.entries:
+        sessions = {
+            entry.name: make_session(
+                model.folder / entry.file, threads=threads, spinning=spinning, native=native, processor=processor
+            )
+            for entry in model.manifest.entries
+        }
+        return EntrySession(model.manifest.entries, sessions)
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -116,7 +126,7 @@ def _script_session(artifact: Artifact, threads: int, processor: str) -> ScriptS
     return session
 
 
-def native_kernels(session: InferenceSession | ScriptSession) -> bool:
+def native_kernels(session: InferenceSession | ScriptSession | EntrySession) -> bool:
     """Whether a session of `make_session` runs on edgegnn's kernels."""
     return bool(getattr(session, "edgegnn_native", False))
 
@@ -144,7 +154,9 @@ def _register(options: SessionOptions) -> bool:
     return True
 
 
-def run(session: InferenceSession | ScriptSession, manifest: Manifest, inputs: dict[str, Array]) -> Array:
+def run(
+    session: InferenceSession | ScriptSession | EntrySession, manifest: Manifest, inputs: dict[str, Array]
+) -> Array:
     """Run a session on checked inputs.
 
     Returns:
@@ -173,14 +185,14 @@ def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, An
         threads: as in `make_session`.
 
     Returns:
-        Float logits, `[num_nodes, C]` or `[num_graphs, C]`.
+        Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes.
 
     Raises:
         ArtifactError: the artifact is damaged or its model fails.
         DataError: the inputs don't fit the model.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    checked = check_inputs(opened.manifest.inputs, inputs)
+    checked = check_inputs(opened.manifest.inputs, inputs, limits=opened.manifest.limits)
     return run(make_session(opened, threads=threads), opened.manifest, checked)
 
 

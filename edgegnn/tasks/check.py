@@ -154,7 +154,7 @@ def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:
             what = (
                 "one per node: a node task is a single graph"
                 if y.numel() == graph.num_nodes
-                else "several targets come later"
+                else "several labels or values: the same number for each graph"
             )
             raise DataError(f"{where}: graph {i} has {y.numel()} labels, a graph needs one class ({what})")
         labels.append(y.reshape(1))
@@ -194,7 +194,7 @@ def _whole(labels: Tensor, where: str, what: str) -> Tensor:
     whole = labels.to(torch.int64)
     if labels.dtype.is_floating_point and not torch.equal(whole.to(labels.dtype), labels):
         value = float(labels[whole != labels][0])
-        raise DataError(f"{where}: labels are not integers ({value:g}): regression comes in a later release")
+        raise DataError(f"{where}: labels are not integers ({value:g}): only graphs can have values")
     low, high = int(whole.min()), int(whole.max())
     if low < 0:
         raise DataError(f"{where}: label {low} is negative: number the classes from 0, and mask what has no label")

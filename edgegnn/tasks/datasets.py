@@ -27,10 +27,15 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, first_line
 
-__all__ = ["CITATION", "cache_folder", "molecules", "planetoid", "quiet", "require_rdkit", "tu"]
+__all__ = ["ATTRIBUTES", "CITATION", "NoAttributesError", "cache_folder", "load_raw", "planetoid", "quiet", "tu"]
 
 _TIMEOUT_S = 10.0
+ATTRIBUTES = "+attributes"  # behind the name of a TU set
 CITATION = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+
+
+class NoAttributesError(DataError):
+    """Node attributes are asked for that the data set doesn't have."""
 
 
 def cache_folder() -> Path:
@@ -52,29 +57,40 @@ def planetoid(name: str, root: Path | None) -> list[Data]:
     folder = CITATION[name]
     files = [f"ind.{name}.{part}" for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")]
     url = f"{Planetoid.url}/{files[0]}"
-    return _load(folder, files, root, url, lambda at: Planetoid(at, folder, transform=T.NormalizeFeatures()))
+    return load_raw(folder, files, root, url, lambda at: Planetoid(at, folder, transform=T.NormalizeFeatures()))
 
 
 def tu(name: str, root: Path | None) -> list[Data]:
-    """Load a set of the TU collection with its node labels as features (no attributes).
+    """Load a set of the TU collection with its node labels as features.
+
+    Args:
+        name: "PROTEINS"; with node attributes in front of the labels: "PROTEINS+attributes".
+        root: folder of the data sets; None: the environment's, else the user's cache.
 
     Raises:
-        DataError: unknown name, no raw files and no network, or files that can't be read.
+        DataError: unknown name, no attributes, no raw files and no network, or files that can't be read.
     """
     from torch_geometric.datasets import TUDataset
 
+    wanted = name.endswith(ATTRIBUTES)
+    name = name.removesuffix(ATTRIBUTES)
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise DataError(f"{name!r} is no name of a TU data set: see https://chrsmrrs.github.io/datasets")
     files = [f"{name}_A.txt", f"{name}_graph_indicator.txt"]
     url = f"{TUDataset.url}/{name}.zip"
 
+    attributes: list[int] = []
+
     def read(at: str) -> Any:
         labelled = TUDataset(at, name)
         # Sets without node labels may still have attributes: better those than the bare degree.
-        attributed = labelled.num_node_labels == 0 and labelled.num_node_attributes > 0
-        return TUDataset(at, name, use_node_attr=True) if attributed else labelled
+        attributes.append(labelled.num_node_attributes)
+        use = attributes[-1] > 0 and (wanted or labelled.num_node_labels == 0)
+        return TUDataset(at, name, use_node_attr=True) if use else labelled
 
-    graphs = _load(name, files, root, url, read)
+    graphs = load_raw(name, files, root, url, read)
+    if wanted and not attributes[-1]:
+        raise NoAttributesError(f"{name} has no node attributes: leave {ATTRIBUTES} out")
     for graph in graphs:
         for key in ("x", "edge_attr"):  # PyG leaves matrices without columns where there are no labels
             if graph.get(key) is not None and graph[key].dim() == 2 and graph[key].size(1) == 0:
@@ -82,65 +98,55 @@ def tu(name: str, root: Path | None) -> list[Data]:
     return graphs
 
 
-def molecules(name: str, root: Path | None) -> list[Data]:
-    """Load a set of MoleculeNet; x and edge_attr are PyG's integer atom and bond features, y [1, T] float.
+def load_raw(
+    name: str, files: list[str], root: Path | None, url: str, read: Callable[[str], Any], *, inside: str = "raw"
+) -> list[Data]:
+    """Find or download the raw files, let PyG process them in the cache folder, and return the graphs.
+
+    Args:
+        name: of the folder in `root` that has them.
+        files: their names.
+        root: folder of the data sets; None: the environment's, else the user's cache.
+        url: where PyG downloads the first of them.
+        read: given a folder, makes PyG's data set there.
+        inside: where in `name` PyG expects the raw files.
 
     Raises:
-        DataError: unknown name, rdkit not installed, no raw files and no network, or files that can't be read.
+        DataError: no raw files and no network, or files that can't be read.
     """
-    from torch_geometric.datasets import MoleculeNet
-
-    known = MoleculeNet.names
-    if name not in known:
-        raise DataError(f"MoleculeNet has no data set {name!r}: choose one of {', '.join(sorted(known))}")
-    require_rdkit()
-    url = MoleculeNet.url.format(known[name][1])
-    return _load(name, [f"{known[name][2]}.csv"], root, url, lambda at: MoleculeNet(at, name))
-
-
-def require_rdkit() -> None:
-    """Raise a DataError that says what to install when rdkit is missing."""
-    try:
-        import rdkit  # noqa: F401
-    except ImportError:
-        raise DataError('molecules need rdkit: pip install "edgegnn[molecules]"') from None
-
-
-def _load(name: str, files: list[str], root: Path | None, url: str, read: Callable[[str], Any]) -> list[Data]:
-    """Find or download the raw files, let PyG process them in the cache folder, and return the graphs."""
     environment = os.environ.get("EDGEGNN_DATA")
     given = root or (Path(environment) if environment else None)
     if given is not None and not given.is_dir():
         said = "" if root else " (from EDGEGNN_DATA)"
         raise DataError(f"there is no data folder {given}{said}: create it, or choose another with --data-root")
     for place in dict.fromkeys(p for p in (given, cache_folder()) if p is not None):
-        source = _find_raw(place, name, files)
+        source = _find_raw(place, name, files, inside)
         if source is not None:
-            return _process(source, name, files, read)
+            return _process(source, name, files, read, inside)
     with quiet(), _writable_cache() as cache:
         # A folder that was named for this call takes the download; one from the environment is left as it is.
         target = root or cache
-        _download(name, url, target, read)
-        source = _find_raw(target, name, files)
+        _download(name, url, target, read, inside)
+        source = _find_raw(target, name, files, inside)
         if source is None:
             raise DataError(f"the download of {name} from {url} is incomplete: try again")
-        return _process(source, name, files, read)
+        return _process(source, name, files, read, inside)
 
 
-def _find_raw(place: Path, name: str, files: list[str]) -> Path | None:
+def _find_raw(place: Path, name: str, files: list[str], inside: str) -> Path | None:
     """Return the folder name/raw or name, in any case, that has the files, or the archive name.zip."""
     try:
         folders = sorted(p for p in place.iterdir() if p.name.lower() == name.lower() and p.is_dir())
     except OSError:
         return None
-    for folder in (f for p in folders for f in (p / "raw", p)):
+    for folder in (f for p in folders for f in (p / inside, p / "raw", p)):
         if all((folder / f).is_file() for f in files):
             return folder
     archive = place / f"{name}.zip"
     return archive if archive.is_file() else None
 
 
-def _process(source: Path, name: str, files: list[str], read: Callable[[str], Any]) -> list[Data]:
+def _process(source: Path, name: str, files: list[str], read: Callable[[str], Any], inside: str) -> list[Data]:
     """Read raw files through PyG, reusing what an earlier run with the same files and PyG version made of them."""
     members = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
     # The key holds what could change the result; PyG's processed files may not load in another PyG version.
@@ -154,7 +160,7 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
             shutil.rmtree(ready, ignore_errors=True)
         ready.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".making-") as making:
-            raw = Path(making) / name / "raw"
+            raw = Path(making) / name / inside
             raw.mkdir(parents=True)
             if source.is_file():
                 _unpack(source, raw, files)
@@ -187,7 +193,7 @@ def _unpack(archive: Path, raw: Path, files: list[str]) -> None:
         with zipfile.ZipFile(archive) as z:
             for info in z.infolist():
                 base = Path(info.filename).name
-                if not info.is_dir() and base.startswith(prefix):
+                if not info.is_dir() and (base.startswith(prefix) or base in files):
                     with z.open(info) as src, (raw / base).open("wb") as dst:
                         shutil.copyfileobj(src, dst)
     except (zipfile.BadZipFile, OSError, EOFError) as e:
@@ -197,7 +203,7 @@ def _unpack(archive: Path, raw: Path, files: list[str]) -> None:
         raise DataError(f"the archive {archive} lacks {', '.join(missing)}: fetch it again")
 
 
-def _download(name: str, url: str, folder: Path, read: Callable[[str], Any]) -> None:
+def _download(name: str, url: str, folder: Path, read: Callable[[str], Any], inside: str) -> None:
     """Let PyG download a data set's raw files into a folder, after a look whether the network answers at all."""
     where = f"put its raw files into DATA_ROOT/{name}/raw and pass --data-root DATA_ROOT"
     try:
@@ -217,8 +223,9 @@ def _download(name: str, url: str, folder: Path, read: Callable[[str], Any]) -> 
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
             read(temporary)
             (folder / name).mkdir(exist_ok=True)
-            shutil.rmtree(folder / name / "raw", ignore_errors=True)
-            (Path(temporary) / name / "raw").rename(folder / name / "raw")
+            shutil.rmtree(folder / name / inside, ignore_errors=True)
+            (folder / name / inside).parent.mkdir(parents=True, exist_ok=True)
+            (Path(temporary) / name / inside).rename(folder / name / inside)
     except Exception as e:
         raise DataError(f"the download of {name} from {url} failed ({_first_line(e)}): try again, or {where}") from e
     finally:

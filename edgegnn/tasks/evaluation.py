@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -9,40 +10,37 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.runtime import metrics
+from edgegnn.runtime.metrics import LOWER_IS_BETTER, METRICS
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
+from edgegnn.tasks.link import METRICS as LINK_METRICS
+from edgegnn.tasks.link import pick_pairs
 from edgegnn.tasks.spec import Task
 
-__all__ = ["evaluate", "logits_and_labels", "logits_of_all", "score"]
+__all__ = ["evaluate", "logits_and_labels", "logits_of_all", "more_metrics", "score"]
 
 # Bounds the memory of an evaluation batch: largest REDDIT-BINARY graph 3,782 nodes, 64 features -> tens of MB.
 _MAX_NODES = 65_536
 
 
-def score(metric: str, logits: Tensor, labels: Tensor) -> float:
-    """Return the metric in [0, 1].
+def score(metric: str, outputs: Tensor, labels: Tensor) -> float | None:
+    """Return the metric; None where it isn't defined for these labels (ROC-AUC over one class).
 
     Args:
-        metric: "accuracy", or "roc_auc" (two classes; the score is the difference of the two logits).
-        logits: [n, C] float.
-        labels: [n] int64.
+        metric: one of `edgegnn.runtime.metrics.METRICS`.
+        outputs: [n, C] float.
+        labels: [n] int64, or [n, C] float32 of labels or values.
 
     Raises:
         UsageError: unknown metric.
-        DataError: no rows, or a metric that the labels don't allow.
+        DataError: no rows, or a metric that doesn't fit the outputs.
     """
     if labels.numel() == 0:
         raise DataError("there is nothing to score: the split is empty")
-    if metric == "accuracy":
-        return float((logits.argmax(dim=1) == labels).double().mean())
-    if metric != "roc_auc":
-        raise UsageError(f"unknown metric {metric!r}: choose accuracy or roc_auc")
-    if logits.size(1) != 2:
-        raise DataError(f"roc_auc needs two classes, the model has {logits.size(1)}: use accuracy")
-    if labels.unique().numel() < 2:
-        raise DataError("roc_auc needs labels of both classes in the split: choose another split or seed")
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels.numpy(), (logits[:, 1] - logits[:, 0]).double().numpy()))
+    if metric not in METRICS:
+        raise UsageError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
+    value = metrics.score(metric, outputs.numpy(), labels.numpy())
+    return None if math.isnan(value) else value
 
 
 def batches(graphs: list[Data], size: int = 256) -> Iterator[Data]:
@@ -68,9 +66,12 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
         split: "train", "val" or "test".
 
     Returns:
-        Logits [n, C] and labels [n] int64, in the order of `task.index[split]`.
+        Outputs [n, C] and labels ([n] int64, or [n, C] float32), in the order of `task.index[split]`.
     """
     index = task.index[split]
+    if task.spec.kind == "link":
+        graph = pick_pairs(task.graphs[0], index)
+        return _logits(model, task, [graph]), graph.y
     if task.spec.kind == "node":
         return _logits(model, task, task.graphs)[index], task.graphs[0].y[index]
     graphs = [task.graphs[i] for i in index.tolist()]
@@ -78,7 +79,7 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
 
 
 def logits_of_all(model: nn.Module, task: Task) -> Tensor:
-    """Logits [nodes or graphs, C] of every node of a node task or every graph of a graph task, in eval mode."""
+    """Logits [nodes or graphs, C] of every node, graph or pair of a task, in eval mode."""
     return _logits(model, task, task.graphs)
 
 
@@ -88,13 +89,24 @@ def _logits(model: nn.Module, task: Task, graphs: list[Data]) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            if task.spec.kind == "node":
+            if task.spec.kind != "graph":
                 return run_model(model, names, graphs[0])
             return torch.cat([run_model(model, names, batch) for batch in batches(graphs)])
     finally:
         model.train(was_training)
 
 
-def evaluate(model: nn.Module, task: Task, split: str) -> float:
-    """Return `task.spec.metric` of the model on a split, in [0, 1]."""
+def evaluate(model: nn.Module, task: Task, split: str) -> float | None:
+    """Return `task.spec.metric` of the model on a split; None where its labels don't define it."""
     return score(task.spec.metric, *logits_and_labels(model, task, split))
+
+
+def more_metrics(model: nn.Module, task: Task) -> dict[str, float | None]:
+    """Metrics beside `evaluate`'s: "test_average_precision" of links, "test_rmse" of values, none of classes."""
+    known = LINK_METRICS if task.spec.kind == "link" else LOWER_IS_BETTER if task.spec.target == "values" else ()
+    return {
+        f"{split}_{metric}": score(metric, *logits_and_labels(model, task, split))
+        for split in ("val", "test")
+        for metric in known
+        if metric != task.spec.metric
+    }

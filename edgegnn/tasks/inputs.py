@@ -11,19 +11,21 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.tasks.link import pick_pairs, training_pairs
 
 if TYPE_CHECKING:
     from edgegnn.tasks.spec import Task
 
-__all__ = ["INPUTS", "collate", "example_graph", "forward_args", "model_inputs", "run_model"]
+__all__ = ["INPUTS", "PAIRS", "collate", "example_graph", "forward_args", "model_inputs", "run_model"]
 
-INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
+PAIRS = "edge_label_index"  # of link tasks: the pairs of nodes [2, P] that are asked about
+INPUTS = ("x", "edge_index", PAIRS, "edge_attr", "edge_weight", "batch")
 _PER_EDGE = ("edge_attr", "edge_weight")
 _COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
 
 
 def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
-    """Return the graph inputs that `model.forward` takes, in the order x, edge_index, edge_attr, edge_weight, batch.
+    """Return the graph inputs that `model.forward` takes, in the order of `INPUTS`.
 
     Args:
         model: any module; the names of its forward's parameters count.
@@ -108,7 +110,9 @@ def collate(graphs: Sequence[Data]) -> Data:
 
 
 def example_graph(task: Task, graphs: int) -> Data:
-    """A graph to try a model with: the one of a node task, or a batch of the training graphs with the most edges.
+    """A graph to try a model with.
+
+    That of a node task; that of a link task with the pairs of an epoch; else the training graphs with the most edges.
 
     Args:
         task: its data.
@@ -116,5 +120,7 @@ def example_graph(task: Task, graphs: int) -> Data:
     """
     if task.spec.kind == "node":
         return task.graphs[0]
+    if task.spec.kind == "link":
+        return pick_pairs(task.graphs[0], training_pairs(task.graphs[0].y, task.index["train"]))
     first = (task.graphs[i] for i in task.index["train"].tolist()[:64])
     return collate(sorted(first, key=lambda g: -int(g.edge_index.shape[1]))[:graphs])

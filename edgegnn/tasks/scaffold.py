@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from edgegnn.errors import DataError
-from edgegnn.tasks.datasets import quiet, require_rdkit
+from edgegnn.tasks.datasets import quiet
+from edgegnn.tasks.molecules import require_rdkit
 from edgegnn.tasks.splits import as_index
 
 __all__ = ["scaffold"]

@@ -10,8 +10,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import CheckpointError
+from edgegnn.runtime.metrics import TARGETS
 
-__all__ = ["Task", "TaskSpec"]
+__all__ = ["KINDS", "Task", "TaskSpec"]
+
+KINDS = ("node", "graph", "link")
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "data": str,
@@ -23,6 +26,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "num_classes": int,
     "features": dict,
 }
+# What files from before there was more than one target don't have.
+_LATER: dict[str, Any] = {"target": "classes", "scale": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +36,17 @@ class TaskSpec:
 
     Attributes:
         data: name of a data set ("cora", "tu:ENZYMES", "molnet:BBBP", "digits"), or the path of a data file.
-        kind: "node" or "graph": what gets a label.
+        kind: "node", "graph" or "link": what gets a label.
         split: "public", "full" (a citation graph's: 500 nodes drawn for validation, 500 for test, all others train),
-            "stratified", "scaffold", "random", "fold:K", or "given" (masks of a user's file).
+            "stratified", "scaffold", "random", "fold:K", "given" (masks of a user's file), or "random:VAL,TEST"
+            (shares of the links of a link task).
         seed: seed of the split.
-        metric: "accuracy" or "roc_auc".
+        metric: what the model is judged by, one of those in `edgegnn.runtime.metrics.TARGETS[target]`.
         num_features: node features.
-        num_classes: classes.
+        num_classes: columns of the output: classes, labels or values.
         features: constants of a feature transform computed on the training graphs, {} when there is none.
+        target: "classes" (one of several), "labels" (several yes/no labels, some perhaps unknown) or "values".
+        scale: of "values": "mean" and "std" of each column over the training split, in the units of the data.
     """
 
     data: str
@@ -49,6 +57,13 @@ class TaskSpec:
     num_features: int
     num_classes: int
     features: dict[str, Any]
+    target: str = "classes"
+    scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The kind of task in a word: "node", "graph", "link", "graph-multilabel" or "graph-regression"."""
+        return self.kind + {"labels": "-multilabel", "values": "-regression"}.get(self.target, "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dictionary of JSON-able values."""
@@ -63,22 +78,26 @@ class TaskSpec:
         """
         if not isinstance(values, dict):
             raise CheckpointError("the task description is not a dictionary: the file was not written by edgegnn")
+        values = _LATER | values
         missing = sorted(_TYPES.keys() - values.keys())
-        unknown = sorted(map(str, values.keys() - _TYPES.keys()))
+        unknown = sorted(map(str, values.keys() - _TYPES.keys() - _LATER.keys()))
         if missing or unknown:
             parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
                 unknown
             )
             raise CheckpointError(f"the task description {' and '.join(parts)}: write the file again with this edgegnn")
-        for key, kind in _TYPES.items():
+        for key, kind in (_TYPES | {"target": str, "scale": dict}).items():
             if not isinstance(values[key], kind) or isinstance(values[key], bool):
                 raise CheckpointError(
                     f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn"
                 )
-        if values["kind"] not in ("node", "graph"):
-            raise CheckpointError(f"the task is of kind {values['kind']!r}: this edgegnn knows node and graph tasks")
+        if values["kind"] not in KINDS:
+            known = ", ".join(KINDS)
+            raise CheckpointError(f"the task is of kind {values['kind']!r}: this edgegnn knows {known} tasks")
+        if values["target"] not in TARGETS or not _is_scale(values):
+            raise CheckpointError(f"the task's target {values['target']!r} is unknown or damaged: use a newer edgegnn")
         constants = values["features"]
-        if constants and not _is_degree(constants):
+        if constants and not (_is_degree(constants) or _is_one_hot(constants)):
             raise CheckpointError(
                 "the task's feature transform is unknown: the file needs a newer edgegnn, or is damaged"
             )
@@ -91,6 +110,23 @@ def _is_degree(constants: dict[str, Any]) -> bool:
     return constants.get("kind") == "degree" and good and float(numbers[1] or 0) > 0
 
 
+def _is_one_hot(constants: dict[str, Any]) -> bool:
+    sizes = constants.get("sizes")
+    good = isinstance(sizes, list) and bool(sizes) and all(isinstance(n, int) and n > 0 for n in sizes)
+    return constants.get("kind") == "one-hot" and good
+
+
+def _is_scale(values: dict[str, Any]) -> bool:
+    """Whether a task with values has a mean and a deviation for each, and another one has none."""
+    if values["target"] != "values":
+        return not values["scale"]
+    mean, std = values["scale"].get("mean"), values["scale"].get("std")
+    if not (isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == values["num_classes"]):
+        return False
+    good = all(isinstance(n, (int, float)) and math.isfinite(n) for n in (*mean, *std))
+    return good and all(n > 0 for n in std)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A task with its data.
@@ -98,9 +134,12 @@ class Task:
     Attributes:
         spec: its description.
         graphs: the graphs; exactly one for a node task.
-        index: "train", "val" and "test" -> int64 indices of nodes (node task) or graphs (graph task).
+        index: "train", "val" and "test" -> int64 indices of nodes (node task), graphs (graph task) or pairs (link task:
+            columns of the graph's `edge_label_index`; "train" also has the negatives that an epoch draws from).
+        facts: what records say of the split, JSON-able; {} where the spec says it all.
     """
 
     spec: TaskSpec
     graphs: list[Data]
     index: dict[str, Tensor]
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -53,19 +53,32 @@ def random(n: int, seed: int, val: float | int = 0.1, test: float | int = 0.1) -
     return as_index(*np.split(order, [n - n_val - n_test, n - n_test]))
 
 
-def fold(labels: np.ndarray, k: int) -> dict[str, Tensor]:
-    """Return fold `k` of a stratified 10-fold: test is fold k, validation the fold before it, the rest is training."""
-    from sklearn.model_selection import StratifiedKFold
+def fold(labels: np.ndarray | int, k: int) -> dict[str, Tensor]:
+    """Return fold `k` of a 10-fold: test is fold k, validation the fold before it, the rest is training.
+
+    Args:
+        labels: classes [n], by which the folds are stratified; or n where there are none.
+        k: 0 to 9.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
 
     if not 0 <= k < FOLDS:
         raise UsageError(f"there is no fold {k}: use fold:0 to fold:{FOLDS - 1}")
+    if isinstance(labels, int):
+        if labels < FOLDS:
+            raise DataError(f"{labels} items are too few for {FOLDS} folds: use --split random")
+        plain = KFold(FOLDS, shuffle=True, random_state=_FOLD_SEED).split(np.zeros(labels))
+        return _of_folds([test for _, test in plain], labels, k)
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest < FOLDS:
         raise DataError(
             f"a class has only {smallest} members, {FOLDS} folds need {FOLDS} of each: use --split stratified"
         )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=_FOLD_SEED)
-    tests = [test for _, test in folds.split(np.zeros(len(labels)), labels)]
-    train = np.ones(len(labels), dtype=bool)
+    return _of_folds([test for _, test in folds.split(np.zeros(len(labels)), labels)], len(labels), k)
+
+
+def _of_folds(tests: list[np.ndarray], count: int, k: int) -> dict[str, Tensor]:
+    train = np.ones(count, dtype=bool)
     train[tests[k]] = train[tests[k - 1]] = False
     return as_index(np.flatnonzero(train), tests[k - 1], tests[k])

@@ -94,11 +94,15 @@ class FitConfig:
 # Chosen on validation data only. Graph tasks: the Degree-Quant recipe (papers: 2008.05000's REDDIT-BINARY scripts).
 _NODE = FitConfig(epochs=200, lr=0.01, weight_decay=5e-4)
 _GRAPH = FitConfig(epochs=200, lr=0.005, weight_decay=2e-4, batch_size=128, halve_lr_every=50)
+_LINK = FitConfig(epochs=300, lr=0.01, weight_decay=0.0)
 _OF_MODEL = {
+    ("ness", "link"): dataclasses.replace(_LINK, epochs=500),
     ("gat", "node"): dataclasses.replace(_NODE, lr=0.005, epochs=300),  # the rate of Velickovic et al. 2018
     ("spline", "node"): dataclasses.replace(_NODE, weight_decay=5e-3),  # of PyG's example for Cora
     ("transformer", "node"): dataclasses.replace(_NODE, lr=0.001, weight_decay=0.1),
     ("transformer", "graph"): dataclasses.replace(_GRAPH, lr=0.001, epochs=100),
+    # The rates of Zhang et al. 2019; smaller batches than its 512, and so fewer than its 1,000 epochs.
+    ("hgpsl", "graph"): FitConfig(epochs=200, lr=0.001, weight_decay=0.001, batch_size=64, patience=40),
     ("gin", "node"): dataclasses.replace(_NODE, epochs=100),  # its validation loss is lowest before epoch 40
 }
 _OF_DATA = {
@@ -111,7 +115,7 @@ def fit_defaults(kind: str, *, model: str | None = None, data: str | None = None
     """Return the training settings that suit a task.
 
     Args:
-        kind: "node" or "graph".
+        kind: "node", "graph" or "link".
         model: a name of the zoo, where known.
         data: the task's `spec.data`, where known.
         changes: fields of `FitConfig`; None values are ignored.
@@ -119,7 +123,8 @@ def fit_defaults(kind: str, *, model: str | None = None, data: str | None = None
     Raises:
         UsageError: a value out of range.
     """
-    base = _OF_DATA.get(data or "") or _OF_MODEL.get((model or "", kind)) or (_NODE if kind == "node" else _GRAPH)
+    of_kind = {"node": _NODE, "graph": _GRAPH, "link": _LINK}[kind]
+    base = (_OF_DATA.get(data or "") if kind != "link" else None) or _OF_MODEL.get((model or "", kind)) or of_kind
     return dataclasses.replace(base, **{k: v for k, v in changes.items() if v is not None})
 
 

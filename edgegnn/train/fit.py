@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from edgegnn.errors import TrainError
+from edgegnn.tasks import target
 from edgegnn.tasks.evaluation import logits_and_labels, score
 from edgegnn.tasks.inputs import collate, model_inputs, run_model
+from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.spec import Task
+from edgegnn.tasks.target import columns_fit
 from edgegnn.train.config import FitConfig
 from edgegnn.train.grades import GradES, GradESReport
 from edgegnn.train.memory import keep_freed_memory
@@ -25,12 +27,10 @@ from edgegnn.train.sparse import accelerate
 
 __all__ = ["EpochLog", "FitResult", "fit", "steps_per_epoch"]
 
-_TEMPERATURE = 2.0
-
 
 @dataclasses.dataclass(frozen=True)
 class EpochLog:
-    """One epoch: its number from 1, mean training loss, validation loss and metric (or None), and its duration."""
+    """One epoch: its number from 1, training loss, validation loss and metric (or None), seconds, the metric's name."""
 
     epoch: int
     epochs: int
@@ -38,6 +38,7 @@ class EpochLog:
     val_loss: float | None
     val_metric: float | None
     seconds: float
+    metric: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class FitResult:
     best_epoch: int
     epochs_run: int
     val_loss: float
-    val_metric: float
+    val_metric: float | None
     history: list[dict[str, float | None]]
     seconds: float
     grades: GradESReport | None = None
@@ -70,9 +71,9 @@ def fit(
 ) -> FitResult:
     """Train a model in place and leave it in eval mode with the weights of its best epoch.
 
-    The loss is the cross entropy of training nodes or graphs only; the best epoch has the lowest validation loss. With
-    a teacher, a share `config.distill` of it is the divergence from the teacher's outputs on the same nodes or graphs,
-    both softened (Hinton et al. 2015, arXiv 1503.02531, section 2).
+    The loss is that of the task's target (`edgegnn.tasks.target`) on training nodes or graphs only; the best epoch has
+    the lowest validation loss (of a link task, the highest ROC-AUC). With a teacher, a share `config.distill` of both
+    losses is the divergence from the teacher's outputs on the same nodes, graphs or pairs.
 
     With `config.early_stop` "grades" nothing but the gradients decides when training ends. To choose what is kept, the
     first epoch, the last and one in each tenth of the planned epochs are validated.
@@ -107,7 +108,7 @@ def fit(
 
 def steps_per_epoch(task: Task, config: FitConfig) -> int:
     """How many optimizer steps an epoch of `fit` takes."""
-    return 1 if task.spec.kind == "node" else len(_starts(len(task.index["train"]), config.batch_size))
+    return 1 if task.spec.kind != "graph" else len(_starts(len(task.index["train"]), config.batch_size))
 
 
 def _fit(
@@ -129,7 +130,8 @@ def _fit(
     rest = [p for p in parameters if id(p) not in grouped]
     optimizer = torch.optim.Adam([{"params": rest}, *groups], lr=config.lr, weight_decay=config.weight_decay)
     history: list[dict[str, float | None]] = []
-    best_epoch, best_loss, best_metric, best_excess = 0, float("inf"), 0.0, float("inf")
+    best_epoch, best_loss, best_excess = 0, float("inf"), float("inf")
+    best_metric: float | None = None
     best_state: dict[str, Any] = {}
     grades = _grades(model, optimizer, task, config)
     every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
@@ -146,9 +148,10 @@ def _fit(
             _check_shape(logits, batch, task)
             if rows is not None:
                 logits, labels = logits[rows], labels[rows]
-            loss = F.cross_entropy(logits, labels)
+            loss = target.loss(task.spec, logits, labels)
             if teacher is not None and config.distill:
-                loss = (1 - config.distill) * loss + config.distill * _divergence(logits, teacher[items])
+                distance = target.divergence(task.spec, logits, teacher[items])
+                loss = (1 - config.distill) * loss + config.distill * distance
             value = float(loss.detach())
             _check_loss(value, "training", epoch, config)
             loss.backward()
@@ -163,16 +166,19 @@ def _fit(
             if grades is not None and grades.done:
                 break
         ended = epoch == config.epochs or (grades is not None and grades.done)
-        val_loss, val_metric = None, None
+        val_loss: float | None = None
+        val_metric: float | None = None
         if ended or (epoch - 1) % every == 0:
-            val_loss, val_metric = _validate(model, task)
+            val_loss, val_metric = _validate(model, task, config.distill, teacher)
             _check_loss(val_loss, "validation", epoch, config)
             excess: float = getattr(model, "excess", float)()
-            if (excess, val_loss) < (best_excess, best_loss) or not best_state or keep_last:
+            better = (excess, *_rank(task, val_loss, val_metric)) < (best_excess, *_rank(task, best_loss, best_metric))
+            if better or not best_state or keep_last:
                 best_epoch, best_loss, best_metric, best_excess = epoch, val_loss, val_metric, excess
                 best_state = copy.deepcopy(model.state_dict())
-        log = EpochLog(epoch, config.epochs, total / count, val_loss, val_metric, time.perf_counter() - epoch_start)
-        history.append(dataclasses.asdict(log))
+        seconds = time.perf_counter() - epoch_start
+        log = EpochLog(epoch, config.epochs, total / count, val_loss, val_metric, seconds, task.spec.metric)
+        history.append({k: v for k, v in dataclasses.asdict(log).items() if k != "metric"})
         if progress is not None:
             progress(log)
         if config.halve_lr_every and epoch % config.halve_lr_every == 0:
@@ -202,6 +208,10 @@ def _training_batches(
     if task.spec.kind == "node":
         yield task.graphs[0], index, index
         return
+    if task.spec.kind == "link":
+        chosen = training_pairs(task.graphs[0].y, index, generator)
+        yield pick_pairs(task.graphs[0], chosen), None, chosen
+        return
     order = index[torch.randperm(len(index), generator=generator)]
     starts = _starts(len(order), size)
     for i, start in enumerate(starts):
@@ -218,12 +228,6 @@ def _starts(count: int, size: int) -> list[int]:
     return starts
 
 
-def _divergence(logits: Tensor, teacher: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence from the teacher, both softened, at the scale of a loss that isn't."""
-    mine, its = (F.log_softmax(value / _TEMPERATURE, dim=1) for value in (logits, teacher))
-    return F.kl_div(mine, its, log_target=True, reduction="batchmean") * _TEMPERATURE**2
-
-
 def _check_loss(loss: float, what: str, epoch: int, config: FitConfig) -> None:
     if not math.isfinite(loss):
         raise TrainError(
@@ -234,11 +238,17 @@ def _check_loss(loss: float, what: str, epoch: int, config: FitConfig) -> None:
 
 def _check_shape(logits: Tensor, batch: Data, task: Task) -> None:
     rows = batch.num_nodes if task.spec.kind == "node" else len(batch.y)
-    if logits.dim() != 2 or logits.size(0) != rows or logits.size(1) < task.spec.num_classes:
+    if logits.dim() != 2 or logits.size(0) != rows or not columns_fit(task.spec, logits.size(1)):
         raise TrainError(
             f"the model gives logits of shape {list(logits.shape)}, the {task.spec.kind} task needs [{rows}, "
-            f"{task.spec.num_classes}]: build it for {task.spec.num_classes} classes and {task.spec.kind} outputs"
+            f"{task.spec.num_classes}]: build it for {task.spec.num_classes} {task.spec.target} and "
+            f"{task.spec.kind} outputs"
         )
+
+
+def _rank(task: Task, loss: float, metric: float | None) -> tuple[float, float]:
+    """What is compared between epochs, lower is better: of links the order of all scores, not how sure the model is."""
+    return (-(metric or 0.0), loss) if task.spec.kind == "link" else (loss, 0.0)
 
 
 def _set_protection(model: nn.Module, batch: Data) -> None:
@@ -247,6 +257,13 @@ def _set_protection(model: nn.Module, batch: Data) -> None:
         setter(batch.get("dq_prob"))
 
 
-def _validate(model: nn.Module, task: Task) -> tuple[float, float]:
-    logits, labels = logits_and_labels(model, task, "val")
-    return float(F.cross_entropy(logits, labels)), score(task.spec.metric, logits, labels)
+def _validate(
+    model: nn.Module, task: Task, share: float = 0.0, teacher: Tensor | None = None
+) -> tuple[float, float | None]:
+    """Loss and metric of the validation split; the loss is the one that is trained, with its share of the teacher."""
+    outputs, labels = logits_and_labels(model, task, "val")
+    loss = float(target.loss(task.spec, outputs, labels))
+    if teacher is not None and share:
+        distance = float(target.divergence(task.spec, outputs, teacher[task.index["val"]]))
+        loss = (1 - share) * loss + share * distance
+    return loss, score(task.spec.metric, outputs, labels)

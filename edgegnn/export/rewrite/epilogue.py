@@ -1,6 +1,6 @@
 """How much of what follows an integer operator goes into it.
 
-    y = quantize(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]) * gain[f] + shift[f])
+    y = quantize(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]) * gain[f] + shift[f]) * late[f]
 
 `absorb` walks from the operator's output along single uses, as long as the next node fits this form.
 """
@@ -35,11 +35,13 @@ class Epilogue:
         takes_summand: it adds another matrix.
         own_rows: the dequantized rows that it adds up: the node's own row may be added to the sum (`self_weight`).
         self_weight: how often.
-        row_scale: `[rows]` or `[rows, 1]`, or None.
+        row_scales: `[rows]` or `[rows, 1]` each; their product is one factor for each row.
         summand: `[rows, columns]`, or None.
         clip_low, clip_high: limits of the result.
         norm: gain and shift, float32 `[columns]` each, of a batch norm behind the clip; None without one.
         quantize: scale and unsigned zero point of the result's codes; None for a float result.
+        late: float32 `[columns]` above 0, a factor for each column of a float result that the operator doesn't apply:
+            a Mul behind it; None without one.
     """
 
     columns: int
@@ -50,16 +52,22 @@ class Epilogue:
     takes_summand: bool = False
     own_rows: ir.Value | None = None
     self_weight: float = 0.0
-    row_scale: ir.Value | None = None
+    row_scales: tuple[ir.Value, ...] = ()
     summand: ir.Value | None = None
     clip_low: float = -_MAX
     clip_high: float = _MAX
     norm: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
     quantize: tuple[float, int] | None = None
+    late: npt.NDArray[np.float32] | None = None
 
     def row_scale_input(self, sheet: Sheet, at: ir.Node) -> ir.Value:
         """float32 [rows], or [1]."""
-        return sheet.floats([1.0]) if self.row_scale is None else sheet.shaped(self.row_scale, (), at)
+        if not self.row_scales:
+            return sheet.floats([1.0])
+        product, *more = (sheet.shaped(v, (), at) for v in self.row_scales)
+        for factor in more:
+            product = sheet.make("Mul", [product, factor], at=at, like=factor)
+        return product
 
     def bias_input(self, sheet: Sheet) -> ir.Value:
         """float32 [columns], or [1]."""
@@ -108,16 +116,19 @@ def _scale_by(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         factor = (1 / factor if divides else factor).astype(np.float32)
         if not np.isfinite(factor).all():
             return False
+        fit.own_rows = None  # from here on the sums are other numbers than the rows
         fit.factor = (fit.factor * factor).astype(np.float32) if fit.per_column else float(fit.factor * factor[0])
         if fit.bias is not None:
             fit.bias = (fit.bias * factor).astype(np.float32)
         return True
-    rows = other is not None and rank(other) == rank(value) == 2 and tail_of(other) == (1,) and array(other) is None
-    if divides or not rows or not fit.takes_row_scale:
+    if other is None or divides or not fit.takes_row_scale or not rank(other) == rank(value) == 2:
         return False
-    if any(v is not None for v in (fit.row_scale, fit.bias, fit.summand)):
+    known = array(other)
+    if tail_of(other) != (1,) or (known is not None and len(known) < 2):
         return False
-    fit.row_scale = other
+    if fit.bias is not None or fit.summand is not None:
+        return False
+    fit.row_scales += (other,)
     return True
 
 
@@ -127,11 +138,12 @@ def _add(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         return False
     bias = _columns(other, fit)
     if bias is not None:
+        bias = bias if fit.late is None else bias / fit.late
         before = np.zeros(fit.columns, np.float32) if fit.bias is None else fit.bias
         fit.bias = (before + bias).astype(np.float32)
         return True
     own = _times_own_rows(other, fit)
-    if own is not None and fit.self_weight == 0 and fit.row_scale is None and fit.bias is None:
+    if own is not None and fit.self_weight == 0 and not fit.row_scales and fit.bias is None:
         fit.self_weight = own
         return True
     same = rank(other) == rank(value) == 2 and tail_of(other) == tail_of(value) == (fit.columns,)
@@ -190,6 +202,8 @@ def _clip(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         low, high = (float(known.flat[0]), high) if i == 0 else (low, float(known.flat[0]))
     if fit.norm is not None:
         return False
+    if fit.late is not None and (low not in (0.0, -_MAX) or high != _MAX):
+        return False  # only a limit of 0 is the same in front of the late factor
     # min(max(x, a), b) twice is once only where the ranges overlap
     if node.inputs[0] is not value or max(low, fit.clip_low) > min(high, fit.clip_high):
         return False
@@ -201,6 +215,8 @@ def _quantize(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
     scale, zero = array(node.inputs[1]), array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.uint8)
     codes = node.outputs[0]
     if scale is None or zero is None or scale.size != 1 or zero.dtype not in (np.uint8, np.int8):
+        return False
+    if fit.late is not None:
         return False
     if node.inputs[0] is not value or codes.is_graph_output():
         return False

@@ -4,10 +4,13 @@ ONNX Runtime fuses nothing into an operator that it doesn't know, so the export 
 
     FourBitCodes         4-bit activation codes -> the same codes in bytes, limited by a Clip
     IntegerProduct       DQ(x) times DQ(weight) -> QGemm
+                         (a number for each row of x, learnt steps, goes behind the product)
     IntegerSum           SpMM or SpMMMean of DQ(x) -> QSpMM; rows scaled, the node's own row added (GIN)
     IntegerWeightedSum   SpMMWeighted of DQ(x) -> QSpMMWeighted
     IntegerAttention     AttentionSpMM of DQ(x) -> QAttentionSpMM
     FloatInput           QuantizeLinear and QGemm -> QuantizeGemm, which skips the zeros of x
+
+A number for each column of the rows (learnt steps) goes behind the sum, as one float product a row.
 
 What follows goes into the epilogue of the operator as far as it fits (`edgegnn.export.rewrite.epilogue`): row scales,
 batch norm, bias, another summand, ReLU, and the QuantizeLinear of the next operator.
@@ -23,6 +26,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.export.qdq import constant
+from edgegnn.export.rewrite.codes import Codes, scaled_codes
 from edgegnn.export.rewrite.epilogue import Epilogue, absorb
 from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import LAYER, RULE, Sheet, array, layer_path, made_by, rank, tail_of
@@ -30,28 +34,7 @@ from edgegnn.export.rewrite.rule import Rule
 
 __all__ = ["RULES"]
 
-_BYTES = {ir.DataType.UINT8, ir.DataType.INT8}
 _FOUR_BITS = {ir.DataType.UINT4: (0, 15), ir.DataType.INT4: (-8, 7)}
-
-
-@dataclass(frozen=True)
-class Codes:
-    """A tensor of 8-bit codes behind a DequantizeLinear: value = (codes - zero_point) * scale."""
-
-    value: ir.Value
-    scale: float
-    zero_point: int
-
-
-def codes_of(value: ir.Value | None) -> Codes | None:
-    """The codes of which a tensor is the dequantized form, with one scale; None for any other tensor."""
-    node = made_by(value, "DequantizeLinear")
-    if node is None or node.inputs[0] is None or node.inputs[0].dtype not in _BYTES:
-        return None
-    scale, zero = array(node.inputs[1]), array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
-    if scale is None or zero is None or scale.size != 1 or node.inputs[0].is_initializer():
-        return None
-    return Codes(node.inputs[0], float(scale.flat[0]), int(zero.flat[0]))
 
 
 # Four bits ------------------------------------------------------------
@@ -119,8 +102,12 @@ class IntegerProduct(Rule[_Product]):
         """DQ(x) [M, K] times DQ(weight), the weight a constant with zero point 0 and one scale a column (or one)."""
         if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.inputs[0]) != 2:
             return None
-        x, dequantize = codes_of(node.inputs[0]), made_by(node.inputs[1], "DequantizeLinear")
-        if x is None or dequantize is None or dequantize.inputs[0] is None:
+        weight = node.inputs[1]
+        barrier = made_by(weight, "Max")  # of `keep_products_exact`, which takes scaled codes for a float tensor
+        if barrier is not None and len(barrier.inputs) == 1:
+            weight = barrier.inputs[0]
+        x, dequantize = scaled_codes(node.inputs[0]), made_by(weight, "DequantizeLinear")
+        if x is None or x.columns is not None or dequantize is None or dequantize.inputs[0] is None:
             return None
         codes, scale = dequantize.inputs[0], array(dequantize.inputs[1])
         tensor = ir.convenience.get_const_tensor(codes)
@@ -153,6 +140,7 @@ class IntegerProduct(Rule[_Product]):
     def rewrite(self, found: _Product, sheet: Sheet) -> None:
         """QGemm with all of the epilogue that fits."""
         fit = Epilogue(found.scale.size, factor=found.scale, bias=found.bias, per_column=True, takes_summand=True)
+        fit.row_scales += () if found.x.rows is None else (found.x.rows,)
         end = absorb(found.node.outputs[0], fit)
         at = end.producer()
         assert at is not None
@@ -224,6 +212,8 @@ def _put(
     made.metadata_props[RULE] = _RULE_OF.get(kind.removesuffix("Float"), "")
     made.metadata_props[LAYER] = layer_path(origin)
     made.name = f"{layer_path(origin)}/{kind}".lstrip("/")
+    if fit.late is not None:
+        new = sheet.make("Mul", [new, sheet.floats(fit.late.reshape(1, *tail))], at=at, like=new)
     if (wanted := tail_of(end)) not in (None, tail):
         new = sheet.shaped(new, wanted or (), at)
     if fit.quantize is None or end.dtype == ir.DataType.UINT8:
@@ -286,8 +276,8 @@ def _sum_of(node: ir.Node, *kinds: str) -> _Sum | None:
     layout = made_by(rows, "Reshape", "Unsqueeze", "Squeeze")
     while layout is not None and layout.inputs[0] is not None:  # heads are another layout of the same rows
         rows, layout = layout.inputs[0], made_by(layout.inputs[0], "Reshape", "Unsqueeze", "Squeeze")
-    x, own = codes_of(rows), tail_of(rows)
-    if x is None or tail is None or own is None or np.prod(own) != np.prod(tail):
+    x, own = scaled_codes(rows), tail_of(rows)
+    if x is None or x.rows is not None or tail is None or own is None or np.prod(own) != np.prod(tail):
         return None
     return _Sum(node, x, rows, tail)
 
@@ -305,9 +295,9 @@ class IntegerSum(Rule[_Sum]):
         node = found.node
         graph = [v for v in node.inputs[1:] if v is not None]
         mean = node.op_type == "SpMMMean"
-        fit = Epilogue(found.tail[0], own_rows=None if mean else found.dequantized)
+        fit = Epilogue(found.tail[0], own_rows=None if mean else found.dequantized, late=found.x.columns)
         if mean:
-            fit.row_scale = _reciprocal_degree(sheet, graph, node)
+            fit.row_scales = (_reciprocal_degree(sheet, graph, node),)
         end = absorb(node.outputs[0], fit)
         at = end.producer()
         assert at is not None
@@ -357,7 +347,7 @@ class IntegerAttention(Rule[_Sum]):
 
 def _put_heads(found: _Sum, sheet: Sheet, kind: str, attributes: dict[str, Any], *, scaled: bool) -> None:
     node = found.node
-    fit = Epilogue(int(np.prod(found.tail)), takes_row_scale=scaled)
+    fit = Epilogue(int(np.prod(found.tail)), takes_row_scale=scaled, late=found.x.columns)
     end = absorb(node.outputs[0], fit)
     at = end.producer()
     assert at is not None

@@ -84,7 +84,7 @@ def to_torchscript(
     """
     with quiet(), torch.no_grad():
         plain = flatten(program, names, prefix=prefix)
-    points = frozenset(str(node.args[5]) for node in plain.graph.nodes if is_quantizer(node))
+    points = frozenset(str(node.args[-1]) for node in plain.graph.nodes if is_quantizer(node))
     floats = {
         plain.names[node]: value.numel() * value.element_size()
         for node, value in plain.constants.items()

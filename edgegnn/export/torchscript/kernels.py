@@ -17,6 +17,7 @@ __all__ = [
     "dequantize",
     "fake_quantize",
     "filled",
+    "learnt_quantize",
     "sparse_linear",
 ]
 
@@ -119,6 +120,18 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int, bits:
         shape[axis] = -1
         scale, zero_point = scale.view(shape), zero_point.view(shape)
     return torch.div(x, scale).round_().add_(zero_point).clamp_(-high - 1, high).sub_(zero_point).mul_(scale)
+
+
+def learnt_quantize(x: Tensor, step: Tensor, bits: Tensor, boundaries: Tensor, axis: int, signed: bool) -> Tensor:
+    """What the operator `edgegnn::learnt_quantize` computes: rows or columns of x rounded to codes of their own."""
+    top = torch.exp2(bits.to(x.dtype) - 1) - 1
+    if boundaries.numel() > 0:
+        values = x.abs() if signed else x
+        group = torch.searchsorted(boundaries, values.amax([1]))
+        step, top = step[group], top[group]
+    step, top = step.unsqueeze(1 - axis), top.unsqueeze(1 - axis)
+    low = -top if signed else torch.zeros_like(top)
+    return torch.maximum(torch.minimum(x / step, top), low).round() * step
 
 
 def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:

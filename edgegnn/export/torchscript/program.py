@@ -193,7 +193,7 @@ def _check(node: fx.Node) -> None:
         if isinstance(target, torch._ops.HigherOrderOperator):
             raise ExportError(f"{_where(node)} uses {target}, which has no TorchScript form")
         return
-    if str(target) == "edgegnn.fake_quantize.default":
+    if str(target) in ("edgegnn.fake_quantize.default", "edgegnn.learnt_quantize.default"):
         return
     if target.namespace != "aten":
         raise ExportError(f"{_where(node)} uses {target}, which is not one of torch's own operators")

@@ -102,6 +102,8 @@ def _call(node: fx.Node, names: dict[fx.Node, str]) -> str:
     if str(target) == "edgegnn.fake_quantize.default":
         x, scale, zero_point, axis, bits = (_value(a, names) for a in node.args[:5])
         return f"kernels.fake_quantize({x}, {scale}, {zero_point}, {axis}, {bits})"
+    if str(target) == "edgegnn.learnt_quantize.default":
+        return f"kernels.learnt_quantize({', '.join(_value(a, names) for a in node.args[:6])})"
     if name in _SCALARS:
         kind = {torch.SymInt: "int", torch.SymFloat: "float", torch.SymBool: "bool"}
         value = node.meta.get("val")

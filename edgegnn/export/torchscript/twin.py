@@ -13,6 +13,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from edgegnn.errors import ExportError, first_line
 from edgegnn.export.capture import GRAPHS
+from edgegnn.export.torchscript import kernels
 from edgegnn.export.tracing import quiet
 from edgegnn.quantize.ops import code_range
 
@@ -66,4 +67,12 @@ def _own_operators() -> dict[Any, Any]:
         scale, zero_point = scale.view(shape), zero_point.view(shape)
         return (torch.clamp(torch.round(x / scale) + zero_point, low, high) - zero_point) * scale
 
-    return {torch.ops.edgegnn.fake_quantize.default: fake_quantize}
+    def learnt_quantize(
+        x: Tensor, step: Tensor, bits: Tensor, boundaries: Tensor, axis: int, signed: bool, name: str
+    ) -> Tensor:
+        return kernels.learnt_quantize(x, step, bits, boundaries, axis, signed)
+
+    return {
+        torch.ops.edgegnn.fake_quantize.default: fake_quantize,
+        torch.ops.edgegnn.learnt_quantize.default: learnt_quantize,
+    }

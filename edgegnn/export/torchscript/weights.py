@@ -127,7 +127,7 @@ def _weights(program: Program) -> list[_Weight]:
 
 def is_quantizer(node: fx.Node) -> bool:
     """Whether a node is a quantization point."""
-    return str(node.target) == "edgegnn.fake_quantize.default"
+    return str(node.target) in ("edgegnn.fake_quantize.default", "edgegnn.learnt_quantize.default")
 
 
 def _quantized(program: Program, node: fx.Node, user: fx.Node) -> _Weight | None:

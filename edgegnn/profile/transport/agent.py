@@ -38,6 +38,9 @@ from typing import Any
 from edgegnn.profile.transport.agent_facts import PROTOCOL, facts
 
 SILENCE = 60.0  # seconds; the host says something every 10
+# Seconds. While a program runs there are no wake-ups in the middle of a measurement but for these, which find a program
+# that has ended while one that it started keeps its output open.
+POLL = 5.0
 KEPT_BYTES = 256 * 2**20
 BLOCK = 2**18
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
@@ -265,8 +268,8 @@ class Agent:
         open_pipes = {out, err}
         heard = time.monotonic()
         while open_pipes:
-            # No wake-ups in the middle of a measurement but for these: 5 s is for a program whose child keeps its pipe.
-            ready = select.select([self.host.source, *open_pipes], [], [], 5.0)[0]
+            wait = max(0.0, min(POLL, until - time.monotonic()))
+            ready = select.select([self.host.source, *open_pipes], [], [], wait)[0]
             now = time.monotonic()
             if self.host.source in ready:
                 heard = now

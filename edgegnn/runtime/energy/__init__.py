@@ -6,6 +6,7 @@ sensor, or "estimated" by a model), and its rate (updates or samples per second)
 
 from __future__ import annotations
 
+from edgegnn.runtime.energy.board import BoardModel, board_watts, find_board_model
 from edgegnn.runtime.energy.choose import READERS, choose_reader, find_reader
 from edgegnn.runtime.energy.hwmon import find_hwmon
 from edgegnn.runtime.energy.nvml import Gpu, NvmlReader, find_nvml, open_gpu
@@ -26,6 +27,7 @@ __all__ = [
     "MIN_STEPS",
     "POWERCAP",
     "READERS",
+    "BoardModel",
     "EnergyReader",
     "Gpu",
     "NvmlReader",
@@ -34,7 +36,9 @@ __all__ = [
     "ReadingError",
     "SampledReader",
     "Window",
+    "board_watts",
     "choose_reader",
+    "find_board_model",
     "find_hwmon",
     "find_nvml",
     "find_pmic",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgegnn.runtime.energy.board import find_board_model
 from edgegnn.runtime.energy.hwmon import find_hwmon
 from edgegnn.runtime.energy.nvml import find_nvml
 from edgegnn.runtime.energy.pmic import find_pmic
@@ -17,13 +18,14 @@ __all__ = ["READERS", "choose_reader", "find_reader"]
 if TYPE_CHECKING:
     Found = tuple[EnergyReader | None, str]
 
-# From the whole board inwards. The GPU's counter is asked only where the model runs there.
-READERS = ("hwmon", "pmic", "rapl", "nvml")
+# From the whole board inwards, what only estimates last. The GPU's counter is asked only where the model runs there.
+READERS = ("hwmon", "pmic", "rapl", "nvml", "board")
 _FIND: dict[str, Callable[[Path], Found]] = {
     "hwmon": find_hwmon,
     "pmic": find_pmic,
     "rapl": lambda system: find_rapl(system / "sys/class/powercap"),
     "nvml": lambda system: find_nvml(),
+    "board": find_board_model,
 }
 
 
