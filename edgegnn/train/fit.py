@@ -72,8 +72,8 @@ def fit(
     """Train a model in place and leave it in eval mode with the weights of its best epoch.
 
     The loss is that of the task's target (`edgegnn.tasks.target`) on training nodes or graphs only; the best epoch has
-    the lowest validation loss (of a link task, the highest ROC-AUC). With a teacher, a share `config.distill` of both
-    losses is the divergence from the teacher's outputs on the same nodes, graphs or pairs.
+    the lowest validation loss (of a link task, the highest ROC-AUC). With a teacher, a share `config.distill` of
+    the loss that is trained is the divergence from the teacher's outputs on the same nodes, graphs or pairs.
 
     With `config.early_stop` "grades" nothing but the gradients decides when training ends. To choose what is kept, the
     first epoch, the last and one in each tenth of the planned epochs are validated.
@@ -169,7 +169,7 @@ def _fit(
         val_loss: float | None = None
         val_metric: float | None = None
         if ended or (epoch - 1) % every == 0:
-            val_loss, val_metric = _validate(model, task, config.distill, teacher)
+            val_loss, val_metric = _validate(model, task)
             _check_loss(val_loss, "validation", epoch, config)
             excess: float = getattr(model, "excess", float)()
             better = (excess, *_rank(task, val_loss, val_metric)) < (best_excess, *_rank(task, best_loss, best_metric))
@@ -257,13 +257,6 @@ def _set_protection(model: nn.Module, batch: Data) -> None:
         setter(batch.get("dq_prob"))
 
 
-def _validate(
-    model: nn.Module, task: Task, share: float = 0.0, teacher: Tensor | None = None
-) -> tuple[float, float | None]:
-    """Loss and metric of the validation split; the loss is the one that is trained, with its share of the teacher."""
+def _validate(model: nn.Module, task: Task) -> tuple[float, float | None]:
     outputs, labels = logits_and_labels(model, task, "val")
-    loss = float(target.loss(task.spec, outputs, labels))
-    if teacher is not None and share:
-        distance = float(target.divergence(task.spec, outputs, teacher[task.index["val"]]))
-        loss = (1 - share) * loss + share * distance
-    return loss, score(task.spec.metric, outputs, labels)
+    return float(target.loss(task.spec, outputs, labels)), score(task.spec.metric, outputs, labels)
