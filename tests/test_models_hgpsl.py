@@ -255,9 +255,10 @@ def test_an_artifact_keeps_its_predictions_on_graphs_of_other_sizes(trained, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fine-grained", "global", "regularized"])
-def test_it_is_pruned_and_exported(trained, tmp_path, method):
-    api.compress(trained, prune=method, sparsity=0.5, output=tmp_path / "small.pt", settings={"epochs": 1})
+# regularized: beyond, the penalty empties the attention of a pool, which is refused
+@pytest.mark.parametrize(("method", "sparsity"), [("fine-grained", 0.5), ("global", 0.5), ("regularized", 0.2)])
+def test_it_is_pruned_and_exported(trained, tmp_path, method, sparsity):
+    api.compress(trained, prune=method, sparsity=sparsity, output=tmp_path / "small.pt", settings={"epochs": 1})
     result = api.export(tmp_path / "small.pt", quant="dq-int8", output=tmp_path / "a", settings={"epochs": 1})
     assert result.parity.agreement >= 0.99
 

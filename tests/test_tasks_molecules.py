@@ -47,7 +47,7 @@ BBBP = """num,name,p_np,smiles
 15,o,0,c1ccccc1Cl
 16,p,1,c1ccccc1Br
 17,q,0,c1ccccc1CO
-18,r,0,C1CCOC1
+18,r,1,C1CCOC1
 19,s,0,C1CCNC1
 20,t,1,c1ccoc1
 21,u,0,not a molecule

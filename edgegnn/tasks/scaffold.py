@@ -20,7 +20,8 @@ def scaffold(smiles: Sequence[str], train: float = 0.8, val: float = 0.1) -> dic
     """Split by Bemis-Murcko scaffold as MoleculeNet does (Wu et al. 2018): deterministic, no seed.
 
     Molecules of one scaffold stay together. Scaffolds go to training from the most frequent on while they fit into its
-    share, then to validation, then to test; ties are in the order of the data.
+    share, then to validation, then to test; of equally frequent ones the later in the data first, as DeepChem orders
+    them (BBBP is sorted by label: the other way round, validation and test have one class only).
 
     Args:
         smiles: of each molecule.
@@ -45,7 +46,7 @@ def scaffold(smiles: Sequence[str], train: float = 0.8, val: float = 0.1) -> dic
                 raise DataError(f"molecule {i} ({text[:60]!r}) can't be read by rdkit: leave it out") from None
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     limits = (train * len(smiles), (train + val) * len(smiles))
-    for group in sorted(groups.values(), key=lambda ids: (-len(ids), ids[0])):
+    for group in sorted(groups.values(), key=lambda ids: (len(ids), ids[0]), reverse=True):
         if len(parts[0]) + len(group) <= limits[0]:
             parts[0].extend(group)
         elif len(parts[0]) + len(parts[1]) + len(group) <= limits[1]:
