@@ -87,7 +87,7 @@ def train(
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
     from edgegnn.quantize import finetune
-    from edgegnn.tasks import evaluate, more_metrics
+    from edgegnn.tasks import all_metrics
     from edgegnn.tasks.link import EMBEDDING
     from edgegnn.train import fit, fit_defaults
 
@@ -118,7 +118,7 @@ def train(
         work.spec,
         dataclasses.asdict(config),
         [history_step("train", config, result, recipe=chosen.name if chosen else "none", **work.facts)],
-        {"val": result.val_metric, "test": evaluate(module, work, "test"), **more_metrics(module, work)},
+        all_metrics(module, work, result.val_metric),
     )
     if output is not None:
         save_checkpoint(checkpoint, Path(output), force=force)
@@ -186,7 +186,7 @@ def export(
     from edgegnn.profile.target import load_target
     from edgegnn.prune.flow import hold
     from edgegnn.quantize import finetune, recipe
-    from edgegnn.tasks import evaluate, more_metrics
+    from edgegnn.tasks import all_metrics
 
     wanted = recipe(quant) if quant is not None else None
     machines: dict[str, str] = {load_target(name).arch: name for name in targets}
@@ -228,7 +228,7 @@ def export(
             model=module,
             task=work.spec,
             history=[*checkpoint.history, history_step("quantize", config, result, recipe=chosen.name)],
-            metrics={"val": result.val_metric, "test": evaluate(module, work, "test"), **more_metrics(module, work)},
+            metrics=all_metrics(module, work, result.val_metric),
         )
     return export_checkpoint(
         checkpoint,

@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch_geometric.nn  # noqa: F401
 
+from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
 
 

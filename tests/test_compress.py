@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import MODULE, community_graph, files, run
+from command_line import MODULE, community_graph, files, run
 from test_train import ring_graphs
 
 from edgegnn import api

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command_line import run, strict
 from graph_targets import OFFSET, SPREAD, graphs
 from torch import nn
 
-from edgegnn import api, cli
+from edgegnn import api
 from edgegnn.checkpoint import load_checkpoint
 from edgegnn.errors import PruneError
 from edgegnn.models import build
@@ -41,24 +42,6 @@ def folder(tmp_path_factory):
         model = place / f"{target}-model.pt"
         api.train("gin", str(place / f"{target}.pt"), output=model, architecture=SMALL, settings={"epochs": 3})
     return place
-
-
-def run(capsys, monkeypatch, *args):
-    """Exit code, stdout and stderr of `edgegnn ARGS`."""
-    monkeypatch.setattr(sys, "argv", ["edgegnn", *map(str, args)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
-
-
-def strict(text):
-    """JSON without NaN and infinity."""
-
-    def refuse(name):
-        raise AssertionError(f"{name} in JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def constant_error(task, metric):

@@ -1,35 +1,14 @@
 """What is wrong with the targets of graphs, and metrics that are not defined: one line, or null with a reason."""
 
-import json
-import sys
-
 import pytest
 import torch
+from command_line import run, strict
 from graph_targets import graphs
 
-from edgegnn import cli
 from edgegnn.errors import DataError, TrainError, UsageError
 from edgegnn.models import build
 from edgegnn.tasks import task_from_graphs
 from edgegnn.train import FitConfig, fit
-
-
-def run(capsys, monkeypatch, *args):
-    """Exit code, stdout and stderr of `edgegnn ARGS`."""
-    monkeypatch.setattr(sys, "argv", ["edgegnn", *map(str, args)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
-
-
-def strict(text):
-    """JSON without NaN and infinity."""
-
-    def refuse(name):
-        raise AssertionError(f"{name} in JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def changed(target, change):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric.nn import TransformerConv
+from zoo_accuracy import mean_accuracy
 
 from edgegnn import api, models
 from edgegnn.errors import UsageError
-from edgegnn.tasks import evaluate, load_task
-from edgegnn.train import fit, fit_defaults
+from edgegnn.tasks import load_task
 
 
 def transformer(**changes):
@@ -80,10 +80,4 @@ def test_it_is_exported_verified_and_rewritten(trained, tmp_path, recipe):
 @pytest.mark.slow
 def test_it_reaches_its_accuracy_on_cora(data_root):
     task = load_task("cora", root=data_root)
-    results = []
-    for seed in range(3):
-        torch.manual_seed(seed)
-        model = models.build("transformer", in_channels=1433, out_channels=7)
-        fit(model, task, fit_defaults("node", model="transformer", data="cora", seed=seed))
-        results.append(evaluate(model, task, "test"))
-    assert sum(results) / 3 >= 0.78
+    assert mean_accuracy("transformer", task, seeds=3) >= 0.78

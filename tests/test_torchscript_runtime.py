@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_cli import community_graph, run
+from command_line import community_graph, run
 from test_profile import BLINK
 from tiny_artifact import WEIGHT, graph, make_artifact, reference, seal
 

@@ -4,14 +4,14 @@ import copy
 import dataclasses
 import json
 import math
-import sys
 
 import pytest
 import torch
+from command_line import run
 from torch import nn
 from torch_geometric.data import Data
 
-from edgegnn import api, cli
+from edgegnn import api
 from edgegnn.errors import TrainError, UsageError
 from edgegnn.models import build
 from edgegnn.quantize import finetune, recipe
@@ -393,15 +393,6 @@ def test_early_stop_mistyped(text):
 
 
 # As typed -------------------------------------------------------------------------------------------------------------
-
-
-def run(capsys, monkeypatch, *args):
-    """Exit code, stdout and stderr of `edgegnn ARGS`."""
-    monkeypatch.setattr(sys, "argv", ["edgegnn", *map(str, args)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
 
 
 @pytest.mark.slow

@@ -13,11 +13,12 @@ from edgegnn.errors import ExportError
 from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
 from edgegnn.export.lower_learnt import lower_learnt_quantize
 from edgegnn.export.qdq import constant, fold_weights_ir
+from edgegnn.tasks.inputs import PAIRS
 
 __all__ = ["finish"]
 
-_EDGE_DIM = {"edge_index": 1, "edge_label_index": 1}
-_DIMENSIONS = {"edge_label_index": "num_links"}
+_EDGE_DIM = {"edge_index": 1, PAIRS: 1}
+_DIMENSIONS = {PAIRS: "num_links"}
 _PATH = "edgegnn.module"
 
 
@@ -160,7 +161,7 @@ def _name_dimensions(graph: ir.Graph, kind: str, output: str) -> None:
         assert value.name is not None
         axis = _EDGE_DIM.get(value.name, 0)
         dimension = _DIMENSIONS.get(value.name, "num_edges" if value.name.startswith("edge_") else "num_nodes")
-        if value.name == ("edge_label_index" if kind == "link" else "x"):
+        if value.name == (PAIRS if kind == "link" else "x"):
             of_kind = value.shape[axis]
         value.shape = ir.Shape([dimension if i == axis else size for i, size in enumerate(value.shape)])
     (out,) = graph.outputs

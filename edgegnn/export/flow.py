@@ -147,8 +147,8 @@ def export_checkpoint(
         "parity": parity.to_dict(),
         "metric": {
             "name": task.spec.metric,
-            "pytorch": _metric(task, real, expected),
-            "artifact": _metric(task, real, outputs),
+            "pytorch": _metric(task.spec.metric, real, expected),
+            "artifact": _metric(task.spec.metric, real, outputs),
             "reason": _undefined(task, real),
             "split": "test",
             "n": _rows(real),
@@ -156,7 +156,7 @@ def export_checkpoint(
         },
         "samples_metric": {
             "name": task.spec.metric,
-            "value": _metric(task, keep, outputs),
+            "value": _metric(task.spec.metric, keep, outputs),
             "reason": _undefined(task, keep),
             "n": _rows(keep),
         },
@@ -274,22 +274,22 @@ def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, point: EntryP
         return rewrite_proto(twin, sparse_input=_sparse(point))[0].SerializeToString()
 
 
-def _metric(task: Task, samples: list[Sample], outputs: list[Any]) -> float | None:
-    """The metric over the samples; None where their labels don't define it."""
+def _metric(name: str, samples: list[Sample], outputs: list[Any]) -> float | None:
+    """A metric over the samples; None where their labels don't define it."""
     # outputs of the awkward graphs follow those of the real ones
     pairs = [p for p in zip(samples, outputs, strict=False) if p[0].label is not None]
     found = np.concatenate([out[_counted(sample)] for sample, out in pairs])
-    value = score(task.spec.metric, found, _labels(samples))
+    value = score(name, found, _labels(samples))
     return None if np.isnan(value) else value
 
 
 def _more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
     """Further metrics of a link task: name -> that of PyTorch and of the artifact."""
     more = LINK_METRICS if task.spec.kind == "link" else ()
-    tasks = [replace(task, spec=replace(task.spec, metric=name)) for name in more if name != task.spec.metric]
     return {
-        t.spec.metric: {"pytorch": _metric(t, samples, expected), "artifact": _metric(t, samples, outputs)}
-        for t in tasks
+        name: {"pytorch": _metric(name, samples, expected), "artifact": _metric(name, samples, outputs)}
+        for name in more
+        if name != task.spec.metric
     }
 
 

@@ -30,12 +30,11 @@ from edgegnn.prune.weights import find_weights
 from edgegnn.quantize import QuantModel, Recipe, finetune
 from edgegnn.tasks import (
     Task,
-    evaluate,
+    all_metrics,
     example_graph,
     forward_args,
     logits_of_all,
     model_inputs,
-    more_metrics,
     run_model,
 )
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
@@ -229,7 +228,7 @@ def prune(
 def dense_row(checkpoint: Checkpoint, task: Task) -> Compressed:
     """The model as it is, measured as the compressed ones are."""
     module = float_part(checkpoint)
-    metrics = {split: evaluate(module, task, split) for split in ("val", "test")} | more_metrics(module, task)
+    metrics = all_metrics(module, task)
     current = dataclasses.replace(checkpoint, metrics=metrics)
     achieved = (checkpoint.pruning or {}).get("achieved", 0.0)
     return Compressed(current, {"sparsity": None, "achieved": achieved, **measure(current, task)})
@@ -290,7 +289,7 @@ def _prune_step(
 
 
 def _with(checkpoint: Checkpoint, model: nn.Module, task: Task, step: dict[str, Any]) -> Checkpoint:
-    metrics = {split: evaluate(model, task, split) for split in ("val", "test")} | more_metrics(model, task)
+    metrics = all_metrics(model, task)
     return dataclasses.replace(
         checkpoint, model=model, history=[*checkpoint.history, step | {"metrics": metrics}], metrics=metrics
     )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, UsageError, first_line
-from edgegnn.runtime.inputs import check_inputs
+from edgegnn.runtime.inputs import PAIRS, check_inputs
 from edgegnn.runtime.manifest import Entry, Manifest
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["EntrySession", "entry_steps", "find_entry", "run_entry"]
 
 Array = npt.NDArray[Any]
-PAIRS = "edge_label_index"
 
 
 class EntrySession:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from edgegnn.errors import DataError
 from edgegnn.runtime.manifest import TensorSpec
 
-__all__ = ["check_inputs", "output_rows"]
+__all__ = ["PAIRS", "check_inputs", "output_rows"]
 
 Array = npt.NDArray[Any]
+PAIRS = "edge_label_index"  # of link tasks: the pairs of nodes [2, P] that are asked about
 
 
 def check_inputs(
@@ -57,11 +58,11 @@ def check_inputs(
     nodes = arrays[rows].shape[0] if rows in arrays else 0
     if nodes == 0:
         raise DataError(f"the graph has no nodes: {rows} needs at least one row")
-    for name in ("edge_index", "edge_label_index"):
+    for name in ("edge_index", PAIRS):
         if name in arrays:
             _check_ends(name, arrays[name], nodes)
-    if "edge_label_index" in arrays and arrays["edge_label_index"].shape[1] == 0:
-        raise DataError("edge_label_index has no pairs of nodes to score: give at least one")
+    if PAIRS in arrays and arrays[PAIRS].shape[1] == 0:
+        raise DataError(f"{PAIRS} has no pairs of nodes to score: give at least one")
     if "batch" in arrays:
         _check_batch(arrays["batch"])
     return arrays
@@ -70,7 +71,7 @@ def check_inputs(
 def output_rows(kind: str, inputs: Mapping[str, Array]) -> int:
     """Rows that the logits must have: nodes, graphs, or pairs of nodes."""
     if kind == "link":
-        return int(inputs["edge_label_index"].shape[1])
+        return int(inputs[PAIRS].shape[1])
     if kind == "node":
         return int(inputs["x"].shape[0])
     return int(inputs["batch"][-1]) + 1 if "batch" in inputs else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgegnn.tasks.evaluation import evaluate, logits_and_labels, logits_of_all, more_metrics, score
+from edgegnn.tasks.evaluation import all_metrics, evaluate, logits_and_labels, logits_of_all, score
 from edgegnn.tasks.inputs import collate, example_graph, forward_args, model_inputs, run_model
 from edgegnn.tasks.load import TASKS, load_task, names, restore_task, task_from_graphs
 from edgegnn.tasks.spec import Task, TaskSpec
@@ -11,6 +11,7 @@ __all__ = [
     "TASKS",
     "Task",
     "TaskSpec",
+    "all_metrics",
     "collate",
     "evaluate",
     "example_graph",
@@ -19,7 +20,6 @@ __all__ = [
     "logits_and_labels",
     "logits_of_all",
     "model_inputs",
-    "more_metrics",
     "names",
     "restore_task",
     "run_model",

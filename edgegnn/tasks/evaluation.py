@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import pick_pairs
 from edgegnn.tasks.spec import Task
 
-__all__ = ["evaluate", "logits_and_labels", "logits_of_all", "more_metrics", "score"]
+__all__ = ["all_metrics", "evaluate", "logits_and_labels", "logits_of_all", "score"]
 
 # Bounds the memory of an evaluation batch: largest REDDIT-BINARY graph 3,782 nodes, 64 features -> tens of MB.
 _MAX_NODES = 65_536
@@ -101,12 +102,21 @@ def evaluate(model: nn.Module, task: Task, split: str) -> float | None:
     return score(task.spec.metric, *logits_and_labels(model, task, split))
 
 
-def more_metrics(model: nn.Module, task: Task) -> dict[str, float | None]:
-    """Metrics beside `evaluate`'s: "test_average_precision" of links, "test_rmse" of values, none of classes."""
+def all_metrics(model: nn.Module, task: Task, val: float | None = None) -> dict[str, float | None]:
+    """Every metric of the validation and the test split; None where the labels don't define one.
+
+    Args:
+        model: a module for this task.
+        task: the task.
+        val: `task.spec.metric` on validation, where training has it already.
+
+    Returns:
+        "val" and "test": `task.spec.metric`; further ones by name: "test_average_precision" of links, "test_rmse" of
+        values, none of classes.
+    """
     known = LINK_METRICS if task.spec.kind == "link" else LOWER_IS_BETTER if task.spec.target == "values" else ()
-    return {
-        f"{split}_{metric}": score(metric, *logits_and_labels(model, task, split))
-        for split in ("val", "test")
-        for metric in known
-        if metric != task.spec.metric
-    }
+    of_split = cache(lambda split: logits_and_labels(model, task, split))
+    metric = task.spec.metric
+    found = {"val": score(metric, *of_split("val")) if val is None else val, "test": score(metric, *of_split("test"))}
+    further = [(split, name) for split in ("val", "test") for name in known if name != metric]
+    return found | {f"{split}_{name}": score(name, *of_split(split)) for split, name in further}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.runtime.inputs import PAIRS
 from edgegnn.tasks.link import pick_pairs, training_pairs
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUTS", "PAIRS", "collate", "example_graph", "forward_args", "model_inputs", "run_model"]
 
-PAIRS = "edge_label_index"  # of link tasks: the pairs of nodes [2, P] that are asked about
 INPUTS = ("x", "edge_index", PAIRS, "edge_attr", "edge_weight", "batch")
 _PER_EDGE = ("edge_attr", "edge_weight")
 _COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
