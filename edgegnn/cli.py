@@ -49,6 +49,7 @@ from edgegnn.cli_options import (
     quant_of,
     settings_of,
 )
+from edgegnn.cli_study import study as study_app
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
@@ -435,6 +436,7 @@ def profile(
 
 
 app.add_typer(targets_app)
+app.add_typer(study_app)
 app.command()(ship)
 
 

@@ -10,6 +10,7 @@
     ├── ExportError              a model that can't be captured or written
     │   └── ParityError          the artifact doesn't compute what the PyTorch model computes
     ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
+    ├── StudyError               a study that can't be read, stored or gone on with
     └── TargetError              a device that can't be reached, or can't do what is asked
 
 This file travels inside `run.pyz` to the device: standard library only, Python 3.9.
@@ -26,6 +27,7 @@ __all__ = [
     "ParityError",
     "PruneError",
     "QuantizeError",
+    "StudyError",
     "TargetError",
     "TrainError",
     "UsageError",
@@ -75,6 +77,10 @@ class ParityError(ExportError):
 
 class ArtifactError(EdgeGNNError):
     """An artifact that is damaged, foreign or newer than this edgegnn."""
+
+
+class StudyError(EdgeGNNError):
+    """A study that can't be read, stored or gone on with."""
 
 
 class TargetError(EdgeGNNError):

@@ -284,8 +284,9 @@ def _metric(name: str, samples: list[Sample], outputs: list[Any]) -> float | Non
 
 
 def _more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
-    """Further metrics of a link task: name -> that of PyTorch and of the artifact."""
-    more = LINK_METRICS if task.spec.kind == "link" else ()
+    """Further metrics of a task of links or of two classes: name -> that of PyTorch and of the artifact."""
+    two = task.spec.target == "classes" and task.spec.num_classes == 2
+    more = LINK_METRICS if task.spec.kind == "link" else ("roc_auc",) if two else ()
     return {
         name: {"pytorch": _metric(name, samples, expected), "artifact": _metric(name, samples, outputs)}
         for name in more

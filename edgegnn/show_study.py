@@ -1,0 +1,143 @@
+"""Printing of `edgegnn study`: tables on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgegnn.show import _json, _say
+
+if TYPE_CHECKING:
+    from edgegnn.study import Cell, Outcome, Study, Summary
+    from edgegnn.train import EpochLog
+
+__all__ = ["ran", "running", "tabled"]
+
+_WIDE = 1000  # columns
+
+
+class StudyProgress:
+    """A bar of the cells, a line of what is being done, and a line for each cell that ended."""
+
+    def __init__(self, bars: Progress, console: Console, study: Study) -> None:
+        self.bars, self.console, self.study = bars, console, study
+        self.cells = bars.add_task("study", total=None, text="")
+        self.now = bars.add_task("", total=None, text="")
+        self.left = self.done = self.total = 0
+
+    def begin(self, total: int, left: int) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        self.total, self.left = total, left
+        self.bars.update(self.cells, total=total, completed=total - left)
+        self.console.print(f"{total} cells, {total - left} of them done, in {self.study.store_path}", highlight=False)
+
+    def step(self, cell: Cell, kind: str) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        self.bars.update(self.now, description=escape(cell.label), total=None, completed=0, text=kind)
+
+    def epoch(self, log: EpochLog) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        self.bars.update(self.now, total=log.epochs, completed=log.epoch)
+
+    def status(self, text: str) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        self.bars.update(self.now, total=None, completed=0, text=escape(text))
+
+    def ended(self, outcome: Outcome, seconds: float, left: float | None) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        from edgegnn.runtime.metrics import metric_text
+
+        self.done += 1
+        number = self.total - self.left + self.done
+        remaining = "" if left is None or self.done == self.left else f", about {_duration(left)} left"
+        if outcome.status == "failed":
+            what = f"failed: {outcome.reason}"
+        else:
+            what = f"test {metric_text(outcome.compress['metric'], outcome.compress['test'])}"
+        line = f"[{number}/{self.total}] {outcome.cell.label}: {what} ({_duration(seconds)}{remaining})"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.bars.update(self.cells, completed=number, text=remaining.removeprefix(", "))
+
+
+@contextlib.contextmanager
+def running(study: Study) -> Iterator[StudyProgress]:
+    """Progress on stderr: bars in a terminal, a line for each cell everywhere."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        watch = StudyProgress(bars, console, study)
+        try:
+            yield watch
+        except KeyboardInterrupt:
+            where = f"{watch.total - watch.left + watch.done} of {watch.total} cells are done"
+            console.print(f"stopped: {where}; the same command goes on from there", highlight=False)
+            raise
+
+
+def ran(summary: Summary, study: Study, as_json: bool) -> None:
+    """Result of `study run`."""
+    statuses = [o.status for o in summary.outcomes]
+    if as_json:
+        _json(
+            {
+                "store": str(study.store_path),
+                "cells": len(statuses),
+                "done": statuses.count("done"),
+                "steps_run": summary.ran,
+                "seconds": round(summary.seconds, 1),
+                "failed": [{"cell": o.cell.label, "reason": o.reason} for o in summary.failed],
+            }
+        )
+        return
+    _say(f"{statuses.count('done')} of {len(statuses)} cells done, {len(summary.failed)} failed: {study.store_path}")
+    for o in summary.failed:
+        typer.echo(f"edgegnn: failed: {o.cell.label}: {o.reason}", err=True)
+    argument = "" if Path(study.path) == Path("study.toml") else f" {study.path}"
+    _say(f"next: edgegnn study table{argument}")
+
+
+def tabled(outcomes: Sequence[Outcome], format: str, as_json: bool) -> None:
+    """Result of `study table`."""
+    from edgegnn.study import groups, tables
+    from edgegnn.study.render import as_csv, as_latex, as_markdown
+
+    if as_json:
+        _json({"groups": [group.to_dict() for group in groups(outcomes)]})
+    elif format == "csv":
+        _say(as_csv(groups(outcomes)))
+    elif format != "text":
+        _say({"markdown": as_markdown, "latex": as_latex}[format](tables(outcomes)))
+    else:
+        console = Console()
+        if not console.is_terminal:  # a file has no width that rows should be wrapped to
+            console = Console(width=_WIDE)
+        for made in tables(outcomes):
+            _say(made.title)
+            table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            for number, heading in enumerate(made.columns):
+                table.add_column(escape(heading), justify="right" if number else "left")
+            for row in made.rows:
+                table.add_row(*map(escape, row))
+            console.print(table)
+            _say("\n".join(made.notes) + "\n")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,28 @@
+"""Studies: grids of models, data, pruning, quantization and seeds, run cell by cell into one store, and their tables.
+
+    study.toml ──cells──▶ dense ──▶ compress ──▶ timing ──▶ study.db ──▶ tables
+
+Every step is the public function of a command: `edgegnn train`, `compress`, `export`, `profile`.
+"""
+
+from __future__ import annotations
+
+from edgegnn.study.config import Study, read_study
+from edgegnn.study.plan import Cell, cells
+from edgegnn.study.running import Outcome, Summary, outcome, run
+from edgegnn.study.store import open_store
+from edgegnn.study.tables import groups, tables
+
+__all__ = [
+    "Cell",
+    "Outcome",
+    "Study",
+    "Summary",
+    "cells",
+    "groups",
+    "open_store",
+    "outcome",
+    "read_study",
+    "run",
+    "tables",
+]
