@@ -497,3 +497,14 @@ def test_the_share_of_the_teacher_is_kept_in_the_history(work, share):
     assert quantized["settings"]["distill"] == 0.0  # its teacher would be the pruned model
     with pytest.raises(UsageError, match=r"distill must lie in \[0, 1\]"):
         api.compress("model.pt", prune="global", sparsity=0.5, settings={"distill": 1.5})
+
+
+@pytest.mark.parametrize(("more", "last"), [({}, True), ({"early_stop": "patience"}, False), ({"distill": 0.0}, False)])
+def test_pruned_weights_that_learn_from_a_teacher_keep_the_last_epoch(more, last):
+    task = task_from_graphs(ring_graphs(), data="rings")
+    torch.manual_seed(0)
+    model = build("gin", in_channels=2, out_channels=2, kind="graph", hidden=8, layers=2)
+    config = FitConfig(**{"epochs": 40, "lr": 0.5, "distill": 0.9, **more})  # so high that the first epochs are best
+    result = prune(model, task, PrunePlan("global", 0.5), config).fit
+    assert result is not None
+    assert (result.best_epoch == 40) is last
