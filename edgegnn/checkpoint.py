@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError, first_line
 from edgegnn.files import replacing
 from edgegnn.programs import is_program, load_program
@@ -52,7 +53,7 @@ PRUNED_FORMAT = "edgegnn-checkpoint/2"  # an edgegnn from before there was pruni
 
 @dataclass
 class Checkpoint:
-    """A model and what is known about it.
+    """A model and what is known about it. Layers of the model that cache a graph stop doing so.
 
     Attributes:
         model: the module in eval mode (a QuantModel when it is quantized), or a `torch.export` program.
@@ -73,6 +74,10 @@ class Checkpoint:
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     pruning: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module):
+            drop_graph_caches(self.model)
 
     @property
     def recipe(self) -> Recipe | None:

@@ -508,3 +508,25 @@ def test_pruned_weights_that_learn_from_a_teacher_keep_the_last_epoch(more, last
     result = prune(model, task, PrunePlan("global", 0.5), config).fit
     assert result is not None
     assert (result.best_epoch == 40) is last
+
+
+def test_a_teacher_tells_of_all_nodes_that_are_not_held_out():
+    """Its outputs of a node without a label change the student, those of a test node don't."""
+    data = community_graph()
+    unlabelled = int(data.train_mask.nonzero()[0])
+    data.train_mask[unlabelled] = False
+    task = task_from_graphs([data], data="communities")
+
+    def trained(node: int | None) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = build("gin", kind="node", in_channels=9, out_channels=3, hidden=4, layers=2, dropout=0.0)
+        teacher = torch.zeros(90, 3)
+        if node is not None:
+            teacher[node, 0] = 9.0
+        fit(model, task, FitConfig(epochs=2, distill=0.5), teacher=teacher, keep_last=True)
+        return logits_of_all(model, task)
+
+    plain = trained(None)
+    assert not torch.equal(trained(unlabelled), plain)
+    assert torch.equal(trained(int(task.index["test"][0])), plain)
+    assert torch.equal(trained(int(task.index["val"][0])), plain)

@@ -27,6 +27,8 @@ from torch.overrides import TorchFunctionMode
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.dense.linear import HeteroLinear
 
+from edgegnn.caches import drop_graph_caches
+
 __all__ = ["DataSizes", "quiet", "symbolic_int", "untouched"]
 
 # Results that hold the same values as the tensor they are made from.
@@ -190,9 +192,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     try:
         if any(module.training for module in model.modules()):
             model.eval()
-        for module in model.modules():
-            if getattr(module, "cached", False) is True:  # GCNConv(cached=True) would bake in the first graph
-                vars(module).update({k: None for k in vars(module) if k.startswith("_cached_")}, cached=False)
+        drop_graph_caches(model)  # the first graph would be baked in
         yield
     finally:
         for live, before, dicts in saved:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import CheckpointError, DataError, PruneError, UsageError
 from edgegnn.prune.masks import Masks
 from edgegnn.tasks import Task
@@ -75,10 +76,7 @@ def learn_edges(
     if not any(isinstance(m, MessagePassing) for m in model.modules()):
         raise PruneError("the model has no message passing layer, so edges can't be cut for it")
     work = copy.deepcopy(model)  # masks need hooks
-    for module in work.modules():
-        if getattr(module, "cached", False) is True:
-            module.cached = False  # type: ignore[assignment]
-    _forget_graph(work)
+    drop_graph_caches(work)
     masked = _Masked(work, edge_index, pair, int(task.graphs[0].num_nodes), config.seed)
 
     def before_step(_: nn.Module) -> None:
@@ -89,7 +87,7 @@ def learn_edges(
     hold = masks.bind(work) if masks is not None else None
     result = fit(masked, task, config, progress=progress, before_step=before_step, after_step=hold, keep_last=True)
     model.load_state_dict(work.state_dict())
-    _forget_graph(model)
+    drop_graph_caches(model)
     return _lowest(masked.masks.detach().abs(), pair, cut), result
 
 
@@ -266,14 +264,6 @@ def _lowest(masks: Tensor, pair: Tensor, cut: int) -> Tensor:
     gone = torch.zeros(len(masks), dtype=torch.bool)
     gone[order] = size[order].cumsum(0) <= cut
     return ~(gone[pair.clamp_min(0)] & (pair >= 0))
-
-
-def _forget_graph(model: nn.Module) -> None:
-    """Layers that keep what they made of a graph (GCNConv(cached=True)) shall make it again."""
-    for module in model.modules():
-        for name in list(module.__dict__):
-            if name.startswith("_cached_"):
-                setattr(module, name, None)
 
 
 def _checksum(edge_index: Tensor) -> str:

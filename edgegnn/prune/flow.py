@@ -2,8 +2,7 @@
 
     prune ──▶ fine-tune, masks held ──▶ fake quantization, fine-tune again, masks held ──▶ checkpoint
 
-The epoch that is kept is chosen by validation loss, but for pruned weights that learn from the dense model: they have
-no dropout, a rate that halves, and keep the last epoch. The test split is only reported.
+Which epoch is kept is chosen on validation data, or not at all (`edgegnn.prune.finetune`); test data are only reported.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
 from edgegnn.errors import PruneError, QuantizeError, UsageError
+from edgegnn.prune.finetune import finetune_pruned
 from edgegnn.prune.magnitude import METHODS, check_sparsity, gradual_masks, magnitude_masks
 from edgegnn.prune.masks import Masks, masks_of, sparsity_of
 from edgegnn.prune.regularized import VARIANTS, growing_l1
@@ -39,7 +39,6 @@ from edgegnn.tasks import (
     run_model,
 )
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
-from edgegnn.train.dropout import NoDropout
 
 __all__ = [
     "METHOD_NAMES",
@@ -57,7 +56,6 @@ __all__ = [
 
 METHOD_NAMES = (*METHODS, "regularized", "structured", "edges")
 SCHEDULES = ("one-shot", "gradual")
-_HALVINGS = 6  # of the rate, while pruned weights are fine-tuned with a teacher
 
 Progress = Callable[[EpochLog], None]
 Status = Callable[[str], None]
@@ -333,27 +331,9 @@ def _prune_weights(
     masks.apply(model)
     if plan.finetune:
         status(f"fine-tuning at sparsity {plan.sparsity:g}")
-        result = _finetune(model, task, config, progress, masks, teacher)
+        result = finetune_pruned(model, task, config, masks, teacher, progress)
         seconds += result.seconds
     return Pruned(model.eval(), task, _facts(model, plan, names, excluded, earlier), result, seconds)
-
-
-def _finetune(
-    model: nn.Module, task: Task, config: FitConfig, progress: Progress | None, masks: Masks, teacher: Tensor | None
-) -> FitResult:
-    """Train what is left of the weights.
-
-    With a teacher there is an end to come near to: no noise of dropout, a rate that falls, and no choice among epochs,
-    which on a few validation graphs is one among noise. GIN on PROTEINS at half of its weights then gives 97.4 % of
-    the training graphs the teacher's class, and 96.5 % without these (5 seeds).
-    """
-    after = masks.bind(model)
-    if teacher is None:
-        return fit(model, task, config, progress=progress, after_step=after)
-    falling = dataclasses.replace(config, halve_lr_every=config.halve_lr_every or max(1, config.epochs // _HALVINGS))
-    last = config.early_stop is None and config.patience is None
-    with NoDropout():
-        return fit(model, task, falling, progress=progress, after_step=after, keep_last=last, teacher=teacher)
 
 
 def _held(model: nn.Module, names: list[str], sparsity: float, earlier: dict[str, Any] | None) -> Masks | None:

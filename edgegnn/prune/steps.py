@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgegnn.prune.count import compare_work, count_work
 from edgegnn.prune.edges import cut_edges, edges_to_cut, learn_edges, pack_edges
+from edgegnn.prune.finetune import finetune_pruned
 from edgegnn.prune.masks import masks_of
 from edgegnn.prune.penalty import channel_penalty
 from edgegnn.prune.structure import merge_structures, structure_of
@@ -69,9 +70,7 @@ def prune_channels(
     model = cut.model
     if plan.finetune:
         status(f"fine-tuning with {1 - cut.achieved:.0%} of the channels")
-        result = fit(
-            model, task, config, progress=progress, after_step=masks_of(model, masked).bind(model), teacher=teacher
-        )
+        result = finetune_pruned(model, task, config, masks_of(model, masked), teacher, progress)
         seconds += result.seconds
     facts = _kept_facts(plan, earlier) | {"achieved": round(cut.achieved, 6), **cut.facts()}
     facts["structure"] = merge_structures((earlier or {}).get("structure"), structure_of(before, model))
@@ -111,7 +110,7 @@ def prune_edges(
     seconds = result.seconds
     if plan.finetune:
         status(f"fine-tuning with {packed['left']} of {packed['edges']} edges")
-        result = fit(model, smaller, config, progress=progress, after_step=masks.bind(model), teacher=teacher)
+        result = finetune_pruned(model, smaller, config, masks, teacher, progress)
         seconds += result.seconds
     return model.eval(), smaller, facts, result, seconds
 

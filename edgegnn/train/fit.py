@@ -73,7 +73,8 @@ def fit(
 
     The loss is that of the task's target (`edgegnn.tasks.target`) on training nodes or graphs only; the best epoch has
     the lowest validation loss (of a link task, the highest ROC-AUC). With a teacher, a share `config.distill` of
-    the loss that is trained is the divergence from the teacher's outputs on the same nodes, graphs or pairs.
+    the loss that is trained is the divergence from the teacher's outputs on the same graphs or pairs, or on all nodes
+    that are not held out: a teacher needs no labels.
 
     With `config.early_stop` "grades" nothing but the gradients decides when training ends. To choose what is kept, the
     first epoch, the last and one in each tenth of the planned epochs are validated.
@@ -135,6 +136,7 @@ def _fit(
     best_state: dict[str, Any] = {}
     grades = _grades(model, optimizer, task, config)
     every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
+    taught = _not_held_out(task) if task.spec.kind == "node" else None
     start = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         epoch_start = time.perf_counter()
@@ -143,14 +145,13 @@ def _fit(
         for batch, rows, items in _training_batches(task, config.batch_size, generator):
             _set_protection(model, batch)
             optimizer.zero_grad(set_to_none=True)
-            logits = run_model(model, names, batch)
-            labels = batch.y
-            _check_shape(logits, batch, task)
-            if rows is not None:
-                logits, labels = logits[rows], labels[rows]
+            outputs = run_model(model, names, batch)
+            _check_shape(outputs, batch, task)
+            logits, labels = (outputs, batch.y) if rows is None else (outputs[rows], batch.y[rows])
             loss = target.loss(task.spec, logits, labels)
             if teacher is not None and config.distill:
-                distance = target.divergence(task.spec, logits, teacher[items])
+                pair = (logits, teacher[items]) if taught is None else (outputs[taught], teacher[taught])
+                distance = target.divergence(task.spec, *pair)
                 loss = (1 - config.distill) * loss + config.distill * distance
             value = float(loss.detach())
             _check_loss(value, "training", epoch, config)
@@ -217,6 +218,13 @@ def _training_batches(
     for i, start in enumerate(starts):
         chosen = order[start : starts[i + 1] if i + 1 < len(starts) else len(order)]
         yield collate([task.graphs[j] for j in chosen.tolist()]), None, chosen
+
+
+def _not_held_out(task: Task) -> Tensor:
+    """Nodes of neither validation nor test, with a label or without."""
+    free = torch.ones(int(task.graphs[0].num_nodes), dtype=torch.bool)
+    free[task.index["val"]] = free[task.index["test"]] = False
+    return free.nonzero().flatten()
 
 
 def _starts(count: int, size: int) -> list[int]:
