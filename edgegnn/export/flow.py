@@ -24,7 +24,7 @@ from edgegnn.export.entries import EntryPoint, chained, entry_points, whole_io
 from edgegnn.export.forms import Form, build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.export.pack import pack_zeros, spell_int4
-from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
+from edgegnn.export.parity import Parity, check_parity, rounding_of, tolerance_for, torch_outputs
 from edgegnn.export.qdq import qdq_points, stayed_float
 from edgegnn.export.rewrite import rewrite_proto
 from edgegnn.export.rewrite.constant import fix_graph
@@ -121,13 +121,19 @@ def export_checkpoint(
         real, awkward = graphs(ways[-1][0])
     status("comparing with PyTorch")
     expected = torch_outputs(model, real + awkward)
+    whole = {sample.name: sample for sample in real + awkward}
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
     tolerance = tolerance_for(recipe, expected, min_agreement, task.spec.scale.get("std"))
     target = task.spec.target
-    parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, target=target, hint=_hint(recipe))
+    limits: dict[str, Any] = {
+        "target": target,
+        "hint": _hint(recipe),
+        "rounding": lambda sample: rounding_of(model, whole[sample.name]),
+    }
+    parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, **limits)
     for other in others:
-        also, _ = check_parity(other.run, real + awkward, expected, tolerance, target=target, hint=_hint(recipe))
+        also, _ = check_parity(other.run, real + awkward, expected, tolerance, **limits)
         kept = {k: v for k, v in also.to_dict().items() if k in ("graphs", "agreement", "max_abs_error")}
         form.facts[other.runtime] = {**other.facts[other.runtime], "parity": kept}
     keep = shipped(real)
