@@ -117,8 +117,8 @@ def _pareto(entries: Sequence[Entry]) -> Section:
                 _pareto_figure(section, where if cost.timed else subject, asked, cost)
     if section.figures:
         section.about.append(
-            "Filled and numbered: on the Pareto front, which nothing beats in both directions. It is drawn on the test "
-            "split, to show what was reached; to choose a model by it would be selection on test data."
+            "Filled and numbered: on the Pareto front, which nothing beats in both directions. It shows what was "
+            "reached on test data; to choose a model by it would be selection on them."
         )
     return section
 
@@ -183,9 +183,9 @@ def _layers(studied: Sequence[Studied], missing: list[str], *, asked: bool) -> S
     section = Section("layers", "Which layers are sensitive", left_out=list(missing))
     if studied:
         section.about.append(
-            "One layer at a time was quantized (weights, and what it reads) or pruned (its smallest weights), everything "
-            "else left as it is, without training, and judged on validation data. Training makes up for much of it: this "
-            "is an order of layers, not what a recipe loses."
+            "One layer at a time was quantized (weights, and what it reads) or pruned (its smallest weights), "
+            "everything else left as it is, without training, and judged on validation data. Training makes up for "
+            "much of it: this is an order of layers, not what a recipe loses."
         )
     for one in studied:
         for changed in (False, True):

@@ -20,17 +20,16 @@ from edgegnn.report.palette import BACKGROUND, GRID, INK, LIGHT, MUTED
 
 __all__ = ["Drawn", "canvas", "check_installed", "save"]
 
-_WIDTH = 4.4  # inches; 317 points: text of 9.5 points is about as many pixels on a phone
+_WIDTH = 4.0  # inches, 288 points: on a phone of 360 pixels a point is 1.14 of them
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,
     "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9.5,
-    "legend.fontsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
     "figure.facecolor": BACKGROUND,
     "axes.facecolor": BACKGROUND,
     "text.color": INK,

@@ -59,7 +59,8 @@ class Entry:
         metric: name of the task metric; "" where it isn't known.
         target: name of the target; "" where nothing was measured on one.
         device: CPU or board.
-        values: "val" and "test" (share, or an error in the data's units), "model_file" and "peak_delta" (bytes), "p50" and "p99"
+        values: "val" and "test" (share, or an error in the data's units; of records over the shipped graphs),
+            "model_file" and "peak_delta" (bytes), "p50" and "p99"
             (ms), "energy_gross" (J), "cpu_percent", "instructions"; those that are known.
         energy: "measured" or "estimated", with source and scope; "" for none.
         energy_reason: why there is none.
@@ -198,7 +199,7 @@ def caveats(entries: Sequence[Entry], *, energy: bool = False) -> list[str]:
     said = []
     quick = [e for e in entries if e.quick]
     if quick:
-        which = "Measured" if len(quick) == len(entries) else f"{len(quick)} of {len(entries)} models were measured"
+        which = "Measured" if len(quick) == len(entries) else f"{len(quick)} of {len(entries)} were measured"
         said.append(f"{which} with short windows (quick): for a first look, not for figures to quote.")
     load = max((e.load_average for e in entries), default=0.0)
     if load:

@@ -82,7 +82,8 @@ def metric_label(entries: Sequence[Entry]) -> str:
     """The metric in words, with its unit."""
     name = next((e.metric for e in entries if e.metric), "metric")
     words = name.replace("_", " ")
-    return f"test {words} (lower is better)" if name in LOWER_IS_BETTER else f"test {words}, %"
+    split = "" if any(e.artifact for e in entries) else "test "  # records have the graphs in the artifact
+    return f"{split}{words} (lower is better)" if name in LOWER_IS_BETTER else f"{split}{words}, %"
 
 
 def shown(entry: Entry, value: float) -> str:
@@ -121,12 +122,13 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
                 axes.plot(x, y, marker, color=colour, markerfacecolor=face, markeredgewidth=1.4, zorder=3)
             axes.plot([], [], marker, color=colour, label=plain(label, 26))
         for number, i in enumerate(best, 1):
+            right = number % 2 == 0  # neighbours may lie close together
             axes.annotate(
                 str(number),
                 (pairs[i][0] * cost.factor, pairs[i][1] * scale),
-                xytext=(-5, 5),
+                xytext=(5, -11) if right else (-5, 5),
                 textcoords="offset points",
-                ha="right",
+                ha="left" if right else "right",
                 color=INK,
                 fontsize=9,
                 zorder=4,

@@ -47,7 +47,7 @@ def layers(name: str, studied: Studied, *, changed: bool) -> Figure | None:
         else f"loss of validation {metric}" + (", points" if scale == 100 else "")
     )
     rows = {
-        layer or "(the model)": {how: (v.mean * scale, (v.std or 0.0) * scale) for how, v in found[layer].items()}
+        _row(studied, layer): {how: (v.mean * scale, (v.std or 0.0) * scale) for how, v in found[layer].items()}
         for layer in chosen
     }
     title = (
@@ -61,6 +61,12 @@ def layers(name: str, studied: Studied, *, changed: bool) -> Figure | None:
     if len(studied.results) > 1:
         notes.append(f"Mean over {len(studied.results)} seeds; line: ± one standard deviation.")
     return Figure(name, title, description, drawn, notes=notes, data={"model": studied.label, "layers": rows})
+
+
+def _row(studied: Studied, layer: str) -> str:
+    """A layer's name; that of one of which only the rows that neighbours read are quantized says so."""
+    parts = next(one.parts for one in studied.results[0].layers if one.name == layer)
+    return f"{layer} messages" if parts == ["message"] else layer or "(the model)"
 
 
 def devices(name: str, subject: str, found: dict[str, dict[str, Entry]], cost: Cost) -> Figure:

@@ -131,10 +131,10 @@ def _on_device(same: Sequence[ProfileRecord]) -> list[str]:
         said.append(f"Reached through {how.transport}.")
     said += [f"Emulated: {r.emulated}." for r in same if r.emulated]
     said += [
-        f"Latency: in a fresh process, {_span([r.latency_ms.n for r in same])} inferences one after the other over "
-        f"{_span([r.how.graphs for r in same])} graphs in turn, {_span([r.latency_ms.threads for r in same])} threads, "
-        f"for {_span([r.how.latency_seconds for r in same])} s; before it {_span([r.how.warmup_runs for r in same])} "
-        "inferences to warm up. p50 is the median, p99 the 99th percentile.",
+        f"Latency: in a fresh process, {_span([r.latency_ms.n for r in same])} inferences one after the other "
+        f"({_span([r.latency_ms.threads for r in same])} threads, {_span([r.how.graphs for r in same])} graphs in "
+        f"turn), in {_span([r.how.latency_seconds for r in same])} s; {_span([r.how.warmup_runs for r in same])} more "
+        "before, to warm up. p50 is the median, p99 the 99th percentile.",
         "CPU use is CPU time over wall time and cores, 100 %: all cores busy. Memory is the peak of the process over the "
         "same process before the model was loaded.",
     ]
@@ -164,8 +164,9 @@ def _energies(same: Sequence[ProfileRecord]) -> list[str]:
             continue
         kind = "estimated by a model, not measured" if e.kind == "estimated" else "measured"
         said.append(
-            f"Energy of an inference: {kind}: {e.source}; scope: {e.scope}. Median of {_count(r.how.windows, 'window')} of "
-            f"at least {r.how.window_seconds:g} s under load, after an idle window; all energy of the scope is counted."
+            f"Energy of an inference: {kind}: {e.source}; scope: {e.scope}. Median of "
+            f"{_count(r.how.windows, 'window')} of at least {r.how.window_seconds:g} s under load, after an idle one; "
+            "all energy of the scope is counted."
         )
         if r.energy_reason:
             said.append(f"Why no better source: {r.energy_reason}.")
