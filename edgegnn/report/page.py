@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgegnn.report.contents import Contents
+from edgegnn.report.entries import plain
 from edgegnn.report.palette import DARK, LIGHT, css_variables
 
 __all__ = ["render"]
@@ -18,7 +19,13 @@ def render(contents: Contents) -> str:
 
     here = Path(__file__).parent
     environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(here),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Control characters of names in files; our own markup is Markup, and stays as it is.
+        finalize=lambda value: plain(value) if type(value) is str else value,
     )
     return environment.get_template("page.html.j2").render(
         contents=contents,

@@ -133,10 +133,11 @@ def _on_device(same: Sequence[ProfileRecord]) -> list[str]:
     said += [
         f"Latency: in a fresh process, {_span([r.latency_ms.n for r in same])} inferences one after the other "
         f"({_span([r.latency_ms.threads for r in same])} threads, {_span([r.how.graphs for r in same])} graphs in "
-        f"turn), in {_span([r.how.latency_seconds for r in same])} s; {_span([r.how.warmup_runs for r in same])} more "
-        "before, to warm up. p50 is the median, p99 the 99th percentile.",
-        "CPU use is CPU time over wall time and cores, 100 %: all cores busy. Memory is the peak of the process over the "
-        "same process before the model was loaded.",
+        f"turn), in {_span([r.how.latency_seconds for r in same])} s; "
+        f"{_span([r.how.warmup_runs for r in same])} more before, to warm up. "
+        "p50 is the median, p99 the 99th percentile.",
+        "CPU use is CPU time over wall time and cores, 100 %: all cores busy. Memory is the peak of the process over "
+        "the same process before the model was loaded.",
     ]
     quick = sum(r.quick for r in same)
     if quick:

@@ -68,6 +68,10 @@ def write(
     check_free(output, force=force)
     if output.resolve() in {path.resolve() for path in sources}:
         raise UsageError(f"{output} is a source of the report: choose another place with -o")
+    if sensitivity and not found.studies:
+        raise UsageError("--sensitivity needs a study; of a checkpoint that is named it is always measured")
+    if not found.checkpoints and any(value for key, value in (model_options or {}).items() if key != "data_root"):
+        raise UsageError("--data and the other options of a model need a checkpoint among the sources")
     made = contents(found, title, sensitivity=sensitivity, model_options=model_options, status=status)
     page = render(made).encode()
     pictures = {
