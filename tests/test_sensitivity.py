@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from command_line import community_graph, run, strict
+from command_line import MODULE, community_graph, run, strict
+from report_example import Page
 from torch import nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv
 
@@ -33,13 +36,16 @@ class Net(nn.Module):
 
 @pytest.fixture
 def task() -> Task:
-    return task_from_graphs([community_graph()], "communities")
+    return task_from_graphs(community_graph(n=600), data="communities")
 
 
 @pytest.fixture
-def net() -> nn.Module:
+def net(task) -> nn.Module:
     torch.manual_seed(0)
-    return Net().eval()
+    net = Net().eval()
+    with torch.no_grad():  # every class is predicted, and little changes it
+        net.head.bias -= net(*inputs(task)).mean(0)
+    return net
 
 
 def fake(weight, bits):
@@ -103,7 +109,7 @@ def test_quantizing_one_layer_is_rounding_what_it_reads_and_its_weight(net, task
         codes = ((x / scale).round() + zero).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         logits = nn.functional.linear((codes - zero) * scale, fake(net.head.weight, bits), net.head.bias)
         same = (logits.argmax(1) == net(*inputs(task)).argmax(1))[task.index["val"]]
-        assert layer.trials[f"int{bits}"].agreement == pytest.approx(float(same.float().mean()), abs=0.06), bits
+        assert layer.trials[f"int{bits}"].agreement == pytest.approx(float(same.float().mean())), bits
 
 
 def inputs(task):
@@ -127,7 +133,7 @@ def test_only_validation_rows_and_training_ranges_decide(net, task):
             return global_mean_pool(super().forward(x, edge_index), batch)
 
     pooled = Pooled().eval()
-    spec = task_from_graphs(graphs, "made").spec
+    spec = task_from_graphs(graphs, data="made").spec
     before = sensitivity(pooled, Task(spec, graphs, index))
     for i in range(24, 30):
         graphs[i].x, graphs[i].y = 1e6 * torch.randn(5, 9), torch.tensor([0])
@@ -146,6 +152,7 @@ def test_the_model_stays_as_it_is(net, task):
 
 def test_points_can_be_chosen(net, task):
     quantized = prepare(copy.deepcopy(net), Recipe("four", "qat", 4, observer="abs"), inputs(task))
+    quantized.eval().points.train()
     quantized(*inputs(task))
     quantized.eval()
     with quantized.only(()):
@@ -179,26 +186,30 @@ def test_what_has_no_answer(net, task):
         sensitivity(Net(), empty)
 
 
-def test_a_report_of_a_users_module(work, capsys, monkeypatch):
+def test_a_report_of_a_users_module(tmp_path, capsys, monkeypatch):
     """The whole way: a state_dict with its factory and data, a page with figures and the table."""
-    from mymodels import build
-    from report_example import Page
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("mymodels.py").write_text(MODULE)
+    torch.save(community_graph(), "data.pt")
+    try:
+        from mymodels import build
 
-    torch.save(build(9, 3).state_dict(), "weights.pt")
-    options = ("--factory", "mymodels:build", "--data", "data.pt")
-    code, out, err = run(capsys, monkeypatch, "report", "weights.pt", *options, "--json")
+        torch.save(build(9, 3).state_dict(), "weights.pt")
+        options = ("--factory", "mymodels:build", "--data", "data.pt")
+        code, out, err = run(capsys, monkeypatch, "report", "weights.pt", *options, "--json")
+    finally:
+        sys.modules.pop("mymodels", None)
     assert (code, err) == (0, "")
     found = strict(out)
     assert [f["name"] for f in found["figures"]] == ["layers-1", "layers-2"]
     rows = found["figures"][1]["layers"]
     assert {"inside", "one messages", "two.lin_l", "out"} <= set(rows)
     assert set(rows["out"]) == {"int8", "int4", "50 % pruned", "90 % pruned"}
-    page = Page((work / "report.html").read_text())
+    page = Page(Path("report.html").read_text())
     page.check()
     assert "weights.pt: mymodels:build on data.pt: sensitivity of its layers" in page.texts["caption"]
     code, out, err = run(capsys, monkeypatch, "report", "weights.pt", "-o", "other.html")
-    assert code != 0
+    assert (code, out) == (1, "")
     assert "--factory" in err
-    code, out, err = run(capsys, monkeypatch, "report", "model-dq-int8/model.onnx", "-o", "other.html")
-    assert code == 2
-    assert not (work / "other.html").exists()
+    assert not Path("other.html").exists()

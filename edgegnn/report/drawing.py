@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -61,12 +62,12 @@ class Drawn:
     Attributes:
         inline: `<svg>` element for the page: colours are CSS variables, its ids start with the figure's name.
         svg: a file of its own, on white.
-        png: the same, 200 dots an inch.
+        png: draws the same, 200 dots an inch.
     """
 
     inline: str
     svg: bytes
-    png: bytes
+    png: Callable[[], bytes]
 
 
 def check_installed() -> None:
@@ -106,14 +107,19 @@ def save(figure: Any, name: str, title: str, description: str) -> Drawn:
         title: what a screen reader says first.
         description: what is to be seen.
     """
+    svg = _written(figure, "svg", name, {"Date": None, "Creator": None, "Title": title})
+    png = partial(_written, figure, "png", name, {"Software": None, "Title": title})
+    return Drawn(_inline(svg, name, title, description), svg, png)
+
+
+def _written(figure: Any, format: str, name: str, metadata: dict[str, str | None]) -> bytes:
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+    out = io.BytesIO()
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that the font lacks: the reader's browser has them
-        svg, png = io.BytesIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None, "Title": title})
-    return Drawn(_inline(svg.getvalue(), name, title, description), svg.getvalue(), png.getvalue())
+        figure.savefig(out, format=format, dpi=200, metadata=metadata)
+    return out.getvalue()
 
 
 def _inline(svg: bytes, name: str, title: str, description: str) -> str:

@@ -165,21 +165,23 @@ def _quantized(
     except EdgeGNNError as error:
         skipped["quantization"] = str(error)
         return {}, 0
-    progress("ranges of activations")
+    points = {p.name: p for p in quantized.points.values() if isinstance(p, QuantPoint)}
+    layers: dict[str, list[str]] = {}
+    for name in points:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
     graphs = _training(task)
     quantized.eval()
     quantized.points.train()  # they watch; the model runs as in inference
-    with torch.no_grad():
-        for batch in batches(graphs) if task.spec.kind == "graph" else graphs:
-            run_model(quantized, names, batch)
+    for layer, own in layers.items():
+        progress(f"ranges of {layer or 'the model'}")
+        with torch.no_grad(), quantized.only(own):  # what comes before is float, as it is in the trial
+            for batch in batches(graphs) if task.spec.kind == "graph" else graphs:
+                run_model(quantized, names, batch)
     quantized.eval()
-    points = {p.name: p for p in quantized.points.values() if isinstance(p, QuantPoint)}
     skipped.update(quantized.stayed_float)
     skipped.update({name: "saw no value on training graphs" for name, p in points.items() if not p.seen})
-    layers: dict[str, list[str]] = {}
-    for name, point in points.items():
-        if point.seen:
-            layers.setdefault(name.rpartition(".")[0], []).append(name)
+    layers = {layer: [name for name in own if points[name].seen] for layer, own in layers.items()}
+    layers = {layer: own for layer, own in layers.items() if own}
     for width in WIDTHS:
         for point in points.values():
             point.bits = width
