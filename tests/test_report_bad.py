@@ -118,7 +118,8 @@ def test_a_study_with_a_wrong_key_and_a_newer_store(report, tmp_path, monkeypatc
 
 
 def test_an_output_that_exists(report, tmp_path, capsys, monkeypatch):
-    write_records(Path("profiles"), [profile_of("x86", "a", 1.0), profile_of("x86", "b", 2.0)])
+    none = {"energy_j": None, "energy_reason": "no sensor"}
+    write_records(Path("profiles"), [profile_of("x86", name, 1.0, **none) for name in "ab"])
     Path("report.html").write_text("mine")
     assert "report.html exists" in report("profiles", code=2)
     Path("figures").mkdir()

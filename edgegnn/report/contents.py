@@ -10,7 +10,7 @@ from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.table import notes, rows
 from edgegnn.report import layers
 from edgegnn.report.comparing import compared
-from edgegnn.report.entries import Entry, caveats, of_records, of_study, plain
+from edgegnn.report.entries import Entry, caveats, lacking, of_records, of_study, plain
 from edgegnn.report.figures import COSTS, Cost, Figure, metric_label, pareto, sparsity_curves
 from edgegnn.report.figures_rows import layers as layers_figure
 from edgegnn.report.glance import glance
@@ -73,7 +73,8 @@ def contents(
         EdgeGNNError: a checkpoint can't be opened or measured.
     """
     options = model_options or {}
-    of_studies = [e for loaded in sources.studies for e in of_study(loaded.study, loaded.outcomes)]
+    studies = _apart([of_study(loaded.study, loaded.outcomes) for loaded in sources.studies], sources)
+    of_studies = [e for found in studies.values() for e in found]
     records = [record for _, record in sources.records]
     entries = of_studies + of_records(records)
     studied = [layers.of_checkpoint(path, options, status) for path in sources.checkpoints]
@@ -83,12 +84,12 @@ def contents(
         studied, missing = studied + more, missing + lacks
     status("drawing")
     sections = []
-    if of_studies:
-        sections.append(glance(of_studies))
+    if studies:
+        sections.append(glance(studies))
     if entries:
         sections.append(_pareto(entries))
-    if sources.studies:
-        sections.append(_sparsity(of_studies))
+    if studies:
+        sections.append(_sparsity(studies, [text for loaded in sources.studies for text in lacking(loaded.outcomes)]))
     sections.append(_layers(studied, missing, asked=sensitivity or bool(sources.checkpoints)))
     if entries:
         sections.append(compared(entries))
@@ -150,11 +151,22 @@ def _why_none(asked: Sequence[Entry], usable: Sequence[Entry], cost: Cost) -> st
     return "it needs two models with a metric"
 
 
-def _sparsity(entries: Sequence[Entry]) -> Section:
+def _apart(found: list[list[Entry]], sources: Sources) -> dict[str, list[Entry]]:
+    """Entries of each subject of each study; a subject that several studies have is named with its study."""
+    subjects = [subject for entries in found for subject in dict.fromkeys(e.subject for e in entries)]
+    apart: dict[str, list[Entry]] = {}
+    for loaded, entries in zip(sources.studies, found, strict=True):
+        for e in entries:
+            name = e.subject if subjects.count(e.subject) == 1 else f"{e.subject} ({plain(loaded.study.path)})"
+            apart.setdefault(name, []).append(e)
+    return apart
+
+
+def _sparsity(studies: dict[str, list[Entry]], lacks: list[str]) -> Section:
     section = Section("sparsity", "Sparsity")
-    for subject in dict.fromkeys(e.subject for e in entries):
-        for quant in dict.fromkeys(e.quant for e in entries if e.subject == subject and e.how):
-            chosen = [e for e in entries if e.subject == subject and e.quant == quant]
+    for subject, entries in studies.items():
+        for quant in dict.fromkeys(e.quant for e in entries if e.how):
+            chosen = [e for e in entries if e.quant == quant]
             of = subject if quant == "none" else f"{subject}, {quant}"
             scale = 1.0 if chosen[0].metric in LOWER_IS_BETTER else 100.0
             columns = [
@@ -174,8 +186,10 @@ def _sparsity(entries: Sequence[Entry]) -> Section:
                 if column == "p50":
                     figure.notes.extend(caveats(chosen))
                 section.figures.append(figure)
-    if not section.figures and not section.left_out:
+    if not section.figures:
         section.left_out.append("No sparsity curves: no pruned model is among the sources.")
+    if lacks:
+        section.left_out.append(f"Without a result: {'; '.join(lacks)}.")
     return section
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Entry",
     "Value",
     "caveats",
+    "lacking",
     "lower_is_better",
     "mark",
     "marks_explained",
@@ -67,6 +68,7 @@ class Entry:
         quick: short windows.
         emulated: what the device is, where it is an emulated one.
         load_average: of the busy machine before; 0 for one that had nothing else to do.
+        seeds: that there should be a value for.
         trains: it has a validation result of its own: no recipe was applied after the last training.
         artifact: of a record its artifact; "" of a study.
     """
@@ -86,6 +88,7 @@ class Entry:
     quick: bool
     emulated: str
     load_average: float
+    seeds: int
     trains: bool
     artifact: str = ""
 
@@ -136,10 +139,25 @@ def of_study(study: Study, outcomes: Iterable[Outcome]) -> list[Entry]:
                     (t["load_average"] for t in timed if (t.get("load_average") or 0) > t.get("cores", 0) + 0.5),
                     default=0.0,
                 ),
+                seeds=group.seeds,
                 trains=group.quant == "none" or _trains(study, group.quant),
             )
         )
     return found
+
+
+def lacking(outcomes: Iterable[Outcome]) -> list[str]:
+    """What has no result at all, or not of every seed, as words: "global 0.9 (failed)"."""
+    said = []
+    for group in groups(outcomes):
+        pruned = f"{group.how} {group.sparsity:g}" if group.prune else f"dense {group.how}".strip()
+        name = ", ".join([pruned, *([] if group.quant == "none" else [group.quant])])
+        without = group.seeds - len(group.known)
+        if without:
+            why = " and ".join(["failed"] * (without > group.missing) + ["not run yet"] * bool(group.missing))
+            some = f"{without} of {group.seeds} seeds " if group.known else ""
+            said.append(plain(f"{group.subject}, {name} ({some}{why})"))
+    return said
 
 
 def of_records(records: Sequence[ProfileRecord]) -> list[Entry]:
@@ -181,6 +199,7 @@ def _of_record(r: ProfileRecord) -> Entry:
         quick=r.quick,
         emulated=plain(r.emulated),
         load_average=r.device.load_average if (r.device.load_average or 0) > 0.5 else 0.0,  # type: ignore[arg-type]
+        seeds=1,
         trains=False,
         artifact=plain(r.artifact),
     )

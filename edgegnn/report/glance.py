@@ -14,11 +14,10 @@ __all__ = ["chosen", "glance"]
 _POINT = 0.01  # of a share; of an error: of its dense value
 
 
-def glance(entries: Sequence[Entry]) -> Section:
-    """A table for each subject that has a dense float model."""
+def glance(studies: dict[str, list[Entry]]) -> Section:
+    """A table for each subject of a study that has a dense float model."""
     section = Section("glance", "At a glance")
-    for subject in dict.fromkeys(e.subject for e in entries):
-        found = [e for e in entries if e.subject == subject]
+    for subject, found in studies.items():
         picks = chosen(found)
         if not picks:
             section.left_out.append(f"{subject}: no dense float model has ended to compare with.")

@@ -75,10 +75,11 @@ def write(
     made = contents(found, title, sensitivity=sensitivity, model_options=model_options, status=status)
     page = render(made).encode()
     pictures: dict[Path, bytes] = {}
-    for figure in made.figures if figures is not None else []:
-        status(f"{figure.name}.png")
-        pictures[figures / f"{figure.name}.svg"] = figure.drawn.svg
-        pictures[figures / f"{figure.name}.png"] = figure.drawn.png()
+    if figures is not None:
+        for figure in made.figures:
+            status(f"{figure.name}.png")
+            pictures[figures / f"{figure.name}.svg"] = figure.drawn.svg
+            pictures[figures / f"{figure.name}.png"] = figure.drawn.png()
     # All are written under other names first, and take their own together: a full disk leaves nothing.
     with ExitStack() as stack:
         for path, content in {output: page, **pictures}.items():
