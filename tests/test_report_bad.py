@@ -117,6 +117,7 @@ def test_a_study_with_a_wrong_key_and_a_newer_store(report, tmp_path, monkeypatc
     assert "line 1: unknown key 'colour'" in report("study.toml", code=1)
 
 
+@pytest.mark.slow
 def test_an_output_that_exists(report, tmp_path, capsys, monkeypatch):
     none = {"energy_j": None, "energy_reason": "no sensor"}
     write_records(Path("profiles"), [profile_of("x86", name, 1.0, **none) for name in "ab"])

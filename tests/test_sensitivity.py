@@ -186,6 +186,7 @@ def test_what_has_no_answer(net, task):
         sensitivity(Net(), empty)
 
 
+@pytest.mark.slow
 def test_a_report_of_a_users_module(tmp_path, capsys, monkeypatch):
     """The whole way: a state_dict with its factory and data, a page with figures and the table."""
     monkeypatch.chdir(tmp_path)
@@ -208,7 +209,7 @@ def test_a_report_of_a_users_module(tmp_path, capsys, monkeypatch):
     assert set(rows["out"]) == {"int8", "int4", "50 % pruned", "90 % pruned"}
     page = Page(Path("report.html").read_text())
     page.check()
-    assert "weights.pt: mymodels:build on data.pt: sensitivity of its layers" in page.texts["caption"]
+    assert "weights.pt: mymodels:build on data.pt: sensitivity of its layers" in page.texts["span"]
     code, out, err = run(capsys, monkeypatch, "report", "weights.pt", "-o", "other.html")
     assert (code, out) == (1, "")
     assert "--factory" in err

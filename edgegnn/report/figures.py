@@ -118,25 +118,14 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
                 x, y, spread = pairs[i][0] * cost.factor, pairs[i][1] * scale, e.values["test"].std
                 if spread:
                     axes.errorbar(x, y, yerr=spread * scale, color=colour, alpha=0.45, linewidth=1, zorder=2)
-                face = colour if i in best else BACKGROUND
-                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markeredgewidth=1.4, zorder=3)
+                face, above = (colour, 3.5) if i in best else (BACKGROUND, 3.0)
+                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markeredgewidth=1.4, zorder=above)
             axes.plot([], [], marker, color=colour, label=plain(label, 26))
-        for number, i in enumerate(best, 1):
-            right = number % 2 == 0  # neighbours may lie close together
-            axes.annotate(
-                str(number),
-                (pairs[i][0] * cost.factor, pairs[i][1] * scale),
-                xytext=(5, -11) if right else (-5, 5),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                color=INK,
-                fontsize=9,
-                zorder=4,
-            )
         axes.set_xlabel(cost.axis)
         axes.set_ylabel(metric_label(entries))
         number_axis(axes, [p[0] * cost.factor for p in pairs])
         axes.margins(0.09)
+        hidden = _number_points(axes, list(zip(xs, ys, strict=True)))
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.2)
         title = f"{subject}: {metric_label(entries).split(',')[0].removeprefix('test ')} against {cost.title}"
         description = f"{len(entries)} models. On the front: {'; '.join(points)}."
@@ -147,6 +136,7 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
         description,
         drawn,
         points,
+        ["Numbers that would cover others are left out of the picture."] if hidden else [],
         data={
             "subject": subject,
             "cost": cost.name,
@@ -210,12 +200,43 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
 _LINES = ("-", "--", "-.", ":")
 
 
+def _number_points(axes: Any, points: Sequence[tuple[float, float]]) -> int:
+    """Number points from 1 on, but those whose number would lie on another; how many those are."""
+    from matplotlib.transforms import Bbox
+
+    figure = axes.figure
+    figure.draw_without_rendering()  # where points lie on paper is known then
+    taken: list[Any] = []
+    hidden = 0
+    for number, point in enumerate(points, 1):
+        right = number % 2 == 0  # neighbours may lie close together
+        x, y = axes.transData.transform(point) * 72 / figure.dpi
+        x, y = (x + 5, y - 12) if right else (x - 5 - 5.5 * len(str(number)), y + 4)
+        box = Bbox.from_bounds(x, y, 5.5 * len(str(number)), 8)
+        if any(box.overlaps(other) for other in taken):
+            hidden += 1
+            continue
+        taken.append(box)
+        axes.annotate(
+            str(number),
+            point,
+            xytext=(5, -12) if right else (-5, 4),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            color=INK,
+            fontsize=9,
+            zorder=4,
+        )
+    return hidden
+
+
 def number_axis(axes: Any, values: Sequence[float]) -> None:
     """A logarithmic x axis where values span more than a factor of five, with numbers people read."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = min(values), max(values)
     if low <= 0 or high / low < 5:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         return
     axes.set_xscale("log")
     subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)

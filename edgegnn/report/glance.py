@@ -34,12 +34,12 @@ def glance(studies: dict[str, list[Entry]]) -> Section:
             rows.append(row)
         metric = next(e.metric for e in found if e.metric).replace("_", " ")
         head = ["", "model", f"test {metric}", *(cost.title for cost in columns)]
-        near = "1 % of its error" if lower_is_better(found) else "1 point"
-        notes = [
-            f"chosen on validation data, among models within {near} of the dense one there; test data only report it. "
-            "Recipes without training have no validation result of their own, and are not among them"
-        ]
-        section.tables.append(StudyTable(subject, head, rows, notes + marks_explained(e for _, e in picks)))
+        section.tables.append(StudyTable(subject, head, rows, marks_explained(e for _, e in picks)))
+    section.about.append(
+        "The dense model, and what validation data choose among models that lose at most 1 point there (1 % of an "
+        "error); test data only report it. Recipes without training have no validation result of their own, and are "
+        "not among them."
+    )
     return section
 
 

@@ -191,6 +191,6 @@ def _count(n: int, what: str) -> str:
 
 
 def _span(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
     show = "{:,.0f}".format if all(float(v).is_integer() for v in values) else "{:,.1f}".format
-    return show(low) if low == high else f"{show(low)} to {show(high)}"
+    low, high = show(min(values)), show(max(values))
+    return low if low == high else f"{low} to {high}"
