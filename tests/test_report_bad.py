@@ -83,6 +83,14 @@ def test_a_damaged_record_is_not_passed_over(report, damage, says, folder):
     assert says in report("profiles" if folder else path, code=1)
 
 
+def test_a_store_with_damaged_results(report, tmp_path, monkeypatch):
+    finished_study(tmp_path, monkeypatch)
+    with sqlite3.connect("study.db") as database:
+        database.execute("""UPDATE step SET result = '{"test": 1}' WHERE kind = 'compress'""")
+    database.close()
+    assert "study.db is damaged, or of another edgegnn" in report("study.toml", code=1)
+
+
 def test_json_of_others_in_a_folder_is_passed_over_and_named(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_records(Path("profiles"), [profile_of("x86", "a", 1.0)])

@@ -7,6 +7,7 @@ Untrusted names go through `plain` before they are drawn, and are never taken fo
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -81,6 +82,8 @@ def check_installed() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError(f"a report needs {error.name}: pip install 'edgegnn[report]'") from None
+    # Fonts that it lacks, or is still looking for, are of no concern: text is set in the reader's.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 @contextmanager
