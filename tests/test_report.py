@@ -240,6 +240,18 @@ def test_quick_and_busy_measurements_are_marked_in_tables(tmp_path):
     assert "‡ the machine had other work (load average up to 3.0)" in found.texts["li"]
 
 
+def test_the_function_has_the_name_of_the_command(tmp_path):
+    import edgegnn
+
+    source = write_records(tmp_path / "p", [profile_of("x86", "only", 1.0)])
+    written = edgegnn.report([str(source)], str(tmp_path / "r.html"))
+    assert written.page == tmp_path / "r.html"
+    assert not written.contents.figures  # one model makes no front
+    words = Page(written.page.read_text()).words
+    assert "no plot of size: it needs two models with a metric" in words
+    assert "1 measurement on x86" in words
+
+
 def test_lower_is_better_for_an_error(tmp_path):
     from edgegnn.profile.record import Metric
     from edgegnn.report import write

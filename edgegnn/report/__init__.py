@@ -19,9 +19,12 @@ How the page is made:
 
 from __future__ import annotations
 
+from edgegnn.callable import make_callable
 from edgegnn.report.contents import Contents, contents
 from edgegnn.report.load import Sources, read_sources
 from edgegnn.report.page import render
 from edgegnn.report.writing import Written, write
 
 __all__ = ["Contents", "Sources", "Written", "contents", "read_sources", "render", "write"]
+
+make_callable(__name__, "edgegnn.report.writing:write")

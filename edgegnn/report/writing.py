@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,10 @@ class Written:
 
 
 def write(
-    sources: list[Path],
-    output: Path,
+    sources: Sequence[str | Path],
+    output: str | Path = "report.html",
     *,
-    figures: Path | None = None,
+    figures: str | Path | None = None,
     sensitivity: bool = False,
     title: str = "",
     force: bool = False,
@@ -64,9 +64,10 @@ def write(
         EdgeGNNError: a source can't be read, as its type says.
     """
     check_installed()
-    found = read_sources(sources)
+    output, paths = Path(output), [Path(source) for source in sources]
+    found = read_sources(paths)
     check_free(output, force=force)
-    if output.resolve() in {path.resolve() for path in sources}:
+    if output.resolve() in {path.resolve() for path in paths}:
         raise UsageError(f"{output} is a source of the report: choose another place with -o")
     if sensitivity and not found.studies:
         raise UsageError("--sensitivity needs a study; of a checkpoint that is named it is always measured")
@@ -78,8 +79,8 @@ def write(
     if figures is not None:
         for figure in made.figures:
             status(f"{figure.name}.png")
-            pictures[figures / f"{figure.name}.svg"] = figure.drawn.svg
-            pictures[figures / f"{figure.name}.png"] = figure.drawn.png()
+            pictures[Path(figures) / f"{figure.name}.svg"] = figure.drawn.svg
+            pictures[Path(figures) / f"{figure.name}.png"] = figure.drawn.png()
     # All are written under other names first, and take their own together: a full disk leaves nothing.
     with ExitStack() as stack:
         for path, content in {output: page, **pictures}.items():
