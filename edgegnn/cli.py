@@ -49,6 +49,7 @@ from edgegnn.cli_options import (
     quant_of,
     settings_of,
 )
+from edgegnn.cli_report import report
 from edgegnn.cli_study import study as study_app
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
@@ -438,6 +439,7 @@ def profile(
 app.add_typer(targets_app)
 app.add_typer(study_app)
 app.command()(ship)
+app.command()(report)
 
 
 @app.command()

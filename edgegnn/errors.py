@@ -10,6 +10,7 @@
     ├── ExportError              a model that can't be captured or written
     │   └── ParityError          the artifact doesn't compute what the PyTorch model computes
     ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
+    ├── ReportError              a report that can't be written
     ├── StudyError               a study that can't be read, stored or gone on with
     └── TargetError              a device that can't be reached, or can't do what is asked
 
@@ -27,6 +28,7 @@ __all__ = [
     "ParityError",
     "PruneError",
     "QuantizeError",
+    "ReportError",
     "StudyError",
     "TargetError",
     "TrainError",
@@ -77,6 +79,10 @@ class ParityError(ExportError):
 
 class ArtifactError(EdgeGNNError):
     """An artifact that is damaged, foreign or newer than this edgegnn."""
+
+
+class ReportError(EdgeGNNError):
+    """A report that can't be written."""
 
 
 class StudyError(EdgeGNNError):

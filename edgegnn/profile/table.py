@@ -14,7 +14,7 @@ from edgegnn.profile.target import TargetInfo
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.runtime.state import throttled_words
 
-__all__ = ["ratios", "render", "render_comparison", "render_targets"]
+__all__ = ["notes", "ratios", "render", "render_comparison", "render_targets", "rows"]
 
 Value = Callable[[ProfileRecord], float | None]
 
@@ -59,19 +59,29 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
         title: above the table.
     """
     ratio = ratios(*records) if len(records) == 2 else None
-    table = Table(title=title, caption="\n".join(_notes(records)), caption_justify="left", title_justify="left")
+    table = Table(title=title, caption="\n".join(notes(records)), caption_justify="left", title_justify="left")
     table.add_column("")
     for record in records:
         table.add_column(f"{record.artifact}\non {record.target}", justify="right")
     if ratio is not None:
         table.add_column(f"{records[1].artifact}\n/ {records[0].artifact}", justify="right")
+    for label, cells, key in rows(records):
+        value = ratio.get(key) if ratio is not None else None
+        last = [] if ratio is None else ["" if value is None else f"{value:.2f}x"]
+        table.add_row(label, *cells, *last)
+    return table
+
+
+def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
+    """What a table of records says: label, a cell for each record, and the name of its ratio ("": none is made).
+
+    Args:
+        records: at least one.
+    """
+    found: list[tuple[str, list[str], str]] = []
 
     def row(label: str, show: Callable[[ProfileRecord], str], key: str = "") -> None:
-        cells = [show(record) for record in records]
-        if ratio is not None:
-            value = ratio.get(key)
-            cells.append("" if value is None else f"{value:.2f}x")
-        table.add_row(label, *cells)
+        found.append((label, [show(record) for record in records], key))
 
     row("recipe", lambda r: r.recipe)
     row(f"{_metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
@@ -94,7 +104,7 @@ def render(records: Sequence[ProfileRecord], *, title: str | None = None) -> Tab
     row("energy per inference", lambda r: _energy(r, net=False), "energy_gross")
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
-    return table
+    return found
 
 
 def _entry(record: ProfileRecord, *, name: str, pairs: int | None) -> str:
@@ -145,41 +155,41 @@ def render_targets(found: Sequence[TargetInfo]) -> Table:
     return table
 
 
-def _notes(records: Sequence[ProfileRecord]) -> list[str]:
-    """Footnotes: each once."""
-    notes = []
+def notes(records: Sequence[ProfileRecord]) -> list[str]:
+    """What has to be said below a table of records, each sentence once."""
+    said = []
     for record in records:
         device = record.device
         runs = f"torch {device.torch}" if device.torch else f"onnxruntime {device.onnxruntime}"
         gpu = f", on {device.gpu or 'its GPU'} (copies to it and back are in the times)"
-        notes.append(
+        said.append(
             f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"
         )
-    notes += [f"metric undefined: {record.metric_reason}" for record in records if record.metric_reason]
+    said += [f"metric undefined: {record.metric_reason}" for record in records if record.metric_reason]
     for record in records:
         energy = record.energy_j
         if energy is None:
-            notes.append(f"no energy: {record.energy_reason}")
+            said.append(f"no energy: {record.energy_reason}")
         else:
             mark = "~ estimated" if energy.kind == "estimated" else "measured"
-            notes.append(f"energy {mark}: {energy.source}; {energy.scope}")
+            said.append(f"energy {mark}: {energy.source}; {energy.scope}")
     for record in records:
         if record.emulated:
-            notes.append(f"† emulated: not a measurement ({record.target}: {record.emulated.split(':')[0]})")
+            said.append(f"† emulated: not a measurement ({record.target}: {record.emulated.split(':')[0]})")
         if record.instructions is not None:
-            notes.append(f"instructions counted by {record.instructions.source}, one thread")
+            said.append(f"instructions counted by {record.instructions.source}, one thread")
         elif record.instructions_reason:
-            notes.append(f"no count of instructions: {record.instructions_reason}")
+            said.append(f"no count of instructions: {record.instructions_reason}")
     if any(r.quick for r in records):
-        notes.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
+        said.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
     for record in records:
         words = throttled_words(record.device.throttled)
         if words:
-            notes.append(f"{record.target}: {', '.join(words)}: edgegnn targets check {record.target} says what helps")
+            said.append(f"{record.target}: {', '.join(words)}: edgegnn targets check {record.target} says what helps")
     busy = [r.device.load_average for r in records if r.device.load_average and r.device.load_average > 0.5]
     if busy:
-        notes.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
-    return list(dict.fromkeys(notes))
+        said.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
+    return list(dict.fromkeys(said))
 
 
 def _mark(record: ProfileRecord) -> str:

@@ -13,7 +13,7 @@ found by walking the module tree and by dry runs on an example graph.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -47,6 +47,7 @@ class _Step:
     mask: Tensor | None = None
     edge_index: Tensor | None = None
     off: bool = False
+    only: Collection[str] | None = None
 
 
 class QuantModel(nn.Module):
@@ -174,6 +175,15 @@ class QuantModel(nn.Module):
         finally:
             self.step.off = False
 
+    @contextmanager
+    def only(self, names: Collection[str]) -> Iterator[None]:
+        """Switch all points off but those of these names."""
+        self.step.only = names
+        try:
+            yield
+        finally:
+            self.step.only = None
+
     def train(self, mode: bool = True) -> QuantModel:
         """Switch modes; leaving training derives every scale from the range seen so far."""
         super().train(mode)
@@ -186,7 +196,8 @@ class QuantModel(nn.Module):
     def _forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
         """Run the wrapped model with its weights and activations on their code grids."""
         self.step.mask = self._draw()
-        weights = {name: self.point(name)(self.model.get_parameter(name)) for name in self._weights}
+        chosen = [name for name in self._weights if self.step.only is None or name in self.step.only]
+        weights = {name: self.point(name)(self.model.get_parameter(name)) for name in chosen}
         with _RememberDropout() if self.training else nullcontext():
             return torch.func.functional_call(self.model, weights, args, kwargs)
 
@@ -224,6 +235,8 @@ class QuantModel(nn.Module):
     def quantize(self, name: str, x: Any, protected: Tensor | None = None, dim: int = 0) -> Any:
         """Pass a float tensor through the point `name`; anything else is left as it is."""
         if self.step.off or self.looking or not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0:
+            return x
+        if self.step.only is not None and name not in self.step.only:
             return x
         if not self._placement.OUTPUTS and getattr(x, "_on_grid", None) == self._grid(name):
             return x
