@@ -33,7 +33,7 @@ def test_a_difference_within_the_models_own_passes_and_is_named():
 
 
 def test_a_larger_one_is_an_error():
-    with pytest.raises(ParityError, match="differ from PyTorch's by 0.001"):
+    with pytest.raises(ParityError, match=r"differ from PyTorch's by 0\.001"):
         checked(1e-3, moves=1e-4)
 
 
