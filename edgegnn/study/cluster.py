@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import edgegnn
 from edgegnn.errors import StudyError, UsageError, first_line
 from edgegnn.study import steps
@@ -50,14 +52,14 @@ class Parcel:
         step: what to do.
         version: of the driver's edgegnn.
         command: the driver's, which artifacts name.
-        files: the driver's path of a recipe's file -> its content.
+        files: the driver's paths of a data file and of a recipe's file, where the cell has such.
     """
 
     study: Study
     step: Step
     version: str
     command: list[str]
-    files: Mapping[str, bytes]
+    files: list[str]
 
 
 class Cluster:
@@ -76,11 +78,10 @@ class Cluster:
     slots = sys.maxsize  # Ray keeps what waits
 
     def __init__(self, study: Study, address: str, status: Callable[[str], None]) -> None:
-        check_address(address)
-        if importlib.util.find_spec("ray") is None:
+        if importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None:
             raise UsageError("--ray needs ray: pip install 'edgegnn[cluster]'")
         status(f"connecting to the Ray cluster {address}")
-        self._study = study
+        self._study = msgspec.structs.replace(study, path=str(Path(study.path).absolute()))
         self._running: dict[Any, Step] = {}
         self._shared: dict[str, Any] = {}
         self._open = contextlib.ExitStack()
@@ -102,13 +103,11 @@ class Cluster:
     def begin(self, step: Step) -> None:
         """See `edgegnn.study.local.Executor`."""
         study, cell = self._study, step.cell
-        recipe = beside(study, cell.quant)
-        files = {recipe: Path(recipe).read_bytes()} if recipe != cell.quant else {}
-        data = beside(study, cell.dense["data"])
+        files = [path for name in (cell.dense["data"], cell.quant) if (path := beside(study, name)) != name]
         parcel = Parcel(study, step, edgegnn.__version__, sys.argv, files)
-        graphs = self._share(Path(data)) if data != cell.dense["data"] else None
         dense = self._share(steps.dense_path(study, cell)) if step.kind == "compress" else None
-        self._running[self._work.remote(parcel, graphs, dense)] = step
+        ref = self._work.remote(parcel, dense, *(self._share(Path(path)) for path in files))
+        self._running[ref] = step
 
     def wait(self) -> list[tuple[Step, Ended]]:
         """See `edgegnn.study.local.Executor`."""
@@ -149,13 +148,13 @@ class Cluster:
         return dataclasses.replace(attempt(step.kind, self._study.files, keep), seconds=ended.seconds)
 
 
-def work(parcel: Parcel, graphs: bytes | None, dense: bytes | None) -> tuple[Ended, dict[str, bytes]]:
+def work(parcel: Parcel, dense: bytes | None, *contents: bytes) -> tuple[Ended, dict[str, bytes]]:
     """Do a step on a worker, in a folder that is removed again.
 
     Args:
         parcel: what to do.
-        graphs: content of the data file, where the data are one.
         dense: the dense model's checkpoint, to compress it.
+        contents: of the parcel's files.
 
     Returns:
         How it ended; the files it made: "checkpoint", "artifact" (a zip), as far as there are any.
@@ -165,29 +164,23 @@ def work(parcel: Parcel, graphs: bytes | None, dense: bytes | None) -> tuple[End
 
     import torch
 
-    from edgegnn.tasks.load import stand_in
+    from edgegnn.files import stand_in
 
     torch.set_num_threads(1)  # a task is given one CPU
     sys.argv = parcel.command
-    asked = parcel.step.cell
+    step = parcel.step
     with tempfile.TemporaryDirectory(prefix="edgegnn-") as name:
-        folder = Path(name)
-        study = _struct_replace(parcel.study, path=str(folder / "study.toml"), store="")
-        data = beside(parcel.study, asked.dense["data"])  # of a file the driver's path, which checkpoints keep
-        copy = folder / f"data{Path(data).suffix}"
-        if graphs is not None:
-            copy.write_bytes(graphs)
-        quant = beside(parcel.study, asked.quant)
-        if quant in parcel.files:
-            (folder / "recipe.json").write_bytes(parcel.files[quant])
-            quant = "recipe.json"
-        cell = dataclasses.replace(asked, dense={**asked.dense, "data": data}, quant=quant)
+        study = msgspec.structs.replace(parcel.study, store=str(Path(name) / "study.db"))
         study.files.mkdir()
         if dense is not None:
-            steps.dense_path(study, cell).write_bytes(dense)
-        with stand_in({data: copy} if graphs is not None else {}):
-            ended = perform(study, Step(parcel.step.kind, cell), machine_lock())
-        return ended, {} if ended.reason else _made(study, Step(parcel.step.kind, cell))
+            steps.dense_path(study, step.cell).write_bytes(dense)
+        copies = {}
+        for number, (path, content) in enumerate(zip(parcel.files, contents, strict=True)):
+            copies[path] = Path(name) / f"{number}{Path(path).suffix}"
+            copies[path].write_bytes(content)
+        with stand_in(copies):
+            ended = perform(study, step, machine_lock())
+        return ended, {} if ended.reason else _made(study, step)
 
 
 def unpack(study: Study, step: Step, files: Mapping[str, bytes]) -> None:
@@ -243,12 +236,6 @@ def _made(study: Study, step: Step) -> dict[str, bytes]:
     return made
 
 
-def _struct_replace(study: Study, **changes: Any) -> Study:
-    import msgspec
-
-    return msgspec.structs.replace(study, **changes)
-
-
 # Connecting ---------------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +251,6 @@ def _connect(address: str) -> Any:
     if address != "auto":
         _knock(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)

@@ -116,6 +116,10 @@ def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1
         raise UsageError(f"--jobs must be 1 or more, not {jobs}")
     if jobs > 1 and ray is not None:
         raise UsageError("--jobs is for this machine, --ray for a cluster: leave one of them out")
+    if ray is not None:
+        from edgegnn.study.cluster import check_address
+
+        check_address(ray)
     check_names(study)
     grid = cells(study)
     began = time.monotonic()

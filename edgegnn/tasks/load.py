@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.files import at_hand
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.tasks import check, datasets, digits, labels, named, splits
 from edgegnn.tasks.files import read_graphs
@@ -23,7 +23,7 @@ from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.transforms import transform
 
-__all__ = ["TASKS", "load_task", "names", "restore_task", "stand_in", "task_from_graphs", "with_attributes"]
+__all__ = ["TASKS", "load_task", "names", "restore_task", "task_from_graphs", "with_attributes"]
 
 _ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
 _FILE_ENDINGS = (".pt", ".pth", ".csv")
@@ -36,9 +36,6 @@ TASKS = {
     "graph-regression": ("graph", "values"),
     "link-prediction": ("link", "classes"),
 }
-
-
-_stand_ins: dict[str, Path] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,22 +91,6 @@ def load_task(
         DataError: data that can't be loaded or used.
     """
     return _load(data, _wanted(split, seed, root, task, metric, one_hot))
-
-
-@contextlib.contextmanager
-def stand_in(files: Mapping[str, Path]) -> Iterator[None]:
-    """Read copies of data files in their place: on a machine where the paths that checkpoints name don't exist.
-
-    Args:
-        files: path of a data file -> the copy.
-    """
-    before = dict(_stand_ins)
-    _stand_ins.update(files)
-    try:
-        yield
-    finally:
-        _stand_ins.clear()
-        _stand_ins.update(before)
 
 
 def with_attributes(data: str) -> str:
@@ -187,7 +168,7 @@ def _wanted(
 
 def _load(data: str, wanted: _Wanted) -> Task:
     if _is_file(data):
-        path = _stand_ins.get(data, Path(data))
+        path = at_hand(data)
         return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
     prefix, _, rest = _ALIASES.get(data.lower(), data).partition(":")
     prefix, root = prefix.lower(), wanted.root
