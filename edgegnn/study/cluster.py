@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ RETRIES = 3  # of a task whose worker or node is lost
 _ANSWER = 5.0  # seconds within which whatever listens at the address accepts a connection
 _CONNECT = 30.0  # seconds for Ray to connect
 _CHECK = 60.0  # seconds for every node to tell its version
+_HOW = "give the HOST:PORT that `ray start --head` prints, or ray://HOST:10001 on a machine that is no node of it"
 
 
 @dataclass(frozen=True)
@@ -264,16 +265,28 @@ def _connect(address: str) -> Any:
 
     # In a thread: Ray tries for minutes, and takes over SIGTERM where it can.
     thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_CONNECT)
+    with _quiet():
+        thread.start()
+        thread.join(_CONNECT)
     if thread.is_alive():
-        raise StudyError(f"{address} does not answer as a Ray cluster does: {_HINT}")
+        raise StudyError(f"{address} does not answer as a Ray cluster does: {_HOW}")
     if errors:
         raise StudyError(f"can't connect to the Ray cluster {address}: {_said(errors[0])}") from errors[0]
     return ray
 
 
-_HINT = "HOST:PORT is the address that `ray start --head` prints, ray://HOST:10001 the one from elsewhere"
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what libraries that are not Python write to stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 (no file)
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _knock(address: str) -> None:
@@ -286,16 +299,16 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, port), timeout=_ANSWER).close()
     except OSError as error:
-        raise StudyError(f"no Ray cluster at {address}: {first_line(error)}: {_HINT}") from error
+        raise StudyError(f"no Ray cluster at {address} ({first_line(error)}): {_HOW}") from error
     if os.environ.get("RAY_USE_TLS", "0") == "1":
         return
     import grpc
 
     with grpc.insecure_channel(f"{f'[{host}]' if ':' in host else host}:{port}") as channel:
         try:
-            grpc.channel_ready_future(channel).result(timeout=2 * _ANSWER)
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER)
         except grpc.FutureTimeoutError as error:
-            raise StudyError(f"what listens at {address} is no Ray cluster: {_HINT}") from error
+            raise StudyError(f"what listens at {address} is no Ray cluster: {_HOW}") from error
 
 
 def _said(error: BaseException) -> str:

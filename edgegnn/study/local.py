@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from edgegnn.errors import EdgeGNNError, first_line
 from edgegnn.study import steps
@@ -34,6 +35,7 @@ __all__ = ["Ended", "Executor", "Here", "Processes", "attempt", "machine_lock", 
 
 # A step whose process ended in the middle of it this often is given up.
 DEATHS = 2
+_PATIENCE = 5.0  # seconds for a process to end by itself
 
 
 @dataclass(frozen=True)
@@ -172,11 +174,11 @@ class Processes:
     def close(self) -> None:
         """See `Executor`."""
         for worker in self._workers:
-            worker.process.kill()
+            worker.process.terminate()
         for worker in self._workers:
-            worker.process.join()
-            worker.process.close()
-            worker.pipe.close()
+            worker.process.join(_PATIENCE)
+            worker.process.kill()
+            _forget(worker)
         self._workers.clear()
 
     def _start(self) -> _Worker:
@@ -193,9 +195,7 @@ class Processes:
 
     def _died(self, worker: _Worker, step: Step) -> list[tuple[Step, Ended]]:
         self._workers.remove(worker)
-        worker.process.join()
-        worker.process.close()
-        worker.pipe.close()
+        _forget(worker)
         self._deaths[step.key] += 1
         if self._deaths[step.key] >= DEATHS:
             return [(step, Ended({}, f"its process was ended {_often(self._deaths[step.key])}", 0.0))]
@@ -252,6 +252,7 @@ def attempt(kind: str, files: Path, do: Callable[[], dict[str, Any]]) -> Ended:
 def _serve(pipe: connection.Connection, study: Study, threads: int, lock: Path) -> None:
     """Do the steps that come through the pipe, until it is closed or the process that started this one is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends us
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
@@ -260,6 +261,16 @@ def _serve(pipe: connection.Connection, study: Study, threads: int, lock: Path) 
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(perform(study, pipe.recv(), lock))
+
+
+def _forget(worker: _Worker) -> None:
+    worker.process.join()
+    worker.process.close()
+    worker.pipe.close()
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(1)  # removes what is half-written on the way
 
 
 def _end_with_parent() -> None:

@@ -178,10 +178,10 @@ class _Work:
                 train.append(Step("compress", cell))
         measure = [Step("timing", cell) for cell in grid if "timing" in missing[cell.compress_key]]
         compressed = sum("compress" not in kinds for kinds in missing.values())
-        self.watch.begin(len(grid), sum(not kinds for kinds in missing.values()), compressed)
-        if train:
-            with contextlib.closing(self._executor(jobs, ray)) as executor:
-                self._do(executor, train, measure)
+        ended = sum(not kinds for kinds in missing.values())
+        with contextlib.closing(self._executor(jobs, ray) if train else self._here()) as executor:
+            self.watch.begin(len(grid), ended, compressed)
+            self._do(executor, train, measure)
         measure = [step for step in measure if self._done(step.cell.compress_key)]
         if measure:
             self.watch.measuring(len(measure))
