@@ -31,11 +31,11 @@ class StudyProgress:
         self.bars, self.console, self.study = bars, console, study
         self.cells = bars.add_task("study", total=None, text="")
         self.now = bars.add_task("", total=None, text="")
-        self.done = self.total = self.number = 0
+        self.done = self.trained = self.total = self.number = 0
 
     def begin(self, total: int, done: int, trained: int) -> None:
         """See `edgegnn.study.running.Watch`."""
-        self.total, self.done, self.number = total, done, trained
+        self.total, self.done, self.trained, self.number = total, done, trained, trained
         self.bars.update(self.cells, total=total, completed=trained)
         self.console.print(f"{total} cells, {done} of them done, in {self.study.store_path}", highlight=False)
 
@@ -67,6 +67,7 @@ class StudyProgress:
         if kind == "dense" and outcome.status != "failed":
             return
         self.number += 1
+        self.trained += kind != "timing"
         self.done += outcome.status != "missing"
         remaining = f", about {_duration(left)} left" if left else ""
         if outcome.status == "failed":
@@ -98,6 +99,8 @@ def running(study: Study) -> Iterator[StudyProgress]:
             yield watch
         except KeyboardInterrupt:
             where = f"{watch.done} of {watch.total} cells are done"
+            if watch.trained > watch.done:
+                where += f", {watch.trained - watch.done} more are to be measured"
             console.print(f"stopped: {where}; the same command goes on from there", highlight=False)
             raise
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 
 from ray.cluster_utils import Cluster
 
