@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import io
 import logging
+import math
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -110,12 +112,28 @@ class Cluster:
         ref = self._work.remote(parcel, dense, *(self._share(Path(path)) for path in files))
         self._running[ref] = step
 
-    def wait(self) -> list[tuple[Step, Ended]]:
-        """See `edgegnn.study.local.Executor`."""
+    def wait(self, seconds: float = math.inf) -> list[tuple[Step, Ended]]:
+        """See `edgegnn.study.local.Executor`.
+
+        Raises:
+            StudyError: the cluster is gone.
+        """
+        end = time.monotonic() + seconds
         done: list[Any] = []
-        while not done:
-            done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=1.0)
-        return [(step, self._take(ref, step)) for ref in done for step in [self._running.pop(ref)]]
+        try:
+            while self._running and not done:
+                refs = list(self._running)
+                done, _ = self._ray.wait(refs, num_returns=1 if seconds else len(refs), timeout=min(seconds, 1.0))
+                if time.monotonic() >= end:
+                    break
+            ended = [(self._running[ref], self._take(ref, self._running[ref])) for ref in done]
+        except ConnectionError as error:
+            raise StudyError(
+                f"the Ray cluster is gone ({_said(error)}): the same command goes on with what is missing"
+            ) from error
+        for ref in done:
+            del self._running[ref]
+        return ended
 
     def close(self) -> None:
         """See `edgegnn.study.local.Executor`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -68,8 +69,8 @@ class Executor(Protocol):
     def begin(self, step: Step) -> None:
         """Take a step."""
 
-    def wait(self) -> list[tuple[Step, Ended]]:
-        """Wait until some of the steps that were taken have ended."""
+    def wait(self, seconds: float = math.inf) -> list[tuple[Step, Ended]]:
+        """Wait until some of the steps that were taken have ended, or for so many seconds."""
 
     def close(self) -> None:
         """End what still runs."""
@@ -103,7 +104,7 @@ class Here:
         """See `Executor`."""
         self._step = step
 
-    def wait(self) -> list[tuple[Step, Ended]]:
+    def wait(self, seconds: float = math.inf) -> list[tuple[Step, Ended]]:
         """See `Executor`."""
         step, self._step = self._step, None
         if step is None:
@@ -156,12 +157,13 @@ class Processes:
         with contextlib.suppress(OSError):  # it died while it was idle: `wait` finds out
             worker.pipe.send(step)
 
-    def wait(self) -> list[tuple[Step, Ended]]:
+    def wait(self, seconds: float = math.inf) -> list[tuple[Step, Ended]]:
         """See `Executor`."""
         ended: list[tuple[Step, Ended]] = []
+        end = time.monotonic() + seconds
         while not ended:
             busy = {worker.pipe: worker for worker in self._workers if worker.step is not None}
-            for pipe in connection.wait(list(busy)):
+            for pipe in connection.wait(list(busy), None if seconds == math.inf else seconds):
                 worker = busy[pipe]  # type: ignore[index]
                 step, worker.step = worker.step, None
                 assert step is not None
@@ -169,6 +171,8 @@ class Processes:
                     ended.append((step, worker.pipe.recv()))
                 except (EOFError, OSError):
                     ended += self._died(worker, step)
+            if time.monotonic() >= end:
+                break
         return ended
 
     def close(self) -> None:

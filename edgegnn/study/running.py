@@ -181,7 +181,12 @@ class _Work:
         ended = sum(not kinds for kinds in missing.values())
         with contextlib.closing(self._executor(jobs, ray) if train else self._here()) as executor:
             self.watch.begin(len(grid), ended, compressed)
-            self._do(executor, train, measure)
+            try:
+                self._do(executor, train, measure)
+            except KeyboardInterrupt:
+                for step, result in executor.wait(0):
+                    self._keep(step, result)
+                raise
         measure = [step for step in measure if self._done(step.cell.compress_key)]
         if measure:
             self.watch.measuring(len(measure))
