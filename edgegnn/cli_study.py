@@ -49,7 +49,7 @@ def init(
     with replacing(output, force=force, error=StudyError) as temporary:
         temporary.write_text(text, encoding="utf-8")
     argument = "" if output == Path("study.toml") else f" {output}"
-    typer.echo(f"wrote {output}\nnext: edgegnn study run{argument}")
+    typer.echo(f"wrote {output}\nnext: edgegnn study run{argument}{' --jobs 2' * quick}")
 
 
 @study.command()
