@@ -49,18 +49,26 @@ def init(
     with replacing(output, force=force, error=StudyError) as temporary:
         temporary.write_text(text, encoding="utf-8")
     argument = "" if output == Path("study.toml") else f" {output}"
-    typer.echo(f"wrote {output}\nnext: edgegnn study run{argument}")
+    typer.echo(f"wrote {output}\nnext: edgegnn study run{argument}{' --jobs 2' * quick}")
 
 
 @study.command()
 def run(
     path: File = Path("study.toml"),
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Train so many cells side by side.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Train on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto."
+        ),
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed again.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the cells of a study that are missing; stopped in the middle, it goes on from there.
 
-    A cell that fails is kept with its reason and stops no other; exit 1 when there are such.
+    Everything is trained and compressed first, then everything is measured, one cell after the other, here. A cell
+    that fails is kept with its reason and stops no other; exit 1 when there are such.
 
     Example: edgegnn study run study.toml
     """
@@ -70,7 +78,7 @@ def run(
 
     chosen = read_study(path)
     with show_study.running(chosen) as watch:
-        summary = run_study(chosen, watch, retry_failed=retry_failed)
+        summary = run_study(chosen, watch, retry_failed=retry_failed, jobs=jobs, ray=ray)
     show_study.ran(summary, chosen, as_json)
     if summary.failed:
         raise typer.Exit(1)

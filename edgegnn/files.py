@@ -1,16 +1,39 @@
-"""Writing files and folders all or nothing."""
+"""Writing files and folders all or nothing; reading copies of files that are elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
-__all__ = ["check_free", "replacing", "size"]
+__all__ = ["at_hand", "check_free", "replacing", "size", "stand_in"]
+
+_copies: dict[str, Path] = {}
+
+
+@contextlib.contextmanager
+def stand_in(copies: Mapping[str, Path]) -> Iterator[None]:
+    """Read copies of a user's files in their place, where their paths are those of another machine.
+
+    Args:
+        copies: path that a study or a checkpoint names -> the copy.
+    """
+    before = dict(_copies)
+    _copies.update(copies)
+    try:
+        yield
+    finally:
+        _copies.clear()
+        _copies.update(before)
+
+
+def at_hand(path: str) -> Path:
+    """Where to read a user's file: at its path, or at that of its copy (`stand_in`)."""
+    return _copies.get(path, Path(path))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from rich.table import Table
 from edgegnn.show import _json, _say
 
 if TYPE_CHECKING:
-    from edgegnn.study import Cell, Outcome, Study, Summary
+    from edgegnn.study import Outcome, Step, Study, Summary
     from edgegnn.train import EpochLog
 
 __all__ = ["ran", "running", "tabled"]
@@ -31,17 +31,20 @@ class StudyProgress:
         self.bars, self.console, self.study = bars, console, study
         self.cells = bars.add_task("study", total=None, text="")
         self.now = bars.add_task("", total=None, text="")
-        self.left = self.done = self.total = 0
+        self.done = self.trained = self.total = self.number = 0
 
-    def begin(self, total: int, left: int) -> None:
+    def begin(self, total: int, done: int, trained: int) -> None:
         """See `edgegnn.study.running.Watch`."""
-        self.total, self.left = total, left
-        self.bars.update(self.cells, total=total, completed=total - left)
-        self.console.print(f"{total} cells, {total - left} of them done, in {self.study.store_path}", highlight=False)
+        self.total, self.done, self.trained, self.number = total, done, trained, trained
+        self.bars.update(self.cells, total=total, completed=trained)
+        self.console.print(f"{total} cells, {done} of them done, in {self.study.store_path}", highlight=False)
 
-    def step(self, cell: Cell, kind: str) -> None:
+    def step(self, step: Step, beside: int) -> None:
         """See `edgegnn.study.running.Watch`."""
-        self.bars.update(self.now, description=escape(cell.label), total=None, completed=0, text=kind)
+        others = f", beside {beside} other{'s' * (beside > 1)}" if beside else ""
+        self.bars.update(
+            self.now, description=escape(step.cell.label), total=None, completed=0, text=f"{step.kind}{others}"
+        )
 
     def epoch(self, log: EpochLog) -> None:
         """See `edgegnn.study.running.Watch`."""
@@ -51,20 +54,31 @@ class StudyProgress:
         """See `edgegnn.study.running.Watch`."""
         self.bars.update(self.now, total=None, completed=0, text=escape(text))
 
-    def ended(self, outcome: Outcome, seconds: float, left: float | None) -> None:
+    def measuring(self, left: int) -> None:
+        """See `edgegnn.study.running.Watch`."""
+        self.number = self.total - left
+        self.bars.update(self.cells, completed=self.number, text="")
+        self.console.print(f"now measuring, one cell after the other: {left} to do", highlight=False)
+
+    def ended(self, outcome: Outcome, kind: str, seconds: float, left: float | None) -> None:
         """See `edgegnn.study.running.Watch`."""
         from edgegnn.runtime.metrics import metric_text
 
-        self.done += 1
-        number = self.total - self.left + self.done
-        remaining = "" if left is None or self.done == self.left else f", about {_duration(left)} left"
+        if kind == "dense" and outcome.status != "failed":
+            return
+        self.number += 1
+        self.trained += kind != "timing"
+        self.done += outcome.status != "missing"
+        remaining = f", about {_duration(left)} left" if left else ""
         if outcome.status == "failed":
             what = f"failed: {outcome.reason}"
+        elif kind == "timing":
+            what = f"p50 {outcome.timing['p50']:.3f} ms"
         else:
             what = f"test {metric_text(outcome.compress['metric'], outcome.compress['test'])}"
-        line = f"[{number}/{self.total}] {outcome.cell.label}: {what} ({_duration(seconds)}{remaining})"
+        line = f"[{self.number}/{self.total}] {outcome.cell.label}: {what} ({_duration(seconds)}{remaining})"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        self.bars.update(self.cells, completed=number, text=remaining.removeprefix(", "))
+        self.bars.update(self.cells, completed=self.number, text=remaining.removeprefix(", "))
 
 
 @contextlib.contextmanager
@@ -84,7 +98,9 @@ def running(study: Study) -> Iterator[StudyProgress]:
         try:
             yield watch
         except KeyboardInterrupt:
-            where = f"{watch.total - watch.left + watch.done} of {watch.total} cells are done"
+            where = f"{watch.done} of {watch.total} cells are done"
+            if watch.trained > watch.done:
+                where += f", {watch.trained - watch.done} more are to be measured"
             console.print(f"stopped: {where}; the same command goes on from there", highlight=False)
             raise
 

@@ -61,10 +61,10 @@ class Quiet:
     def __init__(self):
         self.lines: list[tuple[Outcome, float | None]] = []
 
-    def begin(self, total, left):
-        self.left = left
+    def begin(self, total, done, trained):
+        self.counts = (total, done, trained)
 
-    def step(self, cell, kind):
+    def step(self, step, beside):
         pass
 
     def epoch(self, log):
@@ -73,5 +73,8 @@ class Quiet:
     def status(self, text):
         pass
 
-    def ended(self, outcome, seconds, left):
+    def measuring(self, left):
+        pass
+
+    def ended(self, outcome, kind, seconds, left):
         self.lines.append((outcome, left))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from edgegnn.errors import UsageError
+from edgegnn.files import at_hand
 
 __all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict"]
 
@@ -145,7 +145,7 @@ def recipe(name: str) -> Recipe:
         return RECIPES[name]
     if name.endswith(".json"):
         try:
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            values = json.loads(at_hand(name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"can't read the recipe file {name}: {error}") from error
         return recipe_from_dict(values)

@@ -8,7 +8,7 @@ Every step is the public function of a command: `edgegnn train`, `compress`, `ex
 from __future__ import annotations
 
 from edgegnn.study.config import Study, read_study
-from edgegnn.study.plan import Cell, cells
+from edgegnn.study.plan import Cell, Step, cells
 from edgegnn.study.running import Outcome, Summary, outcome, run
 from edgegnn.study.store import open_store
 from edgegnn.study.tables import groups, tables
@@ -16,6 +16,7 @@ from edgegnn.study.tables import groups, tables
 __all__ = [
     "Cell",
     "Outcome",
+    "Step",
     "Study",
     "Summary",
     "cells",

@@ -20,7 +20,7 @@ import msgspec
 from edgegnn.errors import StudyError
 from edgegnn.study.config import Case, Study, beside
 
-__all__ = ["Cell", "cells"]
+__all__ = ["Cell", "Step", "cells"]
 
 _UNTRAINED = ("none", "dynamic-int8", "static-int8")  # recipes that fine-tune nothing
 
@@ -77,6 +77,34 @@ class Cell:
         return f"{self.dense['model']} {self.dense['data']}{pruned}{quant or ' dense' * (not pruned)} " + (
             f"seed {self.dense['seed']}"
         )
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done for a cell at a time.
+
+    Attributes:
+        kind: "dense", "compress" or "timing".
+        cell: the cell, or of a dense training the first of those that share it.
+    """
+
+    kind: str
+    cell: Cell
+
+    @property
+    def key(self) -> str:
+        """Checksum of what determines the result."""
+        keys = {"dense": self.cell.dense_key, "compress": self.cell.compress_key, "timing": self.cell.timing_key}
+        key = keys[self.kind]
+        assert key is not None
+        return key
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What determines the result."""
+        if self.kind == "timing":
+            return {"compress": self.cell.compress_key, **(self.cell.timing or {})}
+        return self.cell.dense if self.kind == "dense" else self.cell.compress
 
 
 def cells(study: Study) -> list[Cell]:

@@ -1,26 +1,27 @@
-"""`edgegnn study run`: do what is missing, one step after the other, and keep each as it ends.
+"""`edgegnn study run`: do what is missing, and keep each step as it ends.
 
-One step runs at a time, and a cell is finished (trained, exported, measured) before the next one begins. A study is
-locked while it runs, and while anything is measured on this machine, no other study trains or measures on it.
+Everything is trained and compressed first, one step after the other, in several processes, or on a Ray cluster. Then
+everything is measured, one cell after the other, with nothing beside it. Only this process writes the store, and a
+study is locked while it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgegnn.errors import EdgeGNNError, StudyError, first_line
+from edgegnn.errors import StudyError, UsageError
 from edgegnn.study import steps
 from edgegnn.study.config import Study, check_names
-from edgegnn.study.plan import Cell, cells
-from edgegnn.study.store import Row, Store, disk_is_full, open_store
+from edgegnn.study.local import Ended, Executor, Here, Processes
+from edgegnn.study.plan import Cell, Step, cells
+from edgegnn.study.store import Row, Store, open_store
 
 if TYPE_CHECKING:
     from edgegnn.train import EpochLog
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Summary", "Watch", "outcome", "run"]
 
 KINDS = ("dense", "compress", "timing")
-# A step that ended the whole process this often is given up. Ctrl-C doesn't count.
-_DEATHS = 2
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ class Summary:
 class Watch(Protocol):
     """Told what goes on."""
 
-    def begin(self, total: int, left: int) -> None:
-        """So many cells there are, and so many are left to do."""
+    def begin(self, total: int, done: int, trained: int) -> None:
+        """Of so many cells so many have ended, and so many are trained and compressed."""
 
-    def step(self, cell: Cell, kind: str) -> None:
-        """A step begins."""
+    def step(self, step: Step, beside: int) -> None:
+        """A step begins, or is handed to the cluster, beside so many others."""
 
     def epoch(self, log: EpochLog) -> None:
         """An epoch of training ended."""
@@ -88,35 +87,49 @@ class Watch(Protocol):
     def status(self, text: str) -> None:
         """What is being done now."""
 
-    def ended(self, outcome: Outcome, seconds: float, left: float | None) -> None:
-        """A cell ended after so many seconds; so many are left, None where that can't be told yet."""
+    def measuring(self, left: int) -> None:
+        """All is trained and compressed; so many cells are to be measured."""
+
+    def ended(self, outcome: Outcome, kind: str, seconds: float, left: float | None) -> None:
+        """A step of this kind ended after so many seconds and brought a cell here.
+
+        So many seconds are left for all, None where that can't be told yet.
+        """
 
 
-def run(study: Study, watch: Watch, *, retry_failed: bool = False) -> Summary:
+def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1, ray: str | None = None) -> Summary:
     """Run the cells that are missing.
 
     Args:
         study: what to run.
         watch: told about it.
         retry_failed: run cells that failed again.
+        jobs: trainings and compressions side by side on this machine.
+        ray: address of a Ray cluster that trains and compresses instead of this machine.
 
     Raises:
-        StudyError: unknown names, an empty grid, a store that can't be used, a full disk, or the study runs already.
+        UsageError: `jobs` and `ray`, `jobs` that is no positive number, or no address of a cluster.
+        StudyError: unknown names, an empty grid, a store that can't be used, a full disk, the study runs already, or
+            the cluster can't be used.
     """
+    if jobs < 1:
+        raise UsageError(f"--jobs must be 1 or more, not {jobs}")
+    if jobs > 1 and ray is not None:
+        raise UsageError("--jobs is for this machine, --ray for a cluster: leave one of them out")
+    if ray is not None:
+        from edgegnn.study.cluster import check_address
+
+        check_address(ray)
     check_names(study)
     grid = cells(study)
     began = time.monotonic()
     with _alone(study), open_store(study.store_path, create=True) as store:
         _clean(study.files)
         work = _Work(study, store, watch, store.rows(), retry_failed)
-        work.note_known(grid)
-        left = [cell for cell in grid if work.missing(cell)]
-        watch.begin(len(grid), len(left))
-        for number, cell in enumerate(left):
-            start = time.monotonic()
-            work.run(cell)
-            ended = outcome(cell, work.rows)
-            watch.ended(ended, time.monotonic() - start, work.seconds_left(left[number + 1 :]))
+        try:
+            work.run(grid, jobs, ray)
+        finally:
+            _clean(study.files)
         return Summary([outcome(cell, work.rows) for cell in grid], work.ran, time.monotonic() - began)
 
 
@@ -149,14 +162,41 @@ class _Work:
     rows: dict[str, Row]
     retry_failed: bool
     ran: int = 0
-    tried: set[str] = field(default_factory=set)
     took: dict[tuple[str, ...], list[float]] = field(default_factory=dict)
 
-    def missing(self, cell: Cell) -> list[str]:
+    def run(self, grid: Sequence[Cell], jobs: int, ray: str | None) -> None:
+        """Do what is missing."""
+        self._note_known(grid)
+        missing = {cell.compress_key: self._missing(cell) for cell in grid}
+        train: list[Step] = []
+        trained: set[str] = set()  # a dense model is trained for the first cell that needs it
+        for cell in grid:
+            if "dense" in missing[cell.compress_key] and cell.dense_key not in trained:
+                trained.add(cell.dense_key)
+                train.append(Step("dense", cell))
+            if "compress" in missing[cell.compress_key]:
+                train.append(Step("compress", cell))
+        measure = [Step("timing", cell) for cell in grid if "timing" in missing[cell.compress_key]]
+        compressed = sum("compress" not in kinds for kinds in missing.values())
+        ended = sum(not kinds for kinds in missing.values())
+        with contextlib.closing(self._executor(jobs, ray) if train else self._here()) as executor:
+            self.watch.begin(len(grid), ended, compressed)
+            try:
+                self._do(executor, train, measure)
+            except KeyboardInterrupt:
+                for step, result in executor.wait(0):
+                    self._keep(step, result)
+                raise
+        measure = [step for step in measure if self._done(step.cell.compress_key)]
+        if measure:
+            self.watch.measuring(len(measure))
+            self._do(self._here(), measure, [])
+
+    def _missing(self, cell: Cell) -> list[str]:
         """Kinds of the steps that have to be done for a cell, in order."""
         for key in _keys(cell)[self._done(cell.compress_key) :]:
             row = self.rows.get(key or "")
-            if row is not None and row.status == "failed" and not self._again(key):
+            if row is not None and row.status == "failed" and not self.retry_failed:
                 return []
         measure = cell.timing_key is not None and not self._done(cell.timing_key)
         gone = measure and not steps.artifact_path(self.study, cell).exists()
@@ -165,52 +205,76 @@ class _Work:
         train = not self._done(cell.dense_key) or not steps.dense_path(self.study, cell).exists()
         return ["dense"] * train + ["compress"] + ["timing"] * measure
 
-    def run(self, cell: Cell) -> None:
-        """Do these steps; the first that fails is the last."""
-        status, epoch = self.watch.status, self.watch.epoch
-        measured = {"compress": cell.compress_key, **(cell.timing or {})}
-        doing: dict[str, tuple[str | None, dict[str, Any], Callable[[], dict[str, Any]]]] = {
-            "dense": (cell.dense_key, cell.dense, lambda: steps.dense(self.study, cell, epoch, status)),
-            "compress": (cell.compress_key, cell.compress, lambda: steps.compress(self.study, cell, epoch, status)),
-            "timing": (cell.timing_key, measured, lambda: steps.timing(self.study, cell, status)),
-        }
-        for kind in self.missing(cell):
-            key, spec, function = doing[kind]
-            assert key is not None
-            self.watch.step(cell, kind)
-            if not self._step(kind, key, spec, function):
-                return
-            self._note(kind, cell, self.rows[key].seconds)
+    def _executor(self, jobs: int, ray: str | None) -> Executor:
+        if ray is not None:
+            from edgegnn.study.cluster import Cluster
 
-    def seconds_left(self, left: Iterable[Cell]) -> float | None:
+            return Cluster(self.study, ray, self.watch.status)
+        return Processes(self.study, jobs) if jobs > 1 else self._here()
+
+    def _here(self) -> Here:
+        def began(key: str) -> int:
+            deaths = self.store.begin(key)
+            return 0 if self.retry_failed else deaths
+
+        return Here(self.study, began, self.store.forget, self.watch.epoch, self.watch.status)
+
+    def _do(self, executor: Executor, todo: list[Step], later: Sequence[Step]) -> None:
+        """Do steps, each after the one that it needs; `later` ones count for the time that is left only."""
+        running: dict[str, Step] = {}
+        while todo or running:
+            waiting = {step.key for step in todo if step.kind == "dense"} | running.keys()
+            ready = [step for step in todo if step.kind != "compress" or step.cell.dense_key not in waiting]
+            for step in ready[: executor.slots - len(running)]:
+                self.watch.step(step, len(running))
+                running[step.key] = step
+                executor.begin(step)
+            todo = [step for step in todo if step.key not in running]
+            for step, ended in executor.wait():
+                del running[step.key]
+                self._keep(step, ended)
+                lost = []
+                if step.kind == "dense" and ended.reason:
+                    lost = [s for s in todo if s.cell.dense_key == step.key]
+                    todo = [s for s in todo if s not in lost]
+                left = self._seconds_left([*todo, *running.values()], executor.width, later)
+                for each in lost if step.kind == "dense" else [step]:
+                    self.watch.ended(outcome(each.cell, self.rows), step.kind, ended.seconds, left)
+
+    def _keep(self, step: Step, ended: Ended) -> None:
+        if ended.disk_full:
+            self.store.forget(step.key)
+            raise StudyError(f"the disk with {self.study.files} is full: make room, then run the same command again")
+        row = Row("failed" if ended.reason else "done", ended.reason, ended.result, ended.seconds)
+        self.store.end(step.key, step.kind, step.spec, row)
+        self.rows[step.key] = row
+        self.ran += 1
+        if not ended.reason:
+            self._note(step, ended.seconds)
+
+    def _seconds_left(self, left: Iterable[Step], width: int, later: Iterable[Step]) -> float | None:
         """What the steps that are left will take, going by those that ended; None where none of their kind did."""
-        shared: set[str] = set()
-        total = 0.0
-        for cell in left:
-            for kind in self.missing(cell):
-                if kind == "dense" and cell.dense_key in shared:
-                    continue
-                shared.add(cell.dense_key)
-                guess = self._guess(kind, cell)
-                if guess is None:
-                    return None
-                total += guess
-        return total
+        now = [self._guess(step) for step in left]
+        then = [self._guess(step) for step in later if outcome(step.cell, self.rows).status == "missing"]
+        known = [seconds for seconds in (*now, *then) if seconds is not None]
+        if len(known) < len(now) + len(then):
+            return None
+        return sum(known[: len(now)]) / width + sum(known[len(now) :])
 
-    def note_known(self, grid: Iterable[Cell]) -> None:
+    def _note_known(self, grid: Iterable[Cell]) -> None:
         """Learn from the steps that ended in earlier runs how long each kind takes."""
         for cell in grid:
             for kind, key in zip(KINDS, _keys(cell), strict=True):
                 if key is not None and self._done(key):
-                    self._note(kind, cell, self.rows[key].seconds)
+                    self._note(Step(kind, cell), self.rows[key].seconds)
 
-    def _guess(self, kind: str, cell: Cell) -> float | None:
-        kin = (kind, *_kin(cell))
+    def _guess(self, step: Step) -> float | None:
+        kin = _kin(step)
         alike = next((self.took[kin[:n]] for n in (5, 3, 1) if kin[:n] in self.took), None)
         return statistics.fmean(alike) if alike else None
 
-    def _note(self, kind: str, cell: Cell, seconds: float) -> None:
-        kin = (kind, *_kin(cell))
+    def _note(self, step: Step, seconds: float) -> None:
+        kin = _kin(step)
         for n in (1, 3, 5):
             self.took.setdefault(kin[:n], []).append(seconds)
 
@@ -218,59 +282,10 @@ class _Work:
         row = self.rows.get(key or "")
         return row is not None and row.status == "done"
 
-    def _again(self, key: str | None) -> bool:
-        return self.retry_failed and key not in self.tried
 
-    def _step(self, kind: str, key: str, spec: dict[str, Any], function: Callable[[], dict[str, Any]]) -> bool:
-        """Run a step and keep how it ended; whether it succeeded."""
-        self.tried.add(key)
-        self.ran += 1
-        deaths = self.store.begin(key)
-        start = time.monotonic()
-        if deaths >= _DEATHS and not self.retry_failed:
-            reason = (
-                f"edgegnn was ended {deaths} times in the middle of it (out of memory?); --retry-failed tries again"
-            )
-            row = Row("failed", reason, {}, 0.0)
-        else:
-            try:
-                with _turn(self.study, kind, self.watch.status):
-                    result = function()
-                json.dumps(result, allow_nan=False)  # what can't be kept fails here
-                row = Row("done", "", result, 0.0)
-            except KeyboardInterrupt:
-                self.store.forget(key)
-                raise
-            except Exception as error:
-                if disk_is_full(error) or _no_room(self.study.files):
-                    self.store.forget(key)
-                    raise StudyError(
-                        f"the disk with {self.study.files} is full: make room, then run the same command again"
-                    ) from error
-                row = Row("failed", _reason(kind, error), {}, 0.0)
-        row = Row(row.status, row.reason, row.result, round(time.monotonic() - start, 3))
-        self.store.end(key, kind, spec, row)
-        self.rows[key] = row
-        return row.status == "done"
-
-
-def _kin(cell: Cell) -> tuple[str, str, str, str]:
-    return cell.dense["model"], cell.dense["data"], cell.prune or "", cell.quant
-
-
-def _reason(kind: str, error: Exception) -> str:
-    what = {"dense": "training", "compress": "compressing", "timing": "measuring"}[kind]
-    if isinstance(error, EdgeGNNError):
-        return f"{what}: {' '.join(str(error).split())}"
-    return f"{what}: unexpected {type(error).__name__}: {first_line(error)}"
-
-
-def _no_room(folder: Path) -> bool:
-    # Libraries report a full disk in words of their own.
-    try:
-        return shutil.disk_usage(folder).free < 1_000_000
-    except OSError:
-        return False
+def _kin(step: Step) -> tuple[str, str, str, str, str]:
+    cell = step.cell
+    return step.kind, cell.dense["model"], cell.dense["data"], cell.prune or "", cell.quant
 
 
 @contextlib.contextmanager
@@ -293,32 +308,6 @@ def _alone(study: Study) -> Iterator[None]:
         except OSError as error:
             raise StudyError(f"this study runs already ({study.files} is locked): wait for it") from error
         yield
-
-
-@contextlib.contextmanager
-def _turn(study: Study, kind: str, status: Callable[[str], None]) -> Iterator[None]:
-    """Train beside other studies on this machine, but measure on it alone."""
-    import fcntl
-
-    from edgegnn.profile import load_target
-
-    if kind == "timing" and load_target(study.target).transport == "ssh":
-        yield  # the device measures, not this machine
-        return
-    with _machine_lock().open("w") as lock:
-        how = fcntl.LOCK_EX if kind == "timing" else fcntl.LOCK_SH
-        try:
-            fcntl.flock(lock, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            status("waiting for another study on this machine")
-            fcntl.flock(lock, how)
-        yield
-
-
-def _machine_lock() -> Path:
-    import platformdirs
-
-    return platformdirs.user_cache_path("edgegnn", ensure_exists=True) / "study.lock"
 
 
 def _clean(folder: Path) -> None:

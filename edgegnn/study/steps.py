@@ -12,7 +12,7 @@ from edgegnn import api
 from edgegnn.study.config import Study, beside
 from edgegnn.study.plan import Cell
 
-__all__ = ["artifact_path", "compress", "dense", "dense_path", "timing"]
+__all__ = ["artifact_path", "checkpoint_path", "compress", "dense", "dense_path", "timing"]
 
 Status = Callable[[str], None]
 
@@ -26,6 +26,12 @@ def artifact_path(study: Study, cell: Cell) -> Path:
     """The artifact."""
     pruned = (cell.prune, f"{cell.sparsity:g}") if cell.prune else ()
     return study.files / f"{_slug(cell.dense['model'], cell.dense['data'], *pruned, cell.quant)}-{cell.compress_key}"
+
+
+def checkpoint_path(study: Study, cell: Cell) -> Path:
+    """The checkpoint of the compressed model, where compressing trained."""
+    artifact = artifact_path(study, cell)
+    return artifact.with_name(f"{artifact.name}.pt")
 
 
 def dense(study: Study, cell: Cell, progress: api.Progress, status: Status) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
     history_before = 0
     trained = quant if recipe(quant).trains else None
     if cell.prune is not None or trained is not None:
-        small = artifact_path(study, cell).with_suffix(".pt")
+        small = checkpoint_path(study, cell)
         history_before = len(api.load(model).history)
         status("compressing")
         api.compress(

@@ -63,7 +63,7 @@ class Group:
         quant: recipe.
         done: cells that ended well.
         failed: cells that failed.
-        missing: number of cells that have not run.
+        missing: cells that have not run, or were not measured yet.
     """
 
     subject: str
@@ -75,17 +75,22 @@ class Group:
     quant: str
     done: tuple[Outcome, ...]
     failed: tuple[Outcome, ...]
-    missing: int
+    missing: tuple[Outcome, ...]
 
     @property
     def seeds(self) -> int:
         """Number of cells."""
-        return len(self.done) + len(self.failed) + self.missing
+        return len(self.done) + len(self.failed) + len(self.missing)
 
     @property
     def known(self) -> tuple[Outcome, ...]:
-        """Cells with an accuracy: also those that could not be measured later."""
-        return tuple(o for o in (*self.done, *self.failed) if o.compress)
+        """Cells with an accuracy: also those that are not measured yet, or could not be."""
+        return tuple(o for o in (*self.done, *self.failed, *self.missing) if o.compress)
+
+    @property
+    def unmeasured(self) -> int:
+        """Number of cells with an accuracy that are not measured yet."""
+        return sum(bool(o.compress) for o in self.missing)
 
     @property
     def metric(self) -> str:
@@ -143,7 +148,8 @@ class Group:
             "metric": self.metric,
             "seeds": self.seeds,
             "done": len(self.done),
-            "missing": self.missing,
+            "missing": len(self.missing),
+            "unmeasured": self.unmeasured,
             "failed": [{"seed": o.cell.dense["seed"], "reason": o.reason} for o in self.failed],
             "energy_kind": "estimated" if self.estimated else next((o.timing["energy_kind"] for o in self._timed), ""),
             "values": columns,
@@ -254,7 +260,7 @@ def _group(subjects: dict[str, str], same: list[Outcome]) -> Group:
         cell.quant,
         by_status["done"],
         by_status["failed"],
-        len(by_status["missing"]),
+        by_status["missing"],
     )
 
 
@@ -383,11 +389,11 @@ def _notes(found: Sequence[Group], *, timed: bool) -> list[str]:
     busy = [t["load_average"] for t in measured if (t.get("load_average") or 0) > t.get("cores", 0) + 0.5]
     if busy:
         notes.append(f"the machine had other work (load average up to {max(busy):.1f}): times and energies suffer")
-    missing = sum(g.missing for g in found)
-    if missing:
-        notes.append(
-            f"...: not run yet ({missing} cell{'s' * (missing > 1)}): `edgegnn study run` does what is missing"
-        )
+    unmeasured = sum(g.unmeasured for g in found) if timed else 0
+    missing = sum(len(g.missing) - g.unmeasured for g in found)
+    for number, what in ((missing, "...: not run yet"), (unmeasured, "not measured yet")):
+        if number:
+            notes.append(f"{what} ({number} cell{'s' * (number > 1)}): `edgegnn study run` does what is missing")
     for group in found:
         for o in group.failed:
             notes.append(f"failed: {o.cell.label}: {o.reason}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.files import at_hand
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.tasks import check, datasets, digits, labels, named, splits
 from edgegnn.tasks.files import read_graphs
@@ -167,7 +168,7 @@ def _wanted(
 
 def _load(data: str, wanted: _Wanted) -> Task:
     if _is_file(data):
-        path = Path(data)
+        path = at_hand(data)
         return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
     prefix, _, rest = _ALIASES.get(data.lower(), data).partition(":")
     prefix, root = prefix.lower(), wanted.root
