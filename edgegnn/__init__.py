@@ -16,9 +16,9 @@ _PUBLIC = {
     "ship": "edgegnn.profile.ship",
     "EdgeGNNError": "edgegnn.errors",
 }
-_CALLABLE = {"export", "profile", "train"}  # subpackages that are functions too (edgegnn.callable)
+_CALLABLE = {"export", "profile", "train", "tune"}  # subpackages that are functions too (edgegnn.callable)
 
-__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "ship", "train", "verify"]
+__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "ship", "train", "tune", "verify"]
 
 
 def __getattr__(name: str) -> Any:

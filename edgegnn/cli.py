@@ -50,6 +50,7 @@ from edgegnn.cli_options import (
     settings_of,
 )
 from edgegnn.cli_study import study as study_app
+from edgegnn.cli_tune import tune
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
@@ -438,6 +439,7 @@ def profile(
 app.add_typer(targets_app)
 app.add_typer(study_app)
 app.command()(ship)
+app.command()(tune)
 
 
 @app.command()

@@ -11,6 +11,7 @@
     │   └── ParityError          the artifact doesn't compute what the PyTorch model computes
     ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
     ├── StudyError               a study that can't be read, stored or gone on with
+    ├── TuneError                a search that can't be gone on with, or that found nothing
     └── TargetError              a device that can't be reached, or can't do what is asked
 
 This file travels inside `run.pyz` to the device: standard library only, Python 3.9.
@@ -30,6 +31,7 @@ __all__ = [
     "StudyError",
     "TargetError",
     "TrainError",
+    "TuneError",
     "UsageError",
     "first_line",
 ]
@@ -81,6 +83,10 @@ class ArtifactError(EdgeGNNError):
 
 class StudyError(EdgeGNNError):
     """A study that can't be read, stored or gone on with."""
+
+
+class TuneError(EdgeGNNError):
+    """A search that can't be gone on with, or that found nothing."""
 
 
 class TargetError(EdgeGNNError):
