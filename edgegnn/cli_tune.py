@@ -38,6 +38,9 @@ def tune(
     ] = None,
     minimize: Annotated[str, typer.Option("--minimize", help="size, latency or energy.")] = "size",
     budget: Annotated[float, typer.Option("--budget", metavar="MINUTES", help="How long to search.")] = 15.0,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Stop after so many candidates, if the budget lasts.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of everything it makes.")] = Path("tuned"),
     data: Data = None,
     task: Task = None,
@@ -82,6 +85,7 @@ def tune(
             minimize=minimize,
             max_drop=max_drop,
             budget=budget,
+            trials=trials,
             output=output,
             seed=seed,
             force=force,

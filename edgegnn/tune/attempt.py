@@ -201,7 +201,7 @@ def _made(
             f"{step['step']} {names[step['step']]}": step["seconds"] / step["settings"]["epochs"] for step in steps
         }
         drop = job.judge.drop(small.row["val"])
-        if drop > job.judge.hopeless(job.allowed):
+        if drop > job.allowed + job.judge.nearly(job.allowed):
             value = metric_text(job.judge.metric, small.row["val"])
             raise _Hopeless(f"not exported: validation {value} after training")
     exported = api.export(

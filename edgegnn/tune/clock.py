@@ -18,16 +18,18 @@ class Clock:
 
     Args:
         budget: all of it.
-        spent: by earlier runs.
+
+    Attributes:
+        before: used by earlier runs.
     """
 
-    def __init__(self, budget: float, spent: float) -> None:
-        self.budget, self._before, self._start = budget, spent, time.monotonic()
+    def __init__(self, budget: float) -> None:
+        self.budget, self.before, self._start = budget, 0.0, time.monotonic()
 
     @property
     def spent(self) -> float:
         """What is used, earlier runs included."""
-        return self._before + time.monotonic() - self._start
+        return self.before + time.monotonic() - self._start
 
     @property
     def left(self) -> float:

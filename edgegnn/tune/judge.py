@@ -124,8 +124,12 @@ class Judge:
         return val - self.val if self.metric in LOWER_IS_BETTER else self.val - val
 
     def hopeless(self, allowed: float) -> float:
-        """A drop from which half a training doesn't bring a model back."""
+        """A drop from which the second half of a training doesn't bring a model back."""
         return 5 * allowed + 0.1 * abs(self.val)
+
+    def nearly(self, allowed: float) -> float:
+        """How much more than the allowed drop a full training may make good after a short one."""
+        return 2 * allowed + 0.02 * abs(self.val)
 
     def _samples(self, names: Any) -> list[Sample]:
         return test_graphs(self._task, names)

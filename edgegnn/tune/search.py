@@ -91,6 +91,7 @@ def tune(
     minimize: str = "size",
     max_drop: float | None = None,
     budget: float = 15.0,
+    trials: int | None = None,
     output: str | Path = "tuned",
     seed: int = 0,
     force: bool = False,
@@ -107,6 +108,7 @@ def tune(
         max_drop: how much worse than the float model on validation: in points of a metric in percent, else in the
             metric's unit; None: 1 point.
         budget: minutes.
+        trials: end after so many candidates, those of earlier runs included; None: when the budget does.
         output: folder of everything it makes. A search that is there is gone on with.
         seed: of the sampler and of all trainings.
         force: begin anew.
@@ -121,7 +123,8 @@ def tune(
         TargetError: unknown device.
         TuneError: the search can't be gone on with, or found nothing within the drop; front.json says what it found.
     """
-    _check(minimize, max_drop, budget)
+    _check(minimize, max_drop, budget, trials)
+    clock = Clock(60 * budget)
     device = load_target(target)
     _need_optuna()
     checkpoint, task, _ = open_model(model, **source)
@@ -143,14 +146,18 @@ def tune(
     }
     with open_memory(Path(output), space, settings, seed=seed, force=force) as memory:
         shown = ("model.pt" if isinstance(model, Checkpoint) else str(model), shown_source or [])
-        return _Search(job, memory, task, Clock(60 * budget, memory.spent), watch or _Silent(), shown).run()
+        clock.before = memory.spent
+        return _Search(job, memory, task, clock, watch or _Silent(), shown, trials).run()
 
 
 class _Search:
     """A search in progress."""
 
-    def __init__(self, job: Job, memory: Memory, task: Task, clock: Clock, watch: Watch, shown: _Shown) -> None:
+    def __init__(
+        self, job: Job, memory: Memory, task: Task, clock: Clock, watch: Watch, shown: _Shown, trials: int | None
+    ) -> None:
         self.job, self.memory, self.task, self.clock, self.watch, self.shown = job, memory, task, clock, watch, shown
+        self.trials = trials
         self.costs = Costs(memory.records)
         # What the end takes: the winner written, the finalists measured.
         self.reserve = min(0.1 * clock.budget, 10.0 + _FINALISTS * _MEASURE)
@@ -173,9 +180,11 @@ class _Search:
 
     def _search(self) -> None:
         job, repeats = self.job, 0
-        nearly = 2 * job.allowed + 0.02 * abs(job.judge.val)
+        nearly = job.judge.nearly(job.allowed)
         while repeats < _REPEATS and self.clock.left > self.reserve:
             records = self.memory.records
+            if self.trials is not None and len(records) >= self.trials:
+                return
             used = self.clock.spent / self.clock.budget
             fixed = next_fixed(records, job.space, job.minimize, nearly=nearly, used=used, fits=self._fits)
             trial, candidate = self.memory.begin(fixed)
@@ -361,13 +370,15 @@ class _Silent:
     def ended(self, record: Record, winner: Record | None) -> None: ...
 
 
-def _check(minimize: str, max_drop: float | None, budget: float) -> None:
+def _check(minimize: str, max_drop: float | None, budget: float, trials: int | None) -> None:
     if minimize not in MINIMIZE:
         raise UsageError(f"can't minimize {minimize!r}: choose {', '.join(MINIMIZE[:-1])} or {MINIMIZE[-1]}")
     if max_drop is not None and not 0 <= max_drop < math.inf:
         raise UsageError(f"--max-accuracy-drop must be 0 or more, not {max_drop:g}")
     if not 0 < budget < math.inf:
         raise UsageError(f"--budget must be more than 0 minutes, not {budget:g}")
+    if trials is not None and trials < 1:
+        raise UsageError(f"--trials must be 1 or more, not {trials}")
 
 
 def _need_optuna() -> None:

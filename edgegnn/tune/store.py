@@ -181,26 +181,33 @@ def _check_folder(folder: Path) -> None:
 
 def _open(path: Path, seed: int) -> tuple[Study, Any]:
     import optuna
+    from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
-    except (SQLAlchemyError, RuntimeError, OSError, ValueError) as error:
+    except (SQLAlchemyError, OptunaError, RuntimeError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     try:
         study = optuna.create_study(storage=storage, study_name=_NAME, load_if_exists=True)
         # Another seed for another run: going on with the same would ask the same again.
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=8)
-    except (SQLAlchemyError, RuntimeError, KeyError, ValueError) as error:
+    except (SQLAlchemyError, OptunaError, RuntimeError, KeyError, ValueError) as error:
         storage.engine.dispose()
         raise _damaged(path, error) from error
     return study, storage.engine.dispose
 
 
 def _damaged(path: Path, error: Exception) -> TuneError:
-    why = first_line(getattr(error, "orig", None) or error)
-    return TuneError(f"can't read {path}, the memory of the search: {why}: --force starts anew")
+    return TuneError(f"can't read {path}, the memory of the search: {_why(error)}: --force starts anew")
+
+
+def _why(error: BaseException) -> str:
+    """What the database says, below what is said by those who use it."""
+    while getattr(error, "orig", None) is None and error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(getattr(error, "orig", None) or error)
 
 
 def _check_settings(study: Study, settings: dict[str, Any], folder: Path) -> None:
@@ -258,11 +265,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(folder: Path) -> Iterator[None]:
+    from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except SQLAlchemyError as error:
-        why = first_line(getattr(error, "orig", None) or error)
+    except (SQLAlchemyError, OptunaError) as error:
+        why = _why(error)
         hint = "make room, then run the same command again" if "full" in why else "--force starts anew"
         raise TuneError(f"can't use {folder / STUDY}, the memory of the search: {why}: {hint}") from error
