@@ -3,9 +3,9 @@
     python benchmarks/tune.py                       # GCN 2x128 on Cora, 15 minutes
     python benchmarks/tune.py gin tu:PROTEINS --minutes 30
 
-Train the float model, export it with each preset recipe (its own default fine-tuning), then search. The search chooses
-on the validation split alone; test accuracies are reported and nothing is chosen by them. The budget is wall time; where
-others use the machine, the process time says how much of it the search had.
+Train the float model, export it with each preset recipe (its own default fine-tuning), then search. The search
+chooses on the validation split alone; test accuracies are reported, nothing is chosen by them. The budget is wall time;
+where others use the machine, the process time says how much of it the search had.
 """
 
 from __future__ import annotations
