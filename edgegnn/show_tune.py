@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["searching", "tuned"]
 
+_WIDE = 1000  # columns
+
 
 class TuneProgress:
     """A bar of the budget with the best so far, a line of what is being done, and a line for each candidate."""
@@ -109,11 +111,16 @@ def tuned(found: Tuned, as_json: bool) -> None:
         name = c["label"] + ("  <- best" if c["number"] == winner["number"] else "" if c["front"] else "  (not on it)")
         cells = [_value(metric, c["val"]), _drop(c["drop"], metric) + ("" if c["within"] else " *"), size(c["bytes"])]
         table.add_row(escape(name), *cells, *_measured(c))
-    _print(table)
+    console = Console()
+    # A file has no width that rows should be wrapped to.
+    (console if console.is_terminal else Console(width=_WIDE)).print(table)
     _say(f"* more than is allowed: {content['rule']}")
     for c in content["candidates"]:
         if c["status"] == "failed":
             _say(f"failed: {c['label']}: {c['reason']}")
+    unmeasured = next((c["measure_reason"] for c in content["candidates"] if "measure_reason" in c), None)
+    if unmeasured is not None:
+        _say(f"not measured on {content['target']}: {unmeasured}")
     facts, test = _facts(), content["test"]
     facts.add_row("best", escape(winner["label"]))
     facts.add_row("file", f"{winner['bytes']:,} bytes ({_against(content, winner)})")

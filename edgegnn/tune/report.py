@@ -99,5 +99,6 @@ def nothing_found(content: dict[str, Any], folder: Path) -> str:
             f"nothing that was tried stays within {allowed} of {metric_text(metric, content['float']['val'])} with its "
             f"margin: {found}; allow more with --max-accuracy-drop, or search on with {more} ({folder / FRONT} has all)"
         )
-    why = next((c.get("measure_reason") or c.get("energy_reason") or "" for c in made if c["within"]), "")
-    return f"no candidate could be measured on {content['target']}: {why or 'the budget was used'}; or --minimize size"
+    reasons = (c.get("measure_reason") or c.get("energy_reason") for c in made if c["within"])
+    why = next(filter(None, reasons), "the budget was used")
+    return f"no candidate could be measured on {content['target']}: {why}; try --minimize size"

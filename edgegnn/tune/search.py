@@ -22,7 +22,7 @@ from edgegnn.prune.flow import check_compressible
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, metric_text
 from edgegnn.tasks import Task, evaluate
 from edgegnn.tune.attempt import Job, OutOfTime, attempt, measure
-from edgegnn.tune.choose import MINIMIZE, best, finalists, front, known, next_fixed, value_of
+from edgegnn.tune.choose import MINIMIZE, best, figure, finalists, front, known, next_fixed, value_of
 from edgegnn.tune.clock import Clock, Costs
 from edgegnn.tune.judge import Judge
 from edgegnn.tune.report import contents, nothing_found
@@ -200,7 +200,7 @@ class _Search:
                     continue
                 repeats = 0
                 record = self._candidate(trial.number, candidate)
-            except (KeyboardInterrupt, OutOfTime):
+            except (KeyboardInterrupt, OutOfTime, EdgeGNNError):
                 self.memory.forget(trial)
                 raise
             self.memory.end(trial, record, value_of(record, job.minimize, job.allowed))
@@ -238,6 +238,11 @@ class _Search:
             self.watch.status("measuring")
             record |= measure(self.job, folder, timeout=self.clock.left, status=self.watch.status)
             record["rest_seconds"] += time.monotonic() - start
+            if candidate.dense and figure(record, self.job.minimize) is None:  # nothing else will be measured either
+                why = record.get("measure_reason") or record.get("energy_reason")
+                raise TuneError(
+                    f"{self.job.minimize} can't be measured on {self.job.target}: {why}; or choose --minimize size"
+                )
         self.costs.note(record)
         return record
 

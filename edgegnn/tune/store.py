@@ -54,8 +54,11 @@ class Memory:
 
     def deaths(self, candidate: Candidate) -> int:
         """How often the whole process ended in the middle of a candidate. Ctrl-C doesn't count."""
+        from optuna.trial import TrialState
+
         asked = candidate.to_dict()
-        return sum(t.user_attrs.get("died", False) and t.user_attrs.get("asked") == asked for t in self._study.trials)
+        ended = (t.user_attrs for t in self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+        return sum(known.get("asked") == asked and "stopped" not in known for known in ended)
 
     @property
     def spent(self) -> float:
@@ -131,6 +134,7 @@ class Memory:
         from optuna.trial import TrialState
 
         with _explained(self.folder):
+            trial.set_user_attr("stopped", True)
             self._study.tell(trial, state=TrialState.FAIL)
 
     def write(self, front: dict[str, Any]) -> None:
@@ -225,12 +229,11 @@ def _check_settings(study: Study, settings: dict[str, Any], folder: Path) -> Non
 
 def _tidy(study: Study, folder: Path) -> None:
     """Close trials that a killed run left open, and remove what it left half-written."""
-    from optuna.trial import Trial, TrialState
+    from optuna.trial import TrialState
 
     while study.get_trials(states=(TrialState.WAITING,)):
         study.tell(study.ask(), state=TrialState.FAIL)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        Trial(study, trial._trial_id).set_user_attr("died", True)
         study.tell(trial.number, state=TrialState.FAIL)
     for path in [*folder.glob(".*.tmp"), *folder.glob(".*.old"), *(folder / CANDIDATES).glob("*/.*.tmp")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
