@@ -31,6 +31,7 @@ def front(folder="tuned"):
     return json.loads((Path(folder) / "front.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_search_leaves_the_best_within_the_drop_and_the_front(made, work):
     found = tune("model.pt", trials=30)
     content = front()
@@ -53,6 +54,7 @@ def test_a_search_leaves_the_best_within_the_drop_and_the_front(made, work):
     assert "latency_ms" in found.winner  # the finalists are measured whatever is minimized
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_adds_nothing_when_it_is_done(made):
     tune("model.pt", trials=5)
     assert made.done == FIRST[:5]
@@ -80,6 +82,7 @@ class Killed(BaseException):
     """Stands for kill -9: nothing that follows is done."""
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_gives_up_what_ended_it_twice(made):
     for _ in range(2):
         made.errors[len(made.done) + (4 if not made.done else 1)] = Killed()
@@ -125,6 +128,7 @@ def test_nothing_within_the_drop_is_an_error_that_says_the_best_found(made, caps
     assert not (Path("tuned") / "artifact").exists()
 
 
+@pytest.mark.slow
 def test_latency_and_energy_choose_by_what_was_measured(made, monkeypatch):
     def measure(job, folder, **_):
         label = json.loads((folder / "artifact" / "manifest.json").read_text())["candidate"]
@@ -190,6 +194,7 @@ def test_a_model_that_can_not_be_searched_for_is_refused(work, capsys, monkeypat
     assert not (work / "tuned").exists()
 
 
+@pytest.mark.slow
 def test_a_search_is_not_gone_on_with_for_something_else(made, work):
     tune("model.pt", trials=2)
     for changes, message in (
@@ -212,6 +217,7 @@ def test_a_search_is_not_gone_on_with_for_something_else(made, work):
     assert (work / "tuned" / "mine.txt").exists()  # only what is the search's goes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "noise", "other"])
 def test_a_damaged_memory_is_said(made, work, how):
     tune("model.pt", trials=2)

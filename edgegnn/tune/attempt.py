@@ -136,7 +136,7 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
 
     Returns:
         "latency_ms" {p50, p90, p99, threads}, "energy_j" {gross, net, kind, source} or None with "energy_reason",
-        "emulated", "device", "native_kernels"; of a measurement that failed "measure_reason".
+        "emulated", "device", "load_average", "native_kernels"; of a measurement that failed "measure_reason".
     """
     from edgegnn.profile import profile
 
@@ -155,6 +155,7 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
         "energy_reason": found.energy_reason,
         "emulated": found.emulated,
         "device": found.device.model,
+        "load_average": found.device.load_average,
         "native_kernels": found.native_kernels,
     }
 
