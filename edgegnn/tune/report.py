@@ -99,6 +99,11 @@ def nothing_found(content: dict[str, Any], folder: Path) -> str:
             f"nothing that was tried stays within {allowed} of {metric_text(metric, content['float']['val'])} with its "
             f"margin: {found}; allow more with --max-accuracy-drop, or search on with {more} ({folder / FRONT} has all)"
         )
+    if content["minimize"] == "size":
+        return (
+            f"nothing that was tried and stays within {drop_text(metric, content['max_drop'])} is smaller than the "
+            f"float model's own artifact: the model is small already, or search on with {more} ({folder / FRONT} has all)"
+        )
     reasons = (c.get("measure_reason") or c.get("energy_reason") for c in made if c["within"])
     why = next(filter(None, reasons), "the budget was used")
     return f"no candidate could be measured on {content['target']}: {why}; try --minimize size"
