@@ -102,7 +102,7 @@ def nothing_found(content: dict[str, Any], folder: Path) -> str:
     if content["minimize"] == "size":
         return (
             f"nothing that was tried and stays within {drop_text(metric, content['max_drop'])} is smaller than the "
-            f"float model's own artifact: the model is small already, or search on with {more} ({folder / FRONT} has all)"
+            f"float model's own artifact: search on with {more}, if the model is not small already ({folder / FRONT})"
         )
     reasons = (c.get("measure_reason") or c.get("energy_reason") for c in made if c["within"])
     why = next(filter(None, reasons), "the budget was used")
