@@ -16,9 +16,9 @@ _PUBLIC = {
     "ship": "edgegnn.profile.ship",
     "EdgeGNNError": "edgegnn.errors",
 }
-_CALLABLE = {"export", "profile", "report", "train"}  # subpackages that are functions too (edgegnn.callable)
+_CALLABLE = {"export", "profile", "report", "train", "tune"}  # subpackages that are functions too (edgegnn.callable)
 
-__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "report", "ship", "train", "verify"]
+__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "report", "ship", "train", "tune", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,7 @@ from edgegnn.cli_options import (
 )
 from edgegnn.cli_report import report
 from edgegnn.cli_study import study as study_app
+from edgegnn.cli_tune import tune
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
@@ -440,6 +441,7 @@ app.add_typer(targets_app)
 app.add_typer(study_app)
 app.command()(ship)
 app.command()(report)
+app.command()(tune)
 
 
 @app.command()

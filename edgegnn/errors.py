@@ -12,6 +12,7 @@
     ├── ArtifactError            an artifact that is damaged, foreign or newer than this edgegnn
     ├── ReportError              a report that can't be written
     ├── StudyError               a study that can't be read, stored or gone on with
+    ├── TuneError                a search that can't be gone on with, or that found nothing
     └── TargetError              a device that can't be reached, or can't do what is asked
 
 This file travels inside `run.pyz` to the device: standard library only, Python 3.9.
@@ -32,6 +33,7 @@ __all__ = [
     "StudyError",
     "TargetError",
     "TrainError",
+    "TuneError",
     "UsageError",
     "first_line",
 ]
@@ -87,6 +89,10 @@ class ReportError(EdgeGNNError):
 
 class StudyError(EdgeGNNError):
     """A study that can't be read, stored or gone on with."""
+
+
+class TuneError(EdgeGNNError):
+    """A search that can't be gone on with, or that found nothing."""
 
 
 class TargetError(EdgeGNNError):

@@ -127,10 +127,10 @@ def tolerance_for(
     agreement: float = 0.999
     error: float | None = 1e-4 * span
     if recipe.trains:
-        error = (0.25 if recipe.bits == 8 else 0.75) * span
+        error = (0.25 if recipe.fewest_bits == 8 else 0.75) * span
     elif recipe.method != "none":
         agreement, error = 0.9, None
-    trained = 4 if recipe.method == "a2q" else recipe.bits
+    trained = 4 if recipe.method == "a2q" else recipe.fewest_bits
     share = _SAME[trained if recipe.trains else 0 if recipe.method == "none" else 4]
     within = None if deviation is None else [share * each for each in deviation]
     return Tolerance(agreement if min_agreement is None else min_agreement, error, within)

@@ -223,7 +223,7 @@ class QuantModel(nn.Module):
         own = channels > 0 and r.weight_per_channel
         point = QuantPoint(
             name,
-            bits=r.bits,
+            bits=r.bits_at(name),
             observer="weight" if own else r.observer,
             quantile=r.quantile,
             momentum=r.momentum,

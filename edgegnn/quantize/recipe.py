@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from fnmatch import fnmatch
 from typing import Any
 
 from edgegnn.errors import UsageError
@@ -41,6 +42,9 @@ class Recipe:
         placement: "inputs" puts points where an integer operator reads its input; "paper" where Degree-Quant does, also
             behind operators (training that follows the paper; such a model runs mostly in float).
         keep_float: glob patterns of module paths that stay float.
+        bits_of: width of the codes at some points, in place of `bits` ("qat" and "dq"): glob pattern of points' names
+            ("convs.0.*", "convs.0.lin.weight"; `QuantModel.structure()["points"]` lists them) -> 4 or 8. The first
+            pattern that fits holds.
         target_bits: average width that learnt widths are pulled down to (this and what follows: "a2q" only).
         memory_weight: how strongly.
         groups: pairs of step and width that the nodes of graphs not seen before choose from.
@@ -64,6 +68,7 @@ class Recipe:
     weight_per_channel: bool = True
     placement: str = "inputs"
     keep_float: tuple[str, ...] = ()
+    bits_of: dict[str, int] = field(default_factory=dict, hash=False)
     target_bits: float = 2.0
     memory_weight: float = 0.5
     groups: int = 1000
@@ -88,6 +93,8 @@ class Recipe:
             (not 0 <= self.protect_low <= self.protect_high <= 1, "0 <= protect_low <= protect_high <= 1"),
             (self.method in {"dynamic", "static"} and self.bits != 8, "post-training recipes are 8 bits wide"),
             (self.method == "a2q" and self.placement != "inputs", "a2q has the placement inputs only"),
+            (any(b not in (4, 8) or isinstance(b, bool) for b in self.bits_of.values()), "bits_of gives 4 or 8 bits"),
+            (bool(self.bits_of) and self.method not in {"qat", "dq"}, "bits_of is for qat and dq"),
             (not 1 <= self.target_bits <= 8, "target_bits lies in [1, 8]"),
             (not 0 <= self.memory_weight < float("inf"), "memory_weight is 0 or more"),
             (self.groups < 1, "groups is at least 1"),
@@ -104,6 +111,15 @@ class Recipe:
     def trains(self) -> bool:
         """Whether the recipe needs training with fake quantization (QAT, Degree-Quant, A2Q)."""
         return self.method in {"qat", "dq", "a2q"}
+
+    def bits_at(self, point: str) -> int:
+        """Width of the codes of the point of that name."""
+        return next((bits for pattern, bits in self.bits_of.items() if fnmatch(point, pattern)), self.bits)
+
+    @property
+    def fewest_bits(self) -> int:
+        """The smallest width that any point may have."""
+        return min((self.bits, *self.bits_of.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
@@ -173,8 +189,8 @@ def recipe_from_dict(values: Any) -> Recipe:
     """
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):
         raise UsageError("a recipe is a JSON object with a 'name'")
-    known = {field.name: field for field in fields(Recipe)}
-    unknown = sorted(set(values) - set(known))
+    known = [f.name for f in fields(Recipe)]
+    unknown = sorted(set(values).difference(known))
     if unknown:
         raise UsageError(f"recipe {values['name']!r} has an unknown field {unknown[0]!r}; known: {', '.join(known)}")
     example = Recipe(values["name"])
@@ -185,7 +201,9 @@ def recipe_from_dict(values: Any) -> Recipe:
             cleaned[key] = tuple(value)
         elif expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             cleaned[key] = float(value)
-        elif type(value) is expected:
+        elif expected is dict and type(value) is dict and all(type(bits) is int for bits in value.values()):
+            cleaned[key] = dict(value)
+        elif type(value) is expected and expected is not dict:
             cleaned[key] = value
         else:
             raise UsageError(f"recipe {values['name']!r}: {key} must be {expected.__name__}, got {value!r}")

@@ -154,7 +154,8 @@ def lacking(outcomes: Iterable[Outcome]) -> list[str]:
         name = ", ".join([pruned, *([] if group.quant == "none" else [group.quant])])
         without = group.seeds - len(group.known)
         if without:
-            why = " and ".join(["failed"] * (without > group.missing) + ["not run yet"] * bool(group.missing))
+            unrun = len(group.missing) - group.unmeasured
+            why = " and ".join(["failed"] * (without > unrun) + ["not run yet"] * bool(unrun))
             some = f"{without} of {group.seeds} seeds " if group.known else ""
             said.append(plain(f"{group.subject}, {name} ({some}{why})"))
     return said
