@@ -101,6 +101,7 @@ def test_the_budget_ends_a_search(made):
     assert not found.front["interrupted"]
 
 
+@pytest.mark.slow
 def test_what_can_not_end_in_time_is_not_begun(made, monkeypatch):
     monkeypatch.setattr(search.Costs, "seconds", lambda self, candidate, epochs: 1e6 * candidate.trains)
     found = tune("model.pt", budget=5)
