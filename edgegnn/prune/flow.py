@@ -22,7 +22,7 @@ from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
 from edgegnn.errors import PruneError, QuantizeError, UsageError
-from edgegnn.prune.finetune import finetune_pruned
+from edgegnn.prune.finetune import before_the_cut, finetune_pruned
 from edgegnn.prune.magnitude import METHODS, check_sparsity, gradual_masks, magnitude_masks
 from edgegnn.prune.masks import Masks, masks_of, sparsity_of
 from edgegnn.prune.regularized import VARIANTS, growing_l1
@@ -324,7 +324,8 @@ def _prune_weights(
             after = gradual_masks(model, names, plan.sparsity, method, steps, held=held)
         else:
             after = _both(growing_l1(model, names, plan.sparsity, steps), held.bind(model) if held else None)
-        result = fit(model, task, ramp, progress=progress, after_step=after, keep_last=True, teacher=teacher)
+        gentle = before_the_cut(ramp)
+        result = fit(model, task, gentle, progress=progress, after_step=after, keep_last=True, teacher=teacher)
         seconds = result.seconds
         held = masks_of(model, names) if plan.schedule == "gradual" else held
         masks = magnitude_masks(weights, plan.sparsity, method, held=held)

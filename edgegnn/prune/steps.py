@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgegnn.prune.count import compare_work, count_work
 from edgegnn.prune.edges import cut_edges, edges_to_cut, learn_edges, pack_edges
-from edgegnn.prune.finetune import finetune_pruned
+from edgegnn.prune.finetune import before_the_cut, finetune_pruned
 from edgegnn.prune.masks import masks_of
 from edgegnn.prune.penalty import channel_penalty
 from edgegnn.prune.structure import merge_structures, structure_of
@@ -58,7 +58,7 @@ def prune_channels(
         result = fit(
             model,
             task,
-            config,
+            before_the_cut(config),
             progress=progress,
             before_step=penalty,
             after_step=hold,
@@ -100,7 +100,7 @@ def prune_edges(
     cut = edges_to_cut(edges, plan.sparsity, facts["edges"])
     status("training masks on the edges")
     masks = masks_of(model, facts["tensors"])
-    keep, result = learn_edges(model, task, cut, config, masks=masks, progress=progress)
+    keep, result = learn_edges(model, task, cut, before_the_cut(config), masks=masks, progress=progress)
     smaller = cut_edges(task, keep)
     graphs = task.graphs[0], smaller.graphs[0]
     before, after = (count_work(model, dict(zip(names, forward_args(names, g), strict=True))) for g in graphs)

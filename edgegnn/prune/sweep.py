@@ -18,9 +18,9 @@ from edgegnn.quantize import Recipe, recipe
 __all__ = ["parse_sparsities", "sweep"]
 
 _MOST = 1000  # sparsities in one sweep
-# After pruning, the dense model is the teacher. Chosen on validation data: with labels alone GIN on PROTEINS, at half
-# of its weights, ends with a validation loss of 0.51 to 0.52, with these 0.50, as it was when dense.
-_FINETUNING = {"lr_share": 0.3, "epochs_share": 0.25, "distill": 0.9}
+# After pruning, the dense model is the teacher. The rate starts as high as it was when dense, and falls: at 0.3 of it,
+# GCN on Cora with a tenth of each layer's weights (2 seeds) ends at a validation accuracy of 68 %, so at 78 %.
+_FINETUNING = {"lr_share": 1.0, "epochs_share": 0.25, "distill": 0.9}
 
 
 def sweep(
