@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
-__all__ = ["at_hand", "check_free", "replacing", "size", "stand_in"]
+__all__ = ["at_hand", "check_free", "locked", "replacing", "size", "stand_in"]
 
 _copies: dict[str, Path] = {}
 
@@ -110,3 +110,25 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: str, *, error: type[EdgeGNNError]) -> Iterator[None]:
+    """Hold the lock of a file, which is made with its folder; it goes with the process, however that ends.
+
+    Raises:
+        error: another process holds it (`busy` says so), or it can't be made.
+    """
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as failed:
+        raise error(f"can't write {path.parent}: {failed.strerror}") from failed
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as failed:
+            raise error(busy) from failed
+        yield

@@ -11,12 +11,13 @@ import contextlib
 import shutil
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgegnn.errors import StudyError, UsageError
+from edgegnn.files import locked
 from edgegnn.study import steps
 from edgegnn.study.config import Study, check_names
 from edgegnn.study.local import Ended, Executor, Here, Processes
@@ -123,7 +124,8 @@ def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1
     check_names(study)
     grid = cells(study)
     began = time.monotonic()
-    with _alone(study), open_store(study.store_path, create=True) as store:
+    busy = f"this study runs already ({study.files} is locked): wait for it"
+    with locked(study.files / ".lock", busy, error=StudyError), open_store(study.store_path, create=True) as store:
         _clean(study.files)
         work = _Work(study, store, watch, store.rows(), retry_failed)
         try:
@@ -286,28 +288,6 @@ class _Work:
 def _kin(step: Step) -> tuple[str, str, str, str, str]:
     cell = step.cell
     return step.kind, cell.dense["model"], cell.dense["data"], cell.prune or "", cell.quant
-
-
-@contextlib.contextmanager
-def _alone(study: Study) -> Iterator[None]:
-    """Only one run of a study at a time; the lock goes with the process, however it ends.
-
-    Raises:
-        StudyError: another one runs, or its folder can't be written.
-    """
-    import fcntl
-
-    try:
-        study.files.mkdir(parents=True, exist_ok=True)
-        lock = (study.files / ".lock").open("w")
-    except OSError as error:
-        raise StudyError(f"can't write {study.files}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StudyError(f"this study runs already ({study.files} is locked): wait for it") from error
-        yield
 
 
 def _clean(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import TuneError, UsageError, first_line
-from edgegnn.files import replacing
+from edgegnn.files import locked, replacing
 from edgegnn.tune.space import Candidate, Space, suggest
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def open_memory(folder: Path, space: Space, settings: dict[str, Any], *, seed: i
         TuneError: the study is damaged, another one's, in use, or can't be written.
     """
     _check_folder(folder)
-    with _alone(folder):
+    busy = f"a search runs already in {folder}: wait for it, or choose another folder"
+    with locked(folder / _LOCK, busy, error=TuneError):
         if force:
             _remove(folder)
         study, dispose = _open(folder / STUDY, seed)
@@ -246,24 +247,6 @@ def _remove(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError as error:
             raise TuneError(f"can't remove {path}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one search in a folder at a time; the lock goes with the process, however it ends."""
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise TuneError(f"can't write {folder}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TuneError(f"a search runs already in {folder}: wait for it, or choose another folder") from error
-        yield
 
 
 @contextlib.contextmanager
