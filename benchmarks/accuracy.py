@@ -38,9 +38,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    name = "-".join(
-        filter(None, ["accuracy", args.model, args.data, args.task, args.split, "splits" * args.vary_split])
-    )
+    data = args.data.replace(":", "-").lower()
+    name = "-".join(filter(None, ["accuracy", args.model, data, args.task, args.split, "splits" * args.vary_split]))
     path = RESULTS / f"{name}.json"
     result = json.loads(path.read_text()) if path.exists() else {"environment": environment(), "runs": []}
     done = {(r["seed"], r["recipe"]) for r in result["runs"]}
