@@ -12,6 +12,12 @@ from torch_geometric.data import Data
 
 from edgegnn import cli
 
+# A process of its own. Started by a job in the background, it would ignore Ctrl-C.
+EDGEGNN = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgegnn.cli import main; main()",
+]
 MODULE = """
 import torch
 from torch_geometric.nn import GATv2Conv, SAGEConv

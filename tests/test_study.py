@@ -7,14 +7,13 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from command_line import EDGEGNN, community_graph, run
 from study_example import CASE, HEAD, Quiet, study_of
-from test_cli import community_graph, run
 
 from edgegnn.errors import StudyError
 from edgegnn.profile import measure
@@ -249,7 +248,7 @@ def test_a_tiny_study_end_to_end(tmp_path, capsys, monkeypatch):
 def test_kill_loses_the_running_cell_only(tmp_path):
     torch.save(community_graph(), tmp_path / "data.pt")
     study = study_of(tmp_path, TINY.format(timing="off").replace("[0.0, 0.5]", "[0.0, 0.2, 0.4, 0.6, 0.8]"))
-    command = [sys.executable, "-m", "edgegnn", "study", "run", study.path]
+    command = [*EDGEGNN, "study", "run", study.path]
     with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -269,7 +268,7 @@ def test_kill_loses_the_running_cell_only(tmp_path):
 def test_ctrl_c_in_a_terminal_says_how_to_go_on(tmp_path):
     torch.save(community_graph(), tmp_path / "data.pt")
     study = study_of(tmp_path, TINY.format(timing="off").replace("epochs = 3", "epochs = 100000"))
-    command = [sys.executable, "-m", "edgegnn", "study", "run", study.path]
+    command = [*EDGEGNN, "study", "run", study.path]
     with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("2 cells, 0 of them done")

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from command_line import EDGEGNN, community_graph
 from study_example import Quiet, store_rows, study_of
-from test_cli import community_graph
 
 import edgegnn
 from edgegnn.errors import StudyError, UsageError
@@ -172,7 +172,9 @@ def two_nodes():
 
 def start(study, address, *before):
     """`edgegnn study run --ray`, one thread each."""
-    code = "; ".join(["import edgegnn, edgegnn.cli", *before, "edgegnn.cli.main()"])
+    # A job in the background, and what it starts, would ignore Ctrl-C.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = "; ".join([listen, "import edgegnn, edgegnn.cli", *before, "edgegnn.cli.main()"])
     command = [sys.executable, "-c", code, "study", "run", study.path, "--ray", address, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -244,7 +246,7 @@ def test_a_study_goes_through_the_loss_of_a_node(two_nodes, tmp_path):
     assert all(line.startswith("[") for line in err.splitlines()), err  # nothing from Ray
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "edgegnn", "study", "run", local_run.path]
+    command = [*EDGEGNN, "study", "run", local_run.path]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     there, here = store_rows(study), store_rows(local_run)
     assert there.keys() == here.keys()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from command_line import EDGEGNN, community_graph, run
 from study_example import CASE, HEAD, Quiet, Steps, store_rows, study_of
-from test_cli import community_graph, run
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.study import Step, cells, local, outcome, running
@@ -200,7 +199,7 @@ def test_a_process_that_is_killed_takes_no_other_step_along(tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_processes_end_with_the_one_that_started_them(tmp_path, how):
     study = tiny(tmp_path, epochs=10**6)
-    command = [sys.executable, "-m", "edgegnn", "study", "run", study.path, "--jobs", "2"]
+    command = [*EDGEGNN, "study", "run", study.path, "--jobs", "2"]
     with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("4 cells, 0 of them done")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import EDGEGNN
 from loopback_sshd import Loopback
 from profile_example import record
 from tiny_artifact import change_samples, make_artifact, seal
@@ -227,10 +228,7 @@ def test_clock_that_is_wrong_by_years(board: Loopback, artifact: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupt_here_leaves_nothing_running_there(board: Loopback, artifact: Path, number: signal.Signals) -> None:
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgegnn.cli import main; main()"
-    )
-    command = [sys.executable, "-c", code, "profile", "tiny", "--target", "board"]
+    command = [*EDGEGNN, "profile", "tiny", "--target", "board"]
     root = str(Path(__file__).parents[1])
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL)
     board.runner()

@@ -7,12 +7,11 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import run, strict
+from command_line import EDGEGNN, run, strict
 from graph_targets import graphs
 from link_example import social_graph
 
@@ -150,7 +149,7 @@ def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch):
 
 def test_a_search_in_a_process_of_its_own_is_killed_and_goes_on(work):
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5}, force=True)
-    command = [sys.executable, "-m", "edgegnn", "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3"]
+    command = [*EDGEGNN, "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
