@@ -138,9 +138,9 @@ class TestBoard:
         assert found.instructions is not None, found.instructions_reason
         assert found.instructions.graphs == 2
         assert found.instructions.median > 10_000
-        # not a time: it is the same again
+        # not a time: it is the same again, but for where things happen to lie in memory
         again = count_instructions(artifact, "cortex-a72", None)
-        assert abs(again.median - found.instructions.median) <= 0.001 * again.median
+        assert abs(again.median - found.instructions.median) <= 0.01 * again.median
 
     def test_nothing_is_left_when_its_owner_is_killed(self):
         need_board()
