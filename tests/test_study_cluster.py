@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -189,7 +190,11 @@ def until_line(process, beginning):
 
 def at_work(raylet):
     """Whether a node is doing a step."""
-    return any(child.name().startswith("ray::work") for child in psutil.Process(raylet).children(recursive=True))
+    for child in psutil.Process(raylet).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end meanwhile
+            if child.name().startswith("ray::work"):
+                return True
+    return False
 
 
 def until(condition):
