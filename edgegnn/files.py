@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
-__all__ = ["at_hand", "check_free", "locked", "replacing", "size", "stand_in"]
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["at_hand", "check_free", "locked", "read_toml", "replacing", "size", "stand_in"]
 
 _copies: dict[str, Path] = {}
 
@@ -110,6 +117,22 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def read_toml(path: Path, error: type[EdgeGNNError]) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and its values.
+
+    Raises:
+        error: it can't be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failed:
+        raise error(f"can't read {path}: {getattr(failed, 'strerror', None) or failed}") from failed
+    try:
+        return text, tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as failed:
+        raise error(f"{path}: no valid TOML: {failed}") from failed
 
 
 @contextlib.contextmanager

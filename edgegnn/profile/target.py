@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,15 +14,11 @@ import platformdirs
 
 import edgegnn
 from edgegnn.errors import TargetError, UsageError
+from edgegnn.files import read_toml
 from edgegnn.profile.carbon import carbon_version
 from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import READERS, find_reader
 from edgegnn.runtime.facts import arch
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["Meter", "Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
 
@@ -246,14 +241,7 @@ def _builtin() -> Path:
 
 
 def _read(path: Path) -> Target:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise TargetError(f"{path}: no valid TOML: {error}") from error
+    text, values = read_toml(path, TargetError)
     if "name" in values:
         raise TargetError(f"{path}, line {_line(text, 'name')}: unknown key 'name': the name is the file's")
     try:

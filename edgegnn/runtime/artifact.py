@@ -18,7 +18,7 @@ from typing import IO
 from edgegnn.errors import ArtifactError, UsageError, first_line
 from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, MODEL_FILES, Manifest, parse_manifest
 
-__all__ = ["Artifact", "open_artifact", "read_manifest"]
+__all__ = ["Artifact", "file_sha256", "open_artifact", "read_manifest"]
 
 MAX_ARTIFACT_BYTES = 8 * 2**30
 # Left behind by file managers and archivers in folders that they only looked at.
@@ -153,7 +153,7 @@ def _check_files(root: Path, manifest: Manifest, *, extra_files: bool = False) -
                     f"{name} has been changed or cut: it has {size} bytes, the manifest says {entry.bytes}; "
                     "copy or export the artifact again"
                 )
-            if _sha256(root / name) != entry.sha256:
+            if file_sha256(root / name) != entry.sha256:
                 raise ArtifactError(
                     f"{name} has been changed (its checksum differs): copy or export the artifact again"
                 )
@@ -261,7 +261,12 @@ def _copy(file: IO[bytes], out: IO[bytes], size: int, what: str) -> None:
         out.write(block)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Checksum of a file of any size, in hex.
+
+    Raises:
+        OSError: it can't be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(2**20), b""):

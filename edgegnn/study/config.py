@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgegnn.errors import EdgeGNNError, StudyError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgegnn.files import read_toml
 
 __all__ = ["Architecture", "Case", "Finetune", "Settings", "Study", "beside", "check_names", "read_study"]
 
@@ -150,14 +145,7 @@ def read_study(path: Path) -> Study:
     """
     if not path.exists():
         raise UsageError(f"there is no {path}: write one with `edgegnn study init`")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise StudyError(f"{path}: no valid TOML: {error}") from error
+    text, values = read_toml(path, StudyError)
     if "path" in values:
         raise StudyError(f"{path}, line {_line(text, ['path'])}: unknown key 'path'; known are {_keys(Study)}")
     try:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from edgegnn.errors import StudyError
+from edgegnn.runtime.artifact import file_sha256
 from edgegnn.study.config import Case, Study, beside
 
 __all__ = ["Cell", "Step", "cells"]
@@ -186,12 +187,7 @@ def _checksum(study: Study, key: str, name: str) -> dict[str, str]:
 @cache
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else (hashlib.sha256(file.read()).hexdigest())
-            )
+        return file_sha256(path)
     except OSError as error:
         raise StudyError(f"can't read {path}: {error.strerror}") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,14 +12,10 @@ from typing import Any
 
 import msgspec
 
-from edgegnn.files import size
+from edgegnn.errors import StudyError
+from edgegnn.files import read_toml, size
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.study.running import Outcome
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["COLUMNS", "Group", "Published", "StudyTable", "groups", "published", "tables"]
 
@@ -208,8 +203,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
 @cache
 def published() -> list[Published]:
     """The values in published.toml."""
-    text = (Path(__file__).parent / "published.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text)["value"], list[Published])
+    _, values = read_toml(Path(__file__).parent / "published.toml", StudyError)
+    return msgspec.convert(values["value"], list[Published])
 
 
 def groups(outcomes: Iterable[Outcome]) -> list[Group]:

@@ -136,7 +136,7 @@ def _fit(
     best_state: dict[str, Any] = {}
     grades = _grades(model, optimizer, task, config)
     every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
-    taught = _not_held_out(task) if task.spec.kind == "node" else None
+    taught = _not_held_out(task) if teacher is not None and task.spec.kind == "node" else None
     start = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         epoch_start = time.perf_counter()
