@@ -207,8 +207,9 @@ def until(condition):
 @pytest.mark.slow
 def test_a_study_goes_through_the_loss_of_a_node(two_nodes, tmp_path):
     address, raylet = two_nodes
+    # Names of one length: a checkpoint holds the path of its data, and sizes are compared below.
     study = tiny(tmp_path / "cluster", epochs=30)
-    local_run = tiny(tmp_path / "local", epochs=30)
+    local_run = tiny(tmp_path / "machine", epochs=30)
 
     with start(study, address, "edgegnn.__version__ = '9.9'") as process:
         _, err = process.communicate(timeout=120)
