@@ -189,6 +189,9 @@ def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise UsageError(f"--factory {name!r} is not of the form package.module:function")
+    if module_name.endswith(".py") or "/" in module_name:
+        like = f"{Path(module_name).stem}:{function_name}"
+        raise UsageError(f"--factory {name!r} names a file, not a module: write {like}, in the folder of that file")
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -50,8 +50,8 @@ def _artifact(path: Path) -> dict[str, Any]:
         **_bits(m),
         "parity": f"{parity['agreement']:.4f} equal predictions, largest difference {parity['max_abs_error']:.3g}, "
         f"{parity['graphs']} graphs",
-        "metric": f"{metric['name']} {_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])}), "
-        f"{metric['split']}, n = {metric['n']}" + (f": {metric['reason']}" if metric.get("reason") else ""),
+        "metric": _both(metric, metric["split"]),
+        **({"validation": _both(m["validation"], "val")} if m.get("validation") else {}),
         "created": m["created"],
         "made_by": m.get("command") or "the Python API",
         "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
@@ -124,6 +124,13 @@ def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
             for name, found in tensors.items()
         ],
     }
+
+
+def _both(metric: dict[str, Any], split: str) -> str:
+    """A metric of the artifact, beside that of the model in PyTorch."""
+    reason = f": {metric['reason']}" if metric.get("reason") else ""
+    values = f"{_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])})"
+    return f"{metric['name']} {values}, {split}, n = {metric['n']}{reason}"
 
 
 def _entries(m: dict[str, Any]) -> dict[str, Any]:

@@ -363,10 +363,16 @@ def _parity_rows(table: Table, manifest: dict[str, Any]) -> None:
     name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
     table.add_row(name, f"{parity['agreement']:.2%} (needed {parity['tolerance']['agreement']:.2%})")
     table.add_row("largest difference", f"{parity['max_abs_error']:.3g} over {parity['graphs']} graphs")
-    table.add_row(
-        f"test {_metric_name(metric['name'])}",
-        f"{_value(metric['name'], metric['artifact'])} (PyTorch {_value(metric['name'], metric['pytorch'])}, "
-        f"n = {metric['n']})" + (f": {metric['reason']}" if metric["reason"] else ""),
+    for split, found in (("validation", manifest["validation"]), ("test", metric)):
+        table.add_row(f"{split} {_metric_name(found['name'])}", _both(found))
+
+
+def _both(metric: dict[str, Any]) -> str:
+    """A metric of the artifact, beside that of the model in PyTorch."""
+    name = metric["name"]
+    return (
+        f"{_value(name, metric['artifact'])} (PyTorch {_value(name, metric['pytorch'])}, n = {metric['n']})"
+        f"{': ' if metric['reason'] else ''}{metric['reason']}"
     )
 
 

@@ -19,6 +19,14 @@ with warnings.catch_warnings():
 from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
 
+from edgegnn import turns
+
+
+@pytest.fixture(autouse=True)
+def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests that measure don't wait for those that train beside them."""
+    monkeypatch.setattr(turns, "machine_lock", lambda: tmp_path / "machine.lock")
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

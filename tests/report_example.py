@@ -14,7 +14,7 @@ from study_example import CASE, Quiet, Steps, study_of
 
 from edgegnn.profile import ProfileRecord, write_record
 from edgegnn.profile.record import Latency, Metric
-from edgegnn.study import cells, local, open_store, outcome, run
+from edgegnn.study import cells, open_store, outcome, run
 
 GRID = """prune = ["global", "regularized"]
 sparsities = [0.0, 0.5, 0.9]
@@ -43,7 +43,6 @@ def finished_study(folder: Path, monkeypatch: Any, head: str = GRID, case: str =
     """A study.toml with its store, as if it had been run."""
     folder.mkdir(exist_ok=True, parents=True)
     with monkeypatch.context() as patched:
-        patched.setattr(local, "machine_lock", lambda: folder / "machine.lock")
         steps = Numbers(patched)
         steps.errors.update(errors)
         study = study_of(folder, head + case)

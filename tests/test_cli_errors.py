@@ -42,6 +42,7 @@ CASES = {
     "folder in the way": (["export", "model.pt", "-o", "work", "--force"], 2, "not an artifact"),
     "post-training recipe": (["train", "gcn", "data.pt", "-o", "n.pt", "--quant", "static-int8"], 2, "after training"),
     "factory": (["export", "weights.pt", "--factory", "nowhere:build", "--data", "data.pt"], 1, "nowhere"),
+    "factory of a file": (["export", "weights.pt", "--factory", "a/mymodels.py:build"], 2, "write mymodels:build"),
     "bare state_dict": (["export", "weights.pt", "--data", "data.pt"], 1, "--factory"),
     "does not fit": (["export", "weights.pt", "--factory", "mymodels:odd", "--data", "data.pt"], 1, "does not fit"),
     "factory arguments": (

@@ -18,7 +18,7 @@ from study_example import CASE, HEAD, Quiet, study_of
 from edgegnn.errors import StudyError
 from edgegnn.profile import measure
 from edgegnn.runtime.benchmark import Plan
-from edgegnn.study import Cell, cells, local, open_store, outcome, read_study
+from edgegnn.study import Cell, cells, open_store, outcome, read_study
 from edgegnn.study import run as run_study
 from edgegnn.study.config import check_names
 from edgegnn.study.store import Row
@@ -214,7 +214,6 @@ epochs = 2
 
 def test_a_tiny_study_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "machine_lock", lambda: tmp_path / "machine.lock")  # tests run beside each other
     monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
     graph = community_graph()
     graph.y = graph.y.clamp(max=1)  # of two classes there is a ROC-AUC
@@ -284,7 +283,6 @@ def test_ctrl_c_in_a_terminal_says_how_to_go_on(tmp_path):
 @pytest.mark.slow
 def test_a_study_on_digits_with_quantizers(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "machine_lock", lambda: tmp_path / "machine.lock")  # tests run beside each other
     monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
     case = '[[case]]\nmodels = ["gin"]\ndata = ["digits"]\n[case.architecture]\nhidden = 64\nlayers = 2\n'
     settings = "[case.settings]\nepochs = 3\n[case.finetune]\nepochs = 1\n"

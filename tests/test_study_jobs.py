@@ -14,6 +14,7 @@ import torch
 from command_line import EDGEGNN, community_graph, run
 from study_example import CASE, HEAD, Quiet, Steps, store_rows, study_of
 
+from edgegnn import turns
 from edgegnn.errors import DataError, UsageError
 from edgegnn.study import Step, cells, local, outcome, running
 from edgegnn.study import run as run_study
@@ -38,7 +39,7 @@ class Backwards:
             raise KeyboardInterrupt
         self.stop_after -= 1
         step = self.taken.pop()
-        ended = local.perform(self.study, step, local.machine_lock())
+        ended = local.perform(self.study, step, turns.machine_lock())
         self.log.append(("end", step.kind, step.key))
         return [(step, ended)]
 
@@ -47,8 +48,7 @@ class Backwards:
 
 
 @pytest.fixture
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "machine_lock", lambda: tmp_path / "machine.lock")
+def fake(monkeypatch):
     return Steps(monkeypatch)
 
 

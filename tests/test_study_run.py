@@ -9,13 +9,12 @@ import pytest
 from study_example import CASE, HEAD, Quiet, Steps, study_of
 
 from edgegnn.errors import DataError, PruneError, StudyError
-from edgegnn.study import cells, local, open_store, steps
+from edgegnn.study import cells, open_store, steps
 from edgegnn.study import run as run_study
 
 
 @pytest.fixture
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "machine_lock", lambda: tmp_path / "machine.lock")
+def fake(monkeypatch):
     return Steps(monkeypatch)
 
 

@@ -11,13 +11,12 @@ from study_example import CASE, HEAD, Quiet, Steps, store_rows, study_of
 from test_cli import run
 
 from edgegnn.errors import DataError, PruneError
-from edgegnn.study import cells, groups, local, outcome, tables
+from edgegnn.study import cells, groups, outcome, tables
 from edgegnn.study import run as run_study
 
 
 @pytest.fixture
-def fake(monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "machine_lock", lambda: tmp_path / "machine.lock")
+def fake(monkeypatch):
     return Steps(monkeypatch)
 
 

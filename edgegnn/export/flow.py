@@ -29,7 +29,7 @@ from edgegnn.export.qdq import qdq_points, stayed_float
 from edgegnn.export.rewrite import rewrite_proto
 from edgegnn.export.rewrite.constant import fix_graph
 from edgegnn.export.rewrite.sparse import sparse_features
-from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, test_graphs
+from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, split_graphs
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
 from edgegnn.prune.edges import describe_pruning
@@ -103,7 +103,7 @@ def export_checkpoint(
 
     def graphs(own: tuple[str, ...]) -> tuple[list[Sample], list[Sample]]:
         awkward = [] if constant_graph else make_samples(task, own, fixed)
-        return within_limit(test_graphs(task, own), limit), within_limit(awkward, limit)
+        return within_limit(split_graphs(task, own), limit), within_limit(awkward, limit)
 
     real, awkward = graphs(ways[0][0])
     status("capturing the graph")
@@ -112,13 +112,14 @@ def export_checkpoint(
         format,
         lambda own: _onnx_form(checkpoint, recipe, task, own, example_inputs(own, largest), constant_graph),
         lambda own: torchscript_form(
-            checkpoint, task.spec.kind, own, example_inputs(own, largest), test_graphs(task, own)
+            checkpoint, task.spec.kind, own, example_inputs(own, largest), split_graphs(task, own)
         ),
         ways,
         fallback=recipe.method not in {"dynamic", "static"} and not constant_graph,
     )
+    own = ways[-1][0] if form.alone else ways[0][0]
     if form.alone and len(ways) > 1:
-        real, awkward = graphs(ways[-1][0])
+        real, awkward = graphs(own)
     status("comparing with PyTorch")
     expected = torch_outputs(model, real + awkward)
     whole = {sample.name: sample for sample in real + awkward}
@@ -160,6 +161,7 @@ def export_checkpoint(
             "n": _rows(real),
             **_more_metrics(task, real, expected, outputs),
         },
+        "validation": _validation(task, within_limit(split_graphs(task, own, "val"), limit), model, form.run),
         "samples_metric": {
             "name": task.spec.metric,
             "value": _metric(task.spec.metric, keep, outputs),
@@ -297,6 +299,21 @@ def _more_metrics(task: Task, samples: list[Sample], expected: list[Any], output
         name: {"pytorch": _metric(name, samples, expected), "artifact": _metric(name, samples, outputs)}
         for name in more
         if name != task.spec.metric
+    }
+
+
+def _validation(
+    task: Task, samples: list[Sample], model: nn.Module | ExportedProgram, run: Callable[[dict[str, Array]], Any]
+) -> dict[str, Any]:
+    """The task's metric over the validation split, by which one chooses among artifacts."""
+    expected = torch_outputs(model, samples)
+    outputs = [run(sample.inputs) for sample in samples]
+    return {
+        "name": task.spec.metric,
+        "pytorch": _metric(task.spec.metric, samples, expected),
+        "artifact": _metric(task.spec.metric, samples, outputs),
+        "reason": _undefined(task, samples),
+        "n": _rows(samples),
     }
 
 

@@ -14,7 +14,7 @@ from edgegnn.tasks import Task, forward_args
 from edgegnn.tasks.inputs import PAIRS
 from edgegnn.tasks.link import pick_pairs
 
-__all__ = ["Sample", "example_inputs", "make_samples", "test_graphs"]
+__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs"]
 
 Array = npt.NDArray[np.generic]
 
@@ -47,20 +47,21 @@ class Sample:
         return sum(value.nbytes for value in self.inputs.values())
 
 
-def test_graphs(task: Task, names: Sequence[str]) -> list[Sample]:
-    """The whole test split as samples: the one graph of a node task with its test mask, or every test graph."""
+def split_graphs(task: Task, names: Sequence[str], split: str = "test") -> list[Sample]:
+    """A whole split as samples: the one graph of a node task with the split's mask, or every graph of the split."""
+    index = task.index[split]
     if task.spec.kind == "link":
-        data = pick_pairs(task.graphs[0], task.index["test"])
+        data = pick_pairs(task.graphs[0], index)
         return [Sample(task.spec.data, "data", example_inputs(names, data), data.y.numpy())]
     if task.spec.kind == "node":
         data = task.graphs[0]
         mask = np.zeros(int(data.num_nodes), dtype=bool)
-        mask[task.index["test"].numpy()] = True
+        mask[index.numpy()] = True
         return [Sample(task.spec.data, "data", example_inputs(names, data), data.y.numpy(), mask)]
     samples = []
-    for i in task.index["test"].tolist():
+    for i in index.tolist():
         data = task.graphs[i]
-        samples.append(Sample(f"test/{i}", "data", example_inputs(names, data), data.y.numpy()))
+        samples.append(Sample(f"{split}/{i}", "data", example_inputs(names, data), data.y.numpy()))
     return samples
 
 

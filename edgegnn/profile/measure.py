@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -121,7 +122,7 @@ def profile(
         result = _with_energy(result, reader, readings, problem)
     elif mode == "none":
         result["energy_reason"] = ""  # the reasons of the choice say it all
-    record = _record(result, where, reasons, origin)
+    record = _record(result | {"data": _data_name(opened.manifest)}, where, reasons, origin)
     if path is not None:
         write_record(record, path)
     return record
@@ -151,6 +152,13 @@ def _record_name(manifest: Manifest) -> str:
     """Records of the two models of an artifact don't replace each other."""
     own = manifest.raw.get("runtime", "onnxruntime")
     return manifest.name if manifest.runtime == own else f"{manifest.name}-{manifest.runtime}"
+
+
+def _data_name(manifest: Manifest) -> str:
+    """The data set's name; of a file of the user's no folder, which is nobody else's business."""
+    task = manifest.raw.get("task")
+    data = task.get("data", "") if isinstance(task, dict) else ""
+    return re.split(r"[/\\]", data)[-1] if isinstance(data, str) else ""
 
 
 class _Events:

@@ -294,6 +294,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.
         instructions_reason: why instructions could not be counted on an emulated one.
         metric_reason: why there is no metric, where that is known.
+        data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` is that of all, one after the
             other.
     """
@@ -320,6 +321,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     instructions: Instructions | None = None
     instructions_reason: str = ""
     metric_reason: str = ""
+    data: str = ""
     entries: list[EntryLatency] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
 

@@ -73,7 +73,7 @@ def contents(
         EdgeGNNError: a checkpoint can't be opened or measured.
     """
     options = model_options or {}
-    studies = _apart([of_study(loaded.study, loaded.outcomes) for loaded in sources.studies], sources)
+    studies = _apart([of_study(loaded.outcomes) for loaded in sources.studies], sources)
     of_studies = [e for found in studies.values() for e in found]
     records = [record for _, record in sources.records]
     entries = of_studies + of_records(records)

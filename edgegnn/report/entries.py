@@ -6,12 +6,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgegnn.errors import UsageError
 from edgegnn.profile.record import ProfileRecord
-from edgegnn.quantize import recipe
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
-from edgegnn.study import Outcome, Study, groups
-from edgegnn.study.config import beside
+from edgegnn.study import Outcome, groups
 
 __all__ = [
     "Entry",
@@ -51,7 +48,8 @@ class Entry:
     """A compressed model, and what was measured of it.
 
     Attributes:
-        subject: what may be compared with each other: "gin on digits", or records of one metric over as many rows.
+        subject: what may be compared with each other: "gin on digits", or records of one metric over as many rows of
+            the same data.
         name: of the model within the subject: "global 0.5, dq-int8", or the artifact's.
         series: "dense", or the pruning method; and the recipe, where that is not "none".
         how: pruning method with its schedule or variant; "" for a dense model, and of records.
@@ -69,7 +67,6 @@ class Entry:
         emulated: what the device is, where it is an emulated one.
         load_average: of the busy machine before; 0 for one that had nothing else to do.
         seeds: that there should be a value for.
-        trains: it has a validation result of its own: no recipe was applied after the last training.
         artifact: of a record its artifact; "" of a study.
     """
 
@@ -89,7 +86,6 @@ class Entry:
     emulated: str
     load_average: float
     seeds: int
-    trains: bool
     artifact: str = ""
 
 
@@ -107,7 +103,7 @@ def plain(text: object, limit: int = 0) -> str:
     return f"{shown[: limit - 1 - tail]}…{shown[len(shown) - tail :]}"
 
 
-def of_study(study: Study, outcomes: Iterable[Outcome]) -> list[Entry]:
+def of_study(outcomes: Iterable[Outcome]) -> list[Entry]:
     """Entries of the cells that have a result, seeds put together."""
     found = []
     for group in groups(outcomes):
@@ -140,7 +136,6 @@ def of_study(study: Study, outcomes: Iterable[Outcome]) -> list[Entry]:
                     default=0.0,
                 ),
                 seeds=group.seeds,
-                trains=group.quant == "none" or _trains(study, group.quant),
             )
         )
     return found
@@ -185,7 +180,7 @@ def _of_record(r: ProfileRecord) -> Entry:
     energy = "" if r.energy_j is None else f"{r.energy_j.kind}: {r.energy_j.source}; {r.energy_j.scope}"
     gpu = r.device.gpu or "its GPU"
     return Entry(
-        subject=plain(f"artifacts with {rows}"),
+        subject=plain(f"artifacts{f' of {r.data}' if r.data else ''} with {rows}"),
         name=plain(r.artifact),
         series=plain(r.recipe),
         how="",
@@ -201,7 +196,6 @@ def _of_record(r: ProfileRecord) -> Entry:
         emulated=plain(r.emulated),
         load_average=r.device.load_average if (r.device.load_average or 0) > 0.5 else 0.0,  # type: ignore[arg-type]
         seeds=1,
-        trains=False,
         artifact=plain(r.artifact),
     )
 
@@ -253,14 +247,6 @@ def marks_explained(entries: Iterable[Entry]) -> list[str]:
         )
         if used
     ]
-
-
-def _trains(study: Study, quant: str) -> bool:
-    """Whether a recipe trains; one whose file is gone counts as one that doesn't."""
-    try:
-        return recipe(beside(study, quant)).trains
-    except UsageError:
-        return False
 
 
 def _value(values: Sequence[float]) -> Value:

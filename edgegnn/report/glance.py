@@ -37,8 +37,7 @@ def glance(studies: dict[str, list[Entry]]) -> Section:
         section.tables.append(StudyTable(subject, head, rows, marks_explained(e for _, e in picks)))
     section.about.append(
         "The dense model, and what validation data choose among models that lose at most 1 point there (1 % of an "
-        "error); test data only report it. Recipes without training have no validation result of their own, and are "
-        "not among them."
+        "error); test data only report it."
     )
     return section
 
@@ -61,7 +60,7 @@ def chosen(found: Sequence[Entry]) -> list[tuple[str, Entry]]:
     base = dense.values["val"].mean
     sign = -1.0 if lower_is_better(found) else 1.0
     least = sign * base - _POINT * (base if sign < 0 else 1.0)
-    near = [e for e in found if e.trains and "val" in e.values and sign * e.values["val"].mean >= least]
+    near = [e for e in found if "val" in e.values and sign * e.values["val"].mean >= least]
     for cost, why in zip(COSTS, ("smallest", "fastest", "least energy"), strict=True):
         usable = [e for e in near if cost.name in e.values and not (cost.timed and e.emulated)]
         if len({e.energy for e in usable}) > 1 and cost.name == "energy_gross":

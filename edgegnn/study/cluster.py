@@ -31,10 +31,11 @@ from typing import Any
 import msgspec
 
 import edgegnn
+from edgegnn import turns
 from edgegnn.errors import StudyError, UsageError, first_line
 from edgegnn.study import steps
 from edgegnn.study.config import Study, beside
-from edgegnn.study.local import Ended, attempt, machine_lock, perform
+from edgegnn.study.local import Ended, attempt, perform
 from edgegnn.study.plan import Step
 
 __all__ = ["Cluster", "Parcel", "check_address", "unpack", "work"]
@@ -198,7 +199,7 @@ def work(parcel: Parcel, dense: bytes | None, *contents: bytes) -> tuple[Ended, 
             copies[path] = Path(name) / f"{number}{Path(path).suffix}"
             copies[path].write_bytes(content)
         with stand_in(copies):
-            ended = perform(study, step, machine_lock())
+            ended = perform(study, step, turns.machine_lock())
         return ended, {} if ended.reason else _made(study, step)
 
 

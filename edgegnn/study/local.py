@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from edgegnn import turns
 from edgegnn.errors import EdgeGNNError, first_line
 from edgegnn.study import steps
 from edgegnn.study.config import Study
@@ -32,7 +33,7 @@ from edgegnn.study.store import disk_is_full
 if TYPE_CHECKING:
     from edgegnn.train import EpochLog
 
-__all__ = ["Ended", "Executor", "Here", "Processes", "attempt", "machine_lock", "perform"]
+__all__ = ["Ended", "Executor", "Here", "Processes", "attempt", "perform"]
 
 # A step whose process ended in the middle of it this often is given up.
 DEATHS = 2
@@ -113,7 +114,7 @@ class Here:
         if deaths >= DEATHS:
             return [(step, Ended({}, f"edgegnn was ended {_often(deaths)}", 0.0))]
         try:
-            return [(step, perform(self._study, step, machine_lock(), self._epoch, self._status))]
+            return [(step, perform(self._study, step, turns.machine_lock(), self._epoch, self._status))]
         except KeyboardInterrupt:
             self._gave_up(step.key)  # doesn't count as a step that ends the process
             raise
@@ -190,7 +191,7 @@ class Processes:
         threads = max(1, (os.cpu_count() or 1) // self.slots)
         # Not forked: PyTorch's threads don't survive that.
         process = multiprocessing.get_context("spawn").Process(
-            target=_serve, args=(theirs, self.study, threads, machine_lock()), daemon=True
+            target=_serve, args=(theirs, self.study, threads, turns.machine_lock()), daemon=True
         )
         process.start()
         theirs.close()
@@ -225,7 +226,7 @@ def perform(
     """
 
     def do() -> dict[str, Any]:
-        with _turn(study, step.kind, lock, status):
+        with turns.turn(lock, measuring=study.target if step.kind == "timing" else None, status=status):
             if step.kind == "timing":
                 return steps.timing(study, step.cell, status)
             train = steps.dense if step.kind == "dense" else steps.compress
@@ -301,30 +302,3 @@ def _no_room(folder: Path) -> bool:
         return shutil.disk_usage(folder).free < 1_000_000
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _turn(study: Study, kind: str, path: Path, status: Callable[[str], None]) -> Iterator[None]:
-    """Train beside other studies on this machine, but measure on it alone."""
-    import fcntl
-
-    from edgegnn.profile import load_target
-
-    if kind == "timing" and load_target(study.target).transport == "ssh":
-        yield  # the device measures, not this machine
-        return
-    with path.open("w") as lock:
-        how = fcntl.LOCK_EX if kind == "timing" else fcntl.LOCK_SH
-        try:
-            fcntl.flock(lock, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            status("waiting for another study on this machine")
-            fcntl.flock(lock, how)
-        yield
-
-
-def machine_lock() -> Path:
-    """The file that is locked exclusively while this machine measures, and shared while it trains."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("edgegnn", ensure_exists=True) / "study.lock"

@@ -76,8 +76,9 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
 
     Returns:
         "metric", "split", "n" and "test" (over the test split, of the artifact), "more" (further metrics), "val" (of
-        the model in PyTorch), "achieved" sparsity, "agreement", "model_file" and "checkpoint" (bytes), "runtime",
-        "train_seconds" (of what came after the dense training; of the dense model its own).
+        the artifact, over the validation split), "achieved" sparsity, "agreement", "model_file" and
+        "checkpoint" (bytes), "runtime", "train_seconds" (of what came after the dense training; of the dense model its
+        own).
 
     Raises:
         EdgeGNNError: as of `edgegnn.api.compress` and `edgegnn.api.export`.
@@ -122,7 +123,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
         "n": metric["n"],
         "test": metric["artifact"],
         "more": {name: value["artifact"] for name, value in metric.items() if isinstance(value, dict)},
-        "val": checkpoint.metrics.get("val"),
+        "val": manifest["validation"]["artifact"],
         "achieved": (checkpoint.pruning or {}).get("achieved", 0.0),
         "agreement": manifest["parity"]["agreement"],
         "model_file": manifest["sizes"]["model_file"],

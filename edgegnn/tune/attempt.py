@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn import api
+from edgegnn import api, turns
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import EdgeGNNError, first_line
 from edgegnn.runtime.metrics import metric_text
@@ -111,7 +111,8 @@ def attempt(
     start = time.monotonic()
     record: Record = {}
     try:
-        record = _made(job, candidate, folder, epochs, _Epochs(job, clock, reserve, show), status)
+        with turns.turn(turns.machine_lock(), status=status, seconds=clock.left - reserve):
+            record = _made(job, candidate, folder, epochs, _Epochs(job, clock, reserve, show), status)
         record |= {"status": "done", "reason": ""}
     except _Hopeless as error:
         record = {"status": "lost", "reason": str(error)}
@@ -119,6 +120,8 @@ def attempt(
         record = {"status": "failed", "reason": " ".join(str(error).split())}
     except OutOfTime:
         raise
+    except TimeoutError:
+        raise OutOfTime from None
     except Exception as error:  # a model of the user's, of which a pruner or an exporter knows nothing
         record = {"status": "failed", "reason": f"unexpected {type(error).__name__}: {first_line(error)}"}
     finally:
@@ -141,10 +144,11 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
     from edgegnn.profile import profile
 
     try:
-        found = profile(
-            folder / ARTIFACT, target=job.target, quick=True, out=None, progress=status, timeout=max(timeout, 1.0)
-        )
-    except EdgeGNNError as error:
+        with turns.turn(turns.machine_lock(), measuring=job.target, status=status, seconds=timeout):
+            found = profile(
+                folder / ARTIFACT, target=job.target, quick=True, out=None, progress=status, timeout=max(timeout, 1.0)
+            )
+    except (EdgeGNNError, TimeoutError) as error:
         return {"measure_reason": " ".join(str(error).split())}
     latency, energy = found.latency_ms, found.energy_j
     return {

@@ -24,7 +24,7 @@ from torch import nn
 
 from edgegnn.errors import DataError
 from edgegnn.export.parity import torch_outputs
-from edgegnn.export.samples import Sample, test_graphs
+from edgegnn.export.samples import Sample, split_graphs
 from edgegnn.runtime import make_session, open_artifact
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, same_rows, score, undefined
 from edgegnn.runtime.session import run
@@ -79,8 +79,7 @@ class Judge:
     def __init__(self, model: nn.Module, task: Task) -> None:
         if len(task.index["val"]) == 0:
             raise DataError("there is no validation split to choose on: give one (val_mask, or --split)")
-        # The same samples as of the test split, of another one.
-        self._task = dataclasses.replace(task, index={**task.index, "test": task.index["val"]})
+        self._task = task
         self.metric = task.spec.metric
         self._target = task.spec.target
         deviation = task.spec.scale.get("std")
@@ -132,7 +131,7 @@ class Judge:
         return 2 * allowed + 0.02 * abs(self.val)
 
     def _samples(self, names: Any) -> list[Sample]:
-        return test_graphs(self._task, names)
+        return split_graphs(self._task, names, "val")
 
     def _score(self, outputs: Array, rows: Array) -> float:
         return score(self.metric, outputs[rows], self._labels[rows])

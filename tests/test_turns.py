@@ -1,0 +1,69 @@
+"""Who may work on this machine beside whom."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+
+import pytest
+
+from edgegnn.turns import machine_lock, turn
+
+
+def test_trainings_run_beside_each_other_and_a_measurement_alone(tmp_path):
+    lock, told = tmp_path / "lock", []
+    measuring = turn(lock, measuring="x86", seconds=0.0)
+    with turn(lock), turn(lock), pytest.raises(TimeoutError, match="at work on this machine"), measuring:
+        pass
+    with turn(lock, measuring="x86"):
+        for other in (None, "x86", "emulated-pi"):
+            with (
+                pytest.raises(TimeoutError),
+                turn(lock, measuring=other, status=told.append, seconds=0.3),
+            ):
+                pass
+    assert told == ["waiting for others at work on this machine"] * 3
+    with turn(lock, measuring="x86", seconds=0.0):
+        pass
+
+
+def test_another_machine_is_measured_beside_trainings(tmp_path):
+    lock = tmp_path / "lock"
+    with turn(lock), turn(lock, measuring="rpi", seconds=0.0), turn(lock, measuring="rpi", seconds=0.0):
+        pass
+
+
+def test_a_turn_ends_with_its_holder(tmp_path):
+    lock = tmp_path / "lock"
+    with pytest.raises(ZeroDivisionError), turn(lock, measuring="x86"):
+        raise ZeroDivisionError
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(lock,))
+    process.start()
+    process.join()
+    with turn(lock, measuring="x86", seconds=0.0):
+        pass
+
+
+def _hold(lock):
+    import os
+
+    with turn(lock, measuring="x86"):
+        os._exit(1)
+
+
+def test_waiting_ends_when_the_other_does(tmp_path):
+    path, told = tmp_path / "lock", []
+    held = path.open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+
+    def status(text: str) -> None:
+        told.append(text)
+        held.close()
+
+    with turn(path, status=status):
+        assert len(told) == 1
+
+
+def test_the_lock_is_that_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert machine_lock() == tmp_path / "edgegnn" / "study.lock"
