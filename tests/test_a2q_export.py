@@ -72,7 +72,7 @@ def test_products_and_sums_are_integer_and_equal_pytorch(name):
     matrices = [t for t in proto.graph.initializer if len(t.dims) > 1 and min(t.dims) > 1]
     floats = [t for t in matrices if t.data_type == onnx.TensorProto.FLOAT]
     allowed = {node.input[1] for node in proto.graph.node if node.op_type == "MatMul"}  # scores of attention
-    assert {t.name for t in floats if not t.name.endswith(".boundaries")} <= allowed, "a weight is float"
+    assert {t.name for t in floats} <= allowed, "a weight is float"
     # nodes of their own widths are for one number of nodes; groups take any graph, of one node or without edges, too
     sizes = [(None, 60), (None, 0)] if model.fixed_nodes else [(1, 0), (2, 5), (7, 0), (300, 2000)]
     for nodes, edges in sizes:
@@ -90,15 +90,33 @@ def test_groups_of_eval_mode_are_the_nearest(groups, signed):
     point = A2QPoint("p", "group", groups, A2Q).train()
     x = torch.randn(400, 5, generator=g)
     point(x if signed else x.abs())
+    steps = torch.rand(groups, generator=g).bfloat16().float()
     with torch.no_grad():
-        point.log_step.copy_(torch.rand(groups, generator=g).log())
+        point.log_step.copy_(steps.log())
         point.bits.copy_(1 + 7 * torch.rand(groups, generator=g))
+        point.usage.fill_(1)
     point.eval()
     y = 20 * (x if signed else x.abs())
-    chosen = nearest_group(y.abs().amax(1), point.log_step.exp(), point.bits)
-    step = point.log_step.exp()[chosen, None]
+    chosen = nearest_group(y.abs().amax(1), steps, point.bits)
+    step = steps[chosen, None]
     top = 2 ** (point.bits.round()[chosen, None] - 1) - 1
     torch.testing.assert_close(point(y), (y / step).round().clamp(-top, top) * step)
+
+
+def test_groups_that_no_row_chooses_are_not_kept():
+    g = torch.Generator().manual_seed(0)
+    point = A2QPoint("p", "group", 50, A2Q).train()
+    x = torch.randint(-4, 5, (400, 5), generator=g).float()  # few different largest values
+    point(x)
+    used = int((point.usage > 0).sum())
+    assert 1 < used < 50
+    every = A2QPoint("p", "group", 50, A2Q)
+    every.load_state_dict(point.state_dict())
+    every.usage.fill_(1)
+    assert (len(point.eval().step), len(every.eval().step)) == (used, 50)
+    assert set(point.step.tolist()) <= set(every.step.tolist())
+    # Rows like those of training choose as before.
+    torch.testing.assert_close(point(x), every(x))
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@
 
 A fixed graph's widths are stored as 4-bit numbers B - 1, and top = 2^(B - 1) - 1 is looked up. For any graph the
 nearest group is found from its reach, by counting the boundaries below a row's largest value: all of them up to 64
-groups, else in two steps of their square root, so that 1,000 groups cost a row 64 comparisons.
+groups, else in two steps of their square root, so that 1,000 groups cost a row 64 comparisons. In the file a group
+takes 16 bits for its step and 4 for its width.
 """
 
 from __future__ import annotations
@@ -132,27 +133,51 @@ class _Point:
 
     def _looked_up(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Step and largest code of the group that reaches closest to a row's largest value, `[rows, 1]` each."""
+        step, top, boundaries = self._groups()
         values = self._make("Abs", [x]) if self.signed else x
         axis = self._number("axis", np.asarray([1], np.int64))
         largest = self._make("ReduceMax", [values, axis], {"keepdims": 1}, shape=[self.rows, 1])
-        side = math.ceil(math.sqrt(len(self.step)))
-        padded = np.full(side * side, np.inf, np.float32)  # no value reaches the last group's upper end
-        padded[: len(self.boundaries)] = self.boundaries
-        if len(self.step) <= _ONE_STEP:
-            group = self._count_below(largest, self._number("boundaries", self.boundaries.reshape(1, -1)))
+        groups = len(self.step)
+        if groups <= _ONE_STEP:
+            group = self._count_below(largest, self._shaped("row", boundaries, [1, groups - 1]))
         else:
-            blocks = padded.reshape(side, side)
-            block = self._count_below(largest, self._number("blocks", blocks[:-1, -1].reshape(1, -1).copy()))
-            within = self._make("Gather", [self._number("boundaries", blocks), block], {"axis": 0})
-            within.shape = ir.Shape([self.rows, side])
+            side = math.ceil(math.sqrt(groups))
+            infinite = np.full(side * side - groups + 1, np.inf, np.float32)  # none reaches the last group's upper end
+            padded = self._make("Concat", [boundaries, self._number("infinite", infinite)], {"axis": 0})
+            padded.shape = ir.Shape([side * side])
+            ends = self._shaped("row", self._sliced(padded, side - 1, side * (side - 1), side), [1, side - 1])
+            block = self._count_below(largest, ends)
+            blocks = self._shaped("square", padded, [side, side])
+            within = self._make("Gather", [blocks, block], {"axis": 0}, shape=[self.rows, side])
             number, size = self._count_below(largest, within), self._number("side", np.asarray(side, np.int32))
             first = self._make("Mul", [block, size], dtype=ir.DataType.INT32, shape=[self.rows])
             group = self._make("Add", [first, number], dtype=ir.DataType.INT32, shape=[self.rows])
-        tops = (2.0 ** (self.bits - 1) - 1).astype(np.float32)
-        found = [("step", self.step), ("tops", tops)]
-        tables = [self._number(end, v.reshape(-1, 1)) for end, v in found]
+        tables = [self._shaped("column", values, [groups, 1]) for values in (step, top)]
         step, top = (self._make("Gather", [t, group], {"axis": 0}, shape=[self.rows, 1]) for t in tables)
         return step, top
+
+    def _groups(self) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Steps and largest codes of the groups, `[groups]`, and where they meet, `[groups - 1]`.
+
+        The file has two bytes and a half for each; the runtime works the rest out once, when it loads the model.
+        """
+        groups = len(self.step)
+        short = constant(self.graph, f"{self.name}.step", self.step, ir.DataType.BFLOAT16)
+        step = self._make("Cast", [short], {"to": ir.DataType.FLOAT.value}, shape=[groups])
+        width = constant(self.graph, f"{self.name}.bits", self.bits - 1, ir.DataType.INT4)
+        top = self._top_of(width, [groups])
+        reach = self._make("Mul", [step, top], shape=[groups])
+        lower, upper = self._sliced(reach, 0, groups - 1), self._sliced(reach, 1, groups)
+        both = self._make("Add", [lower, upper], shape=[groups - 1])
+        return step, top, self._make("Mul", [both, self._number("half", np.float32(0.5))], shape=[groups - 1])
+
+    def _sliced(self, values: ir.Value, start: int, end: int, by: int = 1) -> ir.Value:
+        """Every `by`th one of a constant row from `start`, before `end`."""
+        place = [self._number(str(n), np.asarray([n], np.int64)) for n in (start, end, 0, by)]
+        return self._make("Slice", [values, *place], shape=[len(range(start, end, by))])
+
+    def _shaped(self, end: str, values: ir.Value, shape: list[int]) -> ir.Value:
+        return self._make("Reshape", [values, self._number(end, np.asarray(shape, np.int64))], shape=list(shape))
 
     def _count_below(self, largest: ir.Value, boundaries: ir.Value) -> ir.Value:
         """How many boundaries of a row lie below its largest value, int32 `[rows]`."""

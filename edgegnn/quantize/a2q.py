@@ -159,8 +159,8 @@ class A2QPoint(nn.Module):
 
     Parameters `log_step` and, of "node" and "group", `bits` are float32 `[size]`. Buffers: `negative`, whether a value
     below 0 was seen; `width`, columns of the tensor; `usage` float32 `[size]`, rows that lately chose each group. What
-    `freeze` derives from them: `step` float32 and `whole_bits` int8 `[size]`, of groups by their reach; `boundaries`
-    float32 `[size - 1]` between neighbouring groups (`[0]` of other kinds); `signed`.
+    `freeze` derives from them: `step` float32 and `whole_bits` int8 `[size]`, of groups those that are chosen, by their
+    reach; `boundaries` float32 between neighbouring groups (`[0]` of other kinds); `signed`.
     """
 
     bits: nn.Parameter
@@ -240,6 +240,10 @@ class A2QPoint(nn.Module):
         bits = _levels(self.bits) if self.learns_bits else torch.full_like(step, self.fixed)
         self.boundaries = step.new_zeros(0)
         if self.kind == "group":
+            # A step is a bfloat16 in the file. Groups that no row came near to lately are not what training made them.
+            known = self.usage > 0
+            kept = known if bool(known.any()) else torch.ones_like(known)
+            step, bits = step[kept].bfloat16().float(), bits[kept]
             reach, order = (step * (torch.exp2(bits - 1) - 1)).sort(stable=True)
             step, bits, self.boundaries = step[order], bits[order], (reach[:-1] + reach[1:]) / 2
         self.step, self.whole_bits = step.detach().clone(), bits.to(torch.int8)
