@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["machine_lock", "turn"]
+__all__ = ["machine_lock", "settle", "turn"]
 
 _LOOK_AGAIN = 0.2  # seconds
+_CALM = 0.5  # runnable processes in the last minute
 
 
 def machine_lock() -> Path:
@@ -46,9 +48,7 @@ def turn(
     """
     import fcntl
 
-    from edgegnn.profile import load_target
-
-    if measuring is not None and load_target(measuring).transport == "ssh":
+    if measuring is not None and _elsewhere(measuring):
         yield
         return
     how = fcntl.LOCK_SH if measuring is None else fcntl.LOCK_EX
@@ -67,3 +67,27 @@ def turn(
                 told = True
             time.sleep(_LOOK_AGAIN)
         yield
+
+
+def settle(target: str, seconds: float, status: Callable[[str], None] = lambda _: None) -> None:
+    """Wait until the work of the last minute has left the load average, for so many seconds at most.
+
+    What is measured right after a training would be marked as measured on a busy machine, and on a hot one it is.
+
+    Args:
+        target: that is to be measured; for another machine there is nothing to wait for.
+        seconds: to wait at most.
+        status: told when there is something to wait for.
+    """
+    end, told = time.monotonic() + seconds, False
+    while time.monotonic() < end and os.getloadavg()[0] > _CALM and not _elsewhere(target):
+        if not told:
+            status("waiting for the machine to settle")
+            told = True
+        time.sleep(_LOOK_AGAIN)
+
+
+def _elsewhere(target: str) -> bool:
+    from edgegnn.profile import load_target
+
+    return load_target(target).transport == "ssh"

@@ -7,7 +7,8 @@ import multiprocessing
 
 import pytest
 
-from edgegnn.turns import machine_lock, turn
+from edgegnn import turns
+from edgegnn.turns import machine_lock, settle, turn
 
 
 def test_trainings_run_beside_each_other_and_a_measurement_alone(tmp_path):
@@ -67,3 +68,14 @@ def test_waiting_ends_when_the_other_does(tmp_path):
 def test_the_lock_is_that_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert machine_lock() == tmp_path / "edgegnn" / "study.lock"
+
+
+def test_measurements_wait_for_the_load_of_what_was_before(monkeypatch):
+    loads, told = iter([2.0, 1.0, 0.4]), []
+    monkeypatch.setattr(turns.os, "getloadavg", lambda: (next(loads), 0.0, 0.0))
+    settle("x86", 60.0, told.append)
+    assert told == ["waiting for the machine to settle"]
+    assert list(loads) == []
+    monkeypatch.setattr(turns.os, "getloadavg", lambda: (9.0, 0.0, 0.0))
+    settle("x86", 0.3)  # but not for ever
+    settle("rpi", 60.0)  # and not for another machine

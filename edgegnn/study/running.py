@@ -23,6 +23,7 @@ from edgegnn.study.config import Study, check_names
 from edgegnn.study.local import Ended, Executor, Here, Processes
 from edgegnn.study.plan import Cell, Step, cells
 from edgegnn.study.store import Row, Store, open_store
+from edgegnn.turns import settle
 
 if TYPE_CHECKING:
     from edgegnn.train import EpochLog
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Summary", "Watch", "outcome", "run"]
 
 KINDS = ("dense", "compress", "timing")
+_SETTLE, _SETTLE_SHARE = 90.0, 0.15  # seconds between trainings and measurements; of what the trainings took
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class _Work:
         ended = sum(not kinds for kinds in missing.values())
         with contextlib.closing(self._executor(jobs, ray) if train else self._here()) as executor:
             self.watch.begin(len(grid), ended, compressed)
+            began = time.monotonic()
             try:
                 self._do(executor, train, measure)
             except KeyboardInterrupt:
@@ -192,6 +195,7 @@ class _Work:
         measure = [step for step in measure if self._done(step.cell.compress_key)]
         if measure:
             self.watch.measuring(len(measure))
+            settle(self.study.target, min(_SETTLE, _SETTLE_SHARE * (time.monotonic() - began)), self.watch.status)
             self._do(self._here(), measure, [])
 
     def _missing(self, cell: Cell) -> list[str]:
