@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import EDGEGNN, run, strict
+from command_line import EDGEGNN, community_graph, run, strict
 from graph_targets import graphs
 from link_example import social_graph
 
@@ -139,6 +139,17 @@ def test_latency_is_measured_on_the_target(work, monkeypatch, few):
     assert {c["number"] for c in measured} == {c["number"] for c in found.front["candidates"] if c["within"]}
     assert found.winner["latency_ms"]["p50"] == min(c["latency_ms"]["p50"] for c in measured)
     assert found.winner["energy_j"] is None or found.winner["energy_j"]["kind"] in ("measured", "estimated")
+
+
+def test_a_device_over_ssh_measures(board, few):
+    torch.save(community_graph(), "data.pt")
+    api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5})
+    found = tune("model.pt", minimize="latency", max_drop=60, trials=2, target="board")
+    within = [c for c in found.front["candidates"] if c["within"]]
+    assert all(c["latency_ms"]["p50"] > 0 and not c["emulated"] for c in within)
+    assert found.winner["latency_ms"]["p50"] == min(c["latency_ms"]["p50"] for c in within)
+    assert "--target board" in found.front["command"]
+    assert board.leftovers() == []
 
 
 def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch):
