@@ -1,6 +1,7 @@
 """A2Q (2302.00193): its quantizer's vectors, the choice of groups, and training with a memory target."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -247,6 +248,17 @@ def test_training_reaches_the_target_and_is_saved(kind, tmp_path, monkeypatch):
     args = (graph.x, graph.edge_index, *([] if kind == "node" else [torch.zeros(len(graph.x), dtype=torch.int64)]))
     torch.testing.assert_close(again(*args), quantized(*args), rtol=0, atol=0)
     assert again.average_bits() == quantized.average_bits()
+
+
+def test_the_rate_falls_where_groups_are_learnt_over_batches(monkeypatch):
+    seen = []
+    flow = sys.modules["edgegnn.quantize.finetune"]  # its name in the package is the function's
+    monkeypatch.setattr(flow, "fit", lambda model, task, config, **_: seen.append(config) or 1 / 0)
+    for build, task in ((Gin, graph_task()), (Gcn, node_task())):
+        for epochs, halve in ((8, 50), (8, 1), (2, None)):
+            with pytest.raises(ZeroDivisionError):
+                finetune(build(), task, A2Q, FitConfig(epochs=epochs, halve_lr_every=halve))
+    assert [c.halve_lr_every for c in seen] == [2, 1, 1, 50, 1, None]
 
 
 def test_node_widths_refuse_another_graph_and_groups_take_any():

@@ -425,5 +425,7 @@ def parameter_groups(points: list[A2QPoint], recipe: Recipe) -> list[dict[str, A
         if point.learns_bits:
             rate = recipe.bits_rate * (_GROUP_SHARE if point.kind == "group" else 1.0)
             # Adam alone makes equal steps of any gradient; with this eps those below it are followed in proportion.
-            groups.append({"params": [point.bits], "lr": rate, "weight_decay": 0.0, "betas": (0.9, 0.99), "eps": _CALM})
+            widths: dict[str, Any] = {"params": [point.bits], "lr": rate, "weight_decay": 0.0}
+            # A width has far to go to its target, in whole bits: it doesn't slow down with the steps.
+            groups.append({**widths, "betas": (0.9, 0.99), "eps": _CALM, "constant_lr": True})
     return groups

@@ -16,6 +16,8 @@ from edgegnn.train import EpochLog, FitConfig, FitResult, fit
 
 __all__ = ["finetune"]
 
+_HALVINGS = 4  # of all rates but that of widths, where groups are learnt over batches of graphs
+
 
 def finetune(
     model: nn.Module,
@@ -53,6 +55,10 @@ def finetune(
         if after_step is not None:
             after_step(module)
 
+    if recipe.method == "a2q" and task.spec.kind == "graph":
+        # Every batch has other rows for a group: at one rate its step never settles, and no epoch is like the last.
+        often = max(1, config.epochs // _HALVINGS)
+        config = dataclasses.replace(config, halve_lr_every=min(config.halve_lr_every or often, often))
     result = fit(quantized, task, config, progress=progress, before_step=before_step, after_step=settled)
     quantized.freeze()
     bits = quantized.average_bits()

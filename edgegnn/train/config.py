@@ -24,7 +24,8 @@ class FitConfig:
         weight_decay: L2 penalty of Adam.
         batch_size: graphs in a batch; a node task is one batch.
         seed: of dropout and of the order of graphs.
-        halve_lr_every: halve the learning rate after every so many epochs; None: keep it.
+        halve_lr_every: halve the learning rate after every so many epochs (not that of parameter groups with
+            "constant_lr"); None: keep it.
         patience: stop after so many epochs without a lower validation loss; None: train all epochs.
         distill: share of the loss that compares with a teacher's outputs instead of the labels, where `fit` is given
             one; in [0, 1].
