@@ -129,18 +129,17 @@ def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
 def _both(metric: dict[str, Any], split: str) -> str:
     """A metric of the artifact, beside that of the model in PyTorch."""
     reason = f": {metric['reason']}" if metric.get("reason") else ""
-    values = f"{_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])})"
-    return f"{metric['name']} {values}, {split}, n = {metric['n']}{reason}"
+    return f"{_values(metric['name'], metric)}, {split}, n = {metric['n']}{reason}"
+
+
+def _values(name: str, metric: dict[str, Any]) -> str:
+    return f"{name} {_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])})"
 
 
 def _entries(m: dict[str, Any]) -> dict[str, Any]:
     """What an artifact of several entry points says more."""
     entries = [f"{e['name']} ({e['file']}): {_io(e['inputs'])} → {_io(e['outputs'])}" for e in m.get("entries", [])]
-    more = [
-        f"{name} {_number(value['artifact'])} (PyTorch {_number(value['pytorch'])})"
-        for name, value in m["metric"].items()
-        if isinstance(value, dict)
-    ]
+    more = [_values(name, value) for name, value in m["metric"].items() if isinstance(value, dict)]
     found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more)}
     return {k: v for k, v in found.items() if v} | _links(m["task"].get("link_split"))
 

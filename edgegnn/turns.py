@@ -79,8 +79,10 @@ def settle(target: str, seconds: float, status: Callable[[str], None] = lambda _
         seconds: to wait at most.
         status: told when there is something to wait for.
     """
+    if _elsewhere(target):
+        return
     end, told = time.monotonic() + seconds, False
-    while time.monotonic() < end and os.getloadavg()[0] > _CALM and not _elsewhere(target):
+    while time.monotonic() < end and os.getloadavg()[0] > _CALM:
         if not told:
             status("waiting for the machine to settle")
             told = True

@@ -184,7 +184,8 @@ def _fit(
             progress(log)
         if config.halve_lr_every and epoch % config.halve_lr_every == 0:
             for group in optimizer.param_groups:
-                group["lr"] /= 1 if group.get("constant_lr") else 2
+                if not group.get("constant_lr"):
+                    group["lr"] /= 2
         if ended or (config.patience and epoch - best_epoch >= config.patience):
             break
     model.load_state_dict(best_state)

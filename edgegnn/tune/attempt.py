@@ -148,7 +148,7 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
             found = profile(
                 folder / ARTIFACT, target=job.target, quick=True, out=None, progress=status, timeout=max(timeout, 1.0)
             )
-    except (EdgeGNNError, TimeoutError) as error:
+    except (EdgeGNNError, OSError) as error:  # also: no turn in time, no lock that can be written
         return {"measure_reason": " ".join(str(error).split())}
     latency, energy = found.latency_ms, found.energy_j
     return {
