@@ -49,7 +49,8 @@ def _artifact(path: Path) -> dict[str, Any]:
         "quantized_points": m.get("quantized_points", 0),
         **_bits(m),
         "parity": f"{parity['agreement']:.4f} equal predictions, largest difference {parity['max_abs_error']:.3g}, "
-        f"{parity['graphs']} graphs",
+        f"{parity['graphs']} graphs"
+        + ("; turn on rounding in PyTorch, too: " + ", ".join(parity["sensitive"]) if parity["sensitive"] else ""),
         "metric": _both(metric, metric["split"]),
         **({"validation": _both(m["validation"], "val")} if m.get("validation") else {}),
         "created": m["created"],

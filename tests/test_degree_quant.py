@@ -10,8 +10,10 @@ from torch_geometric.nn import (
     GATConv,
     GCNConv,
     GINConv,
+    GraphConv,
     MessagePassing,
     SAGEConv,
+    TAGConv,
     TransformerConv,
     global_mean_pool,
 )
@@ -87,7 +89,7 @@ def test_points_stand_in_front_of_integer_operators(graph):
     sage, layer = points("sage")  # lin_r reads the codes that the neighbours read
     wanted = ("lin_l.weight", "lin_r.weight", "lin_l.input", "message")
     assert sage == {f"{conv}.{p}" for conv in ("first", "second") for p in wanted}
-    assert layer == {"rows": "x", "shared": True, "scaled": False}
+    assert layer == {"rows": "x", "shared": True, "scaled": False, "products_first": []}
     transformer, layer = points("transformer")
     assert "first.message" in transformer
     assert layer["rows"] == "value"
@@ -116,7 +118,62 @@ def test_mean_weights_of_a_regular_graph_are_not_degree_scales():
     n = torch.arange(12)
     ring = torch.stack([torch.cat([n, n]), torch.cat([(n + 1) % 12, (n + 2) % 12])])
     quantized = prepare(Two(Mean(), Mean()), DQ, (torch.randn(12, 4), ring))
-    assert quantized.layers["first"] == {"rows": "x", "shared": True, "scaled": False}
+    assert quantized.layers["first"] == {"rows": "x", "shared": True, "scaled": False, "products_first": []}
+
+
+class Scaled(MessagePassing):
+    """Channels get a factor each between the sum and the product: they don't commute."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.lin = nn.Parameter(torch.rand(32) + 0.5), nn.Linear(32, 4)
+
+    def forward(self, x, edge_index):
+        return self.lin(self.propagate(edge_index, x=x) * self.factor)
+
+
+class PerRow(MessagePassing):
+    """A user's own: the sum over degree, less the node's own row."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(32, 4)
+
+    def forward(self, x, edge_index):
+        degree = torch.bincount(edge_index[1], minlength=x.size(0)).to(x.dtype) + 1
+        return self.out(self.propagate(edge_index, x=x) / degree.unsqueeze(1) - 0.5 * x)
+
+
+@pytest.mark.parametrize(
+    ("conv", "products"),
+    [
+        (lambda: GINConv(mlp(32, 8), train_eps=True), ["first.nn.0"]),
+        (lambda: GINConv(mlp(32, 9)), []),  # not narrow enough
+        (lambda: SAGEConv(32, 4), ["first.lin_l"]),  # lin_r reads the codes themselves
+        (lambda: SAGEConv(32, 4, aggr="max"), []),
+        (lambda: SAGEConv(32, 4, normalize=True, project=True), []),  # its rows are a product's already
+        (lambda: GraphConv(32, 4), ["first.lin_rel"]),
+        (lambda: TAGConv(32, 4), []),  # several sums
+        (lambda: GCNConv(32, 4), []),  # its product comes first anyway
+        (Scaled, []),
+        (PerRow, ["first.out"]),
+    ],
+    ids=["gin", "wide", "sage", "max", "projected", "graph", "hops", "gcn", "scaled", "own"],
+)
+def test_products_that_narrow_read_the_sum_without_a_point(conv, products):
+    g = torch.Generator().manual_seed(1)
+    wide = torch.randn(40, 32, generator=g), torch.randint(0, 40, (2, 150), generator=g)
+    first = conv()
+    model = Two(first, GCNConv(first(*wide).shape[1], 3))
+    quantized = prepare(model, DQ, wide)
+    assert quantized.layers["first"].get("products_first", []) == products
+    points = set(quantized.structure()["points"])
+    assert not {f"{name}.input" for name in products} & points
+    assert {f"{name}.weight" for name in products} < points
+    a2q = prepare(model, recipe("a2q"), wide)
+    assert a2q.layers["first"].get("products_first", []) == [], "bits of a row are learnt in front of the product"
+    paper = prepare(model, PAPER, wide).structure()["points"]
+    assert all(f"{name}.input" in paper for name in products)
 
 
 @pytest.mark.parametrize("name", ["gcn", "gin", "sage", "gat"])

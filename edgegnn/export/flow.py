@@ -24,7 +24,7 @@ from edgegnn.export.entries import EntryPoint, chained, entry_points, whole_io
 from edgegnn.export.forms import Form, build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.export.pack import pack_zeros, spell_int4
-from edgegnn.export.parity import Parity, check_parity, rounding_of, tolerance_for, torch_outputs
+from edgegnn.export.parity import Parity, check_parity, rounded_otherwise, tolerance_for, torch_outputs
 from edgegnn.export.qdq import qdq_points, stayed_float
 from edgegnn.export.rewrite import rewrite_proto
 from edgegnn.export.rewrite.constant import fix_graph
@@ -130,7 +130,7 @@ def export_checkpoint(
     limits: dict[str, Any] = {
         "target": target,
         "hint": _hint(recipe),
-        "rounding": lambda sample: rounding_of(model, whole[sample.name]),
+        "rounding": lambda sample: rounded_otherwise(model, whole[sample.name]),
     }
     parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, **limits)
     for other in others:

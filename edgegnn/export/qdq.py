@@ -171,7 +171,10 @@ _FLOAT_OPS = {
     "Exp": "softmax over neighbours: needs the range of float",
     "Softmax": "needs the range of float",
     **dict.fromkeys(sorted(_NORMS), "normalisation layer"),
-    **dict.fromkeys(("SpMM", "SpMMMean", "SpMMWeighted"), "its rows have no codes: sums over neighbours of float rows"),
+    **dict.fromkeys(
+        ("SpMM", "SpMMMean", "SpMMWeighted"),
+        "its rows have no codes: they are computed edge by edge, or a product that makes them narrow stands in front",
+    ),
     **dict.fromkeys(("SpMMMax", "SpMMMin"), "extremes over neighbours: compared, not added up"),
     **dict.fromkeys(("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"), "messages or pooled rows without codes"),
     **dict.fromkeys(("SegmentSoftmax", "AttentionSpMM"), "softmax over neighbours: needs the range of float"),

@@ -10,6 +10,8 @@ of every aggregation, and nowhere else: each further point would only round once
                                    made once a node
     degree normalisation           deg^-1/2 of the source goes into the rows before the point, that of the target into
                                    the epilogue; the sum itself has no weights (GCN)
+    a product behind the sum       no point, where the product makes rows much narrower: the export puts it in front of
+                                   the sum, which reads its few columns in float (the first layer of GIN or SAGE)
 
 Messages that a layer computes edge by edge (EdgeConv, GINE) are added up in float.
 
@@ -19,6 +21,8 @@ no layer is known by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTPUTS", "wrap_conv"]
 
 OUTPUTS = False  # a Linear's output has no point
+_NARROWER = 4  # times: from here on a sum of the product's floats reads no more bytes than one of the rows' codes
 
 
 def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
@@ -43,6 +48,7 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
         rows: name of the argument of `propagate` that holds them.
         shared: they are the layer's own input (GIN, SAGE): unless scaled, its other uses get the same codes.
         scaled: messages are weighted by deg^-1/2 of both ends.
+        products_first: names of the products behind the sum that the export can put in front of it, and should.
     """
     original = conv.propagate
     entered: list[Any] = []
@@ -71,7 +77,14 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
         out = sparse_propagate(conv, plans[0], edge_index, size, kwargs)
         return original(edge_index, size=size, **kwargs) if out is None else out
 
+    def after(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], __: Any) -> None:
+        layer = q.layers.get(path)
+        if q.looking and layer and layer["shared"] and not layer["scaled"] and q.recipe.method != "a2q":
+            found = _products_first(q, path, args[0], lambda x: conv.forward(x, *args[1:], **kwargs))
+            layer["products_first"] = [name for name in layer.get("products_first", found) if name in found]
+
     conv.register_forward_pre_hook(before)
+    conv.register_forward_hook(after, with_kwargs=True)
     conv.propagate = propagate
 
 
@@ -136,8 +149,35 @@ def _look(
     now = {"rows": name, "shared": shared, "scaled": scaled}
     # Weights may equal deg^-1/2 of both ends by chance on one graph (a regular one): every graph has to agree.
     before = q.layers.setdefault(path, now)
-    q.layers[path] = before and {key: now[key] and before[key] for key in now}
+    q.layers[path] = before and {**before, **{key: now[key] and before[key] for key in now}}
     return out
+
+
+def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tensor], Any]) -> list[str]:
+    """Products of a layer that could as well stand in front of its sum, and make rows much narrower.
+
+    What such a product reads is L(x) with L(x M) = L(x) M for any matrix M: sums over neighbours, means, numbers for
+    each row, the row itself added. Found by giving the layer other rows.
+    """
+    products = {name: p for name, p in q.products(path).items() if x.shape[-1] >= _NARROWER * len(p.weight)}
+    if not products:
+        return []
+    order, factor = torch.randperm(x.shape[-1]), torch.rand(x.shape[-1]) + 0.5
+    a, b = torch.randn_like(x), torch.randn_like(x)
+    seen = [q.read_by(products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
+    return [
+        name
+        for name in products
+        if all(name in read for read in seen)
+        and _same(seen[2][name], seen[0][name] + seen[1][name])
+        and seen[0][name].shape == x.shape
+        and _same(seen[3][name], seen[0][name][..., order] * factor)
+        and seen[0][name] is not a
+    ]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
 def _linear_in(message: Any, values: dict[str, Any]) -> list[tuple[str, Tensor]]:

@@ -13,7 +13,7 @@ found by walking the module tree and by dry runs on an example graph.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -36,6 +36,7 @@ __all__ = ["QuantModel", "prepare"]
 
 _LINEAR = (nn.Linear, pyg_linear.Linear)
 _TOLERATED = 0.4  # bits above the target that still count as reached
+_NOISE = 2.0**-21  # of a tensor's largest value: flips as many codes as a sum in another order does
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
@@ -48,6 +49,7 @@ class _Step:
     edge_index: Tensor | None = None
     off: bool = False
     only: Collection[str] | None = None
+    noise: torch.Generator | None = None
 
 
 class QuantModel(nn.Module):
@@ -184,6 +186,15 @@ class QuantModel(nn.Module):
         finally:
             self.step.only = None
 
+    @contextmanager
+    def noise(self) -> Iterator[None]:
+        """Move what points round by about the rounding error of a float sum: codes on the edge fall to either side."""
+        self.step.noise = torch.Generator().manual_seed(0)
+        try:
+            yield
+        finally:
+            self.step.noise = None
+
     def train(self, mode: bool = True) -> QuantModel:
         """Switch modes; leaving training derives every scale from the range seen so far."""
         super().train(mode)
@@ -246,6 +257,8 @@ class QuantModel(nn.Module):
             moved = x.movedim(dim % x.dim(), 0)
             self._add(name, learnt=kind_and_size(name, moved, self._nodes, self.recipe.groups))
         point = self.point(name)
+        if self.step.noise is not None and x.numel():
+            x = x + _NOISE * x.abs().max() * torch.randn(x.shape, generator=self.step.noise)
         if hasattr(x, "_before_dropout"):
             kept, factor = x._before_dropout
             out = self.quantize(name, kept, protected, dim) * factor
@@ -310,10 +323,34 @@ class QuantModel(nn.Module):
             if isinstance(module, _LINEAR) and f"{path}.weight" in self._weights:
                 self._wrap_linear(path, module, path.rpartition(".")[0] in inside)
 
+    def products(self, path: str) -> dict[str, nn.Linear]:
+        """Name -> every quantized Linear (PyG's or PyTorch's) in the module at `path`."""
+        inside = self.model.get_submodule(path).named_modules(prefix=path)
+        return {name: m for name, m in inside if isinstance(m, _LINEAR) and f"{name}.weight" in self._weights}
+
+    def read_by(self, products: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
+        """What these modules read while `run` runs without any point."""
+        read: dict[str, Tensor] = {}
+
+        def reader(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+            return lambda _, args: read.update({name: args[0]})
+
+        hooks = [module.register_forward_pre_hook(reader(name)) for name, module in products.items()]
+        looking, self.looking, self.step.off = self.looking, False, True
+        try:
+            run()
+        finally:
+            self.looking, self.step.off = looking, False
+            for hook in hooks:
+                hook.remove()
+        return read
+
     def _wrap_linear(self, path: str, linear: nn.Module, masked: bool) -> None:
         """Points at a Linear; by the node mask when it belongs to a message passing layer itself."""
 
         def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            if any(path in layer.get("products_first", ()) for layer in self.layers.values()):
+                return args
             mask = self.node_mask(args[0]) if masked else None
             return (self.quantize(f"{path}.input", args[0], mask), *args[1:])
 

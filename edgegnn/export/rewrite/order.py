@@ -4,8 +4,8 @@
     AggregateFirst  sum of neighbours of (x W) -> (sum of neighbours of x) W, where W makes rows wider
     BiasJoins       (a + bias) + x W -> a + Gemm(x, W, bias): one pass over the rows less (SAGE)
 
-Sums, means and weighted sums, with scales of rows in between; GIN's own row, added to the sum, goes along. Only in
-models without quantization: a quantized tensor stays where training put it.
+Sums, means and weighted sums, with scales of rows in between; GIN's own row, added to the sum, goes along. A tensor
+that a quantization point rounds stays where training put it: nothing moves past a point.
 """
 
 from __future__ import annotations
@@ -47,7 +47,12 @@ def _product(node: ir.Node | None) -> ir.Node | None:
     if node is None or node.domain or node.op_type not in {"Gemm", "MatMul"} or number(node, "transA"):
         return None
     weight = node.inputs[1]
-    return node if weight is not None and weight.is_initializer() and rank(weight) == 2 else None
+    codes = made_by(weight, "DequantizeLinear")
+    barrier = made_by(weight, "Max")  # of `keep_products_exact`
+    if barrier is not None and len(barrier.inputs) == 1:
+        codes = made_by(barrier.inputs[0], "DequantizeLinear")
+    constant = weight if codes is None else codes.inputs[0]
+    return node if constant is not None and constant.is_initializer() and rank(weight) == 2 else None
 
 
 def _widths(node: ir.Node) -> tuple[int, int]:
@@ -106,8 +111,8 @@ class _Float(Rule[M]):
         return "quantized models keep the order that they were trained in" if quantized else None
 
 
-class TransformFirst(_Float[_Chain]):
-    """A product after a sum, that makes rows narrower."""
+class TransformFirst(Rule[_Chain]):
+    """A product after a sum, that makes rows narrower; in a quantized model, one that reads the sum itself."""
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | None:
         """The product."""
