@@ -70,6 +70,18 @@ def test_qgemm(dtype: str) -> None:
         check("QGemm", x, w, *rest(rng, m, n), **SETS[i % 3])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "zero_point"), [("uint8", 0), ("uint8", 128), ("uint8", 255), ("int8", -128), ("int8", 5)]
+)
+def test_zeros_of_codes_are_skipped(dtype: str, zero_point: int) -> None:
+    """Rows of no, few, many and only other codes: deep enough for a look at them."""
+    rng = np.random.default_rng(8)
+    for m, k, n in ((1, 256, 1), (30, 256, 64), (7, 300, 130), (50, 319, 17), (26, 1433, 33), (5, 255, 9)):
+        x, w = random(rng, (m, k), dtype), random(rng, (k, n), "int8")
+        x[rng.random((m, k)) >= rng.choice([0, 0.02, 0.12, 0.14, 0.5, 1], (m, 1))] = zero_point
+        check("QGemm", x, w, *rest(rng, m, n), **{**SETS[0], "x_zero_point": zero_point})
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "float32"])
 def test_norm_behind_the_clip(dtype: str) -> None:
     rng = np.random.default_rng(7)

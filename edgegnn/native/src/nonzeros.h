@@ -1,4 +1,4 @@
-// Where a row of floats is not zero. See qsimd.h.
+// Where a row is not zero. See qsimd.h.
 #pragma once
 
 #include "qsimd.h"
@@ -33,6 +33,23 @@ EDGEGNN_INLINE int64_t find_nonzeros(const float* x, int64_t count, int64_t limi
   }
   for (; at < count; ++at) {
     if (!(x[at] == 0.0f)) position[found++] = static_cast<int32_t>(at);
+  }
+  return found > limit ? -1 : found;
+}
+
+// The same for codes of which `zero` stands for zero.
+EDGEGNN_INLINE int64_t find_others(const uint8_t* x, int64_t count, uint8_t zero, int64_t limit, int32_t* position) {
+  int64_t found = 0;
+  for (int64_t at = 0; at < count && found <= limit; at += 64) {
+    const int64_t left = count - at;
+    uint8_t part[64];
+    if (left < 64) {
+      memset(part, zero, sizeof part);
+      memcpy(part, x + at, static_cast<size_t>(left));
+    }
+    for (uint64_t mask = Lanes::others64(left < 64 ? part : x + at, zero); mask != 0; mask &= mask - 1) {
+      position[found++] = static_cast<int32_t>(at) + __builtin_ctzll(mask);
+    }
   }
   return found > limit ? -1 : found;
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kWidest = int64_t{1} << 24;     // columns: more than any model has, and no product of sizes overflows
 constexpr int64_t kItem = int64_t{1} << 21;       // products of one work item: some 10 us
+constexpr int64_t kSparseDepth = 256;             // codes of fewer columns are multiplied before their zeros are found
 constexpr int64_t kItemRows = 24;                 // a work item has a multiple of this many rows: those of the kernel's panel
 
 int64_t padded_width(int64_t width) { return (width + kGroup - 1) / kGroup * kGroup; }
@@ -87,11 +88,13 @@ struct State {
   bool norms;      // ...Norm
   float x_low;     // what the least and the largest code of x stand for
   float x_high;
-  bool skip_zeros;
+  bool skip_zeros;  // a zero has the code x_zero_point
   void* kept;  // memory of `weights`, when they are constant
   Weights weights;
   Scratch scratch;
 };
+
+bool skips_zeros(const State& state, int64_t depth) { return state.quantizes ? state.skip_zeros : depth >= kSparseDepth; }
 
 OrtStatus* keep_weights(State* state, const Info& info) {
   state->constants.find(info, 8);
@@ -99,10 +102,11 @@ OrtStatus* keep_weights(State* state, const Info& info) {
   if (!info.constant_input(1, &w)) return nullptr;
   EDGEGNN_TRY(check_weights(w));
   if (w.dims[0] > kMaxDepth) return nullptr;  // refused when it runs
-  const size_t bytes = Weights::size(w.dims[0], w.dims[1], state->skip_zeros);
+  const bool skips = skips_zeros(*state, w.dims[0]);
+  const size_t bytes = Weights::size(w.dims[0], w.dims[1], skips);
   state->kept = malloc(bytes);
   if (state->kept == nullptr) return out_of_memory(bytes);
-  state->weights.make(w, state->skip_zeros, state->kept);
+  state->weights.make(w, skips, state->kept);
   return nullptr;
 }
 
@@ -204,9 +208,10 @@ OrtStatus* gemm(void* memory, Context& context) {
   const size_t columns_bytes = (state->norms ? 6 : 4) * column_bytes;
   const bool kept = state->kept != nullptr && state->weights.depth == depth && state->weights.width == width;
   Taken taken(&state->scratch);
-  EDGEGNN_TRY(taken.take(columns_bytes + (kept ? 0 : Weights::size(depth, width, state->skip_zeros))));
+  const bool skips = skips_zeros(*state, depth);
+  EDGEGNN_TRY(taken.take(columns_bytes + (kept ? 0 : Weights::size(depth, width, skips))));
   Weights weights = state->weights;
-  if (!kept) weights.make(w, state->skip_zeros, static_cast<uint8_t*>(taken.memory()) + columns_bytes);
+  if (!kept) weights.make(w, skips, static_cast<uint8_t*>(taken.memory()) + columns_bytes);
   auto* const start = static_cast<int32_t*>(taken.memory());
   auto* const factor = reinterpret_cast<float*>(start + padded);
   float* const biases = factor + padded;
@@ -240,7 +245,6 @@ OrtStatus* gemm(void* memory, Context& context) {
   args.high = state->x_high;
   args.scale = quantizer.x_scale;
   args.inverse = 1.0f / quantizer.x_scale;
-  args.skip_zeros = state->skip_zeros;
   args.in_pairs = weights.in_pairs;
   args.packed = weights.packed;
   args.plain = weights.plain;

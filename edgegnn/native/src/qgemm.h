@@ -26,10 +26,9 @@ struct QgemmArgs {
   float high;
   float scale;
   float inverse;
-  bool skip_zeros;         // 0.0f has the code zero_point: mostly zero rows may be multiplied sparsely
   bool in_pairs;           // no weight is -128
   const void* packed;      // weights, packed by qgemm_pack
-  const int8_t* plain;     // [depth, padded] weights, for sparse rows; null without skip_zeros
+  const int8_t* plain;     // [depth, padded] weights: mostly zero rows are multiplied sparsely; null: they are not
   const int32_t* start;    // [padded] what the sums start from: takes the zero point off
   const float* factor;     // [padded]
   const float* bias;       // [padded]

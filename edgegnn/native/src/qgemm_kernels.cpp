@@ -1,7 +1,7 @@
 // QGemm and QuantizeGemm: products of byte codes and int8 weights. Compiled once for each instruction set, see isa.h.
 //
-// Rows go through a panel, where their codes have the multiplier's form: padded, and quantized when they came as floats. Rows of
-// floats that are nearly all zero don't: for each of the others a row of weights is added.
+// Rows go through a panel, where their codes have the multiplier's form: padded, and quantized when they came as floats. Rows that are
+// nearly all zero don't: for each of the other elements a row of weights is added.
 #include "buffer.h"
 #include "nonzeros.h"
 #include "qgemm.h"
@@ -150,14 +150,23 @@ void sparse_tile(const QgemmArgs& args, const Finish& finish, int64_t row, const
   for (int g = 0; g < G; ++g) finish.group(out + g * Q, row, (group + g) * kGroup, row_scale);
 }
 
-void sparse_row(const QgemmArgs& args, const Finish& finish, const Quantize& quantize, int64_t row, const int32_t* position,
-                int64_t count, int32_t* code) {
-  const float* const x = args.floats + row * args.depth;
+// Codes, less the zero point, of the elements of row `at` that are not zero.
+void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, const int32_t* position, int64_t count, int32_t* code) {
+  if (args.codes != nullptr) {
+    const uint8_t* const x = args.codes + at * args.depth;
+    const int flip = args.is_signed ? 128 : 0;
+    for (int64_t i = 0; i < count; ++i) code[i] = (x[position[i]] ^ flip) - args.zero_point;
+    return;
+  }
+  const float* const x = args.floats + at * args.depth;
   for (int64_t i = 0; i < count; i += Lanes::L) {
     float value[Lanes::L] = {};
     for (int64_t k = 0; k < Lanes::L && i + k < count; ++k) value[k] = x[position[i + k]];
     Lanes::store_i(code + i, quantize(Lanes::load_f(value)));
   }
+}
+
+void sparse_row(const QgemmArgs& args, const Finish& finish, int64_t row, const int32_t* position, const int32_t* code, int64_t count) {
   const int64_t groups = args.padded / kGroup;
   int64_t group = 0;
   for (; groups - group >= kSparseGroups; group += kSparseGroups) {
@@ -175,8 +184,8 @@ bool qgemm_rows(const QgemmArgs& shared, int64_t begin, int64_t end) {
   int64_t row[kPanelRows];
   const uint8_t flip = static_cast<uint8_t>((args.is_signed ? 128 : 0) ^ Multiplier::kCentre);
   const int64_t stride = stride_of(args.depth);
-  const bool in_place = args.codes != nullptr && flip == 0 && sizeof(Code) == 1 && stride == args.depth;
-  const int64_t limit = args.skip_zeros ? args.depth / kSparseShare : -1;
+  const int64_t limit = args.plain != nullptr ? args.depth / kSparseShare : -1;
+  const bool in_place = args.codes != nullptr && flip == 0 && sizeof(Code) == 1 && stride == args.depth && limit < 0;
   const int64_t positions = limit < 0 ? 0 : limit + kNonzeroSlack;
   const int64_t panel_bytes = in_place ? 0 : kPanelRows * stride * static_cast<int64_t>(sizeof(Code));
   const int64_t row_bytes = args.floats == nullptr ? 0 : (args.depth + kGroup + 3) / 4 * 4;
@@ -186,37 +195,36 @@ bool qgemm_rows(const QgemmArgs& shared, int64_t begin, int64_t end) {
   int32_t* const code = position + positions;
   auto* const bytes = reinterpret_cast<uint8_t*>(code + positions);
   Code* const panel = reinterpret_cast<Code*>(bytes + row_bytes);
-
-  if (args.floats == nullptr) {
-    for (int64_t from = begin; from < end; from += kPanelRows) {
-      const int64_t count = end - from < kPanelRows ? end - from : kPanelRows;
-      for (int64_t i = 0; i < count; ++i) {
-        row[i] = from + i;
-        if (!in_place) prepare(args.codes + row[i] * args.depth, args.depth, flip, panel + i * stride);
-      }
-      const Code* const first = in_place ? reinterpret_cast<const Code*>(args.codes + from * args.depth) : panel;
-      all_groups(args, finish, {first, stride, row}, count);
-    }
-    return true;
-  }
+  const auto zero = static_cast<uint8_t>(args.zero_point ^ (args.is_signed ? 128 : 0));
 
   const Quantize quantize(args);
   int64_t dense = 0;
+  const auto multiply_dense = [&] {
+    const Code* const first = in_place ? reinterpret_cast<const Code*>(args.codes + row[0] * args.depth) : panel;
+    all_groups(args, finish, {first, stride, row}, dense);
+    dense = 0;
+  };
   for (int64_t at = begin; at < end; ++at) {
-    const float* const x = args.floats + at * args.depth;
-    const int64_t nonzeros = limit < 0 ? -1 : find_nonzeros(x, args.depth, limit, position);
-    if (nonzeros >= 0) {
-      sparse_row(args, finish, quantize, at, position, nonzeros, code);
-      continue;
+    const uint8_t* const codes = args.codes == nullptr ? nullptr : args.codes + at * args.depth;
+    const float* const floats = args.floats == nullptr ? nullptr : args.floats + at * args.depth;
+    if (limit >= 0) {
+      const int64_t count = codes != nullptr ? find_others(codes, args.depth, zero, limit, position)
+                                             : find_nonzeros(floats, args.depth, limit, position);
+      if (count >= 0) {
+        sparse_codes(args, quantize, at, position, count, code);
+        sparse_row(args, finish, at, position, code, count);
+        continue;
+      }
     }
-    prepare_floats(quantize, x, args.depth, bytes, panel + dense * stride);
+    if (floats != nullptr) {
+      prepare_floats(quantize, floats, args.depth, bytes, panel + dense * stride);
+    } else if (!in_place) {
+      prepare(codes, args.depth, flip, panel + dense * stride);
+    }
     row[dense++] = at;
-    if (dense == kPanelRows) {
-      all_groups(args, finish, {panel, stride, row}, dense);
-      dense = 0;
-    }
+    if (dense == kPanelRows) multiply_dense();
   }
-  if (dense > 0) all_groups(args, finish, {panel, stride, row}, dense);
+  if (dense > 0) multiply_dense();
   return true;
 }
 

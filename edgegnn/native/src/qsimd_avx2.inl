@@ -29,6 +29,7 @@ struct Lanes {
     const F q = _mm256_mul_ps(v, inverse);
     return _mm256_fmadd_ps(_mm256_fnmadd_ps(q, by, v), inverse, q);
   }
+  EDGEGNN_INLINE F quotient(F a, F b) { return _mm256_div_ps(a, b); }
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) { return _mm256_i32gather_ps(w, load_i(index), 4); }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return _mm256_permutevar8x32_ps(load_f(w), load_i(index)); }
 
@@ -52,6 +53,15 @@ struct Lanes {
     const int low = _mm256_movemask_ps(_mm256_cmp_ps(load_f(p), _mm256_setzero_ps(), _CMP_NEQ_UQ));
     const int high = _mm256_movemask_ps(_mm256_cmp_ps(load_f(p + 8), _mm256_setzero_ps(), _CMP_NEQ_UQ));
     return static_cast<uint32_t>(low | high << 8);
+  }
+  EDGEGNN_INLINE uint64_t others64(const uint8_t* p, uint8_t value) {
+    const I same = _mm256_set1_epi8(static_cast<char>(value));
+    uint64_t mask = 0;
+    for (int i = 0; i < 2; ++i) {
+      const I x = _mm256_loadu_si256(reinterpret_cast<const I*>(p + 32 * i));
+      mask |= static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, same)))) << (32 * i);
+    }
+    return ~mask;
   }
 };
 

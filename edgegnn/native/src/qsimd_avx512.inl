@@ -35,6 +35,8 @@ struct Lanes {
     const F q = _mm512_mul_ps(v, inverse);
     return _mm512_fmadd_ps(_mm512_fnmadd_ps(q, by, v), inverse, q);
   }
+  // Rounded as IEEE 754 says, for all numbers.
+  EDGEGNN_INLINE F quotient(F a, F b) { return _mm512_div_ps(a, b); }
   // w[index[0]], w[index[1]], ...: any index, or all of them below L.
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) { return _mm512_i32gather_ps(load_i(index), w, 4); }
   EDGEGNN_INLINE F pick_near(const float* w, const int32_t* index) { return _mm512_permutexvar_ps(load_i(index), load_f(w)); }
@@ -56,6 +58,10 @@ struct Lanes {
   }
   // One bit a number that is not 0.
   EDGEGNN_INLINE uint32_t nonzero16(const float* p) { return _mm512_cmp_ps_mask(load_f(p), _mm512_setzero_ps(), _CMP_NEQ_UQ); }
+  // One bit for each of 64 bytes that is not `value`.
+  EDGEGNN_INLINE uint64_t others64(const uint8_t* p, uint8_t value) {
+    return _mm512_cmpneq_epi8_mask(_mm512_loadu_si512(p), _mm512_set1_epi8(static_cast<char>(value)));
+  }
 };
 
 struct V16 : Lanes {

@@ -29,6 +29,7 @@ struct Lanes {
     const F q = vmulq_f32(v, inverse);
     return vfmaq_f32(q, vfmsq_f32(v, q, by), inverse);
   }
+  EDGEGNN_INLINE F quotient(F a, F b) { return vdivq_f32(a, b); }
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) {
     const F low = vld1q_lane_f32(w + index[1], vdupq_n_f32(w[index[0]]), 1);
     return vld1q_lane_f32(w + index[3], vld1q_lane_f32(w + index[2], low, 2), 3);
@@ -60,6 +61,14 @@ struct Lanes {
     static const uint8_t kBits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     const uint8x16_t bits = vbicq_u8(vld1q_u8(kBits), zeros);
     return vaddv_u8(vget_low_u8(bits)) | static_cast<uint32_t>(vaddv_u8(vget_high_u8(bits))) << 8;
+  }
+  EDGEGNN_INLINE uint64_t others64(const uint8_t* p, uint8_t value) {
+    const uint8x16_t same = vdupq_n_u8(value);
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+    uint8x16_t other[4];
+    for (int i = 0; i < 4; ++i) other[i] = vbicq_u8(bit, vceqq_u8(vld1q_u8(p + 16 * i), same));
+    const uint8x16_t bits = vpaddq_u8(vpaddq_u8(other[0], other[1]), vpaddq_u8(other[2], other[3]));
+    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(bits, bits)), 0);
   }
 };
 

@@ -26,6 +26,7 @@ struct Lanes {
   EDGEGNN_INLINE F clip(F v, F low, F high) { return _mm_min_ps(high, _mm_max_ps(low, v)); }
   EDGEGNN_INLINE F clip_number(F v, F low, F high) { return _mm_min_ps(_mm_max_ps(v, low), high); }
   EDGEGNN_INLINE F divide(F v, F by, F) { return _mm_div_ps(v, by); }
+  EDGEGNN_INLINE F quotient(F a, F b) { return _mm_div_ps(a, b); }
   EDGEGNN_INLINE F pick(const float* w, const int32_t* index) {
     return _mm_setr_ps(w[index[0]], w[index[1]], w[index[2]], w[index[3]]);
   }
@@ -51,6 +52,15 @@ struct Lanes {
     int mask = 0;
     for (int i = 0; i < 4; ++i) mask |= _mm_movemask_ps(_mm_cmpneq_ps(load_f(p + 4 * i), _mm_setzero_ps())) << (4 * i);
     return static_cast<uint32_t>(mask);
+  }
+  EDGEGNN_INLINE uint64_t others64(const uint8_t* p, uint8_t value) {
+    const I same = _mm_set1_epi8(static_cast<char>(value));
+    uint64_t mask = 0;
+    for (int i = 0; i < 4; ++i) {
+      const I x = _mm_loadu_si128(reinterpret_cast<const I*>(p + 16 * i));
+      mask |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(x, same)))) << (16 * i);
+    }
+    return ~mask;
   }
 };
 
