@@ -210,6 +210,11 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
   for (const char* op : {"QGemm", "QGemmFloat"}) {
     check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({nodes, all})}, scales);
   }
+  Value deep = codes(type, {nodes, 300});  // mostly zeros
+  for (size_t i = 0; i < deep.bytes(); ++i) {
+    if (draw(16) != 0) static_cast<uint8_t*>(deep.data)[i] = static_cast<uint8_t>(static_cast<int>(scales.at("x_zero_point")));
+  }
+  check("QGemm", {deep, codes(ORT_INT8, {300, all}), floats({all}), floats({nodes}), bias, floats({1})}, scales);
   for (const char* op : {"QGemmNorm", "QGemmNormFloat"}) {
     check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({1}), floats({all}), floats({all})}, scales);
   }
@@ -217,6 +222,12 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
   for (const char* op : {"QuantizeGemm", "QuantizeGemmFloat"}) {
     for (const double zeros : {0.0, 0.97}) {
       check(op, {floats({nodes, depth}, zeros), codes(ORT_INT8, {depth, all}), floats({all}), floats({1}), floats({1}), floats({1})}, unsigned_scales);
+    }
+  }
+  for (const int64_t rows : {nodes, int64_t{1}}) {  // steps of rows, or of columns
+    const int64_t columns = rows == 1 ? all : 1;
+    for (const double is_signed : {0.0, 1.0}) {
+      check("QuantizeRows", {floats({nodes, all}, 0.9), floats({rows, columns}), floats({rows, columns}), floats({1, all})}, {{"signed", is_signed}});
     }
   }
   for (const char* op : {"QuantizeGemmNorm", "QuantizeGemmNormFloat"}) {

@@ -37,6 +37,11 @@ def main() -> None:
         rest = (dense, w_scale, row_scale, ONE, rng.normal(size=(200, 40)).astype(np.float32))
         floats = rng.normal(size=(200, columns)).astype(np.float32)
         floats[::2] *= rng.random((100, columns)) < 0.05
+        tops = rng.choice([1, 7, 127], max(200, columns)).astype(np.float32)
+        steps = rng.uniform(0.01, 1, max(200, columns)).astype(np.float32)
+        for by_row, signed in ((True, 0), (True, 1), (False, 0), (False, 1)):
+            step, top = (v[:200, None] if by_row else v[None, :columns] for v in (steps, tops))
+            digest.update(native("QuantizeRows", floats, step, top, ONE / 3, signed=signed)[0].tobytes())
         for dtype in ("uint8", "int8"):
             x = rng.integers(0, 256, (200, columns)).astype(np.uint8).view(dtype)
             x3 = x.reshape(200, heads, width)
@@ -51,6 +56,9 @@ def main() -> None:
                 ]
                 for (result,) in results:
                     digest.update(result.tobytes())
+    deep = np.where(rng.random((60, 300)) < 0.1, rng.integers(0, 256, (60, 300)), 77).astype(np.uint8)
+    weight = rng.integers(-128, 128, (300, 40)).astype(np.int8)
+    digest.update(native("QGemm", deep, weight, w_scale, ONE, ONE, ONE, **SETS[1])[0].tobytes())
     print(loaded.edgegnn_isa().decode())
     print(digest.hexdigest())
 

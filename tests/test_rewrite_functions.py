@@ -85,6 +85,14 @@ def cases(kind):
         yield f"{op} narrow", op, None, {"x": x, **product, **bare}, some
         op = f"QuantizeGemmNorm{end}"
         yield op, op, None, {"x": x, **product, **full, **norm}, quantized(op, clip_low=0.0)
+    step, top = 0.1 + np.abs(f(nodes, 1)), rng.choice([0, 1, 7, 127], (nodes, 1)).astype(np.float32)
+    columns = {"step": 0.1 + np.abs(f(1, 6)), "top": rng.choice([1, 7, 127], (1, 6)).astype(np.float32)}
+    for signed in (0, 1):
+        name = f"QuantizeRows {signed}"
+        yield name, "QuantizeRows", None, {"x": x, "step": step, "top": top, "factor": one}, {"signed": signed}
+        yield f"{name} columns", "QuantizeRows", None, {"x": x, **columns, "factor": f(1, 6)}, {"signed": signed}
+        single = {"step": one * 0.3, "top": one * 7, "factor": one * 2}
+        yield f"{name} one", "QuantizeRows", None, {"x": x, **single}, {"signed": signed}
     yield "SparseGemm", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": f(5)}, {}
     yield "SparseGemm one bias", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": one}, {}
 

@@ -392,6 +392,26 @@ def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **a
     return qgemm(codes, *rest, **attributes)
 
 
+def quantize_rows(x: Array, step: Array, top: Array, factor: Array, signed: int = 0) -> tuple[Array]:
+    """Codes of float32 x `[R, K]`: x * factor / step within [-top, top] (signed, about 128) or [0, top], as uint8.
+
+    `step` and `top` are `[R, 1]` or `[1, K]`, both the same, or have one element; `factor` is `[1, K]` or has one.
+    """
+    if x.ndim != 2 or signed not in (0, 1):
+        raise ValueError("x must have the shape [R, K], and signed be 0 or 1")
+    by_row, by_column = (len(x), 1), (1, x.shape[1])
+    shapes = {v.shape for v in (step, top) if v.size != 1}
+    if len(shapes) > 1 or not shapes <= {by_row, by_column} or (factor.size != 1 and factor.shape != by_column):
+        raise ValueError("step and top must have the shape [R, 1] or [1, K], both the same, factor [1, K]; or one")
+    one = (1, 1)
+    step, top, factor = (v.reshape(one) if v.size == 1 else v for v in (step, top, factor))
+    low = -top if signed else np.zeros_like(top)
+    v = np.maximum(np.minimum(x * factor / step, top), low)
+    v = np.where(np.isnan(v), low, v)
+    v = np.where(np.isnan(v), np.float32(-128 * signed), v)  # a NaN as the top, too
+    return (np.clip(np.rint(v) + np.float32(128 * signed), 0, 255).astype(np.uint8),)
+
+
 def sparse_gemm(x: Array, w: Array, bias: Array) -> tuple[Array]:
     """Matrix product x `[M, K]` @ w `[K, N]` + bias, float32."""
     return ((x @ w + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
@@ -426,5 +446,6 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "QGemmNormFloat": qgemm,
     "QuantizeGemmNorm": quantize_gemm,
     "QuantizeGemmNormFloat": quantize_gemm,
+    "QuantizeRows": quantize_rows,
     "SparseGemm": sparse_gemm,
 }

@@ -7,8 +7,8 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     SpMM, SpMMMean, SpMMMax, SpMMMin          Gather -> ScatterElements
     SpMMWeighted, AttentionSpMM               Gather -> Mul -> ScatterElements
     SegmentSum, -Mean, -Max, -Min, -Softmax   ScatterElements
-    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm
-                                              see edgegnn.export.rewrite.functions_integer
+    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm,
+    QuantizeRows                              see edgegnn.export.rewrite.functions_integer
 
 The reference of what each computes is `edgegnn.native.reference`.
 """

@@ -168,6 +168,25 @@ def _quantize_gemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, s
     return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
+# Codes ------------------------------------------------------------
+
+_QUANTIZE_ROWS = """
+  sign_integer = Constant <value_int: int = @signed> ()
+  sign = Cast <to = 1> (sign_integer)
+  product = Mul (x, factor)
+  scaled = Div (product, step)
+  reach = Mul (top, sign)
+  low = Neg (reach)
+  below = Min (scaled, top)
+  inside = Max (below, low)
+  one = Constant <value_float = 1.0> ()
+  centre = Constant <value_float = 128.0> ()
+  zero_float = Mul (sign, centre)
+  zero = Cast <to = 2> (zero_float)
+  y = QuantizeLinear (inside, one, zero)
+"""
+
+
 # name -> (attributes with their defaults, inputs, outputs, body)
 INTEGER: dict[str, tuple[str, str, str, str]] = {
     "QSpMM": _qspmm(True),
@@ -184,5 +203,6 @@ INTEGER: dict[str, tuple[str, str, str, str]] = {
     "QGemmNormFloat": _qgemm(False, norm=True),
     "QuantizeGemmNorm": _quantize_gemm(True, norm=True),
     "QuantizeGemmNormFloat": _quantize_gemm(False, norm=True),
+    "QuantizeRows": ("signed: int = 0", "x, step, top, factor", "y", _QUANTIZE_ROWS),
     "SparseGemm": ("", "x, w, bias", "y", "  y = Gemm (x, w, bias)\n"),
 }

@@ -8,6 +8,7 @@
   X(spmm_ops)                \
   X(attention_ops)           \
   X(qspmm_ops)               \
+  X(quantize_ops)            \
   X(qgemm_ops)
 
 namespace edgegnn {

@@ -75,6 +75,41 @@ struct QweightedArgs {
 // Rows [begin, end); a set of Fault (spmm.h).
 EDGEGNN_DECLARE_KERNEL(int, qweighted_rows, (const QweightedArgs& args, int64_t begin, int64_t end))
 
+// y[i, f] = zero_point + round_half_even(clip(x[i, f] * factor[f] / step, low, high)), the step and the limits by row or by column.
+struct QuantizeArgs {
+  const float* x;  // [rows, width]
+  int64_t width;
+  int32_t zero_point;  // 0, or 128 of signed codes
+  const float* factor;  // [padded], or null: 1
+  // By row (or one for all, where its step is 0): step[i * step_step] and top[i * top_step], limits made in the kernel.
+  const float* step;
+  const float* top;
+  int64_t step_step;
+  int64_t top_step;
+  // By column: `step`, and these instead of `top`; [padded] to a multiple of 16.
+  const float* low;  // null: by row
+  const float* high;
+  bool skip_zeros;  // where no row says otherwise, 0 has the code zero_point
+  uint8_t* y;       // [rows, width]
+};
+
+EDGEGNN_DECLARE_KERNEL(void, quantize_rows, (const QuantizeArgs& args, int64_t begin, int64_t end))
+
+// Limits of codes less their zero point, both of which a byte holds, low <= high, for any `top`: what is clipped to them is what
+// max(min(v, top), -top) or max(min(v, top), 0) saturates to, and a NaN that is clipped to `low` has the code of the lower end.
+struct Limits {
+  float low;
+  float high;
+};
+static inline Limits limits_of(float top, int32_t zero_point) {
+  const float least = static_cast<float>(-zero_point);
+  const float most = static_cast<float>(255 - zero_point);
+  const float end = zero_point == 0 ? 0.0f : -top;
+  const float low = end > least ? (end < most ? end : most) : least;  // a NaN: least
+  const float high = top > low ? (top < most ? top : most) : low;
+  return {low, high};
+}
+
 // Per-column numbers in the order in which the kernels' registers hold columns: how many they are for rows of `width`, and the column of
 // each, -1 where there is none.
 EDGEGNN_DECLARE_KERNEL(int64_t, arranged_size, (int64_t width))
