@@ -326,7 +326,7 @@ def test_train_compress_inspect_and_export(data_file, tmp_path):
     assert small.row["achieved"] == pytest.approx(0.5, abs=0.01)
     pruned = edgegnn.export(tmp_path / "small.pt", output=tmp_path / "pruned")
     assert pruned.manifest["parity"]["agreement"] == 1
-    assert pruned.manifest["integer_operators"] == {"QSpMMFloat": 2, "QuantizeGemm": 2}
+    assert pruned.manifest["integer_operators"] == {"QGemm": 2, "QSpMMFloat": 2}
 
 
 @pytest.mark.slow

@@ -50,12 +50,12 @@ def kinds(proto):
 
 
 CASES = {
-    "gcn": (Gcn, node_task, A2Q, {"QuantizeGemm", "QSpMMFloat"}),
-    "gin": (Gin, graph_task, replace(A2Q, groups=100), {"QuantizeGemmFloat", "QSpMMFloat"}),
-    "sage": (Sage, node_task, A2Q, {"QuantizeGemmFloat", "QSpMMFloat"}),
-    "gat": (Gat, node_task, A2Q, {"QuantizeGemmFloat", "QAttentionSpMMFloat"}),
-    "gin-few-groups": (Gin, graph_task, replace(A2Q, groups=9), {"QuantizeGemmFloat", "QSpMMFloat"}),
-    "gcn-any-graph": (Gcn, node_task, replace(A2Q, any_graph=True, groups=9), {"QuantizeGemm", "QSpMMFloat"}),
+    "gcn": (Gcn, node_task, A2Q, {"QuantizeRows", "QGemm", "QSpMMFloat"}),
+    "gin": (Gin, graph_task, replace(A2Q, groups=100), {"QuantizeRows", "QGemmFloat", "QSpMMFloat"}),
+    "sage": (Sage, node_task, A2Q, {"QuantizeRows", "QGemmFloat", "QSpMMFloat"}),
+    "gat": (Gat, node_task, A2Q, {"QuantizeRows", "QGemmFloat", "QAttentionSpMMFloat"}),
+    "gin-few-groups": (Gin, graph_task, replace(A2Q, groups=9), {"QuantizeRows", "QGemmFloat", "QSpMMFloat"}),
+    "gcn-any-graph": (Gcn, node_task, replace(A2Q, any_graph=True, groups=9), {"QuantizeRows", "QGemm", "QSpMMFloat"}),
 }
 THIN = ("gcn", "gin")
 
@@ -68,7 +68,7 @@ def test_products_and_sums_are_integer_and_equal_pytorch(name):
     inputs = inputs_of(task, edges=60)
     proto, _ = rewrite_proto(capture(model, inputs, kind=task.spec.kind))
     assert integer <= kinds(proto)
-    assert not kinds(proto) & {"Gemm", "SpMM", "SpMMMean", "AttentionSpMM", "SparseGemm"}
+    assert not kinds(proto) & {"QuantizeLinear", "Div", "Gemm", "SpMM", "SpMMMean", "AttentionSpMM", "SparseGemm"}
     matrices = [t for t in proto.graph.initializer if len(t.dims) > 1 and min(t.dims) > 1]
     floats = [t for t in matrices if t.data_type == onnx.TensorProto.FLOAT]
     allowed = {node.input[1] for node in proto.graph.node if node.op_type == "MatMul"}  # scores of attention
@@ -132,7 +132,7 @@ def test_the_file_shows_the_bits(tmp_path):
     widths = checkpoint.model.point("first.lin.input").whole_bits
     if len(widths.unique()) > 1:
         assert stored["first.lin.input.bits"] == ([90 // 2, 1], uint8)
-    assert manifest["integer_operators"] == {"QSpMMFloat": 2, "QuantizeGemm": 2}
+    assert manifest["integer_operators"] == {"QGemm": 2, "QSpMMFloat": 2}
     assert manifest["average_bits"] == checkpoint.model.average_bits()
     point = manifest["learnt_bits"]["first.lin.input"]
     assert sum(point["histogram"].values()) == 90
@@ -142,7 +142,7 @@ def test_the_file_shows_the_bits(tmp_path):
     assert manifest["inputs"] == [{"name": "x", "dtype": "float32", "shape": [90, 8]}]
     assert {e["tensor"] for e in manifest["stayed_float"]} == {"model.first.bias", "model.second.bias"}
     shown = describe(tmp_path / "a2q")
-    assert shown["integer_operators"] == "2 QSpMMFloat, 2 QuantizeGemm"
+    assert shown["integer_operators"] == "2 QGemm, 2 QSpMMFloat"
     assert shown["learnt_bits"] == manifest["learnt_bits"]
 
 

@@ -240,3 +240,54 @@ def test_products_of_a_sparse_input_skip_zeros(layer):
     assert "SparseGemm" not in ops(rewrite_proto(captured)[0])
     for native in (False, True) if find_library() else (False,):
         np.testing.assert_allclose(run(rewritten, inputs, native=native), run(captured, inputs), atol=1e-5)
+
+
+LEARNT = """
+<ir_version: 9, opset_import: ["" : 20]>
+g (float[n, 6] x) => (float[n, 6] y) <
+  float[{size}] step = {{{steps}}}, float[{size}] top = {{{tops}}}, float seven = {{7.0}}, float low = {{{low}}},
+  float[1, 6] factor = {{1.0, 0.5, 2.0, 3.0, 0.1, 0.7}}, float one = {{1.0}}, uint8 zero = {{{zero}}}
+>
+{{
+  {before}
+  negative = Neg (top)
+  scaled = Div (z, step)
+  {limits}
+  codes = QuantizeLinear (inside, one, zero)
+  y = DequantizeLinear (codes, one, zero)
+}}"""
+BY_COLUMN = {"size": "1, 6", "steps": "0.1, 0.2, 0.3, 0.4, 0.5, 0.6", "tops": "1.0, 7.0, 3.0, 0.0, 127.0, 7.0"}
+ONE_STEP = {"size": "1, 1", "steps": "0.3", "tops": "3.0"}
+MIN_MAX = "below = Min (scaled, top) inside = Max (below, {low})"
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("before", ["z = Mul (x, factor)", "z = Mul (factor, x)", "z = Identity (x)"])
+@pytest.mark.parametrize("limits", ["clip", "min and max"])
+@pytest.mark.parametrize("steps", [BY_COLUMN, ONE_STEP])
+def test_codes_of_learnt_steps_are_one_operator(steps, limits, before, signed):
+    number = "inside = Clip (scaled, low, seven)"
+    written = number if limits == "clip" else MIN_MAX.format(low="negative" if signed else "low")
+    given = {"before": before, "limits": written, "zero": 128 * signed, "low": -7.0 * signed}
+    model = onnx.parser.parse_model(LEARNT.format(**steps, **given))
+    after, _ = rewrite_proto(model)
+    assert ops(after) == {"QuantizeRows": 1}
+    x = {"x": 3 * torch.randn(30, 6, generator=torch.Generator().manual_seed(0))}
+    for native in (False, True) if find_library() else (False,):
+        np.testing.assert_array_equal(run(after, x, native=native), run(model, x))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "inside = Clip (scaled, seven, top)",  # another lower end
+        MIN_MAX.format(low="low"),
+        "inside = Max (scaled, negative)",
+        "inside = Identity (scaled)",
+        "below = Min (scaled, top) inside = Max (below, negative, below)",  # read twice
+    ],
+)
+def test_other_limits_are_left_alone(limits):
+    given = {"before": "z = Identity (x)", "limits": limits, "zero": 128, "low": -6.0}
+    after, _ = rewrite_proto(onnx.parser.parse_model(LEARNT.format(**ONE_STEP, **given)))
+    assert "QuantizeRows" not in ops(after)

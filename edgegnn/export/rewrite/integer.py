@@ -8,6 +8,7 @@ ONNX Runtime fuses nothing into an operator that it doesn't know, so the export 
     IntegerSum           SpMM or SpMMMean of DQ(x) -> QSpMM; rows scaled, the node's own row added (GIN)
     IntegerWeightedSum   SpMMWeighted of DQ(x) -> QSpMMWeighted
     IntegerAttention     AttentionSpMM of DQ(x) -> QAttentionSpMM
+    LearntCodes          Div by learnt steps, limits and QuantizeLinear -> QuantizeRows
     FloatInput           QuantizeLinear and QGemm -> QuantizeGemm, which skips the zeros of x
 
 A number for each column of the rows (learnt steps) goes behind the sum, as one float product a row.
@@ -29,7 +30,7 @@ from edgegnn.export.qdq import constant
 from edgegnn.export.rewrite.codes import Codes, scaled_codes
 from edgegnn.export.rewrite.epilogue import Epilogue, absorb
 from edgegnn.export.rewrite.functions import DOMAIN
-from edgegnn.export.rewrite.graph import LAYER, RULE, Sheet, array, layer_path, made_by, rank, tail_of
+from edgegnn.export.rewrite.graph import LAYER, RULE, Sheet, alone, array, layer_path, made_by, rank, tail_of
 from edgegnn.export.rewrite.rule import Rule
 
 __all__ = ["RULES"]
@@ -230,6 +231,87 @@ def _put(
 _RULE_OF = {"QSpMM": "IntegerSum", "QSpMMWeighted": "IntegerWeightedSum", "QAttentionSpMM": "IntegerAttention"}
 
 
+@dataclass(frozen=True)
+class _Learnt:
+    codes: ir.Node
+    x: ir.Value
+    step: ir.Value
+    top: ir.Value
+    signed: bool
+
+
+class LearntCodes(Rule[_Learnt]):
+    """Div by a step, limits and QuantizeLinear become QuantizeRows; so does a number for each column in front of them.
+
+    Learnt steps and widths (A2Q), see `edgegnn.export.lower_learnt`. The rules for sums and products come first: their
+    epilogues take the same nodes in where the steps are those of columns.
+    """
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Learnt | None:
+        """Q(max(min(x / step, top), -top)), or 0 in the place of -top where codes have no sign."""
+        if node.op_type != "QuantizeLinear" or node.domain or len(node.inputs) < 3 or node.inputs[0] is None:
+            return None
+        scale, zero = (array(v) for v in node.inputs[1:3])
+        one = scale is not None and scale.size == 1 and float(scale.flat[0]) == 1.0
+        if not one or zero is None or zero.dtype != np.uint8 or zero.size != 1 or int(zero.flat[0]) not in (0, 128):
+            return None
+        signed, inside = int(zero.flat[0]) == 128, node.inputs[0]
+        clip = made_by(inside, "Clip", "Max")
+        if clip is None or len(clip.inputs) < 2:
+            return None
+        if clip.op_type == "Clip":
+            scaled, low, top = (*clip.inputs, None)[:3]
+        else:
+            below, low = made_by(clip.inputs[0], "Min"), clip.inputs[1]
+            if below is None or len(below.inputs) != 2 or not alone(below.outputs[0]):
+                return None
+            scaled, top = below.inputs
+        divide = made_by(scaled, "Div")
+        if divide is None or top is None or not all(alone(v) for v in (inside, divide.outputs[0])):
+            return None
+        x, step = divide.inputs
+        if x is None or step is None or rank(x) != 2 or tail_of(x) != tail_of(divide.outputs[0]):
+            return None
+        spread = {_spread(step), _spread(top)}
+        if "" in spread or spread == {"rows", "columns"}:
+            return None
+        return _Learnt(node, x, step, top, signed) if _is_lower_end(low, top, signed=signed) else None
+
+    def rewrite(self, found: _Learnt, sheet: Sheet) -> ir.Value:
+        """A product with a constant for each column, as a sum of learnt columns has it behind it, goes in as well."""
+        x, factor, codes = found.x, sheet.floats([1.0]), found.codes.outputs[0]
+        product = made_by(x, "Mul")
+        if product is not None and alone(x):
+            for value, other in (product.inputs, product.inputs[::-1]):
+                known = array(other)
+                if value is None or other is None or known is None or rank(value) != 2:
+                    continue
+                if known.shape == (1, *(tail_of(value) or ())):
+                    x, factor = value, other
+        inputs, signed = [x, found.step, found.top, factor], {"signed": int(found.signed)}
+        return sheet.make("QuantizeRows", inputs, signed, at=found.codes, like=codes, domain=DOMAIN)
+
+
+def _spread(value: ir.Value) -> str:
+    """Whether there is "one" number for all, or one for each of the "rows" or "columns"; "" for anything else."""
+    known = array(value)
+    if known is not None and known.size == 1:
+        return "one"
+    if rank(value) != 2 or value.shape is None or 1 not in tuple(value.shape):
+        return ""
+    return "rows" if value.shape[1] == 1 else "columns"
+
+
+def _is_lower_end(low: ir.Value | None, top: ir.Value, *, signed: bool) -> bool:
+    ends, tops = array(low), array(top)
+    if not signed:
+        return ends is not None and not ends.any()
+    negative = made_by(low, "Neg")
+    if negative is not None:
+        return negative.inputs[0] is top
+    return ends is not None and tops is not None and ends.shape == tops.shape and bool((ends == -tops).all())
+
+
 class FloatInput(Rule[ir.Node]):
     """QGemm of codes that a QuantizeLinear makes for it alone becomes QuantizeGemm, which skips zeros of x."""
 
@@ -370,5 +452,6 @@ RULES: tuple[Rule[Any], ...] = (
     IntegerSum(),
     IntegerWeightedSum(),
     IntegerAttention(),
+    LearntCodes(),
     FloatInput(),
 )
