@@ -46,6 +46,7 @@ class Case:
         each: run test graphs one at a time; the time is the p50 over them.
         batch: run one batch of so many graphs.
         architecture: arguments of the zoo's model beside its defaults.
+        quant: recipe of what is called INT8.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     each: bool = False
     batch: int = 0
     architecture: dict[str, Any] = field(default_factory=dict)
+    quant: str = INT8
 
     @property
     def one_graph(self) -> bool:
@@ -70,6 +72,8 @@ CASES = {
         Case("gcn-100k", "GCN 100→64→16, 100k/2M", "gcn", "large", architecture={"hidden": 64, "layers": 2}),
         Case("gcn-cora", "GCN 2x128, Cora", "gcn", "cora", architecture={"hidden": 128, "layers": 2}),
         Case("gat-cora", "GAT 8x8, Cora", "gat", "cora", architecture={"hidden": 8, "heads": 8, "layers": 2}),
+        Case("gcn-cora-a2q", "GCN 2x128 with A2Q, Cora", "gcn", "cora", quant="a2q"),
+        Case("gin-cora-a2q", "GIN 2x64 with A2Q, Cora", "gin", "cora", quant="a2q"),
         Case("gin-one", "GIN 5x64, PROTEINS, one graph", "gin", "proteins", each=True, architecture=_GIN),
         Case("gin-batch", "GIN 5x64, PROTEINS, batch of 128", "gin", "proteins", batch=128, architecture=_GIN),
     )
@@ -196,7 +200,7 @@ def _quantize(case: Case, checkpoint: Checkpoint, task: Task) -> Checkpoint:
     """Ranges, and two epochs of fine-tuning at a learning rate that hardly changes the weights."""
     config = fit_defaults(task.spec.kind, model=case.model, data=task.spec.data, epochs=2, lr=1e-5)
     assert isinstance(checkpoint.model, nn.Module)
-    module, _ = finetune(copy.deepcopy(checkpoint.model), task, recipe(INT8), config)
+    module, _ = finetune(copy.deepcopy(checkpoint.model), task, recipe(case.quant), config)
     return Checkpoint(module, checkpoint.source, task.spec)
 
 
