@@ -20,12 +20,13 @@ from edgegnn.errors import ExportError
 from edgegnn.export.alone import complete
 from edgegnn.export.blame import blame, layer_of, sentence
 from edgegnn.export.cleanup import finish
-from edgegnn.export.lower import translation_table
+from edgegnn.export.lower import translation_table, without_points
 from edgegnn.export.lower_learnt import LEARNT
-from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, untouched
+from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
+from edgegnn.quantize import QuantModel
 from edgegnn.tasks.inputs import PAIRS
 
-__all__ = ["GRAPHS", "capture", "capture_program", "copy_program", "program_inputs"]
+__all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
 
 INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
 _MANY = 64  # nodes, enough for a few pools that halve them
@@ -55,13 +56,31 @@ def capture(
         ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
             return what its `kind` says.
     """
+    return _capture(model, args, kind=kind, output=output, prefixes=["model"])[0]
+
+
+def capture_with_twin(
+    model: QuantModel, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """`capture` of a quantized model; and the same model without its quantization points, which is not traced again."""
+    captured, twin = _capture(model, args, kind=kind, output=output, prefixes=["model", "model.model"])
+    return captured, twin
+
+
+def _capture(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str, prefixes: Sequence[str]
+) -> list[onnx.ModelProto]:
+    """The graph; and, with a second prefix (the path of the user's module in it), that without quantization points."""
     traced = isinstance(model, ExportedProgram)
     program, names = capture_program(model, args)
-    with quiet(), torch.no_grad():
-        converted = _convert(program, model)
-        return finish(
-            converted, [*names, GRAPHS], kind=kind, helper=GRAPHS, output=output, prefix="" if traced else "model"
-        )
+    with quiet(), uncollected(), torch.no_grad():
+        models = [_convert(program, model)]
+        if len(prefixes) > 1:
+            models.append(without_points(models[0]))
+        return [
+            finish(m, [*names, GRAPHS], kind=kind, helper=GRAPHS, output=output, prefix="" if traced else prefix)
+            for m, prefix in zip(models, prefixes, strict=True)
+        ]
 
 
 def capture_program(
@@ -76,7 +95,7 @@ def capture_program(
     Raises:
         ExportError: as `capture`.
     """
-    with quiet(), torch.no_grad():
+    with quiet(), uncollected(), torch.no_grad():
         if isinstance(model, ExportedProgram):
             _check_program(model)
             return copy_program(model), program_inputs(model)
@@ -121,12 +140,13 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
 
     with untouched(model), symbolic_int(model):
         wrapped.training = False
+        least = max(getattr(module, "traced_nodes", 2) for module in model.modules())
         try:
-            return export()
+            return export(least)
         except ExportError:
             raise
         except Exception as error:
-            if "Constraints violated" in str(error):
+            if "Constraints violated" in str(error) and least < _MANY:
                 # Sizes made from sizes (half of the nodes) are 1 where those are small, which tracing tells apart. A
                 # program for many nodes holds for few as well; what it gives there is compared with PyTorch's.
                 with suppress(Exception):

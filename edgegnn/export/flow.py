@@ -19,7 +19,7 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.alone import input_ways, limits_of, node_limit, within_limit
 from edgegnn.export.artifact import versions, write_artifact
-from edgegnn.export.capture import capture, program_inputs
+from edgegnn.export.capture import capture, capture_with_twin, program_inputs
 from edgegnn.export.entries import EntryPoint, chained, entry_points, whole_io
 from edgegnn.export.forms import Form, build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
@@ -214,7 +214,7 @@ def _onnx_form(
     found: set[str] = set()
     fp32 = 0
     for point in points:
-        captured = capture(checkpoint.model, point.tensors, kind=point.kind, output=point.output)
+        captured, plain = _captured(checkpoint, point)
         quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
         found.update(qdq_points(quantized))
         model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
@@ -225,7 +225,7 @@ def _onnx_form(
         floats += _float_tensors(checkpoint, quantized, model)
         operators.update(integer_operators(model))
         aggregations += [asdict(outcome) for outcome in outcomes]
-        fp32 += len(_float_twin(checkpoint, captured, point))
+        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
     sessions = [make_session(model.SerializeToString()) for model in models]
     facts = {
         "quantized_points": _assert_planned(checkpoint, found),
@@ -274,13 +274,13 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
     return entries
 
 
-def _float_twin(checkpoint: Checkpoint, captured: onnx.ModelProto, point: EntryPoint) -> bytes:
-    """The same model exported without any quantization: what the artifact's size is compared with."""
-    if not isinstance(checkpoint.model, QuantModel):
-        return rewrite_proto(captured, sparse_input=_sparse(point))[0].SerializeToString()
-    with checkpoint.model.as_float() as model:
-        twin = capture(model, point.tensors, kind=point.kind, output=point.output)
-        return rewrite_proto(twin, sparse_input=_sparse(point))[0].SerializeToString()
+def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
+    model, how = checkpoint.model, {"kind": point.kind, "output": point.output}
+    if isinstance(model, QuantModel):
+        return capture_with_twin(model, point.tensors, **how)
+    captured = capture(model, point.tensors, **how)
+    return captured, captured
 
 
 def _metric(name: str, samples: list[Sample], outputs: list[Any]) -> float | None:

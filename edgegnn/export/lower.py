@@ -24,13 +24,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from onnxscript import optimizer
 from onnxscript.values import Op, Opset
 
 from edgegnn.errors import ExportError
 from edgegnn.export.lower_learnt import learnt_placeholder
 from edgegnn.export.qdq import constant, is_dequantized
 
-__all__ = ["keep_products_exact", "lower_fake_quantize", "translation_table"]
+__all__ = ["keep_products_exact", "lower_fake_quantize", "translation_table", "without_points"]
 
 _DOMAIN = "edgegnn"
 _OP = "FakeQuantize"
@@ -68,6 +69,21 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.edgegnn.fake_quantize.default: fake_quantize,
         torch.ops.edgegnn.learnt_quantize.default: learnt_placeholder(),
     }
+
+
+def without_points(model: ir.Model) -> ir.Model:
+    """A copy of what the exporter wrote with nothing in the place of the placeholders, learnt ones among them."""
+    plain = model.clone()
+    graph = plain.graph
+    for node in list(graph):
+        if node.domain == _DOMAIN:
+            (old,), new = node.outputs, node.inputs[0]
+            assert new is not None
+            ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+            graph.remove(node, safe=True)
+    graph.opset_imports.pop(_DOMAIN, None)
+    optimizer.optimize_ir(plain)  # it looks into no placeholder: what stood around them is folded now
+    return plain
 
 
 def lower_fake_quantize(model: ir.Model) -> None:

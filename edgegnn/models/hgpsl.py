@@ -89,9 +89,14 @@ class StructurePool(nn.Module):
         channels: node features.
         ratio: share of nodes to keep, in (0, 1]; of n nodes the next larger whole number stays.
 
+    Attributes:
+        traced_nodes: least number of nodes to trace with, so that what several pools keep isn't one node.
+
     Raises:
         UsageError: a ratio out of range.
     """
+
+    traced_nodes = 64
 
     def __init__(self, channels: int, ratio: float) -> None:
         super().__init__()
