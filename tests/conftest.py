@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -20,6 +21,30 @@ from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
 
 from edgegnn import turns
+
+gc.freeze()  # what was imported stays: no search for garbage has to walk through it
+
+
+# The files that take minutes, the longest first: begun last, one of them would keep one worker busy alone.
+LONG = (
+    "test_tune_real",
+    "test_models_hgpsl",
+    "test_link_export",
+    "test_native_sanitize",
+    "test_study_cluster",
+    "test_arm64",
+    "test_torchscript_runtime",
+    "test_graph_targets",
+    "test_readme",
+    "test_a2q",
+    "test_study_jobs",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; all others stay where they are."""
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(autouse=True)
