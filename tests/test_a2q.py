@@ -332,17 +332,13 @@ def test_train_compress_inspect_and_export(data_file, tmp_path):
 @pytest.mark.slow
 def test_gcn_on_cora_within_a_point_and_a_half(data_root):
     """2302.00193 with the epoch chosen on validation: at most 2.5 bits on average, 1.5 points of fp32 at most."""
-    plain, learnt = [], []
-    for seed in range(3):
-        trained = edgegnn.train("gcn", "cora", data_root=data_root, settings={"seed": seed})
-        small = compress(trained, quant="a2q", data_root=data_root, settings={"seed": seed}).checkpoint
-        plain.append(trained.metrics["test"])
-        learnt.append(small.metrics["test"])
-        bits = small.history[-1]["average_bits"]
-        assert max(bits["rows"], bits["values"]) <= 2.5
-        widths = small.model.learnt_bits()["convs.1.lin.input"]["histogram"]
-        assert len(widths) > 1, "every node has the same width"
-    assert sum(learnt) / 3 >= sum(plain) / 3 - 0.015, (plain, learnt)
+    trained = edgegnn.train("gcn", "cora", data_root=data_root)
+    small = compress(trained, quant="a2q", data_root=data_root).checkpoint  # over more seeds: benchmarks/a2q.py
+    bits = small.history[-1]["average_bits"]
+    assert max(bits["rows"], bits["values"]) <= 2.5
+    widths = small.model.learnt_bits()["convs.1.lin.input"]["histogram"]
+    assert len(widths) > 1, "every node has the same width"
+    assert small.metrics["test"] >= trained.metrics["test"] - 0.015
 
 
 def test_steps_of_weights_and_columns_start_where_the_error_is_small():

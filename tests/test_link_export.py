@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -231,38 +231,44 @@ def test_command_line(place, capsys, monkeypatch):
 # Everything together: slow ------------------------------------------------------------
 
 
+MODELS = ("ness", "gat", "own")
+RECIPES = ("none", "dynamic-int8", "static-int8", "qat-int8", "qat-int4", "dq-int4")
+OWN = {"factory": "pairmodels:build", **LINKS}
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """A function: name of a model -> its checkpoint, trained once, and what else tells how to read it."""
+
+    @cache
+    def train(model):
+        if model == "own":
+            return "weights.pt", OWN
+        api.train(model, output=f"{model}.pt", settings={"epochs": 5}, **LINKS)
+        return f"{model}.pt", {}
+
+    return train
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("quant", ["none", "dynamic-int8", "static-int8", "qat-int8", "qat-int4", "dq-int4"])
-@pytest.mark.parametrize("constant", [False, True])
-def test_every_recipe(place, tmp_path, quant, constant):
-    for model in ("ness", "gat"):
-        api.train(model, output=tmp_path / f"{model}.pt", settings={"epochs": 5}, **LINKS)
-        out = tmp_path / f"{model}-{quant}"
-        source = tmp_path / f"{model}.pt"
-        api.export(source, quant=quant, output=out, settings={"epochs": 3}, constant_graph=constant)
-        assert verify(out).ok
+@pytest.mark.parametrize("recipe", range(len(RECIPES)))
+@pytest.mark.parametrize("model", range(len(MODELS)))
+def test_every_recipe(trained, tmp_path, model, recipe):
+    """With each model; the graph is inside for every other one, so that each model and each recipe has it both ways."""
+    source, options = trained(MODELS[model])
+    constant = (model + recipe) % 2 == 1
+    settings = {"epochs": 3}
     api.export(
-        "weights.pt",
-        quant=quant,
-        output=tmp_path / "own",
-        factory="pairmodels:build",
-        settings={"epochs": 3},
-        constant_graph=constant,
-        **LINKS,
+        source, quant=RECIPES[recipe], output=tmp_path / "out", settings=settings, constant_graph=constant, **options
     )
-    assert verify(tmp_path / "own").ok
+    assert verify(tmp_path / "out").ok
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHOD_NAMES)
 @pytest.mark.parametrize("model", ["gcn", "sage", "ness", "own"])
-def test_every_pruner_and_quantization_after_it(place, tmp_path, model, method):
-    if model == "own":
-        options = {"factory": "pairmodels:build", **LINKS}
-        source = "weights.pt"
-    else:
-        options, source = {}, tmp_path / "model.pt"
-        api.train(model, output=source, settings={"epochs": 5}, **LINKS)
+def test_every_pruner_and_quantization_after_it(trained, tmp_path, model, method):
+    source, options = trained(model)
     small = tmp_path / "small.pt"
     done = api.compress(
         source, prune=method, sparsity=0.5, quant="dq-int8", output=small, settings={"epochs": 4}, **options
@@ -275,10 +281,10 @@ def test_every_pruner_and_quantization_after_it(place, tmp_path, model, method):
 
 
 @pytest.mark.slow
-def test_torchscript_scores_pairs_too(place, tmp_path):
-    api.train("gcn", output=tmp_path / "model.pt", settings={"epochs": 5}, **LINKS)
-    api.export(tmp_path / "model.pt", output=tmp_path / "both", format="both")
-    api.export(tmp_path / "model.pt", output=tmp_path / "script", format="torchscript")
+def test_torchscript_scores_pairs_too(trained, tmp_path):
+    source, _ = trained("gcn")
+    api.export(source, output=tmp_path / "both", format="both")
+    api.export(source, output=tmp_path / "script", format="torchscript")
     assert verify(tmp_path / "script").ok
     for runtime in ("onnxruntime", "torchscript"):
         assert verify(tmp_path / "both", runtime=runtime).ok
@@ -290,12 +296,12 @@ def test_torchscript_scores_pairs_too(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_edges_can_be_scored_on_an_unseen_graph(place, tmp_path):
+def test_edges_can_be_scored_on_an_unseen_graph(trained, tmp_path):
     """The artifact isn't bound to the graph that it was trained on."""
-    api.train("ness", output=tmp_path / "model.pt", settings={"epochs": 5}, **LINKS)
-    api.export(tmp_path / "model.pt", output=tmp_path / "out")
+    source, _ = trained("ness")
+    api.export(source, output=tmp_path / "out")
     other = social_graph(nodes=200, links=900, seed=5)
-    model = api.load(tmp_path / "model.pt").model.eval()
+    model = api.load(source).model.eval()
     pairs = torch.randint(200, (2, 50))
     with torch.no_grad():
         wanted = model(other.x, other.edge_index, pairs).numpy()

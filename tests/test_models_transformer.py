@@ -80,4 +80,4 @@ def test_it_is_exported_verified_and_rewritten(trained, tmp_path, recipe):
 @pytest.mark.slow
 def test_it_reaches_its_accuracy_on_cora(data_root):
     task = load_task("cora", root=data_root)
-    assert mean_accuracy("transformer", task, seeds=3) >= 0.78
+    assert mean_accuracy("transformer", task, seeds=1) >= 0.78

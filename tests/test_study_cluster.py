@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from command_line import EDGEGNN, community_graph
+from command_line import community_graph
 from study_example import Quiet, store_rows, study_of
 
 import edgegnn
@@ -251,9 +251,12 @@ def test_a_study_goes_through_the_loss_of_a_node(two_nodes, tmp_path):
     assert (summary["done"], summary["failed"], summary["steps_run"]) == (4, [], 6 - len(before))
     assert all(line.startswith("[") for line in err.splitlines()), err  # nothing from Ray
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*EDGEGNN, "study", "run", local_run.path]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run_study(local_run, Quiet())
+    finally:
+        torch.set_num_threads(threads)
     there, here = store_rows(study), store_rows(local_run)
     assert there.keys() == here.keys()
     for key, row in there.items():

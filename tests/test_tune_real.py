@@ -14,8 +14,10 @@ import torch
 from command_line import EDGEGNN, community_graph, run, strict
 from graph_targets import graphs
 from link_example import social_graph
+from test_profile import BLINK
 
 from edgegnn import api
+from edgegnn.profile import measure
 from edgegnn.tune import choose, tune
 from edgegnn.tune.space import Candidate, presets
 
@@ -30,6 +32,12 @@ LARGE = {"hidden": 128, "layers": 3}  # there is something to save
 def few(monkeypatch):
     """Some of the presets, so that the rest of the search has its turn early."""
     monkeypatch.setattr(choose, "presets", lambda space: [c for c in presets(space) if c.preset in QUICK])
+
+
+@pytest.fixture
+def blink(monkeypatch):
+    """Measure for a moment."""
+    monkeypatch.setattr(measure, "QUICK", BLINK)
 
 
 def checked(found, folder):
@@ -133,7 +141,7 @@ def test_the_drop_of_an_error_has_to_be_said(tmp_path, monkeypatch, capsys):
     assert "mae, in the units of the data" in err
 
 
-def test_latency_is_measured_on_the_target(work, monkeypatch, few):
+def test_latency_is_measured_on_the_target(work, few, blink):
     found = tune("model.pt", minimize="latency", max_drop=20, trials=2, target="x86")
     measured = [c for c in found.front["candidates"] if "latency_ms" in c]
     assert {c["number"] for c in measured} == {c["number"] for c in found.front["candidates"] if c["within"]}
@@ -141,7 +149,7 @@ def test_latency_is_measured_on_the_target(work, monkeypatch, few):
     assert found.winner["energy_j"] is None or found.winner["energy_j"]["kind"] in ("measured", "estimated")
 
 
-def test_a_device_over_ssh_measures(board, few):
+def test_a_device_over_ssh_measures(board, few, blink):
     torch.save(community_graph(), "data.pt")
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5})
     found = tune("model.pt", minimize="latency", max_drop=60, trials=2, target="board")
