@@ -147,8 +147,8 @@ class PerRow(MessagePassing):
 @pytest.mark.parametrize(
     ("conv", "products"),
     [
-        (lambda: GINConv(mlp(32, 8), train_eps=True), ["first.nn.0"]),
-        (lambda: GINConv(mlp(32, 9)), []),  # not narrow enough
+        (lambda: GINConv(mlp(32, 5), train_eps=True), ["first.nn.0"]),
+        (lambda: GINConv(mlp(32, 6)), []),  # not narrow enough
         (lambda: SAGEConv(32, 4), ["first.lin_l"]),  # lin_r reads the codes themselves
         (lambda: SAGEConv(32, 4, aggr="max"), []),
         (lambda: SAGEConv(32, 4, normalize=True, project=True), []),  # its rows are a product's already

@@ -77,12 +77,12 @@ MODELS = {
         lambda: Net(pyg.GINConv(mlp(6, 8), eps=0.5), pyg.GINConv(mlp(8, 3))),
         {"CooToCsr": 1, "QSpMM": 2, "QGemm": 3, "QGemmFloat": 1},
     ),
-    "narrow sage": (  # the product in front of the sum, which reads two columns instead of eight
-        lambda: Net(pyg.SAGEConv(6, 8), pyg.SAGEConv(8, 2)),
+    "narrow sage": (  # the product in front of the sum, which reads two columns instead of twelve
+        lambda: Net(pyg.SAGEConv(6, 12), pyg.SAGEConv(12, 2)),
         {"CooToCsr": 1, "CsrDegree": 1, "QSpMM": 1, "SpMMMean": 1, "QGemm": 1, "QGemmFloat": 3},
     ),
     "narrow gin": (
-        lambda: Net(pyg.GINConv(mlp(6, 8)), pyg.GINConv(mlp(8, 2), eps=0.5)),
+        lambda: Net(pyg.GINConv(mlp(6, 12)), pyg.GINConv(mlp(12, 2), eps=0.5)),
         {"CooToCsr": 1, "QSpMM": 1, "SpMM": 1, "QGemm": 2, "QGemmFloat": 1, "QuantizeGemmFloat": 1},
     ),
     "normed last": (NormedLast, {"CooToCsr": 1, "QSpMM": 2, "QGemm": 2, "QGemmNorm": 2, "QGemmFloat": 1}),
