@@ -132,6 +132,19 @@ class Scaled(MessagePassing):
         return self.lin(self.propagate(edge_index, x=x) * self.factor)
 
 
+class Picky(MessagePassing):
+    """Takes no rows but ones without a sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(32, 4)
+
+    def forward(self, x, edge_index):
+        if x.min() < 0:
+            raise ValueError("a count can't be negative")
+        return self.lin(self.propagate(edge_index, x=x))
+
+
 class PerRow(MessagePassing):
     """A user's own: the sum over degree, less the node's own row."""
 
@@ -156,13 +169,14 @@ class PerRow(MessagePassing):
         (lambda: TAGConv(32, 4), []),  # several sums
         (lambda: GCNConv(32, 4), []),  # its product comes first anyway
         (Scaled, []),
+        (Picky, []),
         (PerRow, ["first.out"]),
     ],
-    ids=["gin", "wide", "sage", "max", "projected", "graph", "hops", "gcn", "scaled", "own"],
+    ids=["gin", "wide", "sage", "max", "projected", "graph", "hops", "gcn", "scaled", "picky", "own"],
 )
 def test_products_that_narrow_read_the_sum_without_a_point(conv, products):
     g = torch.Generator().manual_seed(1)
-    wide = torch.randn(40, 32, generator=g), torch.randint(0, 40, (2, 150), generator=g)
+    wide = torch.rand(40, 32, generator=g), torch.randint(0, 40, (2, 150), generator=g)
     first = conv()
     model = Two(first, GCNConv(first(*wide).shape[1], 3))
     quantized = prepare(model, DQ, wide)

@@ -162,9 +162,12 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
     products = {name: p for name, p in q.products(path).items() if x.shape[-1] >= _NARROWER * len(p.weight)}
     if not products:
         return []
-    order, factor = torch.randperm(x.shape[-1]), torch.rand(x.shape[-1]) + 0.5
+    order, factor = torch.randperm(x.shape[-1], device=x.device), torch.rand(x.shape[-1], device=x.device) + 0.5
     a, b = torch.randn_like(x), torch.randn_like(x)
-    seen = [q.read_by(products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
+    try:
+        seen = [q.read_by(products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
+    except Exception:
+        return []  # a layer that can't do with other rows is not linear in them
     return [
         name
         for name in products
