@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgegnn.export.rewrite.graph import array, made_by, rank, tail_of
 
-__all__ = ["Codes", "codes_of", "scaled_codes"]
+__all__ = ["Codes", "codes_of", "dequantized_weight", "scaled_codes"]
 
 _BYTES = {ir.DataType.UINT8, ir.DataType.INT8}
 
@@ -60,3 +60,11 @@ def scaled_codes(value: ir.Value | None) -> Codes | None:
         if known is not None and known.shape == (1, *(tail_of(value) or ())) and (known > 0).all():
             return replace(found, columns=known.reshape(-1).astype(np.float32))
     return None
+
+
+def dequantized_weight(value: ir.Value | None) -> ir.Node | None:
+    """The DequantizeLinear that makes a product's weight, also behind the Max of `keep_products_exact`; or None."""
+    barrier = made_by(value, "Max")
+    if barrier is not None and len(barrier.inputs) == 1:
+        value = barrier.inputs[0]
+    return made_by(value, "DequantizeLinear")

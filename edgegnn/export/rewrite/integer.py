@@ -27,7 +27,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.export.qdq import constant
-from edgegnn.export.rewrite.codes import Codes, scaled_codes
+from edgegnn.export.rewrite.codes import Codes, dequantized_weight, scaled_codes
 from edgegnn.export.rewrite.epilogue import Epilogue, absorb
 from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import LAYER, RULE, Sheet, alone, array, layer_path, made_by, rank, tail_of
@@ -103,11 +103,7 @@ class IntegerProduct(Rule[_Product]):
         """DQ(x) [M, K] times DQ(weight), the weight a constant with zero point 0 and one scale a column (or one)."""
         if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.inputs[0]) != 2:
             return None
-        weight = node.inputs[1]
-        barrier = made_by(weight, "Max")  # of `keep_products_exact`, which takes scaled codes for a float tensor
-        if barrier is not None and len(barrier.inputs) == 1:
-            weight = barrier.inputs[0]
-        x, dequantize = scaled_codes(node.inputs[0]), made_by(weight, "DequantizeLinear")
+        x, dequantize = scaled_codes(node.inputs[0]), dequantized_weight(node.inputs[1])
         if x is None or x.columns is not None or dequantize is None or dequantize.inputs[0] is None:
             return None
         codes, scale = dequantize.inputs[0], array(dequantize.inputs[1])

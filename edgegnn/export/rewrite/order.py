@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgegnn.export.rewrite.codes import dequantized_weight
 from edgegnn.export.rewrite.functions import DOMAIN
 from edgegnn.export.rewrite.graph import Sheet, alone, made_by, number, rank, tail_of, uniform
 from edgegnn.export.rewrite.rule import M, Rule
@@ -47,11 +48,8 @@ def _product(node: ir.Node | None) -> ir.Node | None:
     if node is None or node.domain or node.op_type not in {"Gemm", "MatMul"} or number(node, "transA"):
         return None
     weight = node.inputs[1]
-    codes = made_by(weight, "DequantizeLinear")
-    barrier = made_by(weight, "Max")  # of `keep_products_exact`
-    if barrier is not None and len(barrier.inputs) == 1:
-        codes = made_by(barrier.inputs[0], "DequantizeLinear")
-    constant = weight if codes is None else codes.inputs[0]
+    dequantize = dequantized_weight(weight)
+    constant = weight if dequantize is None else dequantize.inputs[0]
     return node if constant is not None and constant.is_initializer() and rank(weight) == 2 else None
 
 
