@@ -181,7 +181,10 @@ def export(
     """
     from edgegnn.checkpoint import history_step
     from edgegnn.export.artifact import check_output
-    from edgegnn.export.flow import export_checkpoint
+    from edgegnn.export.flow import export_checkpoint, input_names
+    from edgegnn.export.part import probe
+    from edgegnn.export.repeat import check_repeats
+    from edgegnn.export.samples import tensors_of
     from edgegnn.opening import check_fits, finetune_config, open_model
     from edgegnn.profile.target import load_target
     from edgegnn.prune.flow import hold
@@ -211,6 +214,8 @@ def export(
         check_output(path, force=force)
     check_fits(checkpoint, work)
     if chosen.trains and checkpoint.recipe is None:
+        names = input_names(checkpoint.model, work)
+        check_repeats(checkpoint.model, tensors_of(probe(work, names)))  # before minutes of training
         status(f"fine-tuning with {chosen.name}")
         config = finetune_config(checkpoint, work, settings or {})
         # A copy: the caller may have loaded the checkpoint, and go on with it.

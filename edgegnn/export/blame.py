@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-__all__ = ["blame", "layer_of", "sentence"]
+__all__ = ["blame", "layer_of", "outside", "sentence"]
 
 _Place = tuple[tuple[str, str] | None, str]  # (path, class) of a layer or None; " (file.py:12)" or ""
 _OTHERS = tuple(str(Path(file).parent) for file in (torch.__file__, __file__, logging.__file__))
@@ -72,6 +72,11 @@ def sentence(model: nn.Module | ExportedProgram, where: tuple[str, str] | None, 
     return f"{layer} can't be exported: {reason}"
 
 
+def outside(file: str) -> bool:
+    """Whether a file of source code is the user's: neither torch's, nor PyG's, nor part of the export."""
+    return not file.startswith(_OTHERS) and not Path(file).name.startswith("torch_geometric.")  # PyG writes files, too
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from; the origin is last."""
     current: BaseException | None = error
@@ -109,7 +114,7 @@ def _innermost(frames: Iterator[tuple[FrameType, int]], modules: Mapping[int, tu
         if known is not None:
             where = (known[0], type(known[1]).__name__)
         file = frame.f_code.co_filename
-        if where is not None and not file.startswith(_OTHERS):
+        if where is not None and outside(file):
             line = f" ({Path(file).name}:{number})"
     return where, line
 

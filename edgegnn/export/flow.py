@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx_ir as ir
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -19,27 +17,23 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.alone import input_ways, limits_of, node_limit, within_limit
 from edgegnn.export.artifact import versions, write_artifact
-from edgegnn.export.capture import capture, capture_with_twin, program_inputs
-from edgegnn.export.entries import EntryPoint, chained, entry_points, whole_io
-from edgegnn.export.forms import Form, build_forms, check_format, torchscript_form
-from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
-from edgegnn.export.pack import pack_zeros, spell_int4
+from edgegnn.export.capture import program_inputs
+from edgegnn.export.describe import compared, counted_rows, describe_sample, metric_of, more_metrics, undefined_why
+from edgegnn.export.forms import build_forms, check_format, torchscript_form
+from edgegnn.export.learnt import fixed_nodes
+from edgegnn.export.onnx_form import onnx_form
 from edgegnn.export.parity import Parity, check_parity, rounded_otherwise, tolerance_for, torch_outputs
-from edgegnn.export.qdq import qdq_points, stayed_float
-from edgegnn.export.rewrite import rewrite_proto
-from edgegnn.export.rewrite.constant import fix_graph
-from edgegnn.export.rewrite.sparse import sparse_features
-from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, split_graphs
+from edgegnn.export.part import probe
+from edgegnn.export.repeat import check_repeats
+from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, split_graphs, tensors_of
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
 from edgegnn.prune.edges import describe_pruning
-from edgegnn.quantize import QuantModel, Recipe
-from edgegnn.runtime import make_session, score, verify
+from edgegnn.quantize import Recipe
+from edgegnn.runtime import verify
 from edgegnn.runtime.manifest import MODEL_FILES
-from edgegnn.runtime.metrics import undefined
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.tasks import Task, example_graph, model_inputs
-from edgegnn.tasks.link import METRICS as LINK_METRICS
 
 __all__ = ["ExportResult", "export_checkpoint", "input_names"]
 
@@ -106,11 +100,12 @@ def export_checkpoint(
         return within_limit(split_graphs(task, own), limit), within_limit(awkward, limit)
 
     real, awkward = graphs(ways[0][0])
+    check_repeats(model, tensors_of(probe(task, names)))
     status("capturing the graph")
     largest = example_graph(task, 2)  # two, so that their number is not taken for a constant
     (form, *others), why = build_forms(
         format,
-        lambda own: _onnx_form(checkpoint, recipe, task, own, example_inputs(own, largest), constant_graph),
+        lambda own: onnx_form(checkpoint, recipe, task, own, example_inputs(own, largest), constant_graph),
         lambda own: torchscript_form(
             checkpoint, task.spec.kind, own, example_inputs(own, largest), split_graphs(task, own)
         ),
@@ -155,19 +150,19 @@ def export_checkpoint(
         "alone": form.alone,
         "limits": limits_of(limit),
         **form.io,
-        "samples": [_describe(sample, task) for sample in keep + awkward],
+        "samples": [describe_sample(sample, task) for sample in keep + awkward],
         "parity": parity.to_dict(),
         "metric": {
-            **_compared(task, real, expected, outputs),
+            **compared(task, real, expected, outputs),
             "split": "test",
-            **_more_metrics(task, real, expected, outputs),
+            **more_metrics(task, real, expected, outputs),
         },
-        "validation": _compared(task, held_out, *answers),
+        "validation": compared(task, held_out, *answers),
         "samples_metric": {
             "name": task.spec.metric,
-            "value": _metric(task.spec.metric, keep, outputs),
-            "reason": _undefined(task, keep),
-            "n": _rows(keep),
+            "value": metric_of(task.spec.metric, keep, outputs),
+            "reason": undefined_why(task, keep),
+            "n": counted_rows(keep),
         },
         **form.facts,
         "pruning": describe_pruning(checkpoint.pruning),
@@ -200,137 +195,6 @@ def input_names(model: nn.Module | ExportedProgram, task: Task) -> tuple[str, ..
     return program_inputs(model) if isinstance(model, ExportedProgram) else model_inputs(model, task)
 
 
-def _onnx_form(
-    checkpoint: Checkpoint,
-    recipe: Recipe,
-    task: Task,
-    names: tuple[str, ...],
-    example: dict[str, Array],
-    constant_graph: bool,
-) -> Form:
-    """The model as ONNX: captured, quantized, its aggregations rewritten."""
-    points = entry_points(checkpoint.model, task, names, example)
-    models, floats, operators, aggregations = [], [], Counter[str](), []
-    found: set[str] = set()
-    fp32 = 0
-    for point in points:
-        captured, plain = _captured(checkpoint, point)
-        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
-        found.update(qdq_points(quantized))
-        model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
-        if constant_graph and "edge_index" in point.example:
-            model = _with_graph(model, task)
-        model = spell_int4(pack_zeros(model))
-        models.append(model)
-        floats += _float_tensors(checkpoint, quantized, model)
-        operators.update(integer_operators(model))
-        aggregations += [asdict(outcome) for outcome in outcomes]
-        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
-    sessions = [make_session(model.SerializeToString()) for model in models]
-    facts = {
-        "quantized_points": _assert_planned(checkpoint, found),
-        "stayed_float": floats,
-        "integer_operators": dict(operators),
-        **learnt_facts(checkpoint.model),
-        "aggregations": aggregations,
-        "sizes": {"fp32_model_file": fp32},
-    }
-    more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
-    return Form("onnxruntime", chained(points, sessions), whole_io(points, models), facts, onnx=models[0], files=more)
-
-
-def _sparse(point: EntryPoint) -> bool:
-    return sparse_features(point.example["x"]) if "x" in point.example else False
-
-
-def _quantize(captured: onnx.ModelProto, recipe: Recipe, point: EntryPoint) -> onnx.ModelProto:
-    products = any(node.op_type in {"MatMul", "Gemm"} for node in captured.graph.node)
-    if recipe.method not in {"dynamic", "static"} or (point.kind == "link" and not products):
-        return captured
-    from edgegnn.export.ptq import dynamic_int8, static_int8
-
-    return dynamic_int8(captured) if recipe.method == "dynamic" else static_int8(captured, point.calibrate())
-
-
-def _assert_planned(checkpoint: Checkpoint, found: set[str]) -> int:
-    """Every point that training put into the model is a pair in the file: PyG's own hooks vanish while exporting."""
-    if not isinstance(checkpoint.model, QuantModel):
-        return 0
-    planned = set(checkpoint.model.structure()["points"])
-    missing = sorted(planned - found)
-    if missing:
-        raise ExportError(
-            f"{len(missing)} of {len(planned)} quantization points are not in the exported graph: {missing[0]}, ..."
-        )
-    return len(planned)
-
-
-def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: onnx.ModelProto) -> list[dict[str, Any]]:
-    reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
-    entries = []
-    for entry in stayed_float(model, rewritten):
-        name = entry["tensor"].removeprefix("model.")
-        entries.append({**entry, "why": reasons.get(name, entry["why"])})
-    return entries
-
-
-def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
-    model, how = checkpoint.model, {"kind": point.kind, "output": point.output}
-    if isinstance(model, QuantModel):
-        return capture_with_twin(model, point.tensors, **how)
-    captured = capture(model, point.tensors, **how)
-    return captured, captured
-
-
-def _metric(name: str, samples: list[Sample], outputs: list[Any]) -> float | None:
-    """A metric over the samples; None where their labels don't define it."""
-    # outputs of the awkward graphs follow those of the real ones
-    pairs = [p for p in zip(samples, outputs, strict=False) if p[0].label is not None]
-    found = np.concatenate([out[_counted(sample)] for sample, out in pairs])
-    value = score(name, found, _labels(samples))
-    return None if np.isnan(value) else value
-
-
-def _more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
-    """Further metrics of a task of links or of two classes: name -> that of PyTorch and of the artifact."""
-    two = task.spec.target == "classes" and task.spec.num_classes == 2
-    more = LINK_METRICS if task.spec.kind == "link" else ("roc_auc",) if two else ()
-    return {
-        name: {"pytorch": _metric(name, samples, expected), "artifact": _metric(name, samples, outputs)}
-        for name in more
-        if name != task.spec.metric
-    }
-
-
-def _compared(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
-    """The task's metric over the samples, of PyTorch and of the artifact."""
-    return {
-        "name": task.spec.metric,
-        "pytorch": _metric(task.spec.metric, samples, expected),
-        "artifact": _metric(task.spec.metric, samples, outputs),
-        "reason": _undefined(task, samples),
-        "n": _rows(samples),
-    }
-
-
-def _undefined(task: Task, samples: list[Sample]) -> str:
-    """Why the metric has no value over the samples; "" when it has one."""
-    return undefined(task.spec.metric, _labels(samples))
-
-
-def _labels(samples: list[Sample]) -> Array:
-    return np.concatenate([s.label[_counted(s)] for s in samples if s.label is not None])
-
-
-def _counted(sample: Sample) -> Any:
-    return slice(None) if sample.mask is None else sample.mask
-
-
-def _rows(samples: list[Sample]) -> int:
-    return sum(int(s.mask.sum()) if s.mask is not None else len(s.label) for s in samples if s.label is not None)
-
-
 def _native(
     model: onnx.ModelProto, machines: Mapping[str, str] | None, status: Callable[[str], None]
 ) -> list[Provided]:
@@ -342,25 +206,6 @@ def _native(
         status(f"kernels for {machine}")
         found.append(provide(machine, target=target))
     return found
-
-
-def _describe(sample: Sample, task: Task) -> dict[str, Any]:
-    edges = sample.inputs.get("edge_index", task.graphs[0].edge_index).shape[1]
-    return {
-        "name": sample.name,
-        "origin": sample.origin,
-        "num_nodes": sample.inputs["x"].shape[0],
-        "num_edges": edges,
-    }
-
-
-def _with_graph(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
-    data = task.graphs[0]
-    own = ir.from_proto(model)
-    fix_graph(own, data.edge_index.numpy(), int(data.num_nodes))
-    proto = ir.to_proto(own)
-    del proto.graph.value_info[:]  # sizes of the graph that is gone
-    return proto
 
 
 def _without_edges(sample: Sample) -> Sample:

@@ -14,7 +14,7 @@ from edgegnn.tasks import Task, forward_args
 from edgegnn.tasks.inputs import PAIRS
 from edgegnn.tasks.link import pick_pairs
 
-__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs"]
+__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs", "tensors_of"]
 
 Array = npt.NDArray[np.generic]
 
@@ -106,6 +106,11 @@ def _same_nodes(graph: Data, names: Sequence[str]) -> list[Sample]:
         by_edge = {k: v[:, pick] if k == "edge_index" else v[pick] for k, v in of_edges.items()}
         samples.append(Sample(name, "synthetic", {**inputs, **by_edge}))
     return samples
+
+
+def tensors_of(sample: Sample) -> dict[str, torch.Tensor]:
+    """Inputs of a sample as tensors."""
+    return {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
 
 
 def example_inputs(names: Sequence[str], data: Data) -> dict[str, Array]:
