@@ -15,8 +15,9 @@ of every aggregation, and nowhere else: each further point would only round once
 
 Messages that a layer computes edge by edge (EdgeConv, GINE) are added up in float.
 
-How a layer uses its rows is found in one dry run, by giving its `message` other values and looking at what comes back;
-no layer is known by name.
+How a layer uses its rows is proved from the operations that run in its `message` (`edgegnn.quantize.dataflow`), and for
+degree normalisation from what the weights are computed from, beside their values on several graphs; no layer is known
+by name.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
+from edgegnn.quantize.dataflow import is_scaling_of
 from edgegnn.train.sparse import Plan, csr_sum, sparse_plan, sparse_propagate
 
 if TYPE_CHECKING:
     from edgegnn.quantize.model import QuantModel
 
-__all__ = ["OUTPUTS", "wrap_conv"]
+__all__ = ["EDGES", "OUTPUTS", "wrap_conv"]
 
+EDGES = "edges"  # the label of edge lists among a model's inputs
 OUTPUTS = False  # a Linear's output has no point
 _NARROWER = 6  # times: at 4 a sum of the product's floats costs what one of the rows' bytes does, from there on less
 
@@ -127,10 +130,10 @@ def _look(
 ) -> Any:
     """Run the layer as it is, and note in `q.layers` how it uses its rows."""
     message = conv.message
-    found: list[tuple[str, Tensor]] = []
+    seen: list[dict[str, Any]] = []
 
     def watched(**values: Any) -> Any:
-        found.extend(_linear_in(message, values))
+        seen.append(values)
         return message(**values)
 
     conv.message = watched
@@ -138,16 +141,17 @@ def _look(
         out = original(edge_index, size=size, **kwargs)
     finally:
         del conv.message
-    if len(found) != 1 or found[0][0] not in kwargs or not isinstance(edge_index, Tensor):
+    found = [(key, values) for values in seen for key in _scaled_arguments(message, values)]
+    name = found[0][0].removesuffix("_j") if len(found) == 1 else ""
+    if name not in kwargs or not isinstance(edge_index, Tensor):
         q.layers[path] = {}  # settled: no later graph changes it
         q.stayed_float[f"{path} messages"] = "computed edge by edge and added up in float"
         return out
-    name, weight = found[0]
     rows = kwargs[name]
-    scaled = _is_scaled(conv, edge_index, rows, weight)
+    scaled = _is_scaled(q, conv, edge_index, rows, partial(_factor, message, *found[0]))
     shared = own is not None and own is (rows[_source(conv)] if isinstance(rows, tuple) else rows)
     now = {"rows": name, "shared": shared, "scaled": scaled}
-    # Weights may equal deg^-1/2 of both ends by chance on one graph (a regular one): every graph has to agree.
+    # What holds for one graph may be chance (all degrees equal): every graph has to agree.
     before = q.layers.setdefault(path, now)
     q.layers[path] = before and {**before, **{key: now[key] and before[key] for key in now}}
     return out
@@ -183,31 +187,42 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
-def _linear_in(message: Any, values: dict[str, Any]) -> list[tuple[str, Tensor]]:
-    """Arguments x_j of which the message is x_j times something that does not depend on it, and that something."""
-    found = []
-    for key, x in values.items():
-        if not key.endswith("_j") or not isinstance(x, Tensor) or x.dim() < 2 or not x.is_floating_point():
-            continue
-        if values.get(f"{key[:-2]}_i") is not None:
-            continue
-        probe = torch.randn_like(x)
-        try:
-            weight, one, two = (message(**{**values, key: v}) for v in (torch.ones_like(x), probe, 2 * probe))
-        except Exception:
-            continue  # a message that can't do with other values is not linear in them
-        same = all(isinstance(v, Tensor) and v.shape == x.shape for v in (weight, one, two))
-        if same and torch.allclose(one, weight * probe, atol=1e-5) and torch.allclose(two, 2 * one, atol=1e-5):
-            found.append((key[:-2], weight))
-    return found
+def _scaled_arguments(message: Any, values: dict[str, Any]) -> list[str]:
+    """Names of arguments x_j of which the message is x_j times something that does not depend on it."""
+    rows = [
+        key
+        for key, x in values.items()
+        if key.endswith("_j") and isinstance(x, Tensor) and x.dim() >= 2 and x.is_floating_point()
+    ]
+    return [
+        key
+        for key in rows
+        if values.get(f"{key[:-2]}_i") is None
+        and is_scaling_of(values[key], lambda x, key=key: message(**{**values, key: x}))  # type: ignore[misc]
+    ]
 
 
-def _is_scaled(conv: MessagePassing, edge_index: Tensor, rows: Any, weight: Tensor) -> bool:
-    """Whether each message weighs deg^-1/2 of its source times that of its target, and the layer sums them plainly."""
-    if not isinstance(rows, Tensor) or rows.dim() != 2 or weight.dim() != 2 or edge_index.layout != torch.strided:
+def _factor(message: Any, key: str, values: dict[str, Any]) -> Tensor:
+    """What a message multiplies its argument `key` by: the message of ones."""
+    x = values[key]
+    out: Tensor = message(**{**values, key: torch.ones(x.shape, dtype=x.dtype, device=x.device)})
+    return out
+
+
+def _is_scaled(
+    q: QuantModel, conv: MessagePassing, edge_index: Tensor, rows: Any, factor: Callable[[], Tensor]
+) -> bool:
+    """Whether each message weighs deg^-1/2 of its source times that of its target, and the layer sums them plainly.
+
+    Equal values are not enough: the weights must be a function of the edges alone, so that no input is left out.
+    """
+    if not isinstance(rows, Tensor) or rows.dim() != 2 or edge_index.layout != torch.strided:
         return False
     plain = type(conv).aggregate is MessagePassing.aggregate and type(conv).update is MessagePassing.update
-    if not plain or conv.aggr not in ("sum", "add") or bool((weight != weight[:, :1]).any()):
+    if not plain or conv.aggr not in ("sum", "add"):
+        return False
+    weight = factor()
+    if q.flow is None or not q.flow.sources(weight) <= {EDGES} or bool((weight != weight[:, :1]).any()):
         return False
     source, target = edge_index[_source(conv)], edge_index[1 - _source(conv)]
     scale = torch.bincount(target, minlength=rows.size(0)).to(rows.dtype).pow(-0.5)

@@ -26,9 +26,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch_geometric.nn import MessagePassing
 
+from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import inputs, paper
 from edgegnn.quantize.a2q import A2QPoint, average_bits, kind_and_size, memory_penalty, parameter_groups
+from edgegnn.quantize.dataflow import DataFlow
+from edgegnn.quantize.probes import fewer_edges, is_edges, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
 
@@ -66,6 +69,7 @@ class QuantModel(nn.Module):
         stayed_float: name -> reason, for everything that was looked at and left alone.
         layers: path of a message passing layer -> what its placement has to know of it.
         looking, finding: `prepare` is learning how layers use their rows; it is finding the points.
+        flow: what tensors are computed from, while `prepare` looks.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class QuantModel(nn.Module):
         self.points = nn.ModuleDict()
         self._placement = paper if recipe.placement == "paper" else inputs
         self.looking, self.finding = False, structure is None
+        self.flow: DataFlow | None = None
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
         self.step = _Step()
         self._nodes = nodes
@@ -208,6 +213,8 @@ class QuantModel(nn.Module):
         """Run the wrapped model with its weights and activations on their code grids."""
         self.step.mask = self._draw()
         chosen = [name for name in self._weights if self.step.only is None or name in self.step.only]
+        if self.looking:  # scales are not known yet: rounded weights would show another structure
+            chosen = []
         weights = {name: self.point(name)(self.model.get_parameter(name)) for name in chosen}
         with _RememberDropout() if self.training else nullcontext():
             return torch.func.functional_call(self.model, weights, args, kwargs)
@@ -407,14 +414,12 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], no
     Raises:
         QuantizeError: the recipe doesn't train, or no tensor of the model can be quantized.
     """
+    drop_graph_caches(model)  # what the example gives would hide what other graphs give
     quantized = QuantModel(model, recipe, nodes=nodes)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         quantized.eval()
-        quantized.looking = True
-        for args in (example_args, _fewer_edges(example_args)):
-            quantized(*args)
-        quantized.looking = False
+        _look(quantized, example_args)
         quantized.train(recipe.method != "a2q")
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(*example_args)
@@ -429,14 +434,28 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], no
     return quantized
 
 
-def _fewer_edges(args: Sequence[Tensor]) -> list[Tensor]:
-    """The same graph with two edges of three, so that degrees differ."""
-    edges = next((a.shape[1] for a in args if a.dtype == torch.int64 and a.dim() == 2 and a.shape[0] == 2), 0)
-    keep = torch.arange(edges) % 3 > 0
+def _look(quantized: QuantModel, example_args: Sequence[Tensor]) -> None:
+    """Learn how layers use their rows: what they compute, on the example and on random graphs of its size."""
+    quantized.looking = True
+    try:
+        for args in (example_args, fewer_edges(example_args)):
+            _run_followed(quantized, args)
+        for args in random_graphs(example_args):
+            try:
+                _run_followed(quantized, args)
+            except Exception:  # the model is for graphs of a certain kind, of which one example shows too little
+                for layer in quantized.layers.values():
+                    layer.update({"scaled": False} if layer else {})
+                break
+    finally:
+        quantized.looking, quantized.flow = False, None
 
-    def fewer(value: Tensor) -> Tensor:
-        if value.dtype == torch.int64 and value.dim() == 2 and value.shape[:2] == (2, edges):
-            return value[:, keep]
-        return value[keep] if edges and value.shape[0] == edges else value
 
-    return [fewer(a) for a in args]
+def _run_followed(quantized: QuantModel, args: Sequence[Tensor]) -> None:
+    flow = quantized.flow = DataFlow()
+    for name, value in (*quantized.model.named_parameters(), *quantized.model.named_buffers()):
+        flow.mark(value, name)
+    for at, value in enumerate(args):
+        flow.mark(value, inputs.EDGES if is_edges(value) else f"input {at}")
+    with flow:
+        quantized(*args)

@@ -1,0 +1,83 @@
+"""Other graphs for a model to run on, made from one example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["fewer_edges", "is_edges", "random_graphs"]
+
+
+def is_edges(value: Tensor) -> bool:
+    """Whether an argument of a model is a list of pairs of nodes."""
+    return value.dtype == torch.int64 and value.dim() == 2 and value.shape[0] == 2
+
+
+def fewer_edges(args: Sequence[Tensor]) -> list[Tensor]:
+    """The same graph with two edges of three, so that degrees differ."""
+    edges = next((a.shape[1] for a in args if is_edges(a)), 0)
+    keep = torch.arange(edges) % 3 > 0
+
+    def fewer(value: Tensor) -> Tensor:
+        if is_edges(value) and value.shape[1] == edges:
+            return value[:, keep]
+        return value[keep] if edges and value.dim() and value.shape[0] == edges else value
+
+    return [fewer(a) for a in args]
+
+
+def random_graphs(args: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Two graphs of the size of the example, with other edges and other features.
+
+    Both have repeated edges, self loops, edges in one direction, and nodes that only send or have no edge at all; in
+    the second, half of the edges end in one node. Floats lie in the range of the example's; what is constant there is
+    not here. Other integers stay as they are.
+
+    Args:
+        args: forward arguments; the first has a row for each node.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return [[_other(value, args, generator, hub=hub) for value in args] for hub in (False, True)]
+
+
+def _other(value: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:
+    if is_edges(value):
+        return _other_edges(value, args, generator, hub=hub)
+    if not value.is_floating_point() or not value.numel():
+        return value
+    low, high = torch.aminmax(value)
+    share = torch.rand(value.shape, generator=generator, dtype=value.dtype)
+    if low == high:
+        return (value + (value == 0)) * (0.5 + share)
+    return low + (high - low) * share
+
+
+def _other_edges(edges: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:
+    """As many random edges, each inside one graph of the batch; the last node of each graph of several only sends."""
+    graph = _graph_of(args)
+    sizes = torch.bincount(graph)
+    first = sizes.cumsum(0) - sizes
+    source = torch.randint(len(graph), (edges.shape[1],), generator=generator)
+    own = graph[source]
+    share = torch.rand(edges.shape[1], generator=generator, dtype=torch.float64)
+    if hub:
+        share[::2] = 0
+    target = first[own] + (share * (sizes[own] - 1).clamp(min=1)).long()
+    out = torch.stack([source, target])
+    if out.shape[1] > 3:
+        out[:, 1] = out[:, 0]
+        out[0, 2] = out[1, 2]
+    return out
+
+
+def _graph_of(args: Sequence[Tensor]) -> Tensor:
+    """The graph of each node: an argument of one integer a node that counts up from 0; else all are in one."""
+    nodes = args[0].shape[0]
+    for value in args[1:]:
+        if value.dtype == torch.int64 and value.shape == (nodes,) and nodes and int(value[0]) == 0:
+            steps = value[1:] - value[:-1]
+            if bool(((steps == 0) | (steps == 1)).all()):
+                return value
+    return torch.zeros(nodes, dtype=torch.int64)
