@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,6 +21,7 @@ from edgegnn.errors import ExportError
 from edgegnn.export.alone import complete
 from edgegnn.export.blame import blame, layer_of, sentence
 from edgegnn.export.cleanup import finish
+from edgegnn.export.exact import simplify
 from edgegnn.export.lower import translation_table, without_points
 from edgegnn.export.lower_learnt import LEARNT
 from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
@@ -284,12 +286,14 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
             program,
             dynamo=True,
             verbose=False,
+            optimize=False,  # its optimizer takes small constants for 0
             opset_version=21 if min(bits) <= 4 else 18,
-            custom_translation_table={**translation_table(), **_MISSING},
+            custom_translation_table={**translation_table(), **_OURS},
         )
     except Exception as error:
         raise ExportError(blame(model, error, program=program)) from error
     assert converted is not None
+    simplify(converted.model)
     return converted.model
 
 
@@ -309,7 +313,38 @@ def _amin(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
     return opset18.ReduceMin(x, dim, keepdims=keepdim) if dim else opset18.ReduceMin(x, keepdims=keepdim)
 
 
-_MISSING: dict[Callable[..., Any], Callable[..., Any]] = {
+def _log1p(x):  # type: ignore[no-untyped-def]
+    """`aten::log1p`; the exporter's own rounds x away in 1 + x."""
+    near = opset18.Mul(opset18.Atanh(opset18.Div(x, opset18.Add(x, 2.0))), 2.0)
+    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Log(opset18.Add(x, 1.0)))
+
+
+def _expm1(x):  # type: ignore[no-untyped-def]
+    """`aten::expm1`; the exporter's own rounds a small result away in exp(x) - 1."""
+    half = opset18.Mul(x, 0.5)
+    near = opset18.Mul(opset18.Mul(opset18.Sinh(half), opset18.Exp(half)), 2.0)
+    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Sub(opset18.Exp(x), 1.0))
+
+
+def _log_sigmoid(x):  # type: ignore[no-untyped-def]
+    """`aten::log_sigmoid`; the exporter's own is the logarithm of 0 below -18."""
+    return opset18.Neg(opset18.Softplus(opset18.Neg(x)))
+
+
+def _atan2(y, x):  # type: ignore[no-untyped-def]
+    """`aten::atan2`; the exporter's own gives -pi for y = 0 and x < 0, and turns the sign where x is -0."""
+    slope = opset18.Atan(opset18.Div(y, opset18.Add(x, 0.0)))
+    zero = opset18.CastLike(0.0, y)
+    turn = opset18.Where(opset18.Less(y, zero), math.pi * -1.0, math.pi)
+    angle = opset18.Where(opset18.Less(x, zero), opset18.Add(slope, turn), slope)
+    return opset18.Where(opset18.And(opset18.Equal(x, zero), opset18.Equal(y, zero)), zero, angle)
+
+
+_OURS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.atan2.default: _atan2,
+    torch.ops.aten.log1p.default: _log1p,
+    torch.ops.aten.expm1.default: _expm1,
+    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
     torch.ops.aten.sort.stable: _sort_stable,
     torch.ops.aten.amax.default: _amax,
     torch.ops.aten.amin.default: _amin,

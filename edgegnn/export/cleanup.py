@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from edgegnn.errors import ExportError
+from edgegnn.export.exact import keep_small_shares
 from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
 from edgegnn.export.lower_learnt import lower_learnt_quantize
 from edgegnn.export.qdq import constant, fold_weights_ir
@@ -48,6 +49,7 @@ def finish(
     lower_learnt_quantize(model)
     fold_weights_ir(model)
     keep_products_exact(model)
+    keep_small_shares(graph)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
     _name_dimensions(graph, kind, output)

@@ -24,10 +24,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from onnxscript import optimizer
 from onnxscript.values import Op, Opset
 
 from edgegnn.errors import ExportError
+from edgegnn.export.exact import simplify
 from edgegnn.export.lower_learnt import learnt_placeholder
 from edgegnn.export.qdq import constant, is_dequantized
 
@@ -82,7 +82,7 @@ def without_points(model: ir.Model) -> ir.Model:
             ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
             graph.remove(node, safe=True)
     graph.opset_imports.pop(_DOMAIN, None)
-    optimizer.optimize_ir(plain)  # it looks into no placeholder: what stood around them is folded now
+    simplify(plain)  # it looked into no placeholder: what stood around them is folded now
     return plain
 
 

@@ -93,6 +93,10 @@ class DataSizes(TorchFunctionMode):
         if name == "clamp" and len(args) == 1 and any(map(_is_symbolic, kwargs.values())):
             limits = {k: torch.scalar_tensor(v, dtype=first.dtype) for k, v in kwargs.items() if v is not None}
             return torch.clamp(first, **limits)
+        if name in {"clamp", "clip"} and first.is_floating_point():
+            bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
+            if {type(v) for v in bounds.values()} == {builtins.int, float}:  # the exporter wants two of one kind
+                return torch.clamp(first, float(bounds["min"]), float(bounds["max"]))
         if name == "take_along_dim" and len(args) == 2 and set(kwargs) == {"dim"} and first.dim() == args[1].dim():
             return torch.gather(first, kwargs["dim"], args[1])
         return None
