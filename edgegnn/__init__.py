@@ -1,14 +1,18 @@
 """edgegnn: a trained graph neural network, made small, verified, and measured on an edge device.
 
 The public API has the names of the commands. Importing the package is cheap: torch, PyG and onnxruntime load
-with the first call that needs them.
+with the first call that needs them. Importing it switches off onnxruntime's telemetry for this process.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# onnxruntime's wheels report to their maker unless this is set before their first import. Child processes inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PUBLIC = {
     "load": "edgegnn.api",

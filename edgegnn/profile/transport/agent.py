@@ -247,7 +247,7 @@ class Agent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**clean, **env},
+                env={**clean, "ORT_DISABLE_TELEMETRY": "1", **env},
                 start_new_session=True,
                 preexec_fn=_tie,
             )
