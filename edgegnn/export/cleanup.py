@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from edgegnn.errors import ExportError
-from edgegnn.export.exact import keep_small_shares
+from edgegnn.export.exact import keep_small_shares, share_constants
 from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
 from edgegnn.export.lower_learnt import lower_learnt_quantize
 from edgegnn.export.qdq import constant, fold_weights_ir
@@ -58,7 +58,7 @@ def finish(
         passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),
-        passes.DeduplicateInitializersPass(),
+        share_constants(),
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedFunctionsPass(),
         passes.RemoveUnusedOpsetsPass(),

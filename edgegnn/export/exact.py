@@ -24,7 +24,7 @@ from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass, pattern
 from onnxscript.rewriter.rules import common
 
-__all__ = ["keep_small_shares", "simplify"]
+__all__ = ["keep_small_shares", "share_constants", "simplify"]
 
 # By name: a version of onnxscript without one of them does without it, and rules that are new wait for a proof.
 _EXACT = (
@@ -82,12 +82,17 @@ def simplify(model: ir.Model) -> None:
         passes.RemoveUnusedNodesPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
-        passes.DeduplicateInitializersPass(_LARGEST),
+        share_constants(),
         passes.CommonSubexpressionEliminationPass(),
         passes.OutputFixPass(),
         passes.NameFixPass(),
     ):
         last(model)
+
+
+def share_constants() -> ir.passes.InPlacePass:
+    """A pass that stores equal constants once: of the same type, shape and bytes, whatever their size."""
+    return passes.DeduplicateInitializersPass(_LARGEST)
 
 
 @cache

@@ -26,6 +26,7 @@ from onnxruntime.quantization import (
 )
 
 from edgegnn.errors import ExportError
+from edgegnn.export.exact import share_constants
 from edgegnn.export.tracing import quiet
 
 __all__ = ["dynamic_int8", "static_int8"]
@@ -121,7 +122,7 @@ def _quantized(quantize: Any, model: onnx.ModelProto, **options: Any) -> onnx.Mo
         result = ir.from_proto(onnx.load(out))
     for step in (
         passes.RemoveUnusedNodesPass(),
-        passes.DeduplicateInitializersPass(),
+        share_constants(),
         passes.RemoveUnusedOpsetsPass(),
         passes.ClearMetadataAndDocStringPass(),
     ):

@@ -24,6 +24,7 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from edgegnn.export.exact import share_constants
 from edgegnn.export.rewrite import integer, normal, scores
 from edgegnn.export.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.export.rewrite.csr import Degree, SelfLoops, ShareCsr
@@ -165,6 +166,7 @@ def _finish(sheet: Sheet) -> None:
     """Functions, unique names, no marks."""
     model = sheet.model
     for step in (
+        share_constants(),
         passes.CommonSubexpressionEliminationPass(),
         passes.IdentityEliminationPass(),
         passes.RemoveUnusedNodesPass(),

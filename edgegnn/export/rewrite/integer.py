@@ -169,7 +169,7 @@ def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
 
     def make() -> ir.Value:
         codes = found.codes
-        if all(len(use.node.outputs[0].uses()) <= 1 for use in codes.uses()):
+        if _one_reader(codes):
             sheet.graph.initializers.pop(str(codes.name), None)  # its name is free for the one that takes its place
         value = constant(sheet.graph, str(codes.name), found.weight, codes.dtype)
         if codes.dtype == ir.DataType.INT8:
@@ -177,6 +177,17 @@ def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
         return sheet.make("Cast", [value], {"to": ir.DataType.INT8.value}, at=at, like=value, dtype=ir.DataType.INT8)
 
     return sheet.once(("weight", found.codes, found.transposed), make)[0]
+
+
+def _one_reader(codes: ir.Value) -> bool:
+    """Whether one product alone reads a weight, through its DequantizeLinear and the Max behind that."""
+    value = codes
+    while len(value.uses()) == 1:
+        (use,) = value.uses()
+        if use.node.op_type not in {"DequantizeLinear", "Max"}:
+            return True
+        value = use.node.outputs[0]
+    return not value.uses()
 
 
 def _put(
