@@ -190,3 +190,14 @@ def test_wrong_type():
         native("SpMM", X.astype(np.float64), GOOD_INDPTR, COL, EMPTY, ROWS)
     with pytest.raises(Exception, match="SpMM"):
         native("SpMM", X, GOOD_INDPTR.astype(np.int64), COL, EMPTY, ROWS)
+
+
+def test_softmax_of_nan_with_any_payload():
+    """Every NaN has bits of its own, which the exponential must not take for a number (UndefinedBehaviorSanitizer)."""
+    bits = (np.uint32(0x7FC00000) + np.arange(512, dtype=np.uint32)).astype(np.uint32)
+    nans = np.concatenate([bits, bits | np.uint32(0x80000000)]).view(np.float32)
+    logits = np.concatenate([nans, np.zeros(2, np.float32)])
+    indptr = np.array([0, len(nans), len(logits)], np.int32)
+    (got,) = native("SegmentSoftmax", logits, indptr, EMPTY, EMPTY, np.array(2))
+    assert np.isnan(got[: len(nans)]).all()
+    np.testing.assert_array_equal(got[len(nans) :], [0.5, 0.5])

@@ -17,6 +17,7 @@ from edgegnn.runtime.entries import EntrySession
 from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.native import ORT_NEEDED, find_library
+from edgegnn.runtime.needs import needed_onnxruntime, version_pair
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -82,12 +83,13 @@ def make_session(
         }
         return EntrySession(model.manifest.entries, sessions)
     onnxruntime = _onnxruntime()
+    content = model.model if isinstance(model, Artifact) else model
+    _check_version(content, onnxruntime.__version__)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    content = model.model if isinstance(model, Artifact) else model
     registered = native and processor == "cpu" and has_native_ops(content) and _register(options)
     try:
         session = onnxruntime.InferenceSession(
@@ -116,6 +118,24 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
+def _check_version(model: str | os.PathLike[str] | bytes, found: str) -> None:
+    needed = needed_onnxruntime(_content(model))
+    if version_pair(found) < needed:
+        least = f"{needed[0]}.{needed[1]}"
+        raise ArtifactError(
+            f"the model needs onnxruntime {least} or newer, this is {found}: "
+            f'python -m pip install "onnxruntime>={least}", or export it without 4-bit codes'
+        )
+
+
+def _content(model: str | os.PathLike[str] | bytes) -> bytes:
+    """The bytes of a model; none where it can't be read, and onnxruntime says why."""
+    try:
+        return model if isinstance(model, bytes) else Path(model).read_bytes()
+    except OSError:
+        return b""
+
+
 def _script_session(artifact: Artifact, threads: int, processor: str) -> ScriptSession:
     from edgegnn.runtime.script import ScriptSession
 
@@ -133,10 +153,7 @@ def native_kernels(session: InferenceSession | ScriptSession | EntrySession) -> 
 
 def has_native_ops(model: str | os.PathLike[str] | bytes) -> bool:
     """Whether a model has operators of domain `ai.edgegnn`."""
-    try:
-        return _DOMAIN in (model if isinstance(model, bytes) else Path(model).read_bytes())
-    except OSError:
-        return False  # onnxruntime says what is wrong with it
+    return _DOMAIN in _content(model)
 
 
 def _register(options: SessionOptions) -> bool:
@@ -144,8 +161,7 @@ def _register(options: SessionOptions) -> bool:
     import onnxruntime
 
     library = find_library()
-    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if library is None or version < ORT_NEEDED:
+    if library is None or version_pair(onnxruntime.__version__) < ORT_NEEDED:
         return False
     try:
         options.register_custom_ops_library(str(library))
@@ -188,12 +204,20 @@ def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, An
         Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes.
 
     Raises:
-        ArtifactError: the artifact is damaged or its model fails.
+        ArtifactError: the artifact is damaged, its model fails, or gives NaN or infinite logits: an artifact is only
+            written for a model that gives none on the graphs it was proved with.
         DataError: the inputs don't fit the model.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     checked = check_inputs(opened.manifest.inputs, inputs, limits=opened.manifest.limits)
-    return run(make_session(opened, threads=threads), opened.manifest, checked)
+    logits = run(make_session(opened, threads=threads), opened.manifest, checked)
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise ArtifactError(
+            f"the model gives NaN or infinite logits in row {bad[0]} ({len(bad)} of {len(logits)} rows): its numbers "
+            "overflow on this graph; compare the values and the size of the graph with those that it was trained on"
+        )
+    return logits
 
 
 def _check_signature(session: InferenceSession, manifest: Manifest) -> None:

@@ -21,7 +21,7 @@
 namespace edgegnn::EDGEGNN_LEVEL {
 
 typedef float F4 __attribute__((vector_size(16)));
-typedef int32_t I4 __attribute__((vector_size(16)));
+typedef uint32_t U4 __attribute__((vector_size(16)));
 typedef float F4u __attribute__((vector_size(16), aligned(4), may_alias));
 EDGEGNN_INLINE void load(const float* p, float* out) { *out = *p; }
 EDGEGNN_INLINE void load(const float* p, F4* out) { *out = *reinterpret_cast<const F4u*>(p); }
@@ -50,7 +50,7 @@ EDGEGNN_INLINE float smaller(float a, float b) { return vget_lane_f32(vmin_f32(v
 
 #if defined(__AVX2__)
 typedef float F8 __attribute__((vector_size(32)));
-typedef int32_t I8 __attribute__((vector_size(32)));
+typedef uint32_t U8 __attribute__((vector_size(32)));
 typedef float F8u __attribute__((vector_size(32), aligned(4), may_alias));
 EDGEGNN_INLINE void load(const float* p, F8* out) { *out = *reinterpret_cast<const F8u*>(p); }
 EDGEGNN_INLINE void store(float* p, F8 v) { *reinterpret_cast<F8u*>(p) = v; }
@@ -60,7 +60,7 @@ EDGEGNN_INLINE F8 smaller(F8 a, F8 b) { return _mm256_blendv_ps(_mm256_min_ps(a,
 
 #if defined(__AVX512F__)
 typedef float F16 __attribute__((vector_size(64)));
-typedef int32_t I16 __attribute__((vector_size(64)));
+typedef uint32_t U16 __attribute__((vector_size(64)));
 typedef float F16u __attribute__((vector_size(64), aligned(4), may_alias));
 EDGEGNN_INLINE void load(const float* p, F16* out) { *out = *reinterpret_cast<const F16u*>(p); }
 EDGEGNN_INLINE void store(float* p, F16 v) { *reinterpret_cast<F16u*>(p) = v; }
@@ -68,16 +68,16 @@ EDGEGNN_INLINE F16 larger(F16 a, F16 b) { return _mm512_mask_max_ps(a, _mm512_cm
 EDGEGNN_INLINE F16 smaller(F16 a, F16 b) { return _mm512_mask_min_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b); }
 #endif
 
-// The widest vector, its integer twin, and how many of them make 16 lanes.
+// The widest vector, its twin of bits, and how many of them make 16 lanes.
 #if defined(__AVX512F__)
 typedef F16 FW;
-typedef I16 IW;
+typedef U16 UW;
 #elif defined(__AVX2__)
 typedef F8 FW;
-typedef I8 IW;
+typedef U8 UW;
 #else
 typedef F4 FW;
-typedef I4 IW;
+typedef U4 UW;
 #endif
 
 template <typename V>
@@ -114,8 +114,9 @@ EDGEGNN_INLINE FW exponential(FW x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  // 2^n by its bits, as 2 * 2^(n - 1): n = 128 has no bits of its own.
-  const FW power = (FW)(((IW)shifted << 23) + (126 << 23));
+  // 2^n by its bits, as 2 * 2^(n - 1): n = 128 has no bits of its own. Unsigned, since a NaN keeps its payload up to here: where the low 9
+  // bits of that are 130 to 255, the sum has no place in an int32. For numbers n lies in [-125, 128], and it has.
+  const FW power = (FW)(((UW)shifted << 23) + (126u << 23));
   const FW result = p * power * 2.0f;
   const FW bounded = x < low ? splat<FW>(0.0f) : result;
   const FW unbounded = x > high ? splat<FW>(__builtin_inff()) : bounded;

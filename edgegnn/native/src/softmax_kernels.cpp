@@ -88,8 +88,10 @@ EDGEGNN_INLINE H sum_of(const float* w, int64_t count, int64_t heads) {
   return sum.with(H::all(1e-16f), kPlus);
 }
 
-// The exponential of values[0, count); up to a vector more is written behind them.
+// The exponential of values[0, count); up to a vector more is written behind them. Nothing was there: zeros, so that no lane holds garbage.
 void exponentiate(float* values, int64_t count) {
+  static_assert(kWide <= kSlack, "a vector behind the last value is still in the buffer");
+  store(values + count, FW{});
   for (int64_t i = 0; i < count; i += kWide) {
     FW v;
     load(values + i, &v);
