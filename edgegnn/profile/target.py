@@ -23,6 +23,7 @@ from edgegnn.runtime.facts import arch
 __all__ = ["Meter", "Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_HERE = Path("targets")  # of the current folder, which may be a stranger's: used only when the user names a target
 
 
 class Meter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,13 +128,23 @@ class TargetInfo:
 
 def target_files() -> dict[str, Path]:
     """Name -> file of all targets; a user's own (./targets, then the user config folder) win over the built-in ones."""
+    return _toml_files(_HERE, *_trusted())
+
+
+def _toml_files(*folders: Path) -> dict[str, Path]:
+    """Name -> file of the targets in these folders; the first folder that has a name wins."""
     found: dict[str, Path] = {}
-    for folder in (Path("targets"), platformdirs.user_config_path("edgegnn") / "targets", _builtin()):
+    for folder in folders:
         if folder.is_dir():
             for path in sorted(folder.glob("*.toml")):
                 if _NAME.fullmatch(path.stem) and path.stem != "local":
                     found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+def _trusted() -> tuple[Path, Path]:
+    """Folders whose targets may be used unnamed: the user's configuration and what edgegnn brings."""
+    return platformdirs.user_config_path("edgegnn") / "targets", _builtin()
 
 
 def load_target(name: str = "local") -> Target:
@@ -158,20 +169,26 @@ def load_target(name: str = "local") -> Target:
 def local_target() -> Target:
     """The target that this machine is.
 
+    A file in ./targets never stands in for it: the current folder may be a stranger's, and its meter command would run.
+
     Raises:
         TargetError: there is none for its architecture, or a target file is damaged.
     """
-    for path in target_files().values():
+    for path in _toml_files(*_trusted()).values():
         target = _read(path)
         if target.transport == "local" and target.arch == arch() and target.processor == "cpu":
             return target
-    raise TargetError(f"there is no target for this machine ({arch()}): write targets/NAME.toml")
+    folder = _trusted()[0]
+    raise TargetError(
+        f"there is no target for this machine ({arch()}): write {folder}/NAME.toml, or name one (--target)"
+    )
 
 
 def targets() -> list[TargetInfo]:
     """All targets, with what is known about each now; a damaged file is listed with what is wrong.
 
-    Devices are asked all at once; one that doesn't answer costs a few seconds.
+    Devices are asked all at once; one that doesn't answer costs a few seconds. Hosts that only ./targets names are not
+    asked: nobody has named them yet, and logging in there would already be doing what a stranger's file says.
     """
     files = target_files()
     with ThreadPoolExecutor(max_workers=max(1, min(32, len(files)))) as pool:
@@ -186,6 +203,9 @@ def _known(name: str, path: Path) -> TargetInfo:
 
 
 def _info(target: Target, path: Path) -> TargetInfo:
+    if target.transport == "ssh" and path.parent == _HERE:
+        reason = f"not asked, since ./targets names its host: edgegnn targets check {target.name}"
+        return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
     if target.transport != "local":
         from edgegnn.profile.probe import probe
 
