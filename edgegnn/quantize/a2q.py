@@ -35,6 +35,7 @@ __all__ = [
     "A2QPoint",
     "a2q_quantize",
     "average_bits",
+    "in_front_of_sum",
     "kind_and_size",
     "memory_penalty",
     "nearest_group",
@@ -134,6 +135,11 @@ def nearest_group(largest: Tensor, step: Tensor, bits: Tensor) -> Tensor:
     return order[torch.where(closer, below, above)]
 
 
+def in_front_of_sum(name: str) -> bool:
+    """Whether the point of that name is what neighbours are sent: "conv.message", "conv.message.1"."""
+    return name.rstrip("0123456789").rstrip(".").endswith(".message")
+
+
 def kind_and_size(name: str, x: Tensor, nodes: int, groups: int) -> tuple[str, int]:
     """Which `A2QPoint` an activation gets, and its size.
 
@@ -143,7 +149,7 @@ def kind_and_size(name: str, x: Tensor, nodes: int, groups: int) -> tuple[str, i
         nodes: nodes of the one graph that the model is for; 0 for any graphs.
         groups: how many groups.
     """
-    if name.endswith(".message"):
+    if in_front_of_sum(name):
         return "column", math.prod(x.shape[1:])
     return ("node", nodes) if len(x) == nodes else ("group", groups)
 

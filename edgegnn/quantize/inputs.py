@@ -61,7 +61,7 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
         entered[:] = args[:1]
         layer = q.layers.get(path)
         if layer and layer["shared"] and not layer["scaled"] and not q.looking and args:
-            return (_quantize(q, path, conv, args[0]), *args[1:])
+            return (_quantize(q, path, conv, args[0], q.step.calls[f"{path}.propagate"]), *args[1:])
         return args
 
     def propagate(edge_index: Any, size: Any = None, **kwargs: Any) -> Any:
@@ -71,10 +71,10 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
         layer = q.layers.get(path)
         if not layer or q.step.off:
             return original(edge_index, size=size, **kwargs)
-        rows = kwargs[layer["rows"]]
+        rows, call = kwargs[layer["rows"]], q.called(f"{path}.propagate")
         if layer["scaled"]:
-            return _scaled_sum(q, path, conv, edge_index, rows)
-        kwargs[layer["rows"]] = _quantize(q, path, conv, rows)
+            return _scaled_sum(q, path, conv, edge_index, rows, call)
+        kwargs[layer["rows"]] = _quantize(q, path, conv, rows, call)
         if not plans:
             plans.append(sparse_plan(conv))
         out = sparse_propagate(conv, plans[0], edge_index, size, kwargs)
@@ -96,17 +96,17 @@ def _source(conv: MessagePassing) -> int:
     return 0 if conv.flow == "source_to_target" else 1
 
 
-def _quantize(q: QuantModel, path: str, conv: MessagePassing, rows: Any) -> Any:
+def _quantize(q: QuantModel, path: str, conv: MessagePassing, rows: Any, call: int) -> Any:
     name = f"{path}.message"
     if not isinstance(rows, tuple):
-        return q.quantize(name, rows, q.node_mask(rows, conv.node_dim), conv.node_dim)
+        return q.quantize(name, rows, q.node_mask(rows, conv.node_dim), conv.node_dim, call=call)
     at = _source(conv)
-    done = q.quantize(name, rows[at], q.node_mask(rows[at], conv.node_dim), conv.node_dim)
+    done = q.quantize(name, rows[at], q.node_mask(rows[at], conv.node_dim), conv.node_dim, call=call)
     # one tensor in both places stays one tensor
     return tuple(done if row is rows[at] else row for row in rows)
 
 
-def _scaled_sum(q: QuantModel, path: str, conv: MessagePassing, edge_index: Tensor, rows: Tensor) -> Tensor:
+def _scaled_sum(q: QuantModel, path: str, conv: MessagePassing, edge_index: Tensor, rows: Tensor, call: int) -> Tensor:
     """out[i] = c[i] * sum of codes of (c[j] * x[j]), c = deg^-1/2 (PyG's `gcn_norm` without edge weights)."""
     source, target = edge_index[_source(conv)], edge_index[1 - _source(conv)]
     nodes = rows.size(0)
@@ -114,7 +114,7 @@ def _scaled_sum(q: QuantModel, path: str, conv: MessagePassing, edge_index: Tens
     degree = scatter(ones, target, dim=0, dim_size=nodes, reduce="sum")
     scale = degree.pow(-0.5)
     scale = scale.masked_fill(scale == float("inf"), 0.0).unsqueeze(-1)
-    sent = q.quantize(f"{path}.message", rows * scale, q.node_mask(rows))
+    sent = q.quantize(f"{path}.message", rows * scale, q.node_mask(rows), call=call)
     if torch.compiler.is_compiling():
         out = scatter(sent.index_select(0, source), target, dim=0, dim_size=nodes, reduce="sum")
     else:

@@ -13,27 +13,34 @@ found by walking the module tree and by dry runs on an example graph.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
 import torch
 import torch_geometric.nn.dense.linear as pyg_linear
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch_geometric.nn import MessagePassing
 
 from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import inputs, paper
-from edgegnn.quantize.a2q import A2QPoint, average_bits, kind_and_size, memory_penalty, parameter_groups
+from edgegnn.quantize.a2q import (
+    A2QPoint,
+    average_bits,
+    in_front_of_sum,
+    kind_and_size,
+    memory_penalty,
+    parameter_groups,
+)
 from edgegnn.quantize.dataflow import DataFlow
 from edgegnn.quantize.probes import fewer_edges, is_edges, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
+from edgegnn.train.dropout import RememberDropout
 
 __all__ = ["QuantModel", "prepare"]
 
@@ -53,6 +60,7 @@ class _Step:
     off: bool = False
     only: Collection[str] | None = None
     noise: torch.Generator | None = None
+    calls: Counter[str] = field(default_factory=Counter)
 
 
 class QuantModel(nn.Module):
@@ -87,8 +95,15 @@ class QuantModel(nn.Module):
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
         self.step = _Step()
         self._nodes = nodes
+        self._paths: dict[nn.Module, list[str]] = {}  # a module may have several names; the first is that of its points
+        for path, module in model.named_modules(remove_duplicate=False):
+            self._paths.setdefault(module, []).append(path)
+        self._holders = _holders(model)
         self._weights = dict(self._find_weights())
-        for name, channels in (structure or {"points": self._weights})["points"].items():
+        points: dict[str, int] = self._weights if structure is None else structure["points"]
+        self._weights = {name: channels for name, channels in self._weights.items() if name in points}
+        self.stayed_float |= (structure or {}).get("stayed_float", {})
+        for name, channels in points.items():
             self._add(name, channels, (structure or {}).get("learnt", {}).get(name))
         self._install()
 
@@ -109,7 +124,9 @@ class QuantModel(nn.Module):
         """Plain values from which the constructor rebuilds the points (name -> channels, 0 for an activation)."""
         points = {p.name: p.channels for p in self._all_points()}
         learnt = {p.name: [p.kind, p.size] for p in self._learnt()}
-        extra = {"learnt": learnt} if learnt else {}
+        extra: dict[str, Any] = {"learnt": learnt} if learnt else {}
+        if self.stayed_float:
+            extra["stayed_float"] = dict(sorted(self.stayed_float.items()))
         return {"points": points, "layers": dict(sorted(self.layers.items())), **extra}
 
     def weight_points(self) -> dict[str, QuantPoint]:
@@ -155,16 +172,16 @@ class QuantModel(nn.Module):
         return {p.name: p.describe() for p in self._learnt() if p.learns_bits}
 
     def freeze(self) -> None:
-        """Fix scale and zero point of every point from its range.
+        """Fix scale and zero point of every point from its range; one that never saw a value is dropped.
 
         Raises:
-            QuantizeError: a point has never seen a value.
+            QuantizeError: no point of an activation has ever seen a value.
         """
-        unseen = [p.name for p in self._all_points() if not p.seen]
-        if unseen:
-            raise QuantizeError(
-                f"{len(unseen)} quantization points never saw a value ({unseen[0]}, ...): train for at least one epoch"
-            )
+        seen = {p.name: p.seen for p in self._all_points()}
+        activations = set(seen) - set(self._weights)
+        if not any(seen[name] for name in activations or seen):
+            raise QuantizeError("the quantization points never saw a value: train for at least one epoch")
+        self.drop([name for name in seen if not seen[name]], "no value passed here in training")
         with torch.no_grad():
             for point in self._all_points():
                 point.freeze()
@@ -172,6 +189,13 @@ class QuantModel(nn.Module):
                 point = self.point(name)
                 if isinstance(point, A2QPoint):
                     point.project(self.model.get_parameter(name))
+
+    def drop(self, names: Collection[str], reason: str) -> None:
+        """Take points out of the model for good."""
+        for name in names:
+            del self.points[name.replace(".", "/")]
+            self._weights.pop(name, None)
+            self.stayed_float[name] = reason
 
     @contextmanager
     def as_float(self) -> Iterator[nn.Module]:
@@ -212,12 +236,17 @@ class QuantModel(nn.Module):
     def _forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
         """Run the wrapped model with its weights and activations on their code grids."""
         self.step.mask = self._draw()
+        self.step.calls = Counter()
         chosen = [name for name in self._weights if self.step.only is None or name in self.step.only]
         if self.looking:  # scales are not known yet: rounded weights would show another structure
             chosen = []
-        weights = {name: self.point(name)(self.model.get_parameter(name)) for name in chosen}
-        with _RememberDropout() if self.training else nullcontext():
-            return torch.func.functional_call(self.model, weights, args, kwargs)
+        weights: dict[str, Tensor] = {}
+        for name in chosen:
+            rounded = self.point(name)(self.model.get_parameter(name))
+            weights |= dict.fromkeys(self._holders[name], rounded)
+        with RememberDropout() if self.training else nullcontext():
+            # It would replace a parameter once for each name of its module, and put back what it had put there.
+            return torch.func.functional_call(self.model, weights, args, kwargs, tie_weights=False)
 
     # Points ------------------------------------------------------------
 
@@ -250,8 +279,24 @@ class QuantModel(nn.Module):
         )
         self.points[key] = point.train(self.training)
 
-    def quantize(self, name: str, x: Any, protected: Tensor | None = None, dim: int = 0) -> Any:
-        """Pass a float tensor through the point `name`; anything else is left as it is."""
+    def called(self, what: str) -> int:
+        """How often this was done before in this forward."""
+        before = self.step.calls[what]
+        self.step.calls[what] += 1
+        return before
+
+    def name_of(self, name: str, call: int) -> str:
+        """The point of a module's call, counted from 0: each has values of its own ("conv.message", "conv.message.1").
+
+        Where a call has none (a model saved without them, a loop longer than the example's), it is that of the first.
+        """
+        own = f"{name}.{call}" if call else name
+        known = self.finding or own.replace(".", "/") in self.points or own in self.stayed_float
+        return own if known else name
+
+    def quantize(self, name: str, x: Any, protected: Tensor | None = None, dim: int = 0, *, call: int = 0) -> Any:
+        """Pass a float tensor through the point `name` of that call; anything else is left as it is."""
+        name = self.name_of(name, call)
         if self.step.off or self.looking or not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() == 0:
             return x
         if self.step.only is not None and name not in self.step.only:
@@ -280,7 +325,7 @@ class QuantModel(nn.Module):
         """Along what the codes of an activation share a scale: products need rows of one scale, sums columns."""
         if self.recipe.method != "a2q":
             return "tensor"
-        return "columns" if name.endswith(".message") else "rows"
+        return "columns" if in_front_of_sum(name) else "rows"
 
     def _draw(self) -> Tensor | None:
         """Which nodes run in full precision this time (2008.05000, section 4)."""
@@ -295,8 +340,8 @@ class QuantModel(nn.Module):
 
     # Where points go ------------------------------------------------------------
 
-    def _float_reason(self, path: str, module: nn.Module) -> str | None:
-        if any(fnmatch(path, pattern) for pattern in self.recipe.keep_float):
+    def _float_reason(self, module: nn.Module) -> str | None:
+        if any(fnmatch(path, pattern) for path in self._paths[module] for pattern in self.recipe.keep_float):
             return "kept float by the recipe's keep_float"
         if isinstance(module, _RECURRENT):
             return f"{type(module).__name__} has no integer form here"
@@ -305,7 +350,7 @@ class QuantModel(nn.Module):
     def _find_weights(self) -> Iterator[tuple[str, int]]:
         seen: set[int] = set()
         for path, module in self.model.named_modules():
-            reason = self._float_reason(path, module)
+            reason = self._float_reason(module)
             for own, parameter in module.named_parameters(recurse=False):
                 name = f"{path}.{own}" if path else own
                 if parameter.dim() < 2 or id(parameter) in seen or not parameter.is_floating_point():
@@ -320,20 +365,19 @@ class QuantModel(nn.Module):
                 yield name, channels
 
     def _install(self) -> None:
-        inside: dict[str, MessagePassing] = {}
         for path, module in self.model.named_modules():
-            if isinstance(module, MessagePassing):
-                if self._float_reason(path, module) is None:
-                    self._placement.wrap_conv(self, path, module)
-                inside[path] = module
+            if isinstance(module, MessagePassing) and self._float_reason(module) is None:
+                self._placement.wrap_conv(self, path, module)
         for path, module in self.model.named_modules():
             if isinstance(module, _LINEAR) and f"{path}.weight" in self._weights:
-                self._wrap_linear(path, module, path.rpartition(".")[0] in inside)
+                parents = (self.model.get_submodule(own.rpartition(".")[0]) for own in self._paths[module] if own)
+                self._wrap_linear(path, module, any(isinstance(parent, MessagePassing) for parent in parents))
 
     def products(self, path: str) -> dict[str, nn.Linear]:
         """Name -> every quantized Linear (PyG's or PyTorch's) in the module at `path`."""
-        inside = self.model.get_submodule(path).named_modules(prefix=path)
-        return {name: m for name, m in inside if isinstance(m, _LINEAR) and f"{name}.weight" in self._weights}
+        inside = self.model.get_submodule(path).modules()
+        linears = {self._paths[m][0]: m for m in inside if isinstance(m, _LINEAR)}
+        return {name: m for name, m in linears.items() if f"{name}.weight" in self._weights}
 
     def read_by(self, products: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
         """What these modules read while `run` runs without any point."""
@@ -356,50 +400,34 @@ class QuantModel(nn.Module):
         """Points at a Linear; by the node mask when it belongs to a message passing layer itself."""
 
         def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            call = self.called(path)
             if any(path in layer.get("products_first", ()) for layer in self.layers.values()):
                 return args
             mask = self.node_mask(args[0]) if masked else None
-            return (self.quantize(f"{path}.input", args[0], mask), *args[1:])
+            return (self.quantize(f"{path}.input", args[0], mask, call=call), *args[1:])
 
         def after(_: nn.Module, __: tuple[Any, ...], out: Any) -> Any:
-            return self.quantize(f"{path}.output", out, self.node_mask(out) if masked else None)
+            mask = self.node_mask(out) if masked else None
+            return self.quantize(f"{path}.output", out, mask, call=self.called(f"{path}.output"))
 
         linear.register_forward_pre_hook(before)
         if self._placement.OUTPUTS:
             linear.register_forward_hook(after)
 
 
+def _holders(model: nn.Module) -> dict[str, list[str]]:
+    """First name of each parameter -> its names in all modules that hold it."""
+    holders: dict[nn.Parameter, list[str]] = {}
+    for path, module in model.named_modules():
+        for own, parameter in module._parameters.items():
+            if parameter is not None:
+                holders.setdefault(parameter, []).append(f"{path}.{own}" if path else own)
+    return {names[0]: names for names in holders.values()}
+
+
 def _is_scalar_input(linear: nn.Module) -> bool:
     """The first Linear after a raw scalar feature stays float (as the released GIN of 2008.05000)."""
     return getattr(linear, "in_channels", getattr(linear, "in_features", 0)) == 1
-
-
-class _RememberDropout(TorchFunctionMode):
-    """Let a point that stands right after a dropout quantize first and drop then.
-
-    Dropout scales what it keeps by 1 / (1 - p): a range tracked after it would be that much too wide for inference,
-    which at p = 0.8 leaves 4-bit codes with three values.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is not functional.dropout:
-            return func(*args, **(kwargs or {}))
-        x, p, training, _ = _dropout_arguments(*args, **(kwargs or {}))
-        if not training or p <= 0 or p >= 1:
-            return x
-        factor = torch.empty_like(x).bernoulli_(1 - p).div_(1 - p)
-        out = x * factor
-        out._before_dropout = x, factor  # type: ignore[attr-defined]
-        return out
-
-
-def _dropout_arguments(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> tuple[Tensor, float, bool, bool]:
-    """The arguments of `torch.nn.functional.dropout`, by its own names."""
-    return input, p, training, inplace
 
 
 def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], nodes: int = 0) -> QuantModel:
@@ -423,10 +451,11 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], no
         quantized.train(recipe.method != "a2q")
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(*example_args)
+        quantized.finding = False
+        _drop_unused(quantized.eval(), example_args)
         quantized.train()
     for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
         value.copy_(buffers[name])
-    quantized.finding = False
     if not quantized.points:
         raise QuantizeError("nothing to quantize: the model has no Linear, no weight matrix, no message passing layer")
     for point in quantized._all_points():
@@ -459,3 +488,11 @@ def _run_followed(quantized: QuantModel, args: Sequence[Tensor]) -> None:
         flow.mark(value, inputs.EDGES if is_edges(value) else f"input {at}")
     with flow:
         quantized(*args)
+
+
+def _drop_unused(quantized: QuantModel, args: Sequence[Tensor]) -> None:
+    """Take out points that no output is computed from: an old head, weights of edges that nobody gave."""
+    with DataFlow() as flow:
+        out = quantized(*args)
+    used = flow.sources(out)
+    quantized.drop([p.name for p in quantized._all_points() if p.name not in used], "forward does not use it")

@@ -46,13 +46,15 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
             return out
         if q.finding and out is kwargs.get("x_j"):
             q.layers[path] = {"copies": True}
-        return q.quantize(f"{path}.message", out, _source_mask(q, conv, out.shape[conv.node_dim]), conv.node_dim)
+        mask, call = _source_mask(q, conv, out.shape[conv.node_dim]), q.called(f"{path}.message")
+        return q.quantize(f"{path}.message", out, mask, conv.node_dim, call=call)
 
     def quantized_aggregate(*args: Any, **kwargs: Any) -> Any:
         out = aggregate(*args, **kwargs)
         if not isinstance(out, Tensor):
             return out
-        return q.quantize(f"{path}.aggregate", out, q.node_mask(out, conv.node_dim), conv.node_dim)
+        mask, call = q.node_mask(out, conv.node_dim), q.called(f"{path}.aggregate")
+        return q.quantize(f"{path}.aggregate", out, mask, conv.node_dim, call=call)
 
     def quantized_edge_update(*args: Any, **kwargs: Any) -> Any:
         with _logits(q, path, conv):
@@ -62,7 +64,7 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
         for key, value in kwargs.items():
             # What an edge weighs in the sum; attention (one column a head) is two-dimensional and stays float.
             if key in {"edge_weight", "norm"} and isinstance(value, Tensor) and value.dim() == 1:
-                kwargs[key] = q.quantize(f"{path}.{key}", value)
+                kwargs[key] = q.quantize(f"{path}.{key}", value, call=q.called(f"{path}.{key}"))
         with _edges(q, edge_index):
             if _sums_copies(q, path, conv, edge_index, kwargs):
                 return _sum_of_copies(q, path, conv, edge_index, size, kwargs)
@@ -73,7 +75,7 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
             return edge_updater(edge_index, *args, **kwargs)
 
     def after(_: Any, __: tuple[Any, ...], out: Any) -> Any:
-        return q.quantize(f"{path}.update", out, q.node_mask(out))
+        return q.quantize(f"{path}.update", out, q.node_mask(out), call=q.called(f"{path}.update"))
 
     conv.message, conv.aggregate = quantized_message, quantized_aggregate
     conv.propagate, conv.edge_updater, conv.edge_update = tracked_propagate, tracked_edge_updater, quantized_edge_update
@@ -98,9 +100,11 @@ def _source_mask(q: QuantModel, conv: MessagePassing, rows: int) -> Tensor | Non
 
 
 def _logits(q: QuantModel, path: str, conv: MessagePassing) -> TorchFunctionMode:
-    return _LeakyReLUInput(
-        lambda x: q.quantize(f"{path}.logit", x, _source_mask(q, conv, x.shape[0]) if isinstance(x, Tensor) else None)
-    )
+    def quantize(x: Any) -> Any:
+        mask = _source_mask(q, conv, x.shape[0]) if isinstance(x, Tensor) else None
+        return q.quantize(f"{path}.logit", x, mask, call=q.called(f"{path}.logit"))
+
+    return _LeakyReLUInput(quantize)
 
 
 class _LeakyReLUInput(TorchFunctionMode):
@@ -153,10 +157,11 @@ def _sum_of_copies(
     rows = target.shape[0] if target is not None else (size[1] if size and size[1] else source.shape[0])
     sent = torch.bincount(edge_index[0], minlength=source.shape[0]) if q.training else None
     kept, factor = getattr(source, "_before_dropout", (source, None))
-    messages = q.point(f"{path}.message")(kept, q.node_mask(kept), sent)
+    own = q.name_of(f"{path}.message", q.called(f"{path}.message"))
+    messages = q.point(own)(kept, q.node_mask(kept), sent)
     messages = messages if factor is None else messages * factor
     out = csr_sum(messages, edge_index, rows)
     if conv.aggr == "mean":
         received = torch.bincount(edge_index[1], minlength=rows).to(out.dtype)
         out = out / received.clamp(min=1).unsqueeze(1)
-    return q.quantize(f"{path}.aggregate", out, q.node_mask(out))
+    return q.quantize(f"{path}.aggregate", out, q.node_mask(out), call=q.called(f"{path}.aggregate"))
