@@ -17,6 +17,7 @@ import onnx
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch_geometric.data import Data
 
 from edgegnn.errors import ExportError
 from edgegnn.export.artifact import graph_io
@@ -114,4 +115,22 @@ def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) ->
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:
     if task.spec.kind == "node":
         return [example_inputs(names, example_graph(task, 1))]
-    return [example_inputs(names, task.graphs[i]) for i in task.index["train"].tolist()[:_CALIBRATION_GRAPHS]]
+    train = task.index["train"].tolist()
+    chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train)])
+    return [example_inputs(names, task.graphs[i]) for i in chosen]
+
+
+def _largest(graphs: Sequence[Data], among: Sequence[int]) -> list[int]:
+    """The graphs with the most nodes, the most edges and the largest degree: sums over neighbours grow with them."""
+
+    def degree(i: int) -> int:
+        edges = graphs[i].edge_index
+        return int(torch.bincount(edges[1]).max()) if edges is not None and edges.numel() else 0
+
+    def nodes(i: int) -> int:
+        return int(graphs[i].num_nodes or 0)
+
+    def edges(i: int) -> int:
+        return int(graphs[i].num_edges)
+
+    return [max(among, key=size) for size in (nodes, edges, degree)] if among else []
