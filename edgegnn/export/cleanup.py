@@ -14,6 +14,7 @@ from edgegnn.export.exact import keep_small_shares, share_constants
 from edgegnn.export.lower import keep_products_exact, lower_fake_quantize
 from edgegnn.export.lower_learnt import lower_learnt_quantize
 from edgegnn.export.qdq import constant, fold_weights_ir
+from edgegnn.export.ranking import rank_exactly
 from edgegnn.tasks.inputs import PAIRS
 
 __all__ = ["finish"]
@@ -50,6 +51,7 @@ def finish(
     fold_weights_ir(model)
     keep_products_exact(model)
     keep_small_shares(graph)
+    rank_exactly(graph)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
     _name_dimensions(graph, kind, output)
