@@ -483,7 +483,9 @@ def main() -> NoReturn:
             raise
         _fail(error, f"unexpected {type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1)
     if code == 130:  # Typer turns Ctrl-C into this exit code
-        typer.echo("edgegnn: interrupted: nothing half-written is left", err=True)
+        from edgegnn.terminal import complain
+
+        complain("interrupted: nothing half-written is left")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -492,6 +494,7 @@ def _fail(error: BaseException, message: str, exit_code: int) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    line = " ".join(message.split())
-    typer.echo(f"edgegnn: {line}", err=True)
+    from edgegnn.terminal import complain
+
+    complain(message)
     sys.exit(exit_code)

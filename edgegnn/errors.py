@@ -99,6 +99,14 @@ class TargetError(EdgeGNNError):
     """A device that can't be reached, or can't do what is asked."""
 
 
+def printable(text: str) -> str:
+    """Text that can't steer a terminal: control and reordering characters become U+FFFD; line ends stay.
+
+    Whatever a file, a device or a library said passes through this on its way to a terminal.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def first_line(error: BaseException, limit: int = 200) -> str:
     """What a library's error says, in one line: its reason, the first line of its text, or its type."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from edgegnn.errors import PruneError
 from edgegnn.files import size
 from edgegnn.show_bits import bits_in_words, bits_table
+from edgegnn.terminal import Terminal, complain, say, text_column
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
@@ -66,13 +66,13 @@ def training(title: str) -> Iterator[TrainingProgress]:
     """A progress bar on stderr for a command that may train."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
+        text_column("{task.fields[detail]}"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield TrainingProgress(bars, title)
 
@@ -80,12 +80,12 @@ def training(title: str) -> Iterator[TrainingProgress]:
 @contextlib.contextmanager
 def measuring(title: str) -> Iterator[Callable[[str], None]]:
     """A spinner on stderr for `profile`; yields a function of what is being done."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
         return
-    with console.status(title) as status:
-        yield lambda text: status.update(escape(f"{title}: {text}"))
+    with console.status(Text(title)) as status:
+        yield lambda text: status.update(Text(f"{title}: {text}"))
 
 
 def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
@@ -112,15 +112,15 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
         if name not in ("val", "test"):
             table.add_row(name.replace("_", " "), _value(name, value))
     _print(table)
-    _say(f"saved {path}")
-    _say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
+    say(f"saved {path}")
+    say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
 
 
 def exported(result: ExportResult, as_json: bool) -> None:
     """Result of `export`."""
     m = result.manifest
     if m["fallback"]:
-        typer.echo(f"edgegnn: exported as TorchScript, because ONNX can't express the model: {m['fallback']}", err=True)
+        complain(f"exported as TorchScript, because ONNX can't express the model: {m['fallback']}")
     if as_json:
         _json({"artifact": str(result.path), **m})
         return
@@ -140,7 +140,7 @@ def exported(result: ExportResult, as_json: bool) -> None:
         missing = "" if entry["there"] else "none, so it runs there on onnxruntime's own operators: "
         table.add_row(f"kernels for {entry['machine']}", missing + entry["origin"])
     _print(table)
-    _say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
+    say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
 
 
 def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> None:
@@ -169,17 +169,17 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
     _print(table)
     pruning = checkpoint.pruning or {}
     if row["sparsity"] is not None:
-        _say(f"pruned: {pruning['method']}, {row['sparsity']:g} asked, {row['achieved']:.4f} reached")
+        say(f"pruned: {pruning['method']}, {row['sparsity']:g} asked, {row['achieved']:.4f} reached")
         for key, what in (("multiply_adds", "multiply-adds of one forward"), ("message_adds", "of which sums")):
             if key in pruning:
                 before, after = pruning[key]["before"], pruning[key]["after"]
-                _say(f"{what}: {before:,} before, {after:,} after ({after / max(before, 1):.2f}x)")
+                say(f"{what}: {before:,} before, {after:,} after ({after / max(before, 1):.2f}x)")
         for entry in pruning.get("excluded", []):
-            _say(f"not pruned: {entry['tensor']}: {entry['why']}")
+            say(f"not pruned: {entry['tensor']}: {entry['why']}")
     if recipe is not None:
         bits = checkpoint.history[-1].get("average_bits")
-        _say(f"recipe: {recipe.name}" + (f", {bits_in_words(bits)}" if bits else ""))
-    _say(f"saved {small.path}\nnext: edgegnn export {small.path}")
+        say(f"recipe: {recipe.name}" + (f", {bits_in_words(bits)}" if bits else ""))
+    say(f"saved {small.path}\nnext: edgegnn export {small.path}")
 
 
 def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float], as_json: bool) -> None:
@@ -211,11 +211,11 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
     _print(table)
     for s, r in zip(asked, results, strict=True):
         if isinstance(r, PruneError):
-            _say(f"{s:g}: {r}")
+            say(f"{s:g}: {r}")
         elif r.path is not None:
-            _say(f"saved {r.path}")
-    _say(f"val, test: {_metric_name(metric)}")
-    _say("eager p50: median time of one forward in PyTorch, which gains nothing from single zeros")
+            say(f"saved {r.path}")
+    say(f"val, test: {_metric_name(metric)}")
+    say("eager p50: median time of one forward in PyTorch, which gains nothing from single zeros")
 
 
 def _compressed_entry(result: Compressed) -> dict[str, Any]:
@@ -244,18 +244,18 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         table.add_row(s.name, str(s.rows), f"{s.agreeing}/{s.rows}", f"{s.max_abs_error:.3g}")
     _print(table)
     if len(shown) < len(report.samples):
-        _say(f"... and {len(report.samples) - len(shown)} more samples")
+        say(f"... and {len(report.samples) - len(shown)} more samples")
     if report.metric is not None:
         value = _value(report.metric.name, report.metric.value)
-        _say(f"{_metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
+        say(f"{_metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
     elif report.metric_reason:
-        _say(f"metric over the samples: undefined, {report.metric_reason}")
+        say(f"metric over the samples: undefined, {report.metric_reason}")
     for problem in report.problems:
-        _say(f"problem: {problem}")
+        say(f"problem: {problem}")
     if report.kernels_differ is not None:
-        _say(f"edgegnn's kernels against onnxruntime's own operators: largest difference {report.kernels_differ:.3g}")
+        say(f"edgegnn's kernels against onnxruntime's own operators: largest difference {report.kernels_differ:.3g}")
     verdict = "holds" if report.ok else "DOES NOT HOLD"
-    _say(f"{artifact} {verdict}: {report.files} files, {len(report.samples)} samples")
+    say(f"{artifact} {verdict}: {report.files} files, {len(report.samples)} samples")
 
 
 def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) -> None:
@@ -307,7 +307,7 @@ def _aggregations(facts: dict[str, Any]) -> None:
     found = facts.get("aggregations")
     if not found:
         none = "it has no aggregation" if facts["kind"] == "artifact" else "rules apply at export: explain the artifact"
-        _say(f"no rule applied: {none}")
+        say(f"no rule applied: {none}")
         return
     table = Table(box=None, pad_edge=False, title="aggregations", title_justify="left")
     for column in ("layer", "what it computes", "rule", "why not"):
@@ -347,8 +347,8 @@ def quickstart(result: QuickstartResult, as_json: bool) -> None:
     _print(render(result.records))
     for name, manifest in result.manifests.items():
         parity = manifest["parity"]
-        _say(f"{name}: {parity['agreement']:.2%} of predictions equal PyTorch's, verified on {parity['graphs']} graphs")
-    _say(
+        say(f"{name}: {parity['agreement']:.2%} of predictions equal PyTorch's, verified on {parity['graphs']} graphs")
+    say(
         f"everything is in {result.folder}/\n"
         "next: edgegnn train gcn cora -o model.pt && edgegnn export --quant dq-int8 model.pt"
     )
@@ -450,11 +450,7 @@ def _facts() -> Table:
 
 
 def _print(what: Any) -> None:
-    Console().print(what)
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
+    Terminal().print(what)
 
 
 def _json(value: Any) -> None:

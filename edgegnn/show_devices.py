@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from edgegnn.files import size
-from edgegnn.show import _json, _print, _say
+from edgegnn.show import _json, _print
+from edgegnn.terminal import Terminal, complain, say, text_column
 
 if TYPE_CHECKING:
     from edgegnn.profile import Comparison, ProfileRecord
@@ -30,16 +29,16 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"
 @contextlib.contextmanager
 def measuring_all(names: Sequence[str]) -> Iterator[Callable[[str, str], None]]:
     """One line on stderr for each device; yields a function of the device's name and what is being done there."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[text]}"),
+        text_column("{task.description}"),
+        text_column("{task.fields[text]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as lines:
         tasks = {name: lines.add_task(name, total=None, text="") for name in names}
-        yield lambda name, text: lines.update(tasks[name], text=escape(text))
+        yield lambda name, text: lines.update(tasks[name], text=text)
 
 
 def profiled_all(pairs: Sequence[Pair], as_json: bool) -> None:
@@ -54,7 +53,7 @@ def profiled_all(pairs: Sequence[Pair], as_json: bool) -> None:
             _print(render(records))
     for pair in pairs:
         if pair.error is not None:
-            typer.echo(f"edgegnn: {pair.artifact} on {pair.target}: {' '.join(str(pair.error).split())}", err=True)
+            complain(f"{pair.artifact} on {pair.target}: {pair.error}")
 
 
 def compared(record: ProfileRecord, comparison: Comparison, as_json: bool) -> None:
@@ -67,7 +66,7 @@ def compared(record: ProfileRecord, comparison: Comparison, as_json: bool) -> No
         _print(render([record]))
         _print(render_comparison(comparison))
     if comparison.failed:
-        typer.echo(f"edgegnn: {comparison.verdict}", err=True)
+        complain(comparison.verdict)
 
 
 def checked(name: str, steps: Sequence[Step], as_json: bool) -> None:
@@ -79,11 +78,11 @@ def checked(name: str, steps: Sequence[Step], as_json: bool) -> None:
     for _ in range(3):
         table.add_column(overflow="fold")
     for step in steps:
-        table.add_row(step.name, f"[{_COLORS[step.state]}]{step.state}[/]", escape(step.detail))
+        table.add_row(step.name, Text(step.state, style=_COLORS[step.state]), step.detail)
         if step.cure:
-            table.add_row("", "", escape(f"→ {step.cure}"))
+            table.add_row("", "", f"→ {step.cure}")
     _print(table)
-    _say(f"{name} is not ready" if _failed(steps) else f"{name} is ready: edgegnn profile --target {name} ARTIFACT")
+    say(f"{name} is not ready" if _failed(steps) else f"{name} is ready: edgegnn profile --target {name} ARTIFACT")
 
 
 def ready(result: Ready, as_json: bool) -> None:
@@ -91,11 +90,11 @@ def ready(result: Ready, as_json: bool) -> None:
     if as_json:
         _json(result.to_dict())
         return
-    _say(f"{result.target}: {result.model}: {result.versions} in {result.python}")
-    _say("installed" if result.changed else "nothing to install: all was there")
+    say(f"{result.target}: {result.model}: {result.versions} in {result.python}")
+    say("installed" if result.changed else "nothing to install: all was there")
     if result.file is not None:
-        _say(f"its address is in {result.file}")
-    _say(f"next: edgegnn profile --target {result.target} ARTIFACT")
+        say(f"its address is in {result.file}")
+    say(f"next: edgegnn profile --target {result.target} ARTIFACT")
 
 
 def shipped(result: Installed, as_json: bool) -> None:
@@ -105,13 +104,13 @@ def shipped(result: Installed, as_json: bool) -> None:
         return
     proven = f", proven there on {result.verified} graphs" if result.verified else ""
     what = "is now" if result.changed else "was already"
-    _say(
+    say(
         f"{result.artifact} on {result.target} {what} version {result.current}{proven} ({size(result.sent_bytes)} sent)"
     )
-    _say(f"open it there as {result.folder}")
+    say(f"open it there as {result.folder}")
     if len(result.versions) > 1:
-        _say(f"versions there: {', '.join(result.versions)}")
-        _say(f"the way back: edgegnn ship --rollback {result.artifact} --target {result.target}")
+        say(f"versions there: {', '.join(result.versions)}")
+        say(f"the way back: edgegnn ship --rollback {result.artifact} --target {result.target}")
 
 
 def installed(target: str, found: Sequence[Installed], as_json: bool) -> None:
@@ -120,7 +119,7 @@ def installed(target: str, found: Sequence[Installed], as_json: bool) -> None:
         _json([entry.to_dict() for entry in found])
         return
     if not found:
-        _say(f"nothing was shipped to {target} yet")
+        say(f"nothing was shipped to {target} yet")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("artifact", "in use", "versions", "folder"):

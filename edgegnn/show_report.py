@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from edgegnn.files import size
-from edgegnn.show import _json, _say, measuring
+from edgegnn.show import _json, measuring
+from edgegnn.terminal import say
 
 if TYPE_CHECKING:
     from edgegnn.report import Written
@@ -28,8 +29,8 @@ def reported(written: Written, as_json: bool) -> None:
         _json({**files, **contents.to_dict()})
         return
     count = len(contents.figures)
-    _say(f"wrote {written.page}: {count} figure{'s' * (count != 1)}, {size(written.bytes)}")
+    say(f"wrote {written.page}: {count} figure{'s' * (count != 1)}, {size(written.bytes)}")
     if written.files:
-        _say(f"wrote {len(written.files)} files to {written.files[0].parent}")
+        say(f"wrote {len(written.files)} files to {written.files[0].parent}")
     for text in dict.fromkeys(text for section in contents.sections for text in section.left_out):
-        _say(f"left out: {text}")
+        say(f"left out: {text}")

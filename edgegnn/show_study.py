@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edgegnn.show import _json, _say
+from edgegnn.show import _json
+from edgegnn.terminal import Terminal, complain, say, text_column
 
 if TYPE_CHECKING:
     from edgegnn.study import Outcome, Step, Study, Summary
@@ -27,7 +25,7 @@ _WIDE = 1000  # columns
 class StudyProgress:
     """A bar of the cells, a line of what is being done, and a line for each cell that ended."""
 
-    def __init__(self, bars: Progress, console: Console, study: Study) -> None:
+    def __init__(self, bars: Progress, console: Terminal, study: Study) -> None:
         self.bars, self.console, self.study = bars, console, study
         self.cells = bars.add_task("study", total=None, text="")
         self.now = bars.add_task("", total=None, text="")
@@ -37,14 +35,12 @@ class StudyProgress:
         """See `edgegnn.study.running.Watch`."""
         self.total, self.done, self.trained, self.number = total, done, trained, trained
         self.bars.update(self.cells, total=total, completed=trained)
-        self.console.print(f"{total} cells, {done} of them done, in {self.study.store_path}", highlight=False)
+        self.console.print(f"{total} cells, {done} of them done, in {self.study.store_path}")
 
     def step(self, step: Step, beside: int) -> None:
         """See `edgegnn.study.running.Watch`."""
         others = f", beside {beside} other{'s' * (beside > 1)}" if beside else ""
-        self.bars.update(
-            self.now, description=escape(step.cell.label), total=None, completed=0, text=f"{step.kind}{others}"
-        )
+        self.bars.update(self.now, description=step.cell.label, total=None, completed=0, text=f"{step.kind}{others}")
 
     def epoch(self, log: EpochLog) -> None:
         """See `edgegnn.study.running.Watch`."""
@@ -52,13 +48,13 @@ class StudyProgress:
 
     def status(self, text: str) -> None:
         """See `edgegnn.study.running.Watch`."""
-        self.bars.update(self.now, total=None, completed=0, text=escape(text))
+        self.bars.update(self.now, total=None, completed=0, text=text)
 
     def measuring(self, left: int) -> None:
         """See `edgegnn.study.running.Watch`."""
         self.number = self.total - left
         self.bars.update(self.cells, completed=self.number, text="")
-        self.console.print(f"now measuring, one cell after the other: {left} to do", highlight=False)
+        self.console.print(f"now measuring, one cell after the other: {left} to do")
 
     def ended(self, outcome: Outcome, kind: str, seconds: float, left: float | None) -> None:
         """See `edgegnn.study.running.Watch`."""
@@ -77,20 +73,20 @@ class StudyProgress:
         else:
             what = f"test {metric_text(outcome.compress['metric'], outcome.compress['test'])}"
         line = f"[{self.number}/{self.total}] {outcome.cell.label}: {what} ({_duration(seconds)}{remaining})"
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
         self.bars.update(self.cells, completed=self.number, text=remaining.removeprefix(", "))
 
 
 @contextlib.contextmanager
 def running(study: Study) -> Iterator[StudyProgress]:
     """Progress on stderr: bars in a terminal, a line for each cell everywhere."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        text_column("{task.fields[text]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -101,7 +97,7 @@ def running(study: Study) -> Iterator[StudyProgress]:
             where = f"{watch.done} of {watch.total} cells are done"
             if watch.trained > watch.done:
                 where += f", {watch.trained - watch.done} more are to be measured"
-            console.print(f"stopped: {where}; the same command goes on from there", highlight=False)
+            console.print(f"stopped: {where}; the same command goes on from there")
             raise
 
 
@@ -120,11 +116,11 @@ def ran(summary: Summary, study: Study, as_json: bool) -> None:
             }
         )
         return
-    _say(f"{statuses.count('done')} of {len(statuses)} cells done, {len(summary.failed)} failed: {study.store_path}")
+    say(f"{statuses.count('done')} of {len(statuses)} cells done, {len(summary.failed)} failed: {study.store_path}")
     for o in summary.failed:
-        typer.echo(f"edgegnn: failed: {o.cell.label}: {o.reason}", err=True)
+        complain(f"failed: {o.cell.label}: {o.reason}")
     argument = "" if Path(study.path) == Path("study.toml") else f" {study.path}"
-    _say(f"next: edgegnn study table{argument}")
+    say(f"next: edgegnn study table{argument}")
 
 
 def tabled(outcomes: Sequence[Outcome], format: str, as_json: bool) -> None:
@@ -135,22 +131,22 @@ def tabled(outcomes: Sequence[Outcome], format: str, as_json: bool) -> None:
     if as_json:
         _json({"groups": [group.to_dict() for group in groups(outcomes)]})
     elif format == "csv":
-        _say(as_csv(groups(outcomes)))
+        say(as_csv(groups(outcomes)))
     elif format != "text":
-        _say({"markdown": as_markdown, "latex": as_latex}[format](tables(outcomes)))
+        say({"markdown": as_markdown, "latex": as_latex}[format](tables(outcomes)))
     else:
-        console = Console()
+        console = Terminal()
         if not console.is_terminal:  # a file has no width that rows should be wrapped to
-            console = Console(width=_WIDE)
+            console = Terminal(width=_WIDE)
         for made in tables(outcomes):
-            _say(made.title)
+            say(made.title)
             table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
             for number, heading in enumerate(made.columns):
-                table.add_column(escape(heading), justify="right" if number else "left")
+                table.add_column(heading, justify="right" if number else "left")
             for row in made.rows:
-                table.add_row(*map(escape, row))
+                table.add_row(*row)
             console.print(table)
-            _say("\n".join(made.notes) + "\n")
+            say("\n".join(made.notes) + "\n")
 
 
 def _duration(seconds: float) -> str:

@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from edgegnn.files import size
-from edgegnn.show import _facts, _json, _print, _say, _value
+from edgegnn.show import _facts, _json, _print, _value
+from edgegnn.terminal import Terminal, say, text_column
 
 if TYPE_CHECKING:
     from edgegnn.train import EpochLog
@@ -27,7 +26,7 @@ _WIDE = 1000  # columns
 class TuneProgress:
     """A bar of the budget with the best so far, a line of what is being done, and a line for each candidate."""
 
-    def __init__(self, bars: Progress, console: Console) -> None:
+    def __init__(self, bars: Progress, console: Terminal) -> None:
         self._bars, self._console = bars, console
         self._search = bars.add_task("search", total=None, text="")
         self._now = bars.add_task("", total=None, text="")
@@ -38,13 +37,13 @@ class TuneProgress:
         """See `edgegnn.tune.Watch`."""
         self._clock, self._metric = clock, metric
         before = f", going on after {len(records)} candidates" if records else ""
-        self._console.print(f"{_minutes(clock.left)} of {_minutes(clock.budget)} left{before}", highlight=False)
+        self._console.print(f"{_minutes(clock.left)} of {_minutes(clock.budget)} left{before}")
         self._time()
 
     def candidate(self, number: int, label: str) -> None:
         """See `edgegnn.tune.Watch`."""
         self._label = label
-        self._bars.update(self._now, description=escape(label), total=None, completed=0, text="")
+        self._bars.update(self._now, description=label, total=None, completed=0, text="")
         self._time()
 
     def epoch(self, log: EpochLog) -> None:
@@ -55,7 +54,7 @@ class TuneProgress:
 
     def status(self, text: str) -> None:
         """See `edgegnn.tune.Watch`."""
-        self._bars.update(self._now, total=None, completed=0, text=escape(text))
+        self._bars.update(self._now, total=None, completed=0, text=text)
         self._time()
 
     def ended(self, record: dict[str, Any], winner: dict[str, Any] | None) -> None:
@@ -66,7 +65,7 @@ class TuneProgress:
             what = f"{_figures(record)}, {_drop(record['drop'], self._metric)}"
             what += "" if record["within"] else " (too much)"
         line = f"{self._label}: {what} ({record['seconds']:.0f} s, {_minutes(self._left)} left)"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
         if winner is not None:
             self._best = f"{winner['label']}, {_figures(winner)}"
         self._time()
@@ -78,18 +77,18 @@ class TuneProgress:
     def _time(self) -> None:
         if self._clock is not None:
             text = f"{_minutes(self._left)} left, best: {self._best}"
-            self._bars.update(self._search, total=self._clock.budget, completed=self._clock.spent, text=escape(text))
+            self._bars.update(self._search, total=self._clock.budget, completed=self._clock.spent, text=text)
 
 
 @contextlib.contextmanager
 def searching() -> Iterator[TuneProgress]:
     """Progress on stderr: bars in a terminal, a line for each candidate everywhere."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[text]}"),
+        text_column("{task.fields[text]}"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield TuneProgress(bars, console)
@@ -110,33 +109,33 @@ def tuned(found: Tuned, as_json: bool) -> None:
     for c in sorted((c for c in shown if c["status"] == "done"), key=lambda c: (not c["front"], c["bytes"])):
         name = c["label"] + ("  <- best" if c["number"] == winner["number"] else "" if c["front"] else "  (not on it)")
         cells = [_value(metric, c["val"]), _drop(c["drop"], metric) + ("" if c["within"] else " *"), size(c["bytes"])]
-        table.add_row(escape(name), *cells, *_measured(c))
-    console = Console()
+        table.add_row(name, *cells, *_measured(c))
+    console = Terminal()
     # A file has no width that rows should be wrapped to.
-    (console if console.is_terminal else Console(width=_WIDE)).print(table)
-    _say(f"* more than is allowed: {content['rule']}")
+    (console if console.is_terminal else Terminal(width=_WIDE)).print(table)
+    say(f"* more than is allowed: {content['rule']}")
     for c in content["candidates"]:
         if c["status"] == "failed":
-            _say(f"failed: {c['label']}: {c['reason']}")
+            say(f"failed: {c['label']}: {c['reason']}")
     unmeasured = next((c["measure_reason"] for c in content["candidates"] if "measure_reason" in c), None)
     if unmeasured is not None:
-        _say(f"not measured on {content['target']}: {unmeasured}")
+        say(f"not measured on {content['target']}: {unmeasured}")
     facts, test = _facts(), content["test"]
-    facts.add_row("best", escape(winner["label"]))
+    facts.add_row("best", winner["label"])
     facts.add_row("file", f"{winner['bytes']:,} bytes ({_against(content, winner)})")
     facts.add_row(f"test {metric}", f"{_value(metric, test['winner'])} (float model {_value(metric, test['float'])})")
     facts.add_row("answers as the float model", f"{100 * winner['agreement']:.1f} % of validation")
     energy = winner.get("energy_j")
     if energy is not None:
-        facts.add_row("energy", escape(f"{energy['kind']}: {energy['source']}"))
+        facts.add_row("energy", f"{energy['kind']}: {energy['source']}")
     if winner.get("emulated"):
-        facts.add_row("emulated", escape(winner["emulated"]))
+        facts.add_row("emulated", winner["emulated"])
     number = len(content["candidates"])
     ended = ", stopped: the same command goes on" if content["interrupted"] else ""
     facts.add_row("search", f"{number} candidates in {_minutes(content['seconds'])}{ended}")
     _print(facts)
-    _say(f"by hand: {content['command']}")
-    _say(f"wrote {found.artifact}\nnext: edgegnn verify {found.artifact}")
+    say(f"by hand: {content['command']}")
+    say(f"wrote {found.artifact}\nnext: edgegnn verify {found.artifact}")
 
 
 def _measured(candidate: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edgegnn.errors import printable
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.study import Outcome, groups
@@ -96,7 +97,7 @@ def lower_is_better(entries: Iterable[Entry]) -> bool:
 
 def plain(text: object, limit: int = 0) -> str:
     """Text from a file without control characters, with its middle left out where it is longer than `limit`."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    shown = printable(str(text)).replace("\n", " ")
     if not limit or len(shown) <= limit:
         return shown
     tail = (limit - 1) // 2

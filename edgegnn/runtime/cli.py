@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import edgegnn
-from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line
+from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line, printable
 from edgegnn.runtime.artifact import open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
@@ -59,8 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"edgegnn: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"edgegnn: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
+
+
+def _say(text: str) -> None:
+    """Print a line, whose names and words may be those of a stranger's artifact."""
+    print(printable(text))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,19 +146,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _print_report(report: VerifyReport) -> None:
     for problem in report.problems:
-        print(f"problem: {problem}")
+        _say(f"problem: {problem}")
     rows = sum(result.rows for result in report.samples)
-    print(f"{report.artifact}: {'holds' if report.ok else 'DOES NOT HOLD'}")
-    print(f"  files      {report.files} checksums equal")
-    print(f"  samples    {len(report.samples)} graphs, {rows} rows of logits")
-    print(f"  kernels    {' and '.join(report.kernels)}")
-    print(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
-    print(f"  difference {report.max_abs_error:.3g} at most")
+    _say(f"{report.artifact}: {'holds' if report.ok else 'DOES NOT HOLD'}")
+    _say(f"  files      {report.files} checksums equal")
+    _say(f"  samples    {len(report.samples)} graphs, {rows} rows of logits")
+    _say(f"  kernels    {' and '.join(report.kernels)}")
+    _say(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
+    _say(f"  difference {report.max_abs_error:.3g} at most")
     if report.metric is not None:
         value = metric_text(report.metric.name, report.metric.value)
-        print(f"  {report.metric.name:10} {value} over {report.metric.n} rows")
+        _say(f"  {report.metric.name:10} {value} over {report.metric.n} rows")
     elif report.metric_reason:
-        print(f"  metric     undefined: {report.metric_reason}")
+        _say(f"  metric     undefined: {report.metric_reason}")
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -208,29 +213,27 @@ def _print_bench(result: dict[str, Any]) -> None:
     latency, memory, energy = result["latency_ms"], result["memory_bytes"], result["energy_j"]
     device = result["device"]
     runs = f"torch {device['torch']}" if device["torch"] else f"onnxruntime {device['onnxruntime']}"
-    print(f"{result['artifact']} on {device['model']}, {latency['threads']} threads, {runs}")
-    print("  latency    " + ", ".join(f"{k} {latency[k]:.3f} ms" for k in ("p50", "p90", "p99", "min")))
-    print(f"             {latency['n']} inferences over {result['how']['graphs']} graphs")
+    _say(f"{result['artifact']} on {device['model']}, {latency['threads']} threads, {runs}")
+    _say("  latency    " + ", ".join(f"{k} {latency[k]:.3f} ms" for k in ("p50", "p90", "p99", "min")))
+    _say(f"             {latency['n']} inferences over {result['how']['graphs']} graphs")
     for entry in result["entries"]:
         pairs = "" if entry["pairs"] is None else f", {entry['pairs']} pairs"
-        print(f"  {entry['name']:10} p50 {entry['latency_ms']['p50']:.3f} ms alone{pairs}")
-    print(f"  throughput {result['throughput_per_s']:.1f} per second")
-    print(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
-    print(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")
+        _say(f"  {entry['name']:10} p50 {entry['latency_ms']['p50']:.3f} ms alone{pairs}")
+    _say(f"  throughput {result['throughput_per_s']:.1f} per second")
+    _say(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
+    _say(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")
     if result["metric"] is not None:
         value = metric_text(result["metric"]["name"], result["metric"]["value"])
-        print(f"  {result['metric']['name']:10} {value} over {result['metric']['n']} rows")
+        _say(f"  {result['metric']['name']:10} {value} over {result['metric']['n']} rows")
     elif result["metric_reason"]:
-        print(f"  metric     undefined: {result['metric_reason']}")
+        _say(f"  metric     undefined: {result['metric_reason']}")
     if energy is None:
-        print(f"  energy     not known: {result['energy_reason']}")
+        _say(f"  energy     not known: {result['energy_reason']}")
     else:
         net = "below the idle noise" if energy["net"] is None else f"{energy['net'] * 1e3:.4g} mJ over idle"
-        print(
-            f"  energy     {energy['gross'] * 1e3:.4g} mJ per inference, {net} ({energy['kind']}: {energy['source']})"
-        )
+        _say(f"  energy     {energy['gross'] * 1e3:.4g} mJ per inference, {net} ({energy['kind']}: {energy['source']})")
     if result["how"]["quick"]:
-        print("  quick: short windows, not the full protocol")
+        _say("  quick: short windows, not the full protocol")
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -264,11 +267,11 @@ def _predict(arguments: argparse.Namespace) -> int:
             if "probabilities" in found:
                 numbers += f", probability {found['probabilities'][row]:.4f}"
             said = {"classes": f"class {labels[row]}, logits", "labels": f"labels {labels[row]}, logits"}
-            print(f"row {row}: {said.get(target, 'values')} {numbers}")
+            _say(f"row {row}: {said.get(target, 'values')} {numbers}")
         if len(labels) > MAX_PRINTED_ROWS:
-            print(f"... {len(labels)} rows; --output y.npz writes them all")
+            _say(f"... {len(labels)} rows; --output y.npz writes them all")
     else:
-        print(f"{output}: {len(labels)} rows")
+        _say(f"{output}: {len(labels)} rows")
     return 0
 
 
@@ -280,7 +283,7 @@ def _print_arrays(arrays: dict[str, Any], output: Path | None, as_json: bool) ->
         print(_json({name: value.tolist() for name, value in arrays.items()}))
     else:
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in arrays.items())
-        print(f"{output}: {shapes}" if output is not None else f"{shapes}; --output z.npz writes them")
+        _say(f"{output}: {shapes}" if output is not None else f"{shapes}; --output z.npz writes them")
     return 0
 
 
