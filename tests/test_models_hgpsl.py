@@ -189,6 +189,19 @@ def test_a_batch_gives_what_its_graphs_give_alone(layers):
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_a_learnt_edge_that_is_0_but_for_rounding_leads_nowhere():
+    torch.manual_seed(0)
+    pool, x = StructurePool(4, 0.5), torch.randn(12, 4)
+    path = torch.diag(torch.ones(11), 1)
+    adj = (path + path.T).unsqueeze(0) / 2
+    # which of these are above 0 is up to the kernels that a batch's sizes choose
+    rounded = adj + 1e-8 * (torch.rand(adj.shape) > 0.5) * (1 - torch.eye(12))
+    with torch.no_grad():
+        (kept, edges, _), (kept_too, edges_too, _) = pool(x, adj), pool(x, rounded)
+    assert torch.equal(kept, kept_too)
+    assert torch.allclose(edges, edges_too, atol=1e-6)
+
+
 def test_everything_learns():
     model = tiny()
     batch = collate([graph(n, 2 * n, seed=n) for n in (12, 15, 20)])

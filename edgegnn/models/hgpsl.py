@@ -13,6 +13,8 @@ Where this knowingly differs from the authors' code:
   symmetric nodes (atoms of a ring) score the same up to rounding, which would decide differently on each machine.
 * The normalised adjacency of the score is D^-1 A, as in the paper, and messages go along the rows of the learnt matrix.
 * A node is no candidate for an edge to itself: the convolution adds that one.
+* Learnt edges of almost no weight are not followed by the next pool. Sparsemax gives exactly 0 to whole sets of nodes
+  (one neighbour of weight 1 + a, others of a), and which of them rounding lifts above 0 depends on the batch.
 * No softmax at the end: the loss has it.
 """
 
@@ -37,6 +39,7 @@ _SLOPE = 0.2
 _STEPS = 32.0  # of a score, in each power of two
 _ROUNDING = 1e-4  # of a node's features, what a score may err by
 _SMALLEST = 1e-6  # scores below are equal
+_FAINT = 1e-4  # a learnt edge of this weight or less leads nowhere: many would be 0 but for rounding
 _PER_OCTAVE = 1  # classes of graph sizes whose graphs share a matrix
 
 
@@ -133,7 +136,7 @@ class StructurePool(nn.Module):
             order = torch.sort(rank, dim=1, descending=True, stable=True).indices[:, :kept]
             chosen = rows.gather(1, order).view(-1)
             rows, columns = order.unsqueeze(2), order.unsqueeze(1)
-            near = (adj > 0).to(x.dtype) + torch.eye(n, dtype=x.dtype, device=x.device)
+            near = (adj > _FAINT).to(x.dtype) + torch.eye(n, dtype=x.dtype, device=x.device)
             near = (near @ near).clamp(max=1.0)
             near = near.gather(1, rows.expand(-1, -1, n)) @ near.gather(2, columns.expand(-1, n, -1))
             pairs = (near > 0) & (rows != columns)
