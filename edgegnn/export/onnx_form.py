@@ -19,6 +19,7 @@ from edgegnn.export.forms import Form
 from edgegnn.export.learnt import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.export.pack import pack_zeros, spell_int4
 from edgegnn.export.qdq import qdq_points, stayed_float
+from edgegnn.export.ranges import range_facts
 from edgegnn.export.rewrite import rewrite_proto
 from edgegnn.export.rewrite.constant import fix_graph
 from edgegnn.export.rewrite.sparse import sparse_features
@@ -66,6 +67,8 @@ def onnx_form(
         "aggregations": aggregations,
         "sizes": {"fp32_model_file": fp32},
     }
+    if len(points) == 1 and recipe.method not in {"none", "dynamic"}:
+        facts["ranges"] = range_facts(models[0], points[0].calibrate())
     more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
     return Form("onnxruntime", chained(points, sessions), whole_io(points, models), facts, onnx=models[0], files=more)
 

@@ -23,13 +23,15 @@ from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.metrics import compare, score
 from edgegnn.runtime.native import find_library, library_name
 from edgegnn.runtime.proof import VerifyReport, verify
+from edgegnn.runtime.ranges import RangeWarning
 from edgegnn.runtime.samples import Sample, read_samples
-from edgegnn.runtime.session import make_session, native_kernels, predict
+from edgegnn.runtime.session import make_session, native_kernels, over_range_here, predict
 
 __all__ = [
     "Artifact",
     "EntrySession",
     "Manifest",
+    "RangeWarning",
     "Sample",
     "VerifyReport",
     "bench",
@@ -41,6 +43,7 @@ __all__ = [
     "make_session",
     "native_kernels",
     "open_artifact",
+    "over_range_here",
     "predict",
     "read_manifest",
     "read_samples",

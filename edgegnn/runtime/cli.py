@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.metrics import metric_text, predictions, probabilities
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
+from edgegnn.runtime.ranges import RangeWarning
 from edgegnn.runtime.session import make_session, predict
 
 __all__ = ["main"]
@@ -111,6 +113,9 @@ def _parser() -> _Parser:
     command.add_argument("--input", type=Path, required=True, help=".npz with one array per model input")
     command.add_argument("--output", type=Path, help="write logits and classes to this .npz")
     command.add_argument("--force", action="store_true", help="replace the output file")
+    command.add_argument(
+        "--guard", action="store_true", help="a graph that saturates more than calibration did is an error"
+    )
     command.add_argument("--entry", help="run this entry point alone: encode once, then decode for each query")
     command.set_defaults(run=_predict)
     return parser
@@ -154,6 +159,8 @@ def _print_report(report: VerifyReport) -> None:
     _say(f"  kernels    {' and '.join(report.kernels)}")
     _say(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
     _say(f"  difference {report.max_abs_error:.3g} at most")
+    if report.saturated is not None:
+        _say(f"  ranges     {report.saturated:.2%} of the values of a point are at its ends, at most")
     if report.metric is not None:
         value = metric_text(report.metric.name, report.metric.value)
         _say(f"  {report.metric.name:10} {value} over {report.metric.n} rows")
@@ -251,7 +258,11 @@ def _predict(arguments: argparse.Namespace) -> int:
             return _print_arrays(outputs, output, arguments.json)
         logits = outputs[artifact.manifest.outputs[0].name]
     else:
-        logits = predict(artifact, inputs, threads=arguments.threads)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", RangeWarning)
+            logits = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
+        for warning in caught:
+            print(f"edgegnn: warning: {printable(' '.join(str(warning.message).split()))}", file=sys.stderr)
     target = artifact.manifest.target
     labels = predictions(logits, target)
     found = {"values": logits} if target == "values" else {"logits": logits, target: labels}

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.manifest import Manifest, Metric
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, compare, predictions, same_rows
+from edgegnn.runtime.ranges import parse_ranges, shares
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
-from edgegnn.runtime.session import make_session, native_kernels, run
+from edgegnn.runtime.session import make_session, native_kernels, range_session, run
 
 __all__ = ["SampleResult", "VerifyReport", "verify"]
 
@@ -45,6 +46,7 @@ class VerifyReport:
         metric: the task metric over the samples, computed here; None when they have no labels.
         expected_metric: the same in the manifest.
         metric_reason: why there is no metric, where that is known.
+        saturated: the largest share of values at an end of a quantization point in one sample; None without points.
         kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators), or "torchscript".
             The numbers above are those of the first.
         kernels_differ: largest difference of a logit between the two; None where only one could be run.
@@ -61,6 +63,7 @@ class VerifyReport:
     kernels: tuple[str, ...] = ("onnxruntime",)
     kernels_differ: float | None = None
     metric_reason: str = ""
+    saturated: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -99,7 +102,7 @@ def verify(
     samples = read_samples(opened)
     session = make_session(opened, threads=threads)
     outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
-    report = judge(opened.manifest, samples, outputs)
+    report = replace(judge(opened.manifest, samples, outputs), saturated=_saturated(opened, samples, threads))
     if not native_kernels(session):
         return replace(report, kernels=(opened.manifest.runtime,))
     # One file for both worlds: the same model has to hold where nobody has our library.
@@ -113,6 +116,14 @@ def verify(
         kernels=("edgegnn", "onnxruntime"),
         kernels_differ=differ,
     )
+
+
+def _saturated(artifact: Artifact, samples: list[Sample], threads: int) -> float | None:
+    session = range_session(artifact, threads=threads)
+    if session is None:
+        return None
+    points = parse_ranges(artifact.manifest.raw)
+    return max(share for sample in samples for share, _ in shares(session, points, sample.inputs))
 
 
 def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> VerifyReport:

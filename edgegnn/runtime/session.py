@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ArtifactError, UsageError, first_line
+from edgegnn.errors import ArtifactError, DataError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.cuda import PROCESSORS, PROVIDERS, check_provider, cuda_problem
 from edgegnn.runtime.entries import EntrySession
@@ -18,13 +19,23 @@ from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.native import ORT_NEEDED, find_library
 from edgegnn.runtime.needs import needed_onnxruntime, version_pair
+from edgegnn.runtime.ranges import RangeWarning, guarded_model, over_range, parse_ranges, shares
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
 
     from edgegnn.runtime.script import ScriptSession
 
-__all__ = ["available_cores", "has_native_ops", "make_session", "native_kernels", "predict", "run"]
+__all__ = [
+    "available_cores",
+    "has_native_ops",
+    "make_session",
+    "native_kernels",
+    "over_range_here",
+    "predict",
+    "range_session",
+    "run",
+]
 
 Array = npt.NDArray[Any]
 _FATAL = 4
@@ -192,13 +203,19 @@ def run(
     return logits
 
 
-def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, Any], *, threads: int = 0) -> Array:
+def predict(
+    artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, Any], *, threads: int = 0, guard: bool = False
+) -> Array:
     """Logits of one graph (or of a batch of graphs).
+
+    A `RangeWarning` says when the graph saturates quantization points more than calibration did. Two sessions are made
+    for that: in a loop, make one with `make_session`, and ask `over_range_here` where you want to know.
 
     Args:
         artifact: an open artifact, or the path of one.
         inputs: model input name -> array; see `check_inputs`.
         threads: as in `make_session`.
+        guard: such a graph is an error.
 
     Returns:
         Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes.
@@ -206,7 +223,7 @@ def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, An
     Raises:
         ArtifactError: the artifact is damaged, its model fails, or gives NaN or infinite logits: an artifact is only
             written for a model that gives none on the graphs it was proved with.
-        DataError: the inputs don't fit the model.
+        DataError: the inputs don't fit the model, or `guard` and its ranges.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     checked = check_inputs(opened.manifest.inputs, inputs, limits=opened.manifest.limits)
@@ -217,7 +234,36 @@ def predict(artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, An
             f"the model gives NaN or infinite logits in row {bad[0]} ({len(bad)} of {len(logits)} rows): its numbers "
             "overflow on this graph; compare the values and the size of the graph with those that it was trained on"
         )
+    problem = over_range_here(opened, checked, threads=threads)
+    if problem and guard:
+        raise DataError(problem)
+    if problem:
+        warnings.warn(problem, RangeWarning, stacklevel=2)
     return logits
+
+
+def range_session(artifact: Artifact, *, threads: int = 0) -> InferenceSession | None:
+    """A session that gives the tensors of the range guard, too (`edgegnn.runtime.ranges`); None without any."""
+    points = parse_ranges(artifact.manifest.raw)
+    if not points or artifact.manifest.entries or artifact.manifest.runtime != "onnxruntime":
+        return None
+    session: InferenceSession = make_session(guarded_model(artifact.model.read_bytes(), points), threads=threads)
+    return session
+
+
+def over_range_here(artifact: Artifact, inputs: Mapping[str, Array], *, threads: int = 0) -> str:
+    """What the range guard says of a graph; "" when nothing saturates more than in calibration.
+
+    Args:
+        artifact: an open artifact.
+        inputs: of one graph, checked.
+        threads: as in `make_session`.
+    """
+    session = range_session(artifact, threads=threads)
+    if session is None:
+        return ""
+    points = parse_ranges(artifact.manifest.raw)
+    return over_range(points, shares(session, points, inputs))
 
 
 def _check_signature(session: InferenceSession, manifest: Manifest) -> None:

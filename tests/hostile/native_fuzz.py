@@ -124,6 +124,9 @@ def run_case(seed: int) -> str:
         wanted = reference(op, *inputs, **attributes)
     except (ValueError, IndexError):
         return "answered"
+    perm = inputs[3] if op == "SegmentSoftmax" else EMPTY
+    if len(np.unique(perm)) < perm.size:  # a place that perm leaves out has no answer (OPS.md)
+        return "answered"
     shapes = [got.shape for got in outputs], [want.shape for want in wanted]
     assert shapes[0] == shapes[1], f"seed {seed}: {op} gives the shapes {shapes[0]}, not {shapes[1]}"
     for got, want in zip(outputs, wanted, strict=True):

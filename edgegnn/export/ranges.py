@@ -1,0 +1,96 @@
+"""The quantization points that the runtime's range guard watches, and how full they are in calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from edgegnn.runtime.ranges import RangePoint, guarded_model, shares
+from edgegnn.runtime.session import make_session
+
+__all__ = ["range_facts", "range_points"]
+
+Array = npt.NDArray[np.generic]
+_CODES = {"uint8": (0, 255), "int8": (-128, 127), "uint4": (0, 15), "int4": (-8, 7)}
+
+
+def range_facts(model: onnx.ModelProto, graphs: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:
+    """The points of a finished model as the manifest lists them, with calibration's largest shares of each.
+
+    Args:
+        model: as it is shipped.
+        graphs: inputs of the graphs that were calibrated on.
+    """
+    points = range_points(model)
+    if not points:
+        return []
+    session = make_session(guarded_model(model.SerializeToString(), points))
+    names = [value.name for value in model.graph.input]
+    found = [shares(session, points, {name: graph[name] for name in names}) for graph in graphs]
+    most = np.max(found, axis=0) if found else np.zeros((len(points), 2))
+    return [asdict(replace(p, share=float(m[0]), row=float(m[1]))) for p, m in zip(points, most, strict=True)]
+
+
+def range_points(model: onnx.ModelProto) -> list[RangePoint]:
+    """The points of a model with one scale each: QuantizeLinear, and operators of ours that read or write codes."""
+    constants = {i.name: i for i in model.graph.initializer}
+    visible = {name for node in model.graph.node for name in node.output} - {v.name for v in model.graph.output}
+    found: dict[str, RangePoint] = {}
+    for node in model.graph.node:
+        for point in (_quantize_linear(node, constants), _read_values(node), _written_codes(node)):
+            if point is not None and point.tensor in visible and (point.low, point.high) != (None, None):
+                found.setdefault(point.tensor, point)
+    return list(found.values())
+
+
+def _quantize_linear(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> RangePoint | None:
+    if node.op_type != "QuantizeLinear" or node.domain or not set(node.input[1:]) <= set(constants):
+        return None
+    scale = numpy_helper.to_array(constants[node.input[1]])
+    if scale.size != 1 or len(node.input) < 3:
+        return None
+    zero = constants[node.input[2]]
+    name = onnx.TensorProto.DataType.Name(zero.data_type).lower()
+    if name not in _CODES:
+        return None
+    low, high = _CODES[name]
+    return _of_values(node.input[0], float(scale.reshape(())), _integer(zero), low, high)
+
+
+def _read_values(node: onnx.NodeProto) -> RangePoint | None:
+    """QuantizeGemm takes floats and rounds them on the way."""
+    if not node.op_type.startswith("QuantizeGemm"):
+        return None
+    own = _attributes(node)
+    low, high = int(own.get("x_low", 0)), int(own.get("x_high", 255))
+    return _of_values(node.input[0], float(own["x_scale"]), int(own.get("x_zero_point", 0)), low, high)
+
+
+def _written_codes(node: onnx.NodeProto) -> RangePoint | None:
+    own = _attributes(node)
+    if "y_scale" not in own or not node.domain:
+        return None
+    scale, zero = float(own["y_scale"]), int(own.get("y_zero_point", 0))
+    ends = (own.get("clip_low", -np.inf) / scale + zero, own.get("clip_high", np.inf) / scale + zero)
+    low, high = (int(np.rint(np.clip(end, 0, 255))) for end in ends)
+    return RangePoint(node.output[0], None if low == zero else low, None if high == zero else high)
+
+
+def _of_values(tensor: str, scale: float, zero: int, low: int, high: int) -> RangePoint:
+    """Values that round to the last code, or would to one beyond it. The end that is zero is a ReLU's: not an end."""
+    lower, upper = (low + 0.5 - zero) * scale, (high - 0.5 - zero) * scale
+    return RangePoint(tensor, None if low == zero else lower, None if high == zero else upper)
+
+
+def _integer(tensor: onnx.TensorProto) -> int:
+    return int(np.asarray(numpy_helper.to_array(tensor)).astype(np.int64).reshape(-1)[0])
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
