@@ -33,7 +33,10 @@ __all__ = ["dynamic_int8", "static_int8"]
 
 
 def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights in int8, one scale for each output channel; activations are rounded to uint8 as they come.
+    """Weights in int8, one scale for each output channel; activations are rounded as they come, each row by itself.
+
+    onnxruntime's own DynamicQuantizeLinear takes one scale for the whole tensor: the answer for a graph would depend on
+    what else is in its batch.
 
     Args:
         model: a float model from `capture`.
@@ -44,7 +47,65 @@ def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: no product has constant weights, or onnxruntime refuses the model.
     """
-    return _quantized(quantize_dynamic, model)
+    return _scale_by_row(_quantized(quantize_dynamic, model))
+
+
+def _scale_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put standard operators in the place of each DynamicQuantizeLinear: codes about 128, and a scale `[..., 1]`."""
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.node[:]
+    scales = {node.output[1] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"}
+    both = {node.output[0]: node for node in model.graph.node if node.op_type == "Mul" and scales & set(node.input)}
+    for node in model.graph.node:
+        if node.op_type == "DynamicQuantizeLinear":
+            new.graph.node.extend(_by_row(node))
+        elif node.op_type == "Mul" and both.keys() & set(node.input):
+            new.graph.node.extend(_one_after_other(node, both))
+        elif not both.keys() & set(node.output):
+            new.graph.node.append(node)
+    known = {value.name for value in model.graph.initializer}
+    constants: dict[str, npt.NDArray[Any]] = {
+        "by_row.last": np.array([-1], np.int64),
+        "by_row.top": np.array(127, np.float32),
+        "by_row.least": np.array(np.finfo(np.float32).tiny, np.float32),  # of a row of zeros
+        "by_row.one": np.array(1, np.float32),
+        "by_row.middle": np.array(128, np.uint8),
+    }
+    if scales:
+        new.graph.initializer.extend(
+            onnx.numpy_helper.from_array(value, name) for name, value in constants.items() if name not in known
+        )
+    return new
+
+
+def _one_after_other(node: onnx.NodeProto, both: Mapping[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Sums times the product of two scales, as two multiplications.
+
+    What onnxruntime fuses the product into, MatMulIntegerToFloat, reads the first row's scale only.
+    """
+    (name,) = both.keys() & set(node.input)
+    (sums,) = (i for i in node.input if i != name)
+    first, second = both[name].input[1], both[name].input[0]
+    make = onnx.helper.make_node
+    return [
+        make("Mul", [sums, first], [f"{node.output[0]}.part"], name=f"{node.name}.Part"),
+        make("Mul", [f"{node.output[0]}.part", second], list(node.output), name=node.name),
+    ]
+
+
+def _by_row(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    make = onnx.helper.make_node
+    (x,), (codes, scale, zero) = node.input, node.output
+    return [
+        make("Abs", [x], [f"{codes}.abs"], name=f"{node.name}.Abs"),
+        make("ReduceMax", [f"{codes}.abs", "by_row.last"], [f"{codes}.top"], name=f"{node.name}.ReduceMax", keepdims=1),
+        make("Div", [f"{codes}.top", "by_row.top"], [f"{codes}.step"], name=f"{node.name}.Step"),
+        make("Max", [f"{codes}.step", "by_row.least"], [scale], name=f"{node.name}.Max"),
+        make("Div", [x, scale], [f"{codes}.steps"], name=f"{node.name}.Div"),
+        make("QuantizeLinear", [f"{codes}.steps", "by_row.one", "by_row.middle"], [codes], name=f"{node.name}.Codes"),
+        make("Identity", ["by_row.middle"], [zero], name=f"{node.name}.Zero"),
+    ]
 
 
 def static_int8(

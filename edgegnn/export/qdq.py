@@ -163,7 +163,7 @@ def qdq_points(model: onnx.ModelProto) -> dict[str, QdqPoint]:
 _SHAPES = {"Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Cast", "Flatten", "Gather", "Slice"}
 _NORMS = {"BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization"}
 _LEARNT = {"step", "tops", "boundaries", "blocks"}  # what learnt codes are scaled by, and how a row's are found
-_INTEGER_OPS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"}
+_INTEGER_OPS = {"QuantizeLinear", "DequantizeLinear", "MatMulInteger"}
 _FLOAT_OPS = {
     "ScatterElements": "sums, means or maxima over neighbours: 8-bit sums would wrap",
     "Pow": "degree normalisation: small numbers over a wide range",
@@ -220,9 +220,11 @@ def stayed_float(model: onnx.ModelProto, rewritten: onnx.ModelProto | None = Non
 def _is_scale(value: ir.Value) -> bool:
     """Whether an initializer is only the scale of quantization points."""
     for use in value.uses():
-        if use.node.op_type == "Mul":  # dynamic quantization: scale of the input times scale of the weight
-            producers = [v.producer() for v in use.node.inputs if v is not None]
-            if not any(p is not None and p.op_type == "DynamicQuantizeLinear" for p in producers):
+        if use.node.op_type == "Mul":  # dynamic quantization: sums of products of codes, times the scale of the weight
+            casts = [v.producer() for v in use.node.inputs if v is not None]
+            sums = [c.inputs[0] for c in casts if c is not None and c.op_type == "Cast"]
+            producers = [v.producer() for v in sums if v is not None]
+            if not any(p is not None and p.op_type == "MatMulInteger" for p in producers):
                 return False
         elif use.node.op_type not in {"QuantizeLinear", "DequantizeLinear"} or use.idx != 1:
             return False

@@ -1,0 +1,41 @@
+"""A graph's answer in dynamic-int8 is the same, whatever else is in its batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch_geometric.nn import GINConv, global_add_pool
+
+from edgegnn.export.capture import capture
+from edgegnn.export.ptq import dynamic_int8
+from edgegnn.runtime import make_session
+
+
+class Gin(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = GINConv(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8)))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x, edge_index, batch):
+        return self.head(global_add_pool(self.conv(x, edge_index).relu(), batch))
+
+
+def test_other_graphs_in_the_batch_change_nothing():
+    torch.manual_seed(0)
+    x = torch.randn(12, 3)
+    x[0] = 0  # a row of zeros has a scale, too
+    x[6:] *= 500  # another graph of far larger numbers
+    edges = torch.tensor([[0, 1, 2, 7, 8], [1, 2, 3, 6, 9]])
+    batch = torch.arange(12) // 6
+    model = Gin().eval()
+    both = {"x": x, "edge_index": edges, "batch": batch}
+    session = make_session(dynamic_int8(capture(model, both, kind="graph")).SerializeToString())
+    one = {"x": x[:6], "edge_index": edges[:, :3], "batch": batch[:6]}
+    alone = session.run(None, {name: value.numpy() for name, value in one.items()})[0]
+    together = session.run(None, {name: value.numpy() for name, value in both.items()})[0]
+    np.testing.assert_array_equal(together[:1], alone)
+    with torch.no_grad():
+        want = model(**one).numpy()
+    assert np.abs(alone - want).max() < 0.02 * np.abs(want).max() + 0.01
