@@ -31,6 +31,8 @@ MIN_PYTHON = (3, 9)
 _HEARTBEAT = 10.0  # seconds; the agent gives up after 60
 _STUCK = 60.0
 _READ = 2**17
+_LINE = 16 * 2**20  # bytes of the longest line that a device may say
+_SAID = 256 * 2**20  # bytes that it may say on one connection
 _MARGIN = 16 * 2**20  # bytes of a disk that are left free
 
 
@@ -98,7 +100,7 @@ class Device:
         self._met = self._ready = False  # its shell has answered; the agent has
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._write_lock, self._frame = threading.Lock(), threading.Lock()
-        self._closed = threading.Event()
+        self._closed, self._flooded = threading.Event(), False
         try:
             # A session of its own: Ctrl-C is for us, and we end it in order. LC_ALL: messages that we can read.
             self._process = subprocess.Popen(
@@ -193,7 +195,8 @@ class Device:
         """
         wanted = {file.sha256: file for file in [*files, agent()]}
         state = self.ask("missing", files={sha: file.bytes for sha, file in wanted.items()})
-        missing = [wanted[sha] for sha in state["missing"]]
+        self.check(state, missing=list, free=int)
+        missing = [file for sha, file in wanted.items() if sha in state["missing"]]
         total = sum(file.bytes for file in missing)
         if total and total + _MARGIN > state["free"]:
             raise self._error(
@@ -217,6 +220,7 @@ class Device:
         for _ in range(2):
             self.send_files(list(files.values()), what)
             state = self.ask(do, files=names, timeout=300.0, **arguments)
+            self.check(state, damaged=object, folder=str)
             if not state["damaged"]:
                 return str(state["folder"])
         raise self._error("its disk returns other bytes than were written to it: replace the card or disk")
@@ -266,10 +270,19 @@ class Device:
             line = self._line(deadline)
             if line is None:
                 raise self._lost("")
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 message = json.loads(line)
                 if isinstance(message, dict):
                     return message
+
+    def check(self, answer: object, **kinds: type) -> None:
+        """Refuse an answer that isn't an object with these fields.
+
+        Raises:
+            TargetError: it isn't.
+        """
+        if not isinstance(answer, dict) or not all(isinstance(answer.get(k), kind) for k, kind in kinds.items()):
+            raise self._error(f"it gives an answer without {', '.join(kinds)}: is edgegnn's program there changed?")
 
     def tell_program(self, message: dict[str, Any]) -> None:
         """Say something to the program that runs there."""
@@ -285,6 +298,8 @@ class Device:
     def _line(self, deadline: float) -> str | None:
         try:
             line = take(self._lines, deadline, self._stop)
+            if line is not None and time.monotonic() > deadline:
+                raise queue.Empty  # lines that keep coming don't move the deadline
         except queue.Empty:
             if self._ready:
                 raise
@@ -335,12 +350,17 @@ class Device:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        rest = b""
+        rest, said = b"", 0
         with contextlib.suppress(ValueError, OSError):
             while block := self._process.stdout.read(_READ):
                 *lines, rest = (rest + block).split(b"\n")
                 for line in lines:
                     self._lines.put(line)
+                said += len(block)
+                if len(rest) > _LINE or said > _SAID:
+                    self._flooded = True
+                    self._process.kill()
+                    break
         self._lines.put(None)
 
     def _beat(self) -> None:
@@ -357,6 +377,8 @@ class Device:
 
     def _lost(self, otherwise: str) -> TargetError:
         """Why the connection has ended."""
+        if self._flooded:
+            return self._error("it says more than any device has to: does a login script of the account loop?")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         self._stderr.seek(0)
@@ -392,7 +414,9 @@ class DeviceRunner:
         assert self._end is not None
         if "error" in self._end:
             raise TargetError(f"{self._device.name}: {self._end['error']}")
-        state = self._end["ok"]
+        state = self._end.get("ok")
+        self._device.check(state, late=bool, code=int, stderr=str)
+        assert isinstance(state, dict)
         if state["late"]:
             raise TimeoutError
         return int(state["code"]), str(state["stderr"])
