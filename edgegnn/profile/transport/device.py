@@ -139,7 +139,7 @@ class Device:
             assert self._process.stdin is not None
             self._process.stdin.close()
         try:
-            self._process.wait(10)  # it clears up, then the connection ends
+            self._process.wait(10 if self._ready else 1)  # it clears up, then the connection ends
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -354,9 +354,11 @@ class Device:
         with contextlib.suppress(ValueError, OSError):
             while block := self._process.stdout.read(_READ):
                 *lines, rest = (rest + block).split(b"\n")
+                if self._closed.is_set():
+                    rest, lines = b"", []  # nobody reads it any more
                 for line in lines:
                     self._lines.put(line)
-                said += len(block)
+                said += len(block) + 64 * len(lines)  # what a waiting line takes here
                 if len(rest) > _LINE or said > _SAID:
                     self._flooded = True
                     self._process.kill()
