@@ -22,7 +22,7 @@ def test_a_login_script_that_never_ends(script: str) -> None:
         device.close()
 
 
-@pytest.mark.parametrize("answer", ['{"ok": null}', '{"ok": []}', '{"ok": {"missing": 1}}', "[" * 20_000])
+@pytest.mark.parametrize("answer", ['{"ok": null}', '{"ok": []}', '{"ok": {"missing": 1}}'])
 def test_answers_of_another_shape(answer: str) -> None:
     script = f"{HELLO} printf '%s\\n' '{answer}'; exec cat > /dev/null"
     device = Device(None, ["sh", "-c", script], lambda text: None, None)
