@@ -156,9 +156,9 @@ def test_cut_short(error, code, work, capsys, monkeypatch):
 @pytest.mark.slow
 def test_artifact_that_computes_something_else_fails(work, capsys, monkeypatch):
     """A wrong weight in the file is found by export's own comparison."""
-    from edgegnn.export import flow
+    from edgegnn.export import onnx_form
 
-    original = flow.capture
+    original = onnx_form.capture
 
     def wrong(*args, **kwargs):
         model = original(*args, **kwargs)
@@ -169,7 +169,7 @@ def test_artifact_that_computes_something_else_fails(work, capsys, monkeypatch):
         return model
 
     before = files(work)
-    monkeypatch.setattr(flow, "capture", wrong)
+    monkeypatch.setattr(onnx_form, "capture", wrong)
     code, _, err = run(capsys, monkeypatch, "export", "model.pt", "-o", "n")
     assert code == 1
     assert "differently from PyTorch" in err
