@@ -1,7 +1,8 @@
 """Which of torch's operators a file of a stranger may call: those that only compute.
 
-An operator counts by its schema: it takes and gives tensors, numbers and settings, and every text it takes is one of
-the settings that are named here. Operators that torch keeps for itself (`_name`) count when they are named here.
+An operator counts by its schema: it takes and gives tensors, numbers and settings, and every text that it takes beside
+a tensor is one of the settings that are named here. Operators that torch keeps for itself (`_name`) count when they are
+named here.
 """
 
 from __future__ import annotations
@@ -163,10 +164,12 @@ def computes(torch: Any, name: str, overload: str | None = None) -> bool:
 
 
 def _fits(schema: Any) -> bool:
+    kinds = [str(value.type) for value in (*schema.arguments, *schema.returns)]
+    plain = not any("Tensor" in kind for kind in kinds)  # Python's own: len, list, format
     for argument in schema.arguments:
         kind = str(argument.type)
         if "Generator" in kind:
             continue  # no file can hold one
-        if not _TYPES.fullmatch(kind) or (_TEXT.search(kind) and argument.name not in _TEXTS):
+        if not _TYPES.fullmatch(kind) or (_TEXT.search(kind) and not plain and argument.name not in _TEXTS):
             return False
     return True
