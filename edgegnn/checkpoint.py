@@ -22,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import io
 import pickle
 import sys
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from edgegnn.programs import is_program, load_program
 from edgegnn.prune.state import decode_state, encode_state, weight_grids
 from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
+from edgegnn.runtime.archive import pack_entries, read_entries
 from edgegnn.tasks import TaskSpec
 from edgegnn.tasks.link import EMBEDDING
 from edgegnn.tasks.pairs import as_pair_model
@@ -49,6 +51,8 @@ __all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "load_checkp
 
 FORMAT = "edgegnn-checkpoint/1"
 PRUNED_FORMAT = "edgegnn-checkpoint/2"  # an edgegnn from before there was pruning says that the file is newer
+_MOST_BYTES = 2**28
+_MOST_LAYERS = 1000
 
 
 @dataclass
@@ -175,7 +179,7 @@ def load_checkpoint(
         return _from_content(path, content, factory, factory_args, allow_import, task)
     except EdgeGNNError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError, OverflowError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -230,7 +234,9 @@ def _check_file(path: Path) -> str:
 
 def _read(path: Path, unsafe_pickle: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
+        return torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=not unsafe_pickle)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         if (
             "Unsupported global" in str(error)
@@ -244,6 +250,17 @@ def _read(path: Path, unsafe_pickle: bool) -> Any:
         raise CheckpointError(f"{path} is not a model file, or is damaged: {first_line(error)}") from error
     except Exception as error:
         raise CheckpointError(f"{path} is not a model file, or is truncated: {first_line(error)}") from error
+
+
+def _content(path: Path) -> bytes:
+    """The file with its checksums verified: torch verifies none. Files of torch before 1.6 are no archives."""
+    content = path.read_bytes()
+    if content[:2] != b"PK":
+        return content
+    try:
+        return pack_entries(read_entries(content, path.name, CheckpointError))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not a model file, or is truncated: {error}") from error
 
 
 def _check_format(path: Path, found: Any) -> None:
@@ -287,6 +304,7 @@ def _from_content(
     if "zoo" in source:
         from edgegnn.models import build
 
+        _check_sizes(path, source["zoo"], args)
         model = build(source["zoo"], **args)
     elif "factory" in source:
         named = factory or source["factory"]
@@ -315,6 +333,25 @@ def _from_content(
         dict(content["metrics"]),
         content.get("pruning"),
     )
+
+
+def _check_sizes(path: Path, name: str, args: dict[str, Any]) -> None:
+    """Bound what a file asks for, before anything is built: a model is not much larger than its file."""
+    from edgegnn.models import build
+
+    most = max(_MOST_BYTES, 64 * path.stat().st_size)
+    for key, value in args.items():
+        limit = _MOST_LAYERS if key in ("layers", "heads", "subgraphs", "dim", "degree", "kernel_size") else most // 4
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(number, (int, float)) and not abs(number) <= limit:
+                raise CheckpointError(
+                    f"{path} asks for {key} = {str(number)[:40]}, more than its file can hold: refused"
+                )
+    with torch.device("meta"):
+        empty = build(name, **args)
+    size = sum(v.numel() * v.element_size() for v in (*empty.parameters(), *empty.buffers()) if not is_lazy(v))
+    if size > most:
+        raise CheckpointError(f"{path} asks for a model of {size} bytes, more than its file can hold: refused")
 
 
 def _dense_state(path: Path, content: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:

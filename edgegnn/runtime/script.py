@@ -1,8 +1,9 @@
 """Run a TorchScript model, `model.ts.pt`: needs torch, and nothing else of torch's world.
 
 A TorchScript file holds tensors and code in TorchScript's own language, no Python objects: opening one runs no Python.
-Its language can still write files (`torch.save`), and code may run while the file is opened (`__setstate__`); models of
-ours have neither, and a file that has is refused before torch sees it.
+Its language can still write files (`torch.save`), and code may run while the file is opened (`__setstate__`). So torch
+never sees the file: the entries that a model needs go into a new archive, once all that their code calls has been found
+among the operators that only compute.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import io
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +20,41 @@ from typing import Any
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, first_line
+from edgegnn.runtime.archive import pack_entries, read_entries
+from edgegnn.runtime.operators import computes
 
 __all__ = ["ScriptSession", "torch_version"]
 
 Array = npt.NDArray[Any]
 
-# What TorchScript can do besides computing, as it stands in the code of a file.
-_FORBIDDEN = re.compile(
-    rb"__[gs]etstate__|__torch__\.torch\.classes|\bops\.(?!aten\.|prim\.)"
-    rb"|\b(?:torch|ops\.aten)\.(?:save|load|from_file)\b"
+_ENTRY = re.compile(
+    r"(?:\.data/)?version|\.data/serialization_id|byteorder|(?:data|constants)\.pkl|(?:data|constants)/\d+"
+    r"|code/(?:\w+/)*\w+\.py"
 )
+_DEBUG = ".debug_pkl"  # where code came from: pickled, and not needed
+_HOOKS = re.compile(
+    r"__[gs]etstate__|__torch__\.torch\.classes"
+)  # code that runs when a file is opened, foreign objects
+_TEXT = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
+_CALL = re.compile(r"(?<![\w.])(?:torch|ops\s*\.\s*(\w+))\s*\.\s*(\w+)")
+# Classes in a file are called by their path: `__torch__.torch.nn.modules.linear.Linear`.
+_PRIM = frozenset(
+    [
+        "NumToTensor",
+        "RaiseException",
+        "unchecked_cast",
+        "device",
+        "dtype",
+        "layout",
+        "is_cuda",
+        "data",
+        "min",
+        "max",
+        "abs",
+        "itemsize",
+    ]
+)
+_NAMES = frozenset(["device", "float64", "float32", "inf", "nan", "tensor", "Tensor", "len"])
 
 
 class ScriptSession:
@@ -49,7 +74,7 @@ class ScriptSession:
         self._device = device
         name = "the model" if isinstance(model, bytes) else Path(model).name
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
-        _check_code(name, content)
+        content = _rebuilt(name, content)
         if threads:
             torch.set_num_threads(threads)
         try:
@@ -127,17 +152,45 @@ def _torch() -> Any:
     return torch
 
 
-def _check_code(name: str, content: bytes) -> None:
-    """Refuse a file whose code could do more than compute."""
+def _rebuilt(name: str, content: bytes) -> bytes:
+    """A new archive of what a model needs, after a look at all that its code calls.
+
+    Raises:
+        ArtifactError: the file is damaged, or could do more than compute.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for entry in archive.namelist():
-                found = _FORBIDDEN.search(archive.read(entry)) if entry.endswith(".py") else None
-                if found:
-                    what = found[0].decode("ascii", "replace")
-                    raise ArtifactError(f"{name} uses {what}, which no model of edgegnn does: refused")
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, KeyError, EOFError) as error:
-        raise ArtifactError(f"{name} is no TorchScript file, or is damaged: {first_line(error)}") from error
+        entries = read_entries(content, name, ArtifactError)
+    except ArtifactError as error:
+        raise ArtifactError(f"{name} is no TorchScript file, or is damaged: {error}") from error
+    kept = {}
+    for entry, inside in entries.items():
+        if entry.endswith(_DEBUG):
+            continue
+        if not _ENTRY.fullmatch(entry):
+            raise ArtifactError(f"{name} holds {entry[:80]!r}, which no model of edgegnn does: refused")
+        if entry.endswith(".py"):
+            _check_code(name, inside)
+        kept[entry] = inside
+    return pack_entries(kept)
+
+
+def _check_code(name: str, content: bytes) -> None:
+    torch = _torch()
+    try:
+        code = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{name} is no TorchScript file, or is damaged: its code is no text") from error
+    called = {(found[1] or "", found[2]) for found in _CALL.finditer(_TEXT.sub('""', code))}
+    bad = [hook[0] for hook in _HOOKS.finditer(code)]
+    for space, operator in sorted(called):
+        if space == "prim":
+            known = operator in _PRIM
+        else:
+            known = space in ("", "aten") and (computes(torch, operator) or (not space and operator in _NAMES))
+        if not known:
+            bad.append(f"{f'ops.{space}' if space else 'torch'}.{operator}")
+    if bad:
+        raise ArtifactError(f"{name} uses {bad[0][:80]}, which no model of edgegnn does: refused")
 
 
 @contextmanager

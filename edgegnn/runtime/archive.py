@@ -1,0 +1,87 @@
+"""Read and write the zip archives that torch's files are.
+
+A file is read here, once; what is taken from it goes into a new archive, and torch is given only that. So it makes no
+difference in what two readers of zips disagree: names in capitals, two entries of one name, what lies between entries.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+from edgegnn.errors import EdgeGNNError, first_line
+
+__all__ = ["pack_entries", "read_entries"]
+
+MAX_BYTES = 16 * 2**30
+_MAX_ENTRIES = 200_000
+_MAX_RATIO = 200  # code of a large model compresses 30 times
+_NAME = re.compile(r"[\w.+\- ]+(?:/[\w.+\- ]+)*", re.ASCII)
+_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[str, bytes]:
+    """Name -> content of every entry, without the folder that all names begin with; checksums are verified.
+
+    Args:
+        content: the archive.
+        what: its name in a message.
+        error: what to raise.
+
+    Raises:
+        EdgeGNNError: of the type `error`; no zip, damaged, or with names or sizes that no file of torch has.
+    """
+    found: dict[str, bytes] = {}
+    folded: set[str] = set()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if len(entries) > _MAX_ENTRIES or sum(e.file_size for e in entries) > MAX_BYTES:
+                raise error(f"{what} unpacks to more than {MAX_BYTES} bytes: refused")
+            for entry in entries:
+                _check(entry, what, error)
+                if entry.filename.lower() in folded:
+                    raise error(f"{what} holds two entries named {entry.filename[:80]!r}: refused")
+                folded.add(entry.filename.lower())
+                found[entry.filename] = archive.read(entry)
+    except _ERRORS as cause:
+        raise error(f"{what} is damaged: {first_line(cause)}") from cause
+    tops = {name.partition("/")[0] for name in found}
+    if len(tops) != 1 or any("/" not in name for name in found):
+        raise error(f"{what} is no file of torch: its entries are not in one folder")
+    return {name.partition("/")[2]: inside for name, inside in found.items()}
+
+
+def pack_entries(entries: Mapping[str, bytes]) -> bytes:
+    """A new archive of these entries, in one folder and not compressed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, inside in entries.items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}", date_time=(1980, 1, 1, 0, 0, 0)), inside)
+    return out.getvalue()
+
+
+def _check(entry: zipfile.ZipInfo, what: str, error: type[EdgeGNNError]) -> None:
+    name = entry.filename
+    if entry.orig_filename != name or not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
+        raise error(f"{what} holds an entry with the name {name[:80]!a}: refused")
+    if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise error(f"{what}: {name[:80]!r} is encrypted or packed in an unknown way: refused")
+    if entry.file_size > _MAX_RATIO * entry.compress_size + 2**20:
+        raise error(f"{what}: {name[:80]!r} unpacks to {entry.file_size} bytes from {entry.compress_size}: refused")
