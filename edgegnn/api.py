@@ -141,6 +141,7 @@ def export(
     unsafe_pickle: bool = False,
     settings: dict[str, Any] | None = None,
     min_agreement: float | None = None,
+    max_accuracy_drop: float | None = None,
     constant_graph: bool = False,
     max_nodes: int | None = None,
     targets: Sequence[str] = (),
@@ -166,6 +167,8 @@ def export(
         unsafe_pickle: open pickled modules too, which can run any code.
         settings: fields of `FitConfig` for fine-tuning (epochs, lr, seed, ...).
         min_agreement: smallest share of equal predictions that is accepted.
+        max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
+            points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
         max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
@@ -209,6 +212,7 @@ def export(
         unsafe_pickle=unsafe_pickle,
     )
     chosen = _recipe_for(checkpoint, wanted)
+    reference = None
     if path is None:
         path = Path(f"{stem}-{chosen.name}" if chosen.name != "none" else f"{stem}-fp32")
         check_output(path, force=force)
@@ -218,6 +222,7 @@ def export(
         check_repeats(checkpoint.model, tensors_of(probe(work, names)))  # before minutes of training
         status(f"fine-tuning with {chosen.name}")
         config = finetune_config(checkpoint, work, settings or {})
+        reference = checkpoint.model
         # A copy: the caller may have loaded the checkpoint, and go on with it.
         checkpoint = dataclasses.replace(checkpoint, model=copy.deepcopy(checkpoint.model))
         module, result = finetune(
@@ -242,6 +247,8 @@ def export(
         path,
         force=force,
         min_agreement=min_agreement,
+        max_accuracy_drop=max_accuracy_drop,
+        reference=reference,
         constant_graph=constant_graph,
         max_nodes=max_nodes,
         machines=machines,

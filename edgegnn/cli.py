@@ -26,8 +26,10 @@ from edgegnn.cli_options import (
     Force,
     Json,
     Lr,
+    MaxAccuracyDrop,
     MaxNodes,
     Metric,
+    MinAgreement,
     NodeAttributes,
     NoFinetune,
     OneHot,
@@ -172,10 +174,8 @@ def export(
     patience: Patience = None,
     early_stop: EarlyStop = None,
     seed: Seed = 0,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option("--min-agreement", min=0.0, max=1.0, help="Accept this share of predictions equal to PyTorch's."),
-    ] = None,
+    min_agreement: MinAgreement = None,
+    max_accuracy_drop: MaxAccuracyDrop = None,
     constant_graph: Annotated[
         bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
     ] = False,
@@ -223,6 +223,7 @@ def export(
             unsafe_pickle=unsafe_pickle,
             settings=settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed),
             min_agreement=min_agreement,
+            max_accuracy_drop=max_accuracy_drop,
             constant_graph=constant_graph,
             max_nodes=max_nodes,
             targets=target or (),

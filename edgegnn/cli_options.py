@@ -57,6 +57,19 @@ NodeAttributes = Annotated[
 PoolRatio = Annotated[
     float | None, typer.Option("--pool-ratio", help="Share of nodes that a pool keeps, above 0, at most 1 (hgpsl).")
 ]
+MinAgreement = Annotated[
+    float | None,
+    typer.Option("--min-agreement", min=0.0, max=1.0, help="Accept this share of predictions equal to PyTorch's."),
+]
+MaxAccuracyDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-accuracy-drop",
+        metavar="POINTS",
+        min=0.0,
+        help="Accept that quantization costs so much of the validation metric (default: 2).",
+    ),
+]
 MaxNodes = Annotated[
     int | None,
     typer.Option("--max-nodes", min=1, help="Refuse larger graphs, and take one at a time (default: the model's)."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import ArtifactError
+from edgegnn.show_proof import against_float, taken_graphs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +54,8 @@ def _artifact(path: Path) -> dict[str, Any]:
         + ("; turn on rounding in PyTorch, too: " + ", ".join(parity["sensitive"]) if parity["sensitive"] else ""),
         "metric": _both(metric, metric["split"]),
         **({"validation": _both(m["validation"], "val")} if m.get("validation") else {}),
+        **against_float(m),
+        **({"takes": takes} if (takes := taken_graphs({"limits": {}, "alone": "", **m})) else {}),
         "created": m["created"],
         "made_by": m.get("command") or "the Python API",
         "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),

@@ -16,6 +16,7 @@ from rich.text import Text
 from edgegnn.errors import PruneError
 from edgegnn.files import size
 from edgegnn.show_bits import bits_in_words, bits_table
+from edgegnn.show_proof import against_float, taken_graphs
 from edgegnn.terminal import Terminal, complain, say, text_column
 
 if TYPE_CHECKING:
@@ -127,13 +128,14 @@ def exported(result: ExportResult, as_json: bool) -> None:
     table = _facts()
     fp32, now = m["sizes"]["fp32_model_file"], m["sizes"]["model_file"]
     table.add_row("recipe", m["recipe"])
-    if m["alone"] or m["limits"]:
-        most = f" of at most {m['limits']['num_nodes']:,} nodes" if m["limits"] else f" ({m['alone']})"
-        table.add_row("takes", ("one graph at a time" if m["alone"] else "graphs") + most)
+    if takes := taken_graphs(m):
+        table.add_row("takes", takes)
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
     if "average_bits" in m:
         table.add_row("average bits", bits_in_words(m["average_bits"]))
     _parity_rows(table, m)
+    for name, words in against_float(m).items():
+        table.add_row(name, words)
     _float_rows(table, m["stayed_float"])
     _script_rows(table, m)
     for entry in m["native"]:

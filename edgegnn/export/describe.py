@@ -13,18 +13,31 @@ from edgegnn.runtime.metrics import undefined
 from edgegnn.tasks import Task
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 
-__all__ = ["compared", "counted_rows", "describe_sample", "metric_of", "more_metrics", "undefined_why"]
+__all__ = [
+    "compared",
+    "counted_outputs",
+    "counted_rows",
+    "describe_sample",
+    "labels_of",
+    "metric_of",
+    "more_metrics",
+    "undefined_why",
+]
 
 Array = npt.NDArray[np.generic]
 
 
 def metric_of(name: str, samples: list[Sample], outputs: list[Any]) -> float | None:
     """A metric over the samples; None where their labels don't define it."""
+    value = score(name, counted_outputs(samples, outputs), labels_of(samples))
+    return None if np.isnan(value) else value
+
+
+def counted_outputs(samples: list[Sample], outputs: list[Any]) -> Array:
+    """The rows of outputs that the metric counts."""
     # outputs of the awkward graphs follow those of the real ones
     pairs = [p for p in zip(samples, outputs, strict=False) if p[0].label is not None]
-    found = np.concatenate([out[_counted(sample)] for sample, out in pairs])
-    value = score(name, found, _labels(samples))
-    return None if np.isnan(value) else value
+    return np.concatenate([out[_counted(sample)] for sample, out in pairs])
 
 
 def more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
@@ -51,10 +64,11 @@ def compared(task: Task, samples: list[Sample], expected: list[Any], outputs: li
 
 def undefined_why(task: Task, samples: list[Sample]) -> str:
     """Why the metric has no value over the samples; "" when it has one."""
-    return undefined(task.spec.metric, _labels(samples))
+    return undefined(task.spec.metric, labels_of(samples))
 
 
-def _labels(samples: list[Sample]) -> Array:
+def labels_of(samples: list[Sample]) -> Array:
+    """Their labels."""
     return np.concatenate([s.label[_counted(s)] for s in samples if s.label is not None])
 
 

@@ -21,9 +21,11 @@ from edgegnn.export.capture import program_inputs
 from edgegnn.export.describe import compared, counted_rows, describe_sample, metric_of, more_metrics, undefined_why
 from edgegnn.export.forms import build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes
+from edgegnn.export.least import runnable
 from edgegnn.export.onnx_form import onnx_form
 from edgegnn.export.parity import Parity, check_parity, rounded_otherwise, tolerance_for, torch_outputs
 from edgegnn.export.part import probe
+from edgegnn.export.reference import Proof
 from edgegnn.export.repeat import check_repeats
 from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, split_graphs, tensors_of
 from edgegnn.native import library_name
@@ -59,6 +61,8 @@ def export_checkpoint(
     min_agreement: float | None = None,
     constant_graph: bool = False,
     max_nodes: int | None = None,
+    max_accuracy_drop: float | None = None,
+    reference: nn.Module | ExportedProgram | None = None,
     machines: Mapping[str, str] | None = None,
     format: str | None = None,
     command: str = "",
@@ -75,6 +79,8 @@ def export_checkpoint(
         min_agreement: smallest share of equal predictions; None for the recipe's default.
         constant_graph: bake the edges of the task's one graph into the model, which then takes no `edge_index`.
         max_nodes: the most nodes that a graph may have, for one graph at a time; None: as the model's modules say.
+        max_accuracy_drop: largest drop of the validation metric from the float model, in points; None: 2.
+        reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript when ONNX can't express the model.
         command: the command line, for the manifest.
@@ -116,7 +122,9 @@ def export_checkpoint(
     if form.alone and len(ways) > 1:
         real, awkward = graphs(own)
     status("comparing with PyTorch")
-    expected = torch_outputs(model, real + awkward)
+    expected = torch_outputs(model, real)
+    small = runnable(model, task, own, awkward, fixed=fixed is not None, most=limit)
+    awkward, expected = small.samples, expected + small.expected
     whole = {sample.name: sample for sample in real + awkward}
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
@@ -137,6 +145,9 @@ def export_checkpoint(
         answers = expected[:1], outputs[:1]
     else:
         answers = torch_outputs(model, held_out), [form.run(sample.inputs) for sample in held_out]
+    proof = Proof(model, reference, task, recipe, max_accuracy_drop)
+    status("comparing with the float model")
+    found, *_ = [proof.against_float(each, own, held_out, answers[1]) for each in (form, *others)]
     keep = shipped(real)
     manifest = {
         "recipe": recipe.name,
@@ -148,7 +159,8 @@ def export_checkpoint(
         "runtime": form.runtime,
         "fallback": why,
         "alone": form.alone,
-        "limits": limits_of(limit),
+        "limits": limits_of(limit) | small.limits,
+        "fails_on": small.fails,
         **form.io,
         "samples": [describe_sample(sample, task) for sample in keep + awkward],
         "parity": parity.to_dict(),
@@ -158,6 +170,7 @@ def export_checkpoint(
             **more_metrics(task, real, expected, outputs),
         },
         "validation": compared(task, held_out, *answers),
+        "against_float": found,
         "samples_metric": {
             "name": task.spec.metric,
             "value": metric_of(task.spec.metric, keep, outputs),

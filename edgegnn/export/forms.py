@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
+from onnx import ModelProto
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -47,15 +47,17 @@ class Form:
         onnx: what becomes model.onnx, None for TorchScript.
         files: name -> content of its other files.
         alone: why it takes one graph at a time though the model takes several; "" where it doesn't.
+        twins: of a post-training recipe, the graph (of the first file) before and after quantization.
     """
 
     runtime: str
     run: Callable[[dict[str, Array]], Any]
     io: dict[str, list[dict[str, Any]]]
     facts: dict[str, Any]
-    onnx: onnx.ModelProto | None = None
+    onnx: ModelProto | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     alone: str = ""
+    twins: tuple[ModelProto, ModelProto] | None = None
 
 
 def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) -> None:

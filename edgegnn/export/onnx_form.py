@@ -43,11 +43,14 @@ def onnx_form(
     """The model as ONNX: captured, quantized, its aggregations rewritten."""
     points = entry_points(checkpoint.model, task, names, example)
     models, floats, operators, aggregations = [], [], Counter[str](), []
+    twins: list[tuple[onnx.ModelProto, onnx.ModelProto]] = []
     found: set[str] = set()
     fp32 = 0
     for point in points:
         captured, plain = _captured(checkpoint, point)
         quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
+        if quantized is not captured and not recipe.trains:
+            twins.append((captured, quantized))
         found.update(qdq_points(quantized))
         model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
         if constant_graph and "edge_index" in point.example:
@@ -70,7 +73,9 @@ def onnx_form(
     if len(points) == 1 and recipe.method not in {"none", "dynamic"}:
         facts["ranges"] = range_facts(models[0], points[0].calibrate())
     more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
-    return Form("onnxruntime", chained(points, sessions), whole_io(points, models), facts, onnx=models[0], files=more)
+    first = twins[0] if twins else None
+    run, io = chained(points, sessions), whole_io(points, models)
+    return Form("onnxruntime", run, io, facts, onnx=models[0], files=more, twins=first)
 
 
 def _sparse(point: EntryPoint) -> bool:

@@ -14,7 +14,7 @@ from edgegnn.tasks import Task, forward_args
 from edgegnn.tasks.inputs import PAIRS
 from edgegnn.tasks.link import pick_pairs
 
-__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs", "tensors_of"]
+__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs", "synthetic", "tensors_of"]
 
 Array = npt.NDArray[np.generic]
 
@@ -90,9 +90,9 @@ def make_samples(task: Task, names: Sequence[str], fixed: int | None = None, see
     edges = torch.randint(16, (2, 40), generator=generator)  # the last eight nodes stay isolated
     edges = torch.cat([edges, edges[:, :12], edges[:, :4]], dim=1)
     return [
-        Sample("isolated+duplicate", "synthetic", _synthetic(source, names, rows, edges, generator)),
-        Sample("no-edges", "synthetic", _synthetic(source, names, rows[:7], edges[:, :0], generator)),
-        Sample("one-node", "synthetic", _synthetic(source, names, rows[:1], edges[:, :0], generator)),
+        Sample("isolated+duplicate", "synthetic", synthetic(source, names, rows, edges, generator)),
+        Sample("no-edges", "synthetic", synthetic(source, names, rows[:7], edges[:, :0], generator)),
+        Sample("one-node", "synthetic", synthetic(source, names, rows[:1], edges[:, :0], generator)),
     ]
 
 
@@ -119,9 +119,18 @@ def example_inputs(names: Sequence[str], data: Data) -> dict[str, Array]:
     return {name: arg.detach().contiguous().numpy() for name, arg in zip(names, args, strict=True)}
 
 
-def _synthetic(
+def synthetic(
     source: Data, names: Sequence[str], rows: torch.Tensor, edges: torch.Tensor, generator: torch.Generator
 ) -> dict[str, Array]:
+    """Inputs of a made-up graph.
+
+    Args:
+        source: a real graph.
+        names: the model's inputs.
+        rows: nodes of `source` whose features the nodes have.
+        edges: int64 `[2, E]`.
+        generator: draws features of edges, and pairs of nodes.
+    """
     data = Data(x=source.x[rows], edge_index=edges)
     if PAIRS in names:
         data[PAIRS] = torch.randint(len(rows), (2, 9), generator=generator)

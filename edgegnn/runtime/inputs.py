@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def check_inputs(
             `edge_weight` [E], `batch` [N] sorted and without gaps, `edge_label_index` [2, P] with values in [0, N); or
             the embeddings `z` [N, D] in the place of `x`. E may be 0, N and P may not.
         cast: convert other float types to float32, and other integer types to int64.
-        limits: name of a size -> its largest value (`manifest.limits`).
+        limits: name of a size -> its largest value, and what each graph needs at least (`manifest.limits`).
 
     Returns:
         The arrays in the model's order and types, C-contiguous.
@@ -65,6 +65,7 @@ def check_inputs(
         raise DataError(f"{PAIRS} has no pairs of nodes to score: give at least one")
     if "batch" in arrays:
         _check_batch(arrays["batch"])
+    _check_least(arrays, nodes, limits or {})
     return arrays
 
 
@@ -114,6 +115,31 @@ def _check_limits(sizes: Mapping[str, tuple[int, str]], limits: Mapping[str, int
             raise DataError(
                 f"the graph is too large: {length} {what}, the artifact takes at most {limits[name]} (a limit set when "
                 f"it was exported: edgegnn export {option})"
+            )
+
+
+def _check_least(arrays: Mapping[str, Array], nodes: int, limits: Mapping[str, int]) -> None:
+    """The model itself fails on graphs with less (`edgegnn.export.least`)."""
+    batch = arrays.get("batch", np.zeros(nodes, np.int64))
+    sources, targets = arrays.get("edge_index", np.zeros((2, 0), np.int64))
+    graphs = int(batch[-1]) + 1
+    counts: dict[str, tuple[Callable[[], Array], str, str]] = {
+        "least_nodes": (lambda: np.bincount(batch), "graph", "nodes"),
+        "least_edges": (lambda: np.bincount(batch[sources], minlength=graphs), "graph", "edges"),
+        "least_in_degree": (lambda: np.bincount(targets, minlength=nodes), "node", "incoming edges"),
+        "least_out_degree": (lambda: np.bincount(sources, minlength=nodes), "node", "outgoing edges"),
+        "least_degree": (lambda: np.bincount(np.concatenate([sources, targets]), minlength=nodes), "node", "edges"),
+    }
+    for name, (count, owner, what) in counts.items():
+        if limits.get(name, 0) < 1 or ("edge_index" not in arrays and name != "least_nodes"):
+            continue
+        found = count()
+        fewest = int(found.argmin())
+        if found[fewest] < limits[name]:
+            place = "the graph" if owner == "graph" and graphs == 1 else f"{owner} {fewest}"
+            raise DataError(
+                f"{place} has {found[fewest]} {what}, the model needs at least {limits[name]} (PyTorch fails, or gives "
+                "NaN, with fewer: found when the artifact was exported)"
             )
 
 

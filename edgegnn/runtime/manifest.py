@@ -109,7 +109,9 @@ class Manifest:
         samples_metric: the task metric over the shipped samples, None when it has none (no labels, or one class only).
         metric_reason: why it has none; "" where it isn't known, or has one.
         raw: the whole file, unchecked.
-        limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit.
+        limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit;
+            and what PyTorch needs in each graph, "least_nodes", "least_edges", "least_in_degree", "least_out_degree" or
+            "least_degree" -> smallest value.
         entries: the entry points that make up the onnxruntime model, () where it is one file.
     """
 
