@@ -26,6 +26,7 @@ import torch_geometric
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, first_line
+from edgegnn.tasks.unpickling import arrays_only
 
 __all__ = ["ATTRIBUTES", "CITATION", "NoAttributesError", "cache_folder", "load_raw", "planetoid", "quiet", "tu"]
 
@@ -152,7 +153,7 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
     # The key holds what could change the result; PyG's processed files may not load in another PyG version.
     stamp = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in members]
     key = repr((str(source.resolve()), stamp, torch_geometric.__version__))
-    with quiet(), _writable_cache() as cache:
+    with quiet(), arrays_only(), _writable_cache() as cache:
         ready = cache / "processed" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if ready.is_dir():
             with contextlib.suppress(Exception):  # a damaged cache entry is made again
@@ -221,7 +222,8 @@ def _download(name: str, url: str, folder: Path, read: Callable[[str], Any], ins
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-            read(temporary)
+            with arrays_only():
+                read(temporary)
             (folder / name).mkdir(exist_ok=True)
             shutil.rmtree(folder / name / inside, ignore_errors=True)
             (folder / name / inside).parent.mkdir(parents=True, exist_ok=True)
