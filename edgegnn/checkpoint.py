@@ -37,7 +37,8 @@ from torch.nn.parameter import is_lazy
 from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError, first_line
 from edgegnn.files import replacing
-from edgegnn.programs import is_program, load_program
+from edgegnn.foreign import find_state_dict, without_prefix
+from edgegnn.programs import is_program, is_torchscript, load_program
 from edgegnn.prune.state import decode_state, encode_state, weight_grids
 from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
@@ -229,6 +230,11 @@ def _check_file(path: Path) -> str:
         raise CheckpointError(f"can't read {path}: {error.strerror}") from error
     if not head:
         raise CheckpointError(f"{path} is empty")
+    if is_torchscript(path):
+        raise CheckpointError(
+            f"{path} is a TorchScript program, which can't be trained or exported again: save `model.state_dict()` and "
+            "give --factory, or write a .pt2 with torch.export.save"
+        )
     return "program" if is_program(path) else "torch"
 
 
@@ -277,17 +283,19 @@ def _check_format(path: Path, found: Any) -> None:
 def _from_state_dict(
     path: Path, content: dict[Any, Any], factory: str | None, args: dict[str, Any], task: TaskSpec | None
 ) -> Checkpoint:
-    state = content.get("state_dict", content.get("model_state_dict", content))
-    if not (isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values())):
+    state = find_state_dict(content)
+    if state is None:
         raise CheckpointError(f"{path} is neither an edgegnn checkpoint nor a state_dict")
     if factory is None:
         raise CheckpointError(
             f"{path} is a bare state_dict: say how to build the module with --factory package.module:function"
         )
     model = build_factory(factory, args, task)
+    state, prefix = without_prefix(state, model.state_dict())
     _load_state(path, model, state)
     model = as_pair_model(model) if task is not None and task.kind == "link" else model
-    return Checkpoint(model.eval(), {"factory": factory, "args": args}, task)
+    source = {"factory": factory, "args": args, **({"prefix": prefix} if prefix else {})}
+    return Checkpoint(model.eval(), source, task)
 
 
 def _from_content(

@@ -25,7 +25,7 @@ from edgegnn.errors import CheckpointError, first_line
 from edgegnn.runtime.archive import pack_entries, read_entries
 from edgegnn.runtime.operators import computes
 
-__all__ = ["is_program", "load_program"]
+__all__ = ["is_program", "is_torchscript", "load_program"]
 
 _MODEL, _SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
 _PLAIN = ("archive_format", "archive_version", "byteorder", ".data/version", "version", ".data/serialization_id")
@@ -118,12 +118,21 @@ _MOST_EXPANDED = 2**24  # elements of a weight that repeats fewer
 
 def is_program(path: Path) -> bool:
     """Whether the file is a `torch.export` archive."""
+    return any(n.endswith(("archive_format", "serialized_exported_program.json")) for n in _names(path))
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a TorchScript archive (`torch.jit.save`)."""
+    return any(n.endswith("/constants.pkl") for n in _names(path))
+
+
+def _names(path: Path) -> list[str]:
+    """Names in an archive, in lower case; none where the file is no zip, or is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.lower() for name in archive.namelist()]
-    except Exception:  # no zip, or damaged in one of many ways: whoever reads the file says so
-        return False
-    return any(n.endswith(("archive_format", "serialized_exported_program.json")) for n in names)
+            return [name.lower() for name in archive.namelist()]
+    except Exception:  # damaged in one of many ways: whoever reads the file says so
+        return []
 
 
 def load_program(path: Path) -> ExportedProgram:

@@ -42,7 +42,8 @@ def counted_outputs(samples: list[Sample], outputs: list[Any]) -> Array:
 
 def more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
     """Further metrics of a task of links or of two classes: name -> that of PyTorch and of the artifact."""
-    two = task.spec.target == "classes" and task.spec.num_classes == 2
+    # The data may have fewer classes than the model.
+    two = task.spec.target == "classes" and task.spec.num_classes == 2 and expected[0].shape[1] <= 2
     more = LINK_METRICS if task.spec.kind == "link" else ("roc_auc",) if two else ()
     return {
         name: {"pytorch": metric_of(name, samples, expected), "artifact": metric_of(name, samples, outputs)}
