@@ -97,7 +97,7 @@ def lower_is_better(entries: Iterable[Entry]) -> bool:
 
 def plain(text: object, limit: int = 0) -> str:
     """Text from a file without control characters, with its middle left out where it is longer than `limit`."""
-    shown = printable(str(text)).replace("\n", " ")
+    shown = printable(str(text)).replace("\n", "\N{REPLACEMENT CHARACTER}")
     if not limit or len(shown) <= limit:
         return shown
     tail = (limit - 1) // 2
