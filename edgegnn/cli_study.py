@@ -39,6 +39,7 @@ def init(
     Example: edgegnn study init --preset paper --quick
     """
     from edgegnn.files import replacing
+    from edgegnn.terminal import say
 
     if preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}: choose {' or '.join(PRESETS)}")
@@ -49,7 +50,7 @@ def init(
     with replacing(output, force=force, error=StudyError) as temporary:
         temporary.write_text(text, encoding="utf-8")
     argument = "" if output == Path("study.toml") else f" {output}"
-    typer.echo(f"wrote {output}\nnext: edgegnn study run{argument}{' --jobs 2' * quick}")
+    say(f"wrote {output}\nnext: edgegnn study run{argument}{' --jobs 2' * quick}")
 
 
 @study.command()

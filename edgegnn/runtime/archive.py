@@ -15,25 +15,14 @@ from collections.abc import Mapping
 
 from edgegnn.errors import EdgeGNNError, first_line
 
-__all__ = ["pack_entries", "read_entries"]
+__all__ = ["ZIP_ERRORS", "pack_entries", "read_entries"]
 
 MAX_BYTES = 16 * 2**30
 _MAX_ENTRIES = 200_000
 _MAX_RATIO = 200  # code of a large model compresses 30 times
 _NAME = re.compile(r"[\w.+\- ]+(?:/[\w.+\- ]+)*", re.ASCII)
-_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-)
+# What Python's reader raises for a damaged zip.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, RuntimeError, ValueError, EOFError)
 
 
 def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[str, bytes]:
@@ -60,7 +49,7 @@ def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[s
                     raise error(f"{what} holds two entries named {entry.filename[:80]!r}: refused")
                 folded.add(entry.filename.lower())
                 found[entry.filename] = archive.read(entry)
-    except _ERRORS as cause:
+    except (*ZIP_ERRORS, KeyError, IndexError, OverflowError, MemoryError) as cause:
         raise error(f"{what} is damaged: {first_line(cause)}") from cause
     tops = {name.partition("/")[0] for name in found}
     if len(tops) != 1 or any("/" not in name for name in found):

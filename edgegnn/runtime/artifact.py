@@ -6,16 +6,15 @@ import hashlib
 import os
 import shutil
 import stat
-import struct
 import tempfile
 import weakref
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from edgegnn.errors import ArtifactError, UsageError, first_line
+from edgegnn.runtime.archive import ZIP_ERRORS
 from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, MODEL_FILES, Manifest, parse_manifest
 
 __all__ = ["Artifact", "file_sha256", "open_artifact", "read_manifest"]
@@ -23,7 +22,7 @@ __all__ = ["Artifact", "file_sha256", "open_artifact", "read_manifest"]
 MAX_ARTIFACT_BYTES = 8 * 2**30
 # Left behind by file managers and archivers in folders that they only looked at.
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, RuntimeError, ValueError, EOFError, KeyError)
+_ZIP_ERRORS = (*ZIP_ERRORS, KeyError)
 
 
 @dataclass(frozen=True)

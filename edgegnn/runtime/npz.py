@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import struct
 import tokenize
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from edgegnn.errors import EdgeGNNError, first_line
+from edgegnn.runtime.archive import ZIP_ERRORS
 
 __all__ = ["MAX_NPZ_BYTES", "read_npz"]
 
 MAX_NPZ_BYTES = 8 * 2**30
 _KINDS = "biuf"
-_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    SyntaxError,
-    TypeError,
-    tokenize.TokenError,
-    RecursionError,
-)
+_ERRORS = (*ZIP_ERRORS, MemoryError, SyntaxError, TypeError, tokenize.TokenError, RecursionError)
 
 
 def read_npz(path: Path, error: type[EdgeGNNError], *, max_bytes: int = MAX_NPZ_BYTES) -> dict[str, Any]:

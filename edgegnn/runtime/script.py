@@ -36,8 +36,8 @@ _HOOKS = re.compile(
     r"__[gs]etstate__|__torch__\.torch\.classes"
 )  # code that runs when a file is opened, foreign objects
 _TEXT = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
+# Not the classes of a file, which are called by their path: `__torch__.torch.nn.modules.linear.Linear`.
 _CALL = re.compile(r"(?<![\w.])(?:torch|ops\s*\.\s*(\w+))\s*\.\s*(\w+)")
-# Classes in a file are called by their path: `__torch__.torch.nn.modules.linear.Linear`.
 _PRIM = frozenset(
     [
         "NumToTensor",

@@ -95,13 +95,14 @@ def make_session(
         return EntrySession(model.manifest.entries, sessions)
     onnxruntime = _onnxruntime()
     content = model.model if isinstance(model, Artifact) else model
-    _check_version(content, onnxruntime.__version__)
+    read = _content(content)
+    _check_version(read, onnxruntime.__version__)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    registered = native and processor == "cpu" and has_native_ops(content) and _register(options)
+    registered = native and processor == "cpu" and has_native_ops(read) and _register(options)
     try:
         session = onnxruntime.InferenceSession(
             content if isinstance(content, bytes) else os.fspath(content),
@@ -129,8 +130,8 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _check_version(model: str | os.PathLike[str] | bytes, found: str) -> None:
-    needed = needed_onnxruntime(_content(model))
+def _check_version(model: bytes, found: str) -> None:
+    needed = needed_onnxruntime(model)
     if version_pair(found) < needed:
         least = f"{needed[0]}.{needed[1]}"
         raise ArtifactError(

@@ -115,6 +115,7 @@ def load_raw(
     Raises:
         DataError: no raw files and no network, or files that can't be read.
     """
+    read = arrays_only()(read)
     environment = os.environ.get("EDGEGNN_DATA")
     given = root or (Path(environment) if environment else None)
     if given is not None and not given.is_dir():
@@ -153,7 +154,7 @@ def _process(source: Path, name: str, files: list[str], read: Callable[[str], An
     # The key holds what could change the result; PyG's processed files may not load in another PyG version.
     stamp = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in members]
     key = repr((str(source.resolve()), stamp, torch_geometric.__version__))
-    with quiet(), arrays_only(), _writable_cache() as cache:
+    with quiet(), _writable_cache() as cache:
         ready = cache / "processed" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if ready.is_dir():
             with contextlib.suppress(Exception):  # a damaged cache entry is made again
@@ -222,8 +223,7 @@ def _download(name: str, url: str, folder: Path, read: Callable[[str], Any], ins
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-            with arrays_only():
-                read(temporary)
+            read(temporary)
             (folder / name).mkdir(exist_ok=True)
             shutil.rmtree(folder / name / inside, ignore_errors=True)
             (folder / name / inside).parent.mkdir(parents=True, exist_ok=True)
