@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
 from edgegnn.tasks import load_task
@@ -89,3 +90,15 @@ def test_what_raw_files_consist_of_is_read():
         assert got[0] == graph
         assert (got[1] != matrix).nnz == 0
         assert torch.equal(got[3][0]["atom_type"], torch.arange(3))
+
+
+def test_a_data_set_is_read_after_a_users_file(data_root, tmp_path, monkeypatch):
+    """Reading a file must not take from torch the classes with which PyG reads its own files without pickle."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    graph = Data(x=torch.randn(60, 3), edge_index=torch.randint(60, (2, 90)), y=torch.arange(60) % 2)
+    torch.save(graph, tmp_path / "d.pt")
+    before = set(torch.serialization.get_safe_globals())
+    load_task(str(tmp_path / "d.pt"))
+    assert set(torch.serialization.get_safe_globals()) == before
+    for _ in range(2):  # from the raw files, then from the cache
+        assert load_task("cora", root=data_root).spec.num_classes == 7
