@@ -169,7 +169,7 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["profile", *map(str, arguments)])
 
 
-PLAN = ["--quick", "--threads", "1"]
+PLAN = ["--quick", "--threads", "1", "--target", "aa"]
 
 
 @pytest.fixture

@@ -106,10 +106,13 @@ def test_target_file() -> None:
     assert (found.processor, found.transport, found.energy) == ("cuda", "local", ("nvml",))
 
 
-def test_it_is_never_this_machine_by_default(artifact: Path) -> None:
-    (Path("targets")).mkdir()
+def test_it_is_never_this_machine_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "edgegnn" / "targets"
+    folder.mkdir(parents=True)
     text = 'description = "a"\narch = "x86_64"\ntransport = "local"\nprocessor = "cuda"\n'
-    Path("targets/aaa.toml").write_text(text)
+    (folder / "aaa.toml").write_text(text)
+    assert load_target("aaa").processor == "cuda"
     assert local_target().processor == "cpu"
 
 
