@@ -42,7 +42,7 @@ from edgegnn.programs import is_program, is_torchscript, load_program
 from edgegnn.prune.state import decode_state, encode_state, weight_grids
 from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
-from edgegnn.runtime.archive import pack_entries, read_entries
+from edgegnn.runtime.archive import verified
 from edgegnn.tasks import TaskSpec
 from edgegnn.tasks.link import EMBEDDING
 from edgegnn.tasks.pairs import as_pair_model
@@ -240,9 +240,10 @@ def _check_file(path: Path) -> str:
 
 def _read(path: Path, unsafe_pickle: bool) -> Any:
     try:
-        return torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=not unsafe_pickle)
-    except CheckpointError:
-        raise
+        content = verified(path.read_bytes(), path.name, CheckpointError)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not unsafe_pickle)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not a model file, or is damaged: {error}") from error
     except pickle.UnpicklingError as error:
         if (
             "Unsupported global" in str(error)
@@ -256,17 +257,6 @@ def _read(path: Path, unsafe_pickle: bool) -> Any:
         raise CheckpointError(f"{path} is not a model file, or is damaged: {first_line(error)}") from error
     except Exception as error:
         raise CheckpointError(f"{path} is not a model file, or is truncated: {first_line(error)}") from error
-
-
-def _content(path: Path) -> bytes:
-    """The file with its checksums verified: torch verifies none. Files of torch before 1.6 are no archives."""
-    content = path.read_bytes()
-    if content[:2] != b"PK":
-        return content
-    try:
-        return pack_entries(read_entries(content, path.name, CheckpointError))
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} is not a model file, or is truncated: {error}") from error
 
 
 def _check_format(path: Path, found: Any) -> None:

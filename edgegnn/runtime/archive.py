@@ -7,6 +7,7 @@ difference in what two readers of zips disagree: names in capitals, two entries 
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import struct
 import zipfile
@@ -15,14 +16,49 @@ from collections.abc import Mapping
 
 from edgegnn.errors import EdgeGNNError, first_line
 
-__all__ = ["ZIP_ERRORS", "pack_entries", "read_entries"]
+__all__ = ["ZIP_ERRORS", "pack_entries", "read_entries", "verified"]
 
 MAX_BYTES = 16 * 2**30
 _MAX_ENTRIES = 200_000
 _MAX_RATIO = 200  # code of a large model compresses 30 times
 _NAME = re.compile(r"[\w.+\- ]+(?:/[\w.+\- ]+)*", re.ASCII)
+_BEFORE_ZIP = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch's files began with before they were zips
 # What Python's reader raises for a damaged zip.
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, RuntimeError, ValueError, EOFError)
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
+
+
+def verified(content: bytes, what: str, error: type[EdgeGNNError]) -> bytes:
+    """A file of `torch.save` for `torch.load`, which verifies no checksum: they are verified here.
+
+    Args:
+        content: the file.
+        what: its name in a message.
+        error: what to raise.
+
+    Raises:
+        EdgeGNNError: of the type `error`; no file of torch, damaged, or without checksums.
+    """
+    if _BEFORE_ZIP in content[:32]:
+        raise error(
+            f"{what} has the format of PyTorch before 1.6, in which nobody sees a damaged byte: "
+            "write it again with torch.save(torch.load(path), path)"
+        )
+    if content[:2] != b"PK":
+        raise error(f"{what} is no file that torch.save wrote")
+    return pack_entries(read_entries(content, what, error))
 
 
 def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[str, bytes]:
@@ -49,7 +85,7 @@ def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[s
                     raise error(f"{what} holds two entries named {entry.filename[:80]!r}: refused")
                 folded.add(entry.filename.lower())
                 found[entry.filename] = archive.read(entry)
-    except (*ZIP_ERRORS, KeyError, IndexError, OverflowError, MemoryError) as cause:
+    except ZIP_ERRORS as cause:
         raise error(f"{what} is damaged: {first_line(cause)}") from cause
     tops = {name.partition("/")[0] for name in found}
     if len(tops) != 1 or any("/" not in name for name in found):

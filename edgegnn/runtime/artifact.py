@@ -22,7 +22,6 @@ __all__ = ["Artifact", "file_sha256", "open_artifact", "read_manifest"]
 MAX_ARTIFACT_BYTES = 8 * 2**30
 # Left behind by file managers and archivers in folders that they only looked at.
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
-_ZIP_ERRORS = (*ZIP_ERRORS, KeyError)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
                 return parse_manifest(file.read(MAX_MANIFEST_BYTES + 1))
     except FileNotFoundError as error:
         raise ArtifactError(f"{source} has no manifest.json: not an edgegnn artifact") from error
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ArtifactError(f"can't read {source}: {first_line(error)}") from error
 
 
@@ -243,7 +242,7 @@ def _unpack(source: Path, root: Path, manifest: Manifest) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(members[name]) as file, target.open("wb") as out:
                     _copy(file, out, entry.bytes, f"{source}: {name}")
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ArtifactError(f"can't unpack {source}: {first_line(error)}") from error
 
 

@@ -17,7 +17,7 @@ __all__ = ["MAX_NPZ_BYTES", "read_npz"]
 
 MAX_NPZ_BYTES = 8 * 2**30
 _KINDS = "biuf"
-_ERRORS = (*ZIP_ERRORS, MemoryError, SyntaxError, TypeError, tokenize.TokenError, RecursionError)
+_ERRORS = (*ZIP_ERRORS, SyntaxError, TypeError, tokenize.TokenError, RecursionError)
 
 
 def read_npz(path: Path, error: type[EdgeGNNError], *, max_bytes: int = MAX_NPZ_BYTES) -> dict[str, Any]:

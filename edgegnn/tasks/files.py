@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
 
 from edgegnn.errors import DataError
+from edgegnn.runtime.archive import verified
 from edgegnn.tasks.check import as_graphs
 
 __all__ = ["read_graphs"]
@@ -34,7 +36,10 @@ def read_graphs(path: Path) -> list[Data]:
         new = [kind for kind in _SAFE if kind not in torch.serialization.get_safe_globals()]
         with torch.serialization.safe_globals(new), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            clean = verified(path.read_bytes(), str(path), DataError)
+            content = torch.load(io.BytesIO(clean), map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except pickle.UnpicklingError as e:
         if "GLOBAL" in str(e) or "unsafe" in str(e).lower() or "Unsupported class" in str(e):
             raise DataError(
