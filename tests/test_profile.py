@@ -15,7 +15,8 @@ from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.errors import ArtifactError, TargetError, UsageError
 from edgegnn.profile import measure, newest_artifact, profile, read_record, target, write_record
-from edgegnn.runtime.benchmark import FULL, Plan
+from edgegnn.profile.result import Followed
+from edgegnn.runtime.benchmark import Plan, bench
 from edgegnn.runtime.facts import arch
 
 BLINK = Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2)
@@ -88,21 +89,22 @@ def test_energy_that_the_device_reads(artifact: Path, monkeypatch: pytest.Monkey
     """Where RAPL is readable the runner reads it itself; a test machine may have none, so the runner is replaced."""
     seen: list[list[str]] = []
 
-    def answer(command: list[str], **options: Any) -> Any:
+    def answer(command: list[str], **options: Any) -> Followed:
         seen.append(command)
         assert options["reader"] is None
-        values = record().to_dict()
-        for key in ("target", "edgegnn"):
-            values.pop(key)
-        values["how"].pop("runner")
-        return {**values, "format": "edgegnn-bench/1"}, [], ""
+        idle = {"load": False, "seconds": 1.0, "iterations": 0, "joules": 5.0}
+        load = {"load": True, "seconds": 1.0, "iterations": 10, "joules": 9.0, "steps": 900.0}
+        energy = {**record().to_dict()["energy_j"], "windows": [idle, load, load]}
+        said = bench(artifact, plan=BLINK, threads=1, energy="none") | {"energy_j": energy, "energy_reason": ""}
+        return Followed(json.dumps(said).encode(), (), "", 60.0)
 
     monkeypatch.setattr(measure, "find_reader", lambda kind: (Closed(), ""))
     monkeypatch.setattr(target, "arch", lambda: "x86_64")
     monkeypatch.setattr(measure, "arch", lambda: "x86_64")
     monkeypatch.setattr(measure, "follow", answer)
-    made = profile(artifact, target="x86", out=None, plan=FULL)
-    assert made.energy_j == record().energy_j
+    made = profile(artifact, target="x86", out=None, plan=BLINK, threads=1)
+    assert made.energy_j is not None
+    assert (made.energy_j.gross, made.energy_j.net, made.energy_j.source) == (0.9, 0.4, "RAPL (package-0)")
     assert made.energy_reason == ""
     assert seen[0][seen[0].index("--energy") + 1] == "device"
     assert seen[0][seen[0].index("--readers") + 1] == "rapl"

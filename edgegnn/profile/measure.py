@@ -5,30 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-import edgegnn
 from edgegnn.errors import ArtifactError, TargetError, UsageError
 from edgegnn.profile.carbon import carbon_reader
 from edgegnn.profile.cuda import cuda_runtime
 from edgegnn.profile.meter import meter_reader
-from edgegnn.profile.record import ProfileRecord, check_place, write_record
+from edgegnn.profile.record import Instructions, ProfileRecord, check_place, write_record
 from edgegnn.profile.remote import follow_there
-from edgegnn.profile.runner import follow
+from edgegnn.profile.result import Asked, HostEnergy, Instructed, make_record
+from edgegnn.profile.runner import Event, follow
 from edgegnn.profile.target import Target, load_target
 from edgegnn.runtime import Artifact, Manifest, build_runner, open_artifact, read_manifest
-from edgegnn.runtime.benchmark import BENCH_FORMAT, FULL, QUICK, Plan
-from edgegnn.runtime.energy import READERS, EnergyReader, Reading, Window, find_reader, summarize
+from edgegnn.runtime.benchmark import FULL, QUICK, Plan
+from edgegnn.runtime.energy import READERS, EnergyReader, find_reader
 from edgegnn.runtime.facts import arch
 from edgegnn.runtime.session import has_native_ops
 
@@ -100,12 +95,13 @@ def profile(
         runner, origin = stack.enter_context(_runner(opened))
         arguments = _arguments(where, chosen, mode, threads, kinds) + (["--runtime", runtime] if runtime else [])
         events = _Events(tell, chosen, energy=mode != "none")
+        asked = Asked(opened, where, chosen, where.threads if threads is None else threads, origin, tuple(reasons))
         if where.transport == "local":
             command = [sys.executable, str(runner), "bench", "--events"]
             command += ["--artifact", str(opened.folder.resolve()), *arguments]
-            result, readings, problem = follow(command, timeout=timeout, reader=reader, on_event=events, stop=stop)
+            followed = follow(command, timeout=timeout, reader=reader, on_event=events, stop=stop)
         else:
-            result, readings, problem = follow_there(
+            followed = follow_there(
                 opened,
                 runner,
                 where,
@@ -116,13 +112,8 @@ def profile(
                 on_event=events,
                 stop=stop,
             )
-    if where.transport == "emulated":
-        result |= _emulated(opened, where, tell)
-    if reader is not None:
-        result = _with_energy(result, reader, readings, problem)
-    elif mode == "none":
-        result["energy_reason"] = ""  # the reasons of the choice say it all
-    record = _record(result | {"data": _data_name(opened.manifest)}, where, reasons, origin)
+    instructed = _emulated(opened, where, tell) if where.transport == "emulated" else Instructed()
+    record = make_record(followed, asked, HostEnergy(mode == "device", reader), instructed)
     if path is not None:
         write_record(record, path)
     return record
@@ -154,13 +145,6 @@ def _record_name(manifest: Manifest) -> str:
     return manifest.name if manifest.runtime == own else f"{manifest.name}-{manifest.runtime}"
 
 
-def _data_name(manifest: Manifest) -> str:
-    """The data set's name; of a file of the user's no folder, which is nobody else's business."""
-    task = manifest.raw.get("task")
-    data = task.get("data", "") if isinstance(task, dict) else ""
-    return re.split(r"[/\\]", data)[-1] if isinstance(data, str) else ""
-
-
 class _Events:
     """Turns the runner's events into words."""
 
@@ -168,20 +152,18 @@ class _Events:
         self._tell, self._plan = tell, plan
         self._windows = (plan.windows + 1) * plan.window_seconds * energy
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        plan, kind = self._plan, event.get("event")
-        if kind == "phase":
+    def __call__(self, event: Event) -> None:
+        plan = self._plan
+        if event.event == "phase":
             latency = plan.seconds + self._windows
             left = {"warm-up": plan.warmup_seconds + latency, "latency": latency}
-            phase = str(event.get("phase"))
-            if phase in left:
-                self._say(phase, left[phase])
-        elif kind == "window_start" and event.get("kind") == "idle":
+            if event.phase in left:
+                self._say(event.phase, left[event.phase])
+        elif event.event == "window_start" and event.kind == "idle":
             self._say("energy, idle", self._windows)
-        elif kind == "window_start":
-            window = int(event.get("index", 0))
-            text = f"energy, window {window + 1} of {plan.windows}"
-            self._say(text, self._windows - (window + 1) * plan.window_seconds)
+        elif event.event == "window_start":
+            text = f"energy, window {event.index + 1} of {plan.windows}"
+            self._say(text, self._windows - (event.index + 1) * plan.window_seconds)
 
     def _say(self, text: str, left: float) -> None:
         self._tell(f"{text} (about {max(1.0, left):.0f} s left)")
@@ -249,51 +231,21 @@ def _arguments(target: Target, plan: Plan, energy: str, threads: int | None, rea
     return command
 
 
-def _emulated(artifact: Artifact, target: Target, tell: Progress) -> dict[str, Any]:
+def _emulated(artifact: Artifact, target: Target, tell: Progress) -> Instructed:
     """What the record of an emulated device says instead of times."""
     from edgegnn.native.provide import provide
     from edgegnn.profile.emulated.instructions import count_instructions
 
-    said = {"emulated": f"{target.cpu} by qemu-user: its times are not a measurement"}
+    said = f"{target.cpu} by qemu-user: its times are not a measurement"
     if artifact.manifest.runtime != "onnxruntime":
-        return {**said, "instructions_reason": f"they are counted for onnxruntime, not for {artifact.manifest.runtime}"}
+        return Instructed(said, None, f"they are counted for onnxruntime, not for {artifact.manifest.runtime}")
     tell("counting executed instructions")
     library = provide(target.arch, target=target.name).path if has_native_ops(artifact.model) else None
     try:
         counted = count_instructions(artifact.folder, target.cpu, library)
     except TargetError as error:
-        return {**said, "instructions_reason": str(error)}
-    return {**said, "instructions": counted.to_dict()}
-
-
-def _with_energy(
-    result: dict[str, Any], reader: EnergyReader, readings: list[Reading | None], problem: str
-) -> dict[str, Any]:
-    """Put the host's readings into the runner's windows."""
-    try:
-        windows = msgspec.convert(result.get("windows", []), list[Window])
-    except msgspec.ValidationError as error:
-        raise TargetError(f"the runner's windows are no windows: {error}") from error
-    if problem or len(windows) != len(readings):
-        return {**result, "energy_j": None, "energy_reason": problem or "not every window was read"}
-    filled = [
-        window if reading is None else replace(window, joules=reading.joules, steps=reading.steps)
-        for window, reading in zip(windows, readings, strict=True)
-    ]
-    energy, reason = summarize(filled, source=reader.source, scope=reader.scope, kind=reader.kind, rate=reader.rate)
-    return {**result, "energy_j": energy, "energy_reason": reason}
-
-
-def _record(result: dict[str, Any], target: Target, reasons: list[str], origin: str) -> ProfileRecord:
-    if result.get("format") != BENCH_FORMAT:
-        raise TargetError(f"the runner speaks {result.get('format')!r}, this edgegnn understands {BENCH_FORMAT!r}")
-    values = {key: value for key, value in result.items() if key not in ("format", "windows")}
-    values["energy_reason"] = "; ".join(filter(None, [*reasons, str(result.get("energy_reason", ""))]))
-    values["how"] = {**result.get("how", {}), "runner": origin}
-    try:
-        return msgspec.convert({**values, "target": target.name, "edgegnn": edgegnn.__version__}, ProfileRecord)
-    except msgspec.ValidationError as error:
-        raise TargetError(f"the runner's result is no profile record: {error}") from error
+        return Instructed(said, None, str(error))
+    return Instructed(said, Instructions(**counted.to_dict()))
 
 
 def _check_writable(path: Path) -> None:

@@ -36,9 +36,14 @@ __all__ = [
 
 FORMAT = "edgegnn-profile/1"
 
-Positive = Annotated[float, msgspec.Meta(ge=0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+# Bounds that no measurement reaches. A record may come from a device or in a file of somebody's.
+Number = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
+Positive = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Word = Annotated[str, msgspec.Meta(max_length=300)]
+Sentence = Annotated[str, msgspec.Meta(max_length=4000)]
+FileName = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^./\\][^/\\]*$")]
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +68,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     mean: Positive
     n: Count
     threads: Count
-    blocks: list[Positive] = []
+    blocks: Annotated[list[Positive], msgspec.Meta(max_length=200)] = []
 
 
 class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +80,7 @@ class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):
         latency_ms: see `Latency`.
     """
 
-    name: str
+    name: Word
     pairs: Count | None
     latency_ms: Latency
 
@@ -112,8 +117,8 @@ class EnergyWindow(msgspec.Struct, frozen=True, kw_only=True):
     load: bool
     seconds: Positive
     iterations: Count
-    joules: float | None
-    steps: float | None = None
+    joules: Number | None
+    steps: Number | None = None
 
 
 class Energy(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,15 +140,15 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
 
     gross: Positive
     net: Positive | None
-    source: str
-    scope: str
+    source: Sentence
+    scope: Sentence
     kind: Literal["measured", "estimated"]
-    gross_range: tuple[float, float]
-    net_range: tuple[float, float]
-    idle_watts: float
-    load_watts: float
+    gross_range: tuple[Number, Number]
+    net_range: tuple[Number, Number]
+    idle_watts: Number
+    load_watts: Number
     rate_hz: Positive | None = None
-    windows: list[EnergyWindow] = []
+    windows: Annotated[list[EnergyWindow], msgspec.Meta(max_length=1000)] = []
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +160,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
         n: rows (nodes, or graphs) counted.
     """
 
-    name: str
+    name: Word
     value: Positive
     n: Count
 
@@ -196,9 +201,9 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     window_iterations: Count
     graphs: Count
     spinning: bool
-    runner: str
-    transport: str = "local"
-    host: str = ""
+    runner: Word
+    transport: Word = "local"
+    host: Word = ""
     processor: Literal["cpu", "cuda"] = "cpu"
 
 
@@ -228,25 +233,25 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         gpu_memory_bytes: all memory of the GPU, bytes.
     """
 
-    model: str
-    arch: str
+    model: Word
+    arch: Word
     cores: Count
     memory_bytes: Count
-    governor: str
-    load_average: float | None
-    os: str
-    kernel: str
-    python: str
-    numpy: str
-    onnxruntime: str
-    torch: str = ""
-    temperature_before: float | None = None
-    temperature_after: float | None = None
+    governor: Word
+    load_average: Number | None
+    os: Word
+    kernel: Word
+    python: Word
+    numpy: Word
+    onnxruntime: Word
+    torch: Word = ""
+    temperature_before: Number | None = None
+    temperature_after: Number | None = None
     frequency_mhz: Positive | None = None
-    throttled: str = ""
-    clock_skew_seconds: float | None = None
-    gpu: str = ""
-    gpu_driver: str = ""
+    throttled: Word = ""
+    clock_skew_seconds: Number | None = None
+    gpu: Word = ""
+    gpu_driver: Word = ""
     gpu_memory_bytes: Count = 0
 
 
@@ -262,8 +267,8 @@ class Instructions(msgspec.Struct, frozen=True, kw_only=True):
 
     median: Count
     graphs: Count
-    cpu: str
-    source: str
+    cpu: Word
+    source: Sentence
 
 
 class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,32 +302,35 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` is that of all, one after the
             other.
+        reported_by_device: fields that only the device could tell. They are its word: they were checked for their range
+            and for contradictions, no more. Empty where a process of this machine measured.
     """
 
-    target: str
-    artifact: str
-    recipe: str
-    model_sha256: str
-    created: str
-    edgegnn: str
+    target: FileName
+    artifact: FileName
+    recipe: Word
+    model_sha256: Word
+    created: Word
+    edgegnn: Word
     latency_ms: Latency
     throughput_per_s: Positive
     cpu_percent: Positive
     memory_bytes: Memory
     energy_j: Energy | None
-    energy_reason: str
+    energy_reason: Sentence
     metric: Metric | None
     agreement: Share
     native_kernels: bool
     how: How
     device: Device
-    runtime: str = "onnxruntime"
-    emulated: str = ""
+    runtime: Word = "onnxruntime"
+    emulated: Sentence = ""
     instructions: Instructions | None = None
-    instructions_reason: str = ""
-    metric_reason: str = ""
-    data: str = ""
-    entries: list[EntryLatency] = []
+    instructions_reason: Sentence = ""
+    metric_reason: Sentence = ""
+    data: Word = ""
+    entries: Annotated[list[EntryLatency], msgspec.Meta(max_length=100)] = []
+    reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
 
     @property

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ from edgegnn.errors import TargetError
 from edgegnn.profile.kernels import library_for
 from edgegnn.profile.preflight import broken_runtime, missing_packages, wrong_machine
 from edgegnn.profile.reach import connect, python_of
-from edgegnn.profile.runner import Stopped, follow_runner
+from edgegnn.profile.result import Followed
+from edgegnn.profile.runner import Event, Stopped, follow_runner
 from edgegnn.profile.target import Target
 from edgegnn.profile.transport.content import Content, content
 from edgegnn.profile.transport.device import Device
 from edgegnn.runtime import Artifact, build_runner
-from edgegnn.runtime.energy import EnergyReader, Reading
+from edgegnn.runtime.energy import EnergyReader
 
 __all__ = ["artifact_files", "follow_there", "runner_bytes", "workplace"]
 
 Progress = Callable[[str], None]
-Followed = tuple[dict[str, Any], list[Reading | None], str]
-_SKEW = 60.0
 
 
 def follow_there(
@@ -38,7 +37,7 @@ def follow_there(
     timeout: float,
     tell: Progress,
     reader: EnergyReader | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: Callable[[Event], None] = lambda event: None,
     stop: threading.Event | None = None,
 ) -> Followed:
     """Run `run.pyz bench --events` on a target's device to its end.
@@ -55,7 +54,7 @@ def follow_there(
         stop: gives up when it is set.
 
     Returns:
-        As `runner.follow`; the result's `created` is by our clock, its `how` says where it was measured.
+        As `runner.follow`, with how far the device's clock is off.
 
     Raises:
         TargetError: the device can't be reached, isn't ready or fails, or the runner does.
@@ -73,13 +72,12 @@ def follow_there(
         environment = {"EDGEGNN_LIBRARY": "none" if library is None else f"{folder}/lib/{library.name}"}
         try:
             started = device.start(command, limit=timeout, env=environment)
-            result, readings, problem = follow_runner(started, timeout=timeout + 5, reader=reader, on_event=on_event)
+            followed = follow_runner(started, timeout=timeout + 5, reader=reader, on_event=on_event)
         except Stopped:
             raise
         except TargetError as error:
             raise _explained(error, target, facts, artifact.manifest.runtime) from error
-    _say_where(result, target, facts)
-    return result, readings, problem
+    return replace(followed, skew=facts["clock_skew_seconds"])
 
 
 @contextmanager
@@ -131,13 +129,3 @@ def _explained(error: TargetError, target: Target, facts: dict[str, Any], runtim
     elif "this runner needs" in text:
         text = f"{text} (edgegnn targets setup {target.name} installs them)"
     return TargetError(text if text.startswith(f"{target.name}: ") else f"{target.name}: {text}")
-
-
-def _say_where(result: dict[str, Any], target: Target, facts: dict[str, Any]) -> None:
-    """Add to a result what the runner can't know: our time, and how it was reached."""
-    result["created"] = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(how := result.get("how"), dict):
-        how |= {"transport": target.transport, "host": target.host.rpartition("@")[2]}
-    skew = facts["clock_skew_seconds"]
-    if isinstance(device := result.get("device"), dict) and abs(skew) > _SKEW:
-        device["clock_skew_seconds"] = round(skew)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -12,13 +11,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+import msgspec
 
 from edgegnn.errors import TargetError
+from edgegnn.profile.record import Word
+from edgegnn.profile.result import Followed
 from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import EnergyReader, Reading, ReadingError
 
-__all__ = ["LocalRunner", "Runner", "Stopped", "follow", "follow_runner", "take"]
+__all__ = ["Event", "LocalRunner", "Runner", "Stopped", "follow", "follow_runner", "take"]
 
 # Signals that say more than their name.
 _HINTS = {
@@ -27,6 +30,16 @@ _HINTS = {
     "SIGSEGV": "onnxruntime or a library of it crashed",
 }
 _POLL = 0.5
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a runner says in one line; which fields are set depends on `event`."""
+
+    event: Word = ""
+    phase: Word = ""
+    kind: Word = ""
+    index: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    result: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Stopped(TargetError):
@@ -54,9 +67,9 @@ def follow(
     *,
     timeout: float,
     reader: EnergyReader | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: Callable[[Event], None] = lambda event: None,
     stop: threading.Event | None = None,
-) -> tuple[dict[str, Any], list[Reading | None], str]:
+) -> Followed:
     """Run `run.pyz bench --events` on this machine to its end.
 
     However this function ends, the runner has ended too; one that had to be stopped takes what it started with it.
@@ -67,9 +80,6 @@ def follow(
         reader: see `follow_runner`.
         on_event: see `follow_runner`.
         stop: see `follow_runner`.
-
-    Returns:
-        See `follow_runner`.
 
     Raises:
         TargetError: the runner can't be started, fails, dies, says nothing sensible, or takes too long.
@@ -83,8 +93,8 @@ def follow_runner(
     *,
     timeout: float,
     reader: EnergyReader | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-) -> tuple[dict[str, Any], list[Reading | None], str]:
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Followed:
     """Follow a runner to its end.
 
     Args:
@@ -93,26 +103,23 @@ def follow_runner(
         reader: started before and stopped after every window that the runner announces.
         on_event: told about every event.
 
-    Returns:
-        The runner's result, one reading per window (empty without a reader), and why readings are missing.
-
     Raises:
         TargetError: the runner fails, dies, says nothing sensible, or takes too long.
     """
     readings: list[Reading | None] = []
-    problem = ""
-    result: dict[str, Any] | None = None
-    deadline = time.monotonic() + timeout
+    problem, result = "", b""
+    begin = time.monotonic()
+    deadline = begin + timeout
     try:
         while (line := runner.next_line(deadline)) is not None:
             event = _event(line)
-            if event.get("event") == "result":
-                result = event.get("result")
-            elif event.get("event") == "window_ready":
+            if event.event == "result":
+                result = bytes(event.result)
+            elif event.event == "window_ready":
                 if reader is not None:
                     problem = problem or _call(reader.start)[1]
                 runner.open_gate()
-            elif event.get("event") == "window_end" and reader is not None:
+            elif event.event == "window_end" and reader is not None:
                 reading, why = (None, problem) if problem else _call(reader.stop)
                 readings.append(reading)
                 problem = problem or why
@@ -124,9 +131,9 @@ def follow_runner(
         runner.end()
     if code != 0:
         raise TargetError(_why(code, errors))
-    if not isinstance(result, dict):
+    if not result:
         raise TargetError("the runner ended without a result")
-    return result, readings, problem
+    return Followed(result, tuple(readings), problem, time.monotonic() - begin)
 
 
 class LocalRunner:
@@ -225,13 +232,12 @@ def _start(command: Sequence[str], stderr: int) -> subprocess.Popen[str]:
         raise TargetError(f"can't start {command[0]}: {error.strerror}") from error
 
 
-def _event(line: str) -> dict[str, Any]:
-    """An event, or {} for a line that some library printed."""
+def _event(line: str) -> Event:
+    """An event; without a name for a line that some library printed."""
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return event if isinstance(event, dict) else {}
+        return msgspec.json.decode(line, type=Event)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return Event()
 
 
 def _call(function: Callable[[], Any]) -> tuple[Any, str]:

@@ -14,7 +14,7 @@ from edgegnn.profile.target import TargetInfo
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.runtime.state import throttled_words
 
-__all__ = ["notes", "ratios", "render", "render_comparison", "render_targets", "rows"]
+__all__ = ["notes", "ratios", "render", "render_comparison", "render_targets", "reported_words", "rows"]
 
 Value = Callable[[ProfileRecord], float | None]
 
@@ -180,6 +180,7 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
             said.append(f"instructions counted by {record.instructions.source}, one thread")
         elif record.instructions_reason:
             said.append(f"no count of instructions: {record.instructions_reason}")
+    said += [f"{r.target}: as reported by the device: {reported_words(r)}" for r in records if r.reported_by_device]
     if any(r.quick for r in records):
         said.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
     for record in records:
@@ -190,6 +191,12 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
     if busy:
         said.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
     return list(dict.fromkeys(said))
+
+
+def reported_words(record: ProfileRecord) -> str:
+    """What only the device could tell, in words."""
+    fields = [name.split(".")[-1 if name == "metric.value" else 0] for name in record.reported_by_device]
+    return ", ".join(dict.fromkeys(_REPORTED.get(name, name) for name in fields))
 
 
 def _mark(record: ProfileRecord) -> str:
@@ -235,6 +242,18 @@ def _joules(value: float) -> str:
     return f"{value / 1e-9:.3g} nJ"
 
 
+# Fields of `reported_by_device` that are not called what they are.
+_REPORTED = {
+    "latency_ms": "times",
+    "entries": "times",
+    "throughput_per_s": "times",
+    "cpu_percent": "CPU use",
+    "memory_bytes": "memory",
+    "energy_j": "energy",
+    "value": "the metric's value",
+    "native_kernels": "kernels",
+    "device": "what it is",
+}
 _CHANGES: dict[str, tuple[str, Callable[[float], str]]] = {
     "p50": ("latency p50", lambda v: f"{v:.3f} ms"),
     "p99": ("latency p99", lambda v: f"{v:.3f} ms"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgegnn.profile.record import ProfileRecord
+from edgegnn.profile.table import reported_words
 from edgegnn.report.entries import plain
 from edgegnn.report.load import LoadedStudy, Sources
 from edgegnn.runtime.state import throttled_words
@@ -129,6 +130,8 @@ def _on_device(same: Sequence[ProfileRecord]) -> list[str]:
         said.append(f"The model ran on {device.gpu or 'the GPU'}; times contain the copies to it and back.")
     if how.transport != "local":
         said.append(f"Reached through {how.transport}.")
+    if same[0].reported_by_device:
+        said.append(f"As reported by the device: {reported_words(same[0])}.")
     said += [f"Emulated: {r.emulated}." for r in same if r.emulated]
     said += [
         f"Latency: in a fresh process, {_span([r.latency_ms.n for r in same])} inferences one after the other "

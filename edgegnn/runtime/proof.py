@@ -16,7 +16,7 @@ from edgegnn.runtime.ranges import parse_ranges, shares
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
 from edgegnn.runtime.session import make_session, native_kernels, range_session, run
 
-__all__ = ["SampleResult", "VerifyReport", "verify"]
+__all__ = ["SampleResult", "VerifyReport", "metric_problems", "verify"]
 
 Array = npt.NDArray[Any]
 
@@ -142,7 +142,7 @@ def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> Ve
     metric, expected = None, manifest.samples_metric
     if expected is not None:
         metric = samples_score(expected.name, samples, outputs)
-        problems.extend(_metric_problem(metric, expected, manifest))
+        problems.extend(metric_problems(metric, expected, manifest))
     worst = max(r.max_abs_error for r in results)
     return VerifyReport(
         manifest.name,
@@ -201,7 +201,8 @@ def _disagreement(
     return text
 
 
-def _metric_problem(metric: Metric | None, expected: Metric, manifest: Manifest) -> list[str]:
+def metric_problems(metric: Metric | None, expected: Metric, manifest: Manifest) -> list[str]:
+    """What tells a metric over the samples from the one that the export saw; [] when nothing does."""
     if metric is None:
         return [f"the manifest has a {expected.name} over the samples, but their labels give none"]
     if metric.n != expected.n:
