@@ -89,6 +89,7 @@ def train(
     from edgegnn.quantize import finetune
     from edgegnn.tasks import all_metrics
     from edgegnn.tasks.link import EMBEDDING
+    from edgegnn.tasks.transforms import as_columns
     from edgegnn.train import fit, fit_defaults
 
     if output is not None:
@@ -96,6 +97,7 @@ def train(
     chosen = _training_recipe(quant)
     asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
     work = _load_features(model, data, node_attributes, asked)
+    as_columns(work.graphs)
     given = {k: v for k, v in (architecture or {}).items() if v is not None}
     config = fit_defaults(work.spec.kind, model=model, data=work.spec.data, **(settings or {}))
     arguments = {

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import CheckpointError, DataError, UsageError
+import numpy as np
+
+from edgegnn.errors import CheckpointError, DataError, UsageError, first_line
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.tasks import Task
     from edgegnn.train import FitConfig
 
-__all__ = ["check_fits", "finetune_config", "open_model"]
+__all__ = ["check_fits", "finetune_config", "fit_features", "open_model"]
+
+_LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 
 
 def open_model(
@@ -61,25 +70,72 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
-    return checkpoint, work, stem
+    return checkpoint, fit_features(checkpoint, work), stem
+
+
+def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
+    """The task with those features as int64 that the model takes in no other way: it looks up rows of an embedding.
+
+    Found by running the model on one graph: with float features if that works, else with the fewest integers. Only what
+    the data have as whole numbers can become int64.
+    """
+    from edgegnn.errors import ExportError
+    from edgegnn.export.flow import input_names
+    from edgegnn.export.parity import torch_outputs
+    from edgegnn.export.samples import Sample, example_inputs
+
+    names = input_names(checkpoint.model, task)
+    whole = [name for name in names if name in task.whole]
+    if not whole:
+        return task
+    inputs = example_inputs(names, _one_graph(task))
+    for chosen in (some for count in range(len(whole) + 1) for some in itertools.combinations(whole, count)):
+        tried = inputs | {name: inputs[name].astype(np.int64) for name in chosen}
+        with contextlib.suppress(ExportError):
+            torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", tried)])
+            return dataclasses.replace(task, graphs=[_as_int64(graph, chosen) for graph in task.graphs])
+    return task  # check_fits says why it fails
+
+
+def _as_int64(graph: Data, names: tuple[str, ...]) -> Data:
+    if not names:
+        return graph
+    graph = copy.copy(graph)
+    for name in names:
+        graph[name] = graph[name].long()
+    return graph
+
+
+def _one_graph(task: Task) -> Data:
+    from edgegnn.tasks import collate, example_graph
+
+    return collate(task.graphs[:1]) if task.spec.kind == "graph" else example_graph(task, 1)
 
 
 def check_fits(checkpoint: Checkpoint, task: Task) -> None:
     """One forward on a real graph before anything is trained or written.
 
     Raises:
+        ExportError: the model fails on the graph.
         DataError: the model's output doesn't fit the task.
     """
+    from edgegnn.errors import ExportError
     from edgegnn.export.flow import input_names
     from edgegnn.export.parity import torch_outputs
     from edgegnn.export.samples import Sample, example_inputs
-    from edgegnn.tasks import collate, example_graph
     from edgegnn.tasks.target import columns_fit
 
     names = input_names(checkpoint.model, task)
-    data = collate(task.graphs[:1]) if task.spec.kind == "graph" else example_graph(task, 1)
+    data = _one_graph(task)
     inputs = example_inputs(names, data)
-    logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
+    try:
+        logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
+    except ExportError as error:
+        if error.__cause__ is None:
+            raise
+        cure = _LOOKS_UP if "indices" in str(error.__cause__) else ""
+        reason = first_line(error.__cause__)
+        raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}{cure}") from error
     rows = {"node": int(data.num_nodes or 0), "graph": 1, "link": len(data.y)}[task.spec.kind]
     if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
         raise DataError(

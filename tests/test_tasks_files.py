@@ -144,7 +144,7 @@ BAD_NODE = {
     "flat edges": ({"edge_index": torch.zeros(9, dtype=torch.long)}, r"must be \[2, E\]"),
     "three rows": ({"edge_index": torch.zeros(3, 9, dtype=torch.long)}, r"must be \[2, E\]"),
     "float edges": ({"edge_index": torch.zeros(2, 9)}, "float32, it must be int64"),
-    "int32 edges": ({"edge_index": torch.zeros(2, 9, dtype=torch.int32)}, "int32, it must be int64"),
+    "bool edges": ({"edge_index": torch.zeros(2, 9, dtype=torch.bool)}, "bool, it must be int64"),
     "index too large": ({"edge_index": torch.tensor([[0], [40]])}, "names node 40, the graph has nodes 0 to 39"),
     "negative index": ({"edge_index": torch.tensor([[0], [-1]])}, "names node -1"),
     "no edges": ({"edge_index": torch.zeros(2, 0, dtype=torch.long)}, "edge index is empty"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,13 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
+from edgegnn.tasks.notes import note
 
 __all__ = ["MASKS", "as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "usable"]
 
 MASKS = ("train_mask", "val_mask", "test_mask")
+_FEATURES = ("x", "edge_attr", "edge_weight")
+_EXACT = 2**24  # float32 has every whole number up to here
 _KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", *MASKS)
 
 
@@ -53,12 +56,18 @@ def as_graphs(content: Any, where: str) -> list[Data]:
     return graphs
 
 
-def usable(graphs: Sequence[Data], where: str) -> None:
-    """Check every graph and bring its features to float32, in place.
+def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
+    """Check every graph, and bring its features to float32 and its edges to int64, in place.
+
+    Returns:
+        The names of the features that were whole numbers in every graph.
 
     Raises:
         DataError: the first thing found that no model can use, with the graph's number and the cure.
     """
+    types = {
+        key: {g[key].dtype for g in graphs if isinstance(g.get(key), Tensor)} for key in (*_FEATURES, "edge_index")
+    }
     for i, graph in enumerate(graphs):
         check_graph(graph, f"{where}: graph {i}" if len(graphs) > 1 else where)
     for key, cure in (
@@ -73,10 +82,23 @@ def usable(graphs: Sequence[Data], where: str) -> None:
                 )
     if all(g.edge_index.size(1) == 0 for g in graphs):
         raise DataError(f"{where}: the edge index is empty: a graph network needs edges")
+    _say_converted(types, where)
+    return tuple(key for key in _FEATURES if types[key] and all(map(_is_whole, types[key])))
+
+
+def _say_converted(types: Mapping[str, Iterable[torch.dtype]], where: str) -> None:
+    for key, found in types.items():
+        for dtype in found:
+            if key == "edge_index" and dtype != torch.int64:
+                note(f"{where}: edge_index is {_name(dtype)}: read as int64")
+            elif _is_whole(dtype) and dtype != torch.int64:
+                note(f"{where}: {key} is {_name(dtype)}: read as float32, or as int64 if the model looks up rows by it")
+            elif not _is_whole(dtype) and dtype != torch.float32:
+                note(f"{where}: {key} is {_name(dtype)}: read as float32")
 
 
 def check_graph(graph: Data, where: str) -> None:
-    """Check one graph's x, edge_index, edge_attr and edge_weight, and bring the features to float32, in place.
+    """Check one graph; bring its features to float32 and its edges to int64, in place.
 
     Raises:
         DataError: what is wrong and how to cure it.
@@ -87,8 +109,9 @@ def check_graph(graph: Data, where: str) -> None:
     if edges.dim() != 2 or edges.size(0) != 2:
         cure = ": transpose it with .t().contiguous()" if edges.dim() == 2 and edges.size(1) == 2 else ""
         raise DataError(f"{where}: edge_index has shape {list(edges.shape)}, it must be [2, E]{cure}")
-    if edges.dtype != torch.int64:
-        raise DataError(f"{where}: edge_index is {_dtype(edges)}, it must be int64: convert it with .long()")
+    if not _is_whole(edges.dtype) or edges.dtype == torch.bool:
+        raise DataError(f"{where}: edge_index is {_name(edges.dtype)}, it must be int64: convert it with .long()")
+    graph.edge_index = edges = edges.long()
     if graph.get("x") is not None:
         _check_features(graph, "x", where)
     nodes = _num_nodes(graph)
@@ -111,10 +134,10 @@ def check_graph(graph: Data, where: str) -> None:
 
 def _check_features(graph: Data, key: str, where: str) -> None:
     value = graph[key]
-    dims = (2,) if key == "x" else (1, 2)
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise DataError(f"{where}: {key} is no dense tensor: convert it with .to_dense()")
-    if value.dim() not in dims:
+    names = isinstance(value, Tensor) and _is_whole(value.dtype)  # one number may name what a node is: its element
+    if value.dim() not in ((2,) if key == "x" and not names else (1, 2)):
         raise DataError(
             f"{where}: {key} has shape {list(value.shape)}, it must be [N, F]: reshape it with .view(-1, 1)"
         )
@@ -122,6 +145,11 @@ def _check_features(graph: Data, key: str, where: str) -> None:
         raise DataError(f"{where}: {key} is complex: use real numbers")
     if value.dim() == 2 and value.size(1) == 0:
         raise DataError(f"{where}: {key} has no columns: leave it out, or add features")
+    if _is_whole(value.dtype) and value.numel() and max(-int(value.min()), int(value.max())) > _EXACT:
+        raise DataError(
+            f"{where}: {key} holds whole numbers beyond {_EXACT}, which float32 rounds: number what they name from 0, "
+            "or convert them with .float() if rounding is meant"
+        )
     value = value.detach().to(torch.float32).contiguous()
     finite = torch.isfinite(value)
     if not finite.all():
@@ -235,8 +263,12 @@ def check_split(index: dict[str, Tensor], where: str) -> None:
             raise DataError(f"{where}: the {part} split is empty: bring more data, or choose another split")
 
 
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not dtype.is_floating_point and not dtype.is_complex
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _columns(shape: Iterable[int] | None) -> str:

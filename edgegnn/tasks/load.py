@@ -21,7 +21,7 @@ from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
-from edgegnn.tasks.transforms import transform
+from edgegnn.tasks.transforms import columns_of, transform
 
 __all__ = ["TASKS", "load_task", "names", "restore_task", "task_from_graphs", "with_attributes"]
 
@@ -226,7 +226,7 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     if wanted.kind == "link":
         return _link_task(graph, data, wanted)
     _check_kind(wanted, "node", data)
-    check.usable([graph], data)
+    whole = check.usable([graph], data)
     split = wanted.split or "stratified"
     if split == "given" or (split == "public" and data not in ("digits-knn",) and graph.get("train_mask") is not None):
         index = check.given_split(graph, data)
@@ -239,24 +239,25 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
         else:
             index = _draw(classes, split, wanted.seed)
     graph.y = classes
-    return _task([graph], data, "node", dataclasses.replace(wanted, split=split, target="classes"), index, classes)
+    chosen = dataclasses.replace(wanted, split=split, target="classes")
+    return _task([graph], data, "node", chosen, index, classes, whole)
 
 
 def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
-    check.usable([graph], data)
+    whole = check.usable([graph], data)
     new, index, split, facts = link_split(graph, wanted.split, wanted.seed, data)
     metric = wanted.metric or LINK_METRICS[0]
     if metric not in LINK_METRICS:
         raise UsageError(f"{metric} is no metric for links: choose {' or '.join(LINK_METRICS)}")
     constants = transform([new], None, wanted.features or None, one_hot=wanted.one_hot, where=data)
-    spec = TaskSpec(data, "link", split, wanted.seed, metric, new.x.size(1), 1, constants)
-    return Task(spec, [new], index, {"link_split": facts})
+    spec = TaskSpec(data, "link", split, wanted.seed, metric, columns_of(new.x), 1, constants)
+    return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants))
 
 
 def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str, Tensor] | None = None) -> Task:
     """A task about graphs; `public` is the split that the data were published with."""
     _check_kind(wanted, "graph", data)
-    check.usable(graphs, data)
+    whole = check.usable(graphs, data)
     target = wanted.target or labels.target_of(graphs, data)
     split = wanted.split or ("stratified" if target == "classes" else "random")
     if target == "classes":
@@ -276,7 +277,7 @@ def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str
         index = scaffold([graph.smiles for graph in graphs])
     else:
         index = _draw(table if target == "classes" else len(table), split, wanted.seed)
-    return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table)
+    return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
 
 
 def _check_kind(wanted: _Wanted, kind: str, data: str) -> None:
@@ -284,7 +285,15 @@ def _check_kind(wanted: _Wanted, kind: str, data: str) -> None:
         raise UsageError(f"{data} is for {kind} tasks, not for {wanted.kind} tasks: leave --task out")
 
 
-def _task(graphs: list[Data], data: str, kind: str, wanted: _Wanted, index: dict[str, Tensor], table: Tensor) -> Task:
+def _task(
+    graphs: list[Data],
+    data: str,
+    kind: str,
+    wanted: _Wanted,
+    index: dict[str, Tensor],
+    table: Tensor,
+    whole: tuple[str, ...],
+) -> Task:
     target, split = wanted.target or "classes", wanted.split or ""
     metric = wanted.metric or TARGETS[target][0]
     if metric not in TARGETS[target]:
@@ -298,9 +307,14 @@ def _task(graphs: list[Data], data: str, kind: str, wanted: _Wanted, index: dict
     labels.check_known(table, index, target, data)
     labels.check_selects(metric, table, index, data)
     scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
-    features = graphs[0].x.size(1)
+    features = columns_of(graphs[0].x)
     spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale)
-    return Task(spec, graphs, index)
+    return Task(spec, graphs, index, whole=_untouched(whole, constants))
+
+
+def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:
+    """The whole-numbered features that no transform of x has replaced."""
+    return tuple(name for name in whole if name != "x" or not constants)
 
 
 def _draw(classes: Tensor | int, split: str, seed: int) -> dict[str, Tensor]:

@@ -137,9 +137,11 @@ class Task:
         index: "train", "val" and "test" -> int64 indices of nodes (node task), graphs (graph task) or pairs (link task:
             columns of the graph's `edge_label_index`; "train" also has the negatives that an epoch draws from).
         facts: what records say of the split, JSON-able; {} where the spec says it all.
+        whole: names of the features that the data have as whole numbers; the graphs have them as float32, exactly.
     """
 
     spec: TaskSpec
     graphs: list[Data]
     index: dict[str, Tensor]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    whole: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
 
-__all__ = ["add_degree", "add_one_hot", "transform"]
+__all__ = ["add_degree", "add_one_hot", "as_columns", "columns_of", "transform"]
 
 _MOST = 4096  # columns; more is an identifier, no category
 
@@ -50,6 +50,18 @@ def transform(
     return {}
 
 
+def columns_of(x: Tensor) -> int:
+    """How many features a node has: one where x is a vector [N]."""
+    return x.size(1) if x.dim() > 1 else 1
+
+
+def as_columns(graphs: Sequence[Data]) -> None:
+    """Make a vector x [N] a matrix [N, 1], in place: models of the zoo take no other."""
+    for graph in graphs:
+        if graph.x.dim() == 1:
+            graph.x = graph.x.unsqueeze(1)
+
+
 def add_degree(graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None) -> dict[str, Any]:
     """Give graphs without features the z-score of the in-degree as x [N, 1].
 
@@ -72,6 +84,7 @@ def add_one_hot(
 
     As many as the training graphs have, or those of a spec; another category gets zeros only.
     """
+    as_columns(graphs)
     if constants is None:
         every = torch.cat([graphs[i].x for i in _ids(graphs, train)])
         for graph in graphs:
