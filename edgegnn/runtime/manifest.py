@@ -303,7 +303,7 @@ def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
         raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
     for tensor in inputs:
         pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2
-        ranks = {"x": len(tensor.shape) >= 1, "edge_index": pairs, "edge_label_index": pairs}
+        ranks = {"edge_index": pairs, "edge_label_index": pairs}
         good = ranks.get(tensor.name, tensor.name != "batch" or len(tensor.shape) == 1)
         if not good or (
             tensor.name in ("edge_index", "edge_label_index", "batch") and tensor.dtype not in ("int64", "int32")
