@@ -31,7 +31,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     (tmp_path / "bin").mkdir()
     with open_device(None) as opened:
-        opened.ask("lock")
+        opened.lock()
         yield opened
 
 
@@ -46,7 +46,7 @@ def _library(device: Device, tmp_path: Path) -> tuple[Path | None, list[str]]:
     said: list[str] = []
     folder = tmp_path / "artifact"
     artifact = open_artifact(folder if folder.exists() else tiny_artifact.make_artifact(folder))
-    facts = device.ask("facts")
+    facts = device.facts(venv=True)
     return kernels.library_for(artifact, device, TARGET, facts, said.append), said
 
 

@@ -244,7 +244,7 @@ def test_setup_from_a_wheelhouse(board: Loopback, monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setattr("edgegnn.profile.reach.open_device", with_python(bare))
     target = board.target(python="")
-    runtime, numpy = pins({"python": "{}.{}.{}".format(*sys.version_info[:3])})
+    runtime, numpy = pins("{}.{}.{}".format(*sys.version_info[:3]))
     house = Path("house")
     wheel(house, "numpy", numpy, f"__version__ = '{numpy}'")
     with pytest.raises(TargetError, match=r"the wheels are not all that is needed: .*onnxruntime.*pip download"):

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from command_line import EDGEGNN
+from device_facts import known
 from loopback_sshd import Loopback
 from profile_example import record
 from tiny_artifact import change_samples, make_artifact, seal
@@ -29,6 +30,7 @@ from edgegnn.profile.preflight import broken_runtime, check, pins, wrong_machine
 from edgegnn.profile.record import ProfileRecord
 from edgegnn.profile.several import profile_all
 from edgegnn.profile.table import render, render_targets
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.facts import arch
 
@@ -326,17 +328,9 @@ def test_check(board: Loopback, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert board.leftovers() == []
 
 
-def facts(**changes: Any) -> dict[str, Any]:
-    return {
-        "machine": arch(),
-        "bits": 64,
-        "model": "Raspberry Pi 4 Model B Rev 1.4",
-        "os": "Debian",
-        "dotprod": False,
-        "packages": {"numpy": "2", "onnxruntime": "1.21.0"},
-        "python": "3.11.2",
-        **changes,
-    }
+def facts(**changes: Any) -> Facts:
+    board = {"machine": arch(), "model": "Raspberry Pi 4 Model B Rev 1.4", "os": "Debian", "python": "3.11.2"}
+    return known(**{**board, **changes})
 
 
 def test_checks_of_recorded_boards(board: Loopback) -> None:
@@ -347,10 +341,10 @@ def test_checks_of_recorded_boards(board: Loopback) -> None:
     assert "install the 64-bit system" in wrong_machine(facts(machine="armv7l", bits=32), target)
     assert "install the 64-bit system" in wrong_machine(facts(machine="aarch64"), target, shell_bits=32)
     assert "onnxruntime 1.21.0" in broken_runtime(facts(), target)
-    assert f"--onnxruntime {pins(facts())[0]}" in broken_runtime(facts(), target)
-    assert "--onnxruntime 1.20.1" in broken_runtime(facts(packages={"onnxruntime": pins(facts())[0]}), target)
-    assert pins(facts(python="3.9.2"))[0] == "1.19.2"
-    assert pins(facts(python="3.14.0"))[0] == pins(facts())[0]
+    assert f"--onnxruntime {pins('3.11.2')[0]}" in broken_runtime(facts(), target)
+    assert "--onnxruntime 1.20.1" in broken_runtime(facts(packages={"onnxruntime": pins("3.11.2")[0]}), target)
+    assert pins("3.9.2")[0] == "1.19.2"
+    assert pins("3.14.0")[0] == pins("3.11.2")[0]
     four = in_words(facts(machine="aarch64"))
     assert "without dot-product" in four
     assert "no power sensor" in four

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from device_facts import known
 from loopback_sshd import Loopback
 from test_ship import run, wheel, with_python
 from test_targets_ssh import BLINK
@@ -72,7 +73,7 @@ def test_a_torch_that_dies(board: Loopback, artifact: Path) -> None:
     assert step("torch")[0] == "warning"
     assert step("onnxruntime")[0] == "ok"
     assert board.leftovers() == []
-    words = {"packages": {"torch": "2.9"}, "model": "a Pi", "python": "3.11.2"}
+    words = known(packages={"torch": "2.9"}, model="a Pi")
     assert "torch 2.9 uses instructions" in broken_runtime(words, load_target("board"), "torchscript")
 
 
@@ -82,7 +83,7 @@ def test_setup_installs_torch_and_keeps_it(
     bare = board.python("bare", "from importlib import metadata; real = metadata.distributions; " + ONLY_IN_A_FOLDER)
     monkeypatch.setattr("edgegnn.profile.reach.open_device", with_python(bare))
     target = board.target(python="")
-    runtime, numpy = pins({"python": "{}.{}.{}".format(*sys.version_info[:3])})
+    runtime, numpy = pins("{}.{}.{}".format(*sys.version_info[:3]))
     house = Path("house")
     wheel(house, "numpy", numpy, f"__version__ = '{numpy}'")
     wheel(house, "onnxruntime", runtime, f"__version__ = '{runtime}'")
@@ -102,7 +103,7 @@ ONLY_IN_A_FOLDER = "metadata.distributions = lambda **k: real(**k) if k else []"
 
 
 def test_how_to_fetch_torch_for_a_device_without_network() -> None:
-    facts = {"python": "3.11.2", "machine": "aarch64"}
+    facts = known(python="3.11.2", machine="aarch64")
     asked = ["torch>=2.4,<2.14", "numpy==2.4.6"]
     text = _pip_problem("ERROR: network is unreachable", [], facts, False, asked)
     assert f"--platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 --index-url {TORCH_INDEX}" in text

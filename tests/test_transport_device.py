@@ -35,21 +35,21 @@ pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what go
 @contextlib.contextmanager
 def locked(board: Loopback, **options: Any) -> Iterator[Any]:
     with connect(load_target("board"), **options) as device:
-        device.ask("lock")
+        device.lock()
         yield device
 
 
 def test_ask_and_run(board: Loopback) -> None:
     with connect(load_target("board")) as device:
-        known = device.ask("facts")
-        assert known["agent_python"] == sys.executable
-        assert known["root"] == str(board.root)
+        known = device.facts(venv=True)
+        assert known.agent_python == sys.executable
+        assert known.root == str(board.root)
         done = device.run([sys.executable, "-c", "import sys; print(1); print(2); sys.exit('oh')"], limit=20)
         assert (done.code, done.out, done.stderr) == (1, ["1", "2"], "oh\n")
         assert device.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 4)"], limit=20).code == -4
         with pytest.raises(TargetError, match=r"^board: can't start /no/such: No such file"):
             device.run(["/no/such"], limit=20)
-        assert device.ask("artifacts") == []
+        assert device.ask("artifacts", list[str]) == []
     assert board.leftovers() == []
     assert not board.root.exists()  # asking leaves nothing
 
@@ -122,9 +122,9 @@ def test_second_connection_at_the_same_time(board: Loopback) -> None:
         with pytest.raises(TargetError, match=r"^board: busy: another edgegnn works on it now \(process \d+ there\)"):
             locked(board).__enter__()
         with connect(load_target("board")) as device:
-            assert device.ask("artifacts") == []  # looking is allowed
+            assert device.ask("artifacts", list[str]) == []  # looking is allowed
     with locked(board) as device:
-        assert device.ask("lock") is None
+        device.lock()  # it is ours already
 
 
 def test_connection_cut_in_mid_transfer(board: Loopback) -> None:
@@ -238,8 +238,8 @@ def test_real_old_pythons(board: Loopback, version: str) -> None:
     target = board.target(python=python)
     if version == "3.9.18":
         with connect(target) as device:
-            assert device.ask("facts")["python"] == "3.9.18"
-            device.ask("lock")
+            assert device.facts(venv=True).python == "3.9.18"
+            device.lock()
             assert Path(device.place({"a": content(b"1")}, "it"), "a").exists()
             assert device.run(["true"], limit=20).code == 0
         return
@@ -259,7 +259,7 @@ def test_login_that_talks(board: Loopback, tmp_path: Path) -> None:
     noisy.write_text(f'#!/bin/sh\necho "Welcome!"; echo "{{"; echo 1>&2 hey; exec {sys.executable} "$@"\n')
     noisy.chmod(0o755)
     with connect(board.target(python=str(noisy))) as device:
-        assert device.ask("artifacts") == []
+        assert device.ask("artifacts", list[str]) == []
 
 
 def test_full_disk(board: Loopback) -> None:

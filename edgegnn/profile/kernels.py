@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import edgegnn.native
 from edgegnn.errors import TargetError
@@ -14,6 +13,7 @@ from edgegnn.native import build as recipe
 from edgegnn.native.provide import built_there, provide
 from edgegnn.profile.reach import python_of
 from edgegnn.profile.target import Target
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.profile.transport.content import content
 from edgegnn.profile.transport.device import Device
 from edgegnn.runtime import Artifact
@@ -31,7 +31,7 @@ _SEND += "print('\\n'.join(t[i:i + 60000] for i in range(0, len(t), 60000)))"
 
 
 def library_for(
-    artifact: Artifact, device: Device, target: Target, facts: dict[str, Any], tell: Progress = lambda text: None
+    artifact: Artifact, device: Device, target: Target, facts: Facts, tell: Progress = lambda text: None
 ) -> Path | None:
     """Our own kernels for a device, when the model uses them; never those that came with an artifact.
 

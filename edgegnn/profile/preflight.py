@@ -12,6 +12,7 @@ from edgegnn.errors import TargetError
 from edgegnn.files import size
 from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.target import Target
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.profile.transport.device import Device, NoPythonError
 from edgegnn.runtime.energy import board_watts
 from edgegnn.runtime.state import throttled_words
@@ -72,8 +73,7 @@ def check(target: Target, tell: Progress = lambda text: None) -> list[Step]:
         with connect(target, tell=tell) as device:
             where = "this machine" if target.transport == "local" else f"after {time.monotonic() - begin:.1f} s"
             steps.append(Step("connection", "ok", where))
-            facts: dict[str, Any] = device.ask("facts", venv=not target.python)
-            facts["clock_skew_seconds"] = facts["time"] - time.time()
+            facts = device.facts(venv=not target.python)
             for name, look in _STEPS.items():
                 tell(name)
                 steps.append(look(device, target, facts))
@@ -88,10 +88,10 @@ def check(target: Target, tell: Progress = lambda text: None) -> list[Step]:
     return steps + [Step(name, "skipped", "") for name in _STEPS if name not in seen]
 
 
-def wrong_machine(facts: dict[str, Any], target: Target, shell_bits: int = 0) -> str:
+def wrong_machine(facts: Facts, target: Target, shell_bits: int = 0) -> str:
     """What is wrong about the kind of machine; "" when nothing is."""
-    machine = {"arm64": "aarch64", "amd64": "x86_64"}.get(facts["machine"], facts["machine"])
-    if facts["bits"] != 64 or shell_bits == 32 or machine in ("armv6l", "armv7l", "armv8l", "i686"):
+    machine = {"arm64": "aarch64", "amd64": "x86_64"}.get(facts.machine, facts.machine)
+    if facts.bits != 64 or shell_bits == 32 or machine in ("armv6l", "armv7l", "armv8l", "i686"):
         kernel = " under a 64-bit kernel" if machine in ("aarch64", "x86_64") else ""
         return (
             f"its userland is 32-bit{kernel}, and there is no onnxruntime for that: install the 64-bit system "
@@ -104,10 +104,10 @@ def wrong_machine(facts: dict[str, Any], target: Target, shell_bits: int = 0) ->
     return ""
 
 
-def missing_packages(facts: dict[str, Any], target: Target, runtime: str = "onnxruntime") -> str:
+def missing_packages(facts: Facts, target: Target, runtime: str = "onnxruntime") -> str:
     """Which packages the device lacks to run models of a runtime, and what helps; "" when it has them."""
     needed = ("numpy", "torch" if runtime == "torchscript" else "onnxruntime")
-    missing = [name for name in needed if name not in facts["packages"]]
+    missing = [name for name in needed if name not in facts.packages]
     if not missing:
         return ""
     python = python_of(target, facts)
@@ -117,33 +117,31 @@ def missing_packages(facts: dict[str, Any], target: Target, runtime: str = "onnx
     return f"{python} has no {' and no '.join(missing)}: edgegnn targets setup {target.name} installs what is needed"
 
 
-def broken_runtime(facts: dict[str, Any], target: Target, runtime: str = "onnxruntime") -> str:
+def broken_runtime(facts: Facts, target: Target, runtime: str = "onnxruntime") -> str:
     """What to say when onnxruntime or torch dies of SIGILL."""
     if runtime == "torchscript":
         return (
-            f"torch {facts['packages'].get('torch', '')} uses instructions that the CPU ({facts['model']}) doesn't "
+            f"torch {facts.packages.get('torch', '')} uses instructions that the CPU ({facts.model}) doesn't "
             "have, and is ended by SIGILL: install another version of it there, or export the model with ONNX"
         )
-    version = facts["packages"].get("onnxruntime", "")
-    works = pins(facts)[0]
+    version = facts.packages.get("onnxruntime", "")
+    works = pins(facts.python)[0]
     if version == works:  # the processor is older than those it was tried on
         works = "1.20.1"
     return (
-        f"onnxruntime {version} uses instructions that the CPU ({facts['model']}) doesn't have, and is ended by SIGILL "
+        f"onnxruntime {version} uses instructions that the CPU ({facts.model}) doesn't have, and is ended by SIGILL "
         f"(1.21 does so on a Raspberry Pi 4: onnxruntime issue 23957); {works} is known to work on a Pi 4: "
         f"edgegnn targets setup {target.name} --onnxruntime {works}"
     )
 
 
-def pins(facts: dict[str, Any]) -> tuple[str, str]:
-    """Versions of onnxruntime and numpy for the device's Python."""
-    numbers = tuple(int(n) for n in facts["python"].split(".")[:2])
-    return next(versions for first, versions in PINS.items() if numbers >= first)
+def pins(python: str) -> tuple[str, str]:
+    """Versions of onnxruntime and numpy for a version of Python."""
+    numbers = tuple(int(n) for n in python.split(".")[:2])
+    return next((versions for first, versions in PINS.items() if numbers >= first), PINS[3, 9])
 
 
-def import_problem(
-    device: Device, target: Target, facts: dict[str, Any], runtime: str = "onnxruntime"
-) -> tuple[str, str]:
+def import_problem(device: Device, target: Target, facts: Facts, runtime: str = "onnxruntime") -> tuple[str, str]:
     """Import numpy and a runtime there, "onnxruntime" or "torchscript", in a process of its own.
 
     Returns:
@@ -163,19 +161,19 @@ def import_problem(
     return "", f"import {package} fails: {last}; edgegnn targets setup {target.name}{option} installs one that works"
 
 
-def board(facts: dict[str, Any]) -> str:
+def board(facts: Facts) -> str:
     """The device in words: for a Raspberry Pi also what makes its generations differ."""
-    model = str(facts["model"])
+    model = str(facts.model)
     pi = re.match(r"Raspberry Pi (?:Compute Module )?(\d)", model)
     generation = int(pi[1]) if pi else 0
-    dot = "with" if facts["dotprod"] else "without"
-    extra = f", {dot} dot-product instructions" if facts["machine"] in ("aarch64", "arm64") else ""
+    dot = "with" if facts.dotprod else "without"
+    extra = f", {dot} dot-product instructions" if facts.machine in ("aarch64", "arm64") else ""
     if generation == 5:
         extra += ", its PMIC tells the power"
     elif generation:
         extra += ", no power sensor of its own"
         extra += ": its energy is estimated" if board_watts(model) else ""
-    return f"{model}{extra}; {facts['os']}"
+    return f"{model}{extra}; {facts.os}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -185,13 +183,13 @@ def _bare(error: TargetError, target: Target) -> str:
     return str(error).removeprefix(f"{target.name}: ")
 
 
-def _machine(device: Device, target: Target, facts: dict[str, Any]) -> Step:
+def _machine(device: Device, target: Target, facts: Facts) -> Step:
     problem = wrong_machine(facts, target, device.bits)
-    return Step("64-bit system", "failed" if problem else "ok", problem or f"{facts['machine']}: {board(facts)}")
+    return Step("64-bit system", "failed" if problem else "ok", problem or f"{facts.machine}: {board(facts)}")
 
 
-def _memory(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    total, free = facts["memory_bytes"], facts["available_bytes"]
+def _memory(device: Device, target: Target, facts: Facts) -> Step:
+    total, free = facts.memory_bytes, facts.available_bytes
     found = f"{size(total)}, {size(free)} available"
     if total and total < MIN_MEMORY:
         return Step("memory", "warning", found, "onnxruntime and a small model take about 200 MB: use a small model")
@@ -201,11 +199,11 @@ def _memory(device: Device, target: Target, facts: dict[str, Any]) -> Step:
         return Step("memory", "ok", found)
 
 
-def _disk(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    free, root = facts["disk_free_bytes"], facts["root"]
+def _disk(device: Device, target: Target, facts: Facts) -> Step:
+    free, root = facts.disk_free_bytes, facts.root
     needed = MIN_DISK if not missing_packages(facts, target) else SETUP_DISK
     found = f"{size(free)} free for {root}"
-    if not facts["writable"]:
+    if not facts.writable:
         return Step(
             "disk", "failed", f"{root} can't be written", "make your home folder writable, or set XDG_DATA_HOME"
         )
@@ -215,11 +213,11 @@ def _disk(device: Device, target: Target, facts: dict[str, Any]) -> Step:
         return Step("disk", "ok", found)
 
 
-def _python(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    return Step("Python", "ok", f"{facts['python']}, {python_of(target, facts)}")
+def _python(device: Device, target: Target, facts: Facts) -> Step:
+    return Step("Python", "ok", f"{facts.python}, {python_of(target, facts)}")
 
 
-def _runtime(device: Device, target: Target, facts: dict[str, Any]) -> Step:
+def _runtime(device: Device, target: Target, facts: Facts) -> Step:
     problem = missing_packages(facts, target)
     cure = f"edgegnn targets setup {target.name}"
     if problem:
@@ -228,8 +226,8 @@ def _runtime(device: Device, target: Target, facts: dict[str, Any]) -> Step:
     return Step("onnxruntime", "failed" if problem else "ok", problem or f"{versions}, imported", "")
 
 
-def _torch(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    if "torch" not in facts["packages"]:
+def _torch(device: Device, target: Target, facts: Facts) -> Step:
+    if "torch" not in facts.packages:
         cure = f"should you need it: edgegnn targets setup {target.name} --torch"
         return Step("torch", "ok", "not installed: only TorchScript artifacts need it", cure)
     versions, problem = import_problem(device, target, facts, "torchscript")
@@ -245,8 +243,8 @@ def _cuda(device: Device, target: Target) -> Step:
     return Step("CUDA", "ok" if found else "failed", f"{found} can use a GPU" if found else why)
 
 
-def _clock(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    skew = facts["clock_skew_seconds"]
+def _clock(device: Device, target: Target, facts: Facts) -> Step:
+    skew = facts.skew
     if abs(skew) > MAX_SKEW:
         cure = "measuring works all the same, installing packages may not: sudo timedatectl set-ntp true"
         return Step("clock", "warning", f"{abs(skew) / 86_400:.0f} days {'ahead' if skew > 0 else 'behind'}", cure)
@@ -254,19 +252,19 @@ def _clock(device: Device, target: Target, facts: dict[str, Any]) -> Step:
         return Step("clock", "ok", f"within {max(1.0, abs(skew)):.0f} s of ours")
 
 
-def _governor(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    governor = facts["governor"]
+def _governor(device: Device, target: Target, facts: Facts) -> Step:
+    governor = facts.governor
     if governor in ("", "performance"):
         return Step("CPU governor", "ok", governor or "none to see: the frequency isn't scaled, or not by this system")
     place = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
     cure = f"for steadier figures: echo performance | sudo tee {place}"
-    return Step("CPU governor", "warning", governor, cure if "performance" in facts["governors"] else "")
+    return Step("CPU governor", "warning", governor, cure if "performance" in facts.governors else "")
 
 
-def _throttling(device: Device, target: Target, facts: dict[str, Any]) -> Step:
-    words = throttled_words(facts["throttled"])
+def _throttling(device: Device, target: Target, facts: Facts) -> Step:
+    words = throttled_words(facts.throttled)
     if not words:
-        return Step("throttling", "ok", "never since boot" if facts["throttled"] else "not told by this machine")
+        return Step("throttling", "ok", "never since boot" if facts.throttled else "not told by this machine")
     cures = []
     if any("under-voltage" in word for word in words):
         cures.append("use the official power supply and a short cable")
@@ -275,15 +273,15 @@ def _throttling(device: Device, target: Target, facts: dict[str, Any]) -> Step:
     return Step("throttling", "warning", ", ".join(words), "; ".join(cures) + "; a reboot forgets what was")
 
 
-def _lock(device: Device, target: Target, facts: dict[str, Any]) -> Step:
+def _lock(device: Device, target: Target, facts: Facts) -> Step:
     try:
-        device.ask("lock")
+        device.lock()
         return Step("not in use", "ok", "no other edgegnn works there")
     except TargetError as error:
         return Step("not in use", "warning", _bare(error, target), "wait for it")
 
 
-_STEPS: dict[str, Callable[[Device, Target, dict[str, Any]], Step]] = {
+_STEPS: dict[str, Callable[[Device, Target, Facts], Step]] = {
     "64-bit system": _machine,
     "memory": _memory,
     "disk": _disk,

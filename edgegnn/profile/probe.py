@@ -11,6 +11,7 @@ from edgegnn.profile.emulated import root
 from edgegnn.profile.preflight import missing_packages, wrong_machine
 from edgegnn.profile.reach import connect
 from edgegnn.profile.target import Target
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.runtime.energy import board_watts
 
 __all__ = ["Probe", "probe"]
@@ -41,7 +42,7 @@ def probe(target: Target) -> Probe:
             here = {"reachable": True, "runtime": root.runtime_version(), "energy_reason": reason}
             return found | here | {"native_kernels": _has_kernels(target.arch)}
         with connect(target, connect_seconds=CONNECT_SECONDS) as device:
-            facts = device.ask("facts", venv=not target.python, timeout=10.0)
+            facts = device.facts(venv=not target.python, timeout=10.0)
     except EdgeGNNError as error:
         return found | {"reason": str(error).removeprefix(f"{target.name}: ")}
     problem = wrong_machine(facts, target, device.bits)
@@ -50,16 +51,16 @@ def probe(target: Target) -> Probe:
     return found | {
         "reachable": True,
         "reason": missing_packages(facts, target),
-        "runtime": facts["packages"].get("onnxruntime", ""),
+        "runtime": facts.packages.get("onnxruntime", ""),
         "native_kernels": _has_kernels(target.arch),
         **_energy(facts, target),
     }
 
 
-def _energy(facts: Probe, target: Target) -> Probe:
-    reason = "" if facts["energy"] else f"no sensor that is known on it ({facts['model']})"
-    modelled = not facts["energy"] and "board" in target.energy and board_watts(facts["model"]) is not None
-    return {"energy": "its maker's figures, estimated" if modelled else facts["energy"], "energy_reason": reason}
+def _energy(facts: Facts, target: Target) -> Probe:
+    reason = "" if facts.energy else f"no sensor that is known on it ({facts.model})"
+    modelled = not facts.energy and "board" in target.energy and board_watts(facts.model) is not None
+    return {"energy": "its maker's figures, estimated" if modelled else facts.energy, "energy_reason": reason}
 
 
 def _has_kernels(machine: str) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from edgegnn.errors import TargetError, UsageError
 from edgegnn.profile.target import Target
 from edgegnn.profile.transport import Address, Device, open_device
+from edgegnn.profile.transport.answers import Facts
 
 __all__ = ["address_of", "at", "connect", "python_of"]
 
@@ -106,6 +107,6 @@ def connect(
         )
 
 
-def python_of(target: Target, facts: dict[str, object]) -> str:
+def python_of(target: Target, facts: Facts) -> str:
     """The device's Python that has numpy and onnxruntime: the target's, else the one that setup made, else its own."""
-    return str((not target.python and facts["venv_python"]) or facts["agent_python"])
+    return (not target.python and facts.venv_python) or facts.agent_python

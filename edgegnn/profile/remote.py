@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgegnn.errors import TargetError
 from edgegnn.profile.kernels import library_for
@@ -18,6 +16,7 @@ from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.result import Followed
 from edgegnn.profile.runner import Event, Stopped, follow_runner
 from edgegnn.profile.target import Target
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.profile.transport.content import Content, content
 from edgegnn.profile.transport.device import Device
 from edgegnn.runtime import Artifact, build_runner
@@ -77,13 +76,13 @@ def follow_there(
             raise
         except TargetError as error:
             raise _explained(error, target, facts, artifact.manifest.runtime) from error
-    return replace(followed, skew=facts["clock_skew_seconds"])
+    return replace(followed, skew=facts.skew)
 
 
 @contextmanager
 def workplace(
     target: Target, artifact: Artifact, *, tell: Progress = lambda text: None, stop: threading.Event | None = None
-) -> Iterator[tuple[Device, dict[str, Any]]]:
+) -> Iterator[tuple[Device, Facts]]:
     """A device that is ready to run an artifact, held for us alone, and its facts.
 
     Raises:
@@ -91,15 +90,13 @@ def workplace(
     """
     with connect(target, tell=tell, stop=stop) as device:
         facts = _ready(device, target, artifact)
-        device.ask("lock")
+        device.lock()
         yield device, facts
 
 
-def _ready(device: Device, target: Target, artifact: Artifact) -> dict[str, Any]:
+def _ready(device: Device, target: Target, artifact: Artifact) -> Facts:
     """The device's facts, when it has all that the runner needs."""
-    begin = time.time()
-    facts: dict[str, Any] = device.ask("facts", venv=not target.python)
-    facts["clock_skew_seconds"] = float(facts["time"]) - (begin + time.time()) / 2
+    facts = device.facts(venv=not target.python)
     for problem in (
         wrong_machine(facts, target, device.bits),
         missing_packages(facts, target, artifact.manifest.runtime),
@@ -122,7 +119,7 @@ def runner_bytes() -> bytes:
         return path.read_bytes()
 
 
-def _explained(error: TargetError, target: Target, facts: dict[str, Any], runtime: str) -> TargetError:
+def _explained(error: TargetError, target: Target, facts: Facts, runtime: str) -> TargetError:
     text = str(error)
     if "SIGILL" in text:
         text = broken_runtime(facts, target, runtime)

@@ -20,6 +20,7 @@ from edgegnn.files import replacing, size
 from edgegnn.profile.preflight import SETUP_DISK, TORCH_DISK, import_problem, pins, wrong_machine
 from edgegnn.profile.reach import connect
 from edgegnn.profile.target import Target, target_files
+from edgegnn.profile.transport.answers import Facts
 from edgegnn.profile.transport.content import Content, content
 from edgegnn.profile.transport.device import Device
 
@@ -86,14 +87,14 @@ def setup(
     if onnxruntime is not None and not _VERSION.fullmatch(onnxruntime):
         raise UsageError(f"{onnxruntime[:40]!r} is no version: such as --onnxruntime 1.20.1")
     with connect(target, tell=tell) as device:
-        facts = device.ask("facts", venv=not target.python)
+        facts = device.facts(venv=not target.python)
         problem = wrong_machine(facts, target, device.bits)
         if problem:
             raise TargetError(f"{target.name}: {problem}")
         wheels = _wheels(wheelhouse, facts)
-        device.ask("lock")
-        has = facts["packages"]
-        torch = torch or bool(facts["venv_python"] and "torch" in has)
+        device.lock()
+        has = facts.packages
+        torch = torch or bool(facts.venv_python and "torch" in has)
         needed = ("numpy", "onnxruntime", *(["torch"] if torch else []))
         versions, problem = "", f"{' and '.join(name for name in needed if name not in has)} not installed"
         if set(needed) <= set(has) and has["onnxruntime"] == (onnxruntime or has["onnxruntime"]):
@@ -105,16 +106,16 @@ def setup(
                     f"{target.name}: {problem}; its file names a Python of your own ({target.python}): install "
                     f"{', '.join(needed)} there, or take `python` out of the file"
                 )
-            if torch and facts["disk_free_bytes"] < TORCH_DISK:
-                found = f"{size(facts['disk_free_bytes'])} are free"
+            if torch and facts.disk_free_bytes < TORCH_DISK:
+                found = f"{size(facts.disk_free_bytes)} are free"
                 raise TargetError(f"{target.name}: torch needs {size(TORCH_DISK)} of its disk, {found}: free some")
             _install(device, target, facts, wheels, onnxruntime, torch, tell)
-            facts = device.ask("facts", venv=True)
+            facts = device.facts(venv=True)
             versions, problem = _imported(device, target, facts, torch, tell)
             if problem:
                 raise TargetError(f"{target.name}: {problem}")
-    python = facts["venv_python"] or facts["agent_python"]
-    return Ready(target.name, facts["model"], python, versions, changed, remember(target))
+    python = facts.venv_python or facts.agent_python
+    return Ready(target.name, facts.model, python, versions, changed, remember(target))
 
 
 def remember(target: Target) -> Path | None:
@@ -157,7 +158,7 @@ def _with_address(text: str, values: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _imported(device: Device, target: Target, facts: dict[str, Any], torch: bool, tell: Progress) -> tuple[str, str]:
+def _imported(device: Device, target: Target, facts: Facts, torch: bool, tell: Progress) -> tuple[str, str]:
     """Versions in words and "", or "" and what is wrong."""
     tell("importing onnxruntime there")
     versions, problem = import_problem(device, target, facts)
@@ -171,26 +172,26 @@ def _imported(device: Device, target: Target, facts: dict[str, Any], torch: bool
 def _install(
     device: Device,
     target: Target,
-    facts: dict[str, Any],
+    facts: Facts,
     wheels: dict[str, Content],
     onnxruntime: str | None,
     torch: bool,
     tell: Progress,
 ) -> None:
     """Make the virtual environment and install into it."""
-    runtime, numpy = pins(facts)
+    runtime, numpy = pins(facts.python)
     runtime = onnxruntime or runtime
     own = next((name for name in wheels if name.startswith("pip-")), None)
     files = {f"wheels/{name}": file for name, file in wheels.items()}
-    if own is None and not facts["pip_wheel"]:
+    if own is None and not facts.pip_wheel:
         files["pip.whl"] = content(_pip())
     folder = device.place(files, "wheels" if wheels else "pip")
-    pip = facts["pip_wheel"] or f"{folder}/pip.whl"
+    pip = facts.pip_wheel or f"{folder}/pip.whl"
     pip = f"{folder}/wheels/{own}" if own is not None else pip
-    venv = f"{facts['root']}/venv"
+    venv = f"{facts.root}/venv"
     tell("making a virtual environment there")
     # Without pip: that saves seconds on a slow card, and Debian's Python without python3-venv can do it too.
-    made = device.run([facts["agent_python"], "-m", "venv", "--without-pip", "--clear", venv], limit=300.0)
+    made = device.run([facts.agent_python, "-m", "venv", "--without-pip", "--clear", venv], limit=300.0)
     if made.code != 0:
         raise TargetError(f"{target.name}: its Python makes no virtual environment: {_last(made.stderr, made.out)}")
     command = [f"{venv}/bin/python", f"{pip}/pip", "install", "--disable-pip-version-check", "--no-input"]
@@ -212,21 +213,21 @@ def _install(
         )
         if done.code != 0:
             # Half an environment would be taken for a whole one.
-            device.run([facts["agent_python"], "-c", _REMOVE, venv], limit=120.0)
+            device.run([facts.agent_python, "-c", _REMOVE, venv], limit=120.0)
             raise TargetError(f"{target.name}: {_pip_problem(done.stderr, done.out, facts, bool(wheels), asked)}")
 
 
 _REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1])"
 
 
-def _pip_problem(stderr: str, out: list[str], facts: dict[str, Any], offline: bool, asked: list[str]) -> str:
+def _pip_problem(stderr: str, out: list[str], facts: Facts, offline: bool, asked: list[str]) -> str:
     last = _last(stderr, out)
     text = f"{stderr} {' '.join(out[-20:])}".lower()
     if "no space left" in text:
         needed = size(TORCH_DISK if TORCH in asked else SETUP_DISK)
         return f"its disk is full: about {needed} are needed; free some (df -h; sudo apt clean)"
-    version = ".".join(facts["python"].split(".")[:2])
-    platforms = " ".join(f"--platform {p}_{facts['machine']}" for p in ("manylinux_2_28", "manylinux_2_17"))
+    version = ".".join(facts.python.split(".")[:2])
+    platforms = " ".join(f"--platform {p}_{facts.machine}" for p in ("manylinux_2_28", "manylinux_2_17"))
     index = f"--index-url {TORCH_INDEX} " if TORCH in asked else ""
     fetch = (
         f"pip download --only-binary=:all: --python-version {version} {platforms} {index}--dest wheels "
@@ -247,13 +248,13 @@ def _last(stderr: str, out: list[str]) -> str:
     return (errors or lines or ["no reason given"])[-1][:300]
 
 
-def _wheels(folder: Path | None, facts: dict[str, Any]) -> dict[str, Content]:
+def _wheels(folder: Path | None, facts: Facts) -> dict[str, Content]:
     """The wheels of a folder that this kind of machine can use."""
     if folder is None:
         return {}
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}: --wheelhouse is a folder of .whl files")
-    machine = facts["machine"]
+    machine = facts.machine
     found = [p for p in sorted(folder.glob("*.whl")) if p.stem.endswith(("-any", machine))]
     if not found:
         raise UsageError(f"there is no wheel for {machine} in {folder}")

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgegnn.errors import TargetError
 from edgegnn.profile.kernels import library_for
 from edgegnn.profile.preflight import broken_runtime
 from edgegnn.profile.reach import connect, python_of
 from edgegnn.profile.remote import artifact_files, runner_bytes, workplace
 from edgegnn.profile.target import Target, load_target
+from edgegnn.profile.transport.answers import Damaged, Facts, Name, Versions, decode
 from edgegnn.profile.transport.content import Content, content
 from edgegnn.profile.transport.device import Device
 from edgegnn.runtime import Artifact, open_artifact, read_manifest
@@ -59,6 +62,12 @@ class Installed:
         return asdict(self)
 
 
+class _Report(msgspec.Struct, frozen=True):
+    """What `run.pyz verify --json` says last, as far as it is needed here."""
+
+    ok: bool
+
+
 def ship(
     artifact: Path | str, target: Target | str, *, keep: int = KEEP, tell: Progress = lambda text: None
 ) -> Installed:
@@ -82,17 +91,18 @@ def ship(
         library = library_for(opened, device, where, facts, tell)
         files = _with_library(opened, library)
         version = files["manifest.json"].sha256[:12]
-        before = device.ask("installed", name=name)
-        if before["current"].endswith(f"-{version}"):
+        before = state = device.ask("installed", Versions, name=name)
+        there = before.current.endswith(f"-{version}")
+        if there:
             tell("proving it there again")
-            folder = f"{before['folder']}/current"
-        else:
-            folder = device.place(files, name, do="install", name=name)
-        graphs = _prove(device, where, facts, opened, folder, library)
-        state = before
-        if not before["current"].endswith(f"-{version}"):
-            state = device.ask("activate", name=name, version=version, keep=max(1, keep))
-        return _installed(where, name, state, state["current"] != before["current"], device.sent, graphs)
+        folder = f"{before.folder}/current" if there else device.place(files, name, do="install", name=name)
+        _prove(device, where, facts, opened, folder, library)
+        if not there:
+            state = device.ask("activate", Versions, name=name, version=version, keep=max(1, keep))
+            if not state.current.endswith(f"-{version}"):
+                raise TargetError(f"{where.name}: it doesn't use the version of {name} that it was told to use")
+        graphs = len(opened.manifest.samples)
+        return _installed(where, name, state, state.current != before.current, device.sent, graphs)
 
 
 def rollback(name: str, target: Target, *, tell: Progress = lambda text: None) -> Installed:
@@ -102,8 +112,8 @@ def rollback(name: str, target: Target, *, tell: Progress = lambda text: None) -
         TargetError: the device can't be reached, or has no earlier version.
     """
     with connect(target, tell=tell) as device:
-        device.ask("lock")
-        state = device.ask("rollback", name=name)
+        device.lock()
+        state = device.ask("rollback", Versions, name=name)
         return _installed(target, name, state, True, device.sent)
 
 
@@ -114,8 +124,8 @@ def installed(target: Target, *, tell: Progress = lambda text: None) -> list[Ins
         TargetError: the device can't be reached.
     """
     with connect(target, tell=tell) as device:
-        names = device.ask("artifacts")
-        return [_installed(target, name, device.ask("installed", name=name), False, device.sent) for name in names]
+        found = [(name, device.ask("installed", Versions, name=name)) for name in device.ask("artifacts", list[Name])]
+        return [_installed(target, name, state, False, device.sent) for name, state in found]
 
 
 def _with_library(artifact: Artifact, library: Path | None) -> dict[str, Content]:
@@ -129,10 +139,12 @@ def _with_library(artifact: Artifact, library: Path | None) -> dict[str, Content
     return {**files, "manifest.json": content(manifest), f"native/{library.name}": added}
 
 
-def _prove(
-    device: Device, target: Target, facts: dict[str, Any], artifact: Artifact, folder: str, library: Path | None
-) -> int:
-    """Run `verify` on the device, with a runner of our own; returns the number of graphs."""
+def _prove(device: Device, target: Target, facts: Facts, artifact: Artifact, folder: str, library: Path | None) -> None:
+    """Run `verify` on the device, with a runner of our own.
+
+    Raises:
+        TargetError: the artifact doesn't hold there.
+    """
     name, runtime = artifact.manifest.name, artifact.manifest.runtime
     files = {"run.pyz": content(runner_bytes())}
     if library is not None:
@@ -143,27 +155,24 @@ def _prove(
     environment = {"EDGEGNN_LIBRARY": "none" if library is None else f"{run}/lib/{library.name}"}
     done = device.run(command, limit=VERIFY_SECONDS, env=environment)
     try:
-        report = json.loads(done.out[-1]) if done.out else {}
-    except ValueError:
-        report = {}
-    if done.code != 0 or not report.get("ok"):
+        proven = done.code == 0 and bool(done.out) and decode(done.out[-1].encode(), _Report).ok
+    except Damaged:
+        proven = False
+    if not proven:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = lines[-1].removeprefix("edgegnn: error: ")[:300] if lines else f"exit status {done.code}"
         if done.code == -signal.SIGILL:
             why = broken_runtime(facts, target, runtime)
         raise TargetError(f"{target.name}: {name} is not installed, it fails there: {why}")
-    return len(report.get("samples", []))
 
 
-def _installed(
-    target: Target, name: str, state: dict[str, Any], changed: bool, sent: int, verified: int = 0
-) -> Installed:
+def _installed(target: Target, name: str, state: Versions, changed: bool, sent: int, verified: int = 0) -> Installed:
     return Installed(
         target.name,
         name,
-        f"{state['folder']}/current",
-        state["current"],
-        tuple(state["versions"]),
+        f"{state.folder}/current",
+        state.current,
+        tuple(state.versions),
         changed,
         sent,
         verified,

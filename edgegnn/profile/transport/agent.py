@@ -45,6 +45,7 @@ KEPT_BYTES = 256 * 2**20
 BLOCK = 2**18
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 PATH = re.compile(NAME.pattern + "(/" + NAME.pattern + ")*")
+VERSION = re.compile(r"[0-9]+-[0-9a-f]{12}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -329,12 +330,14 @@ class Agent:
 
     def do_artifacts(self) -> list[str]:
         """Names of the artifacts that were shipped here."""
-        return sorted(p.name for p in self.artifacts.iterdir() if p.is_dir()) if self.artifacts.is_dir() else []
+        folders = self.artifacts.iterdir() if self.artifacts.is_dir() else []
+        return sorted(p.name for p in folders if p.is_dir() and NAME.fullmatch(p.name))
 
     def do_installed(self, name: str) -> dict[str, Any]:
         """Versions of an artifact, oldest first, and the current one ("" when there is none)."""
         folder = self._artifact(name)
-        versions = sorted(p.name for p in folder.glob("[0-9]*-*") if p.is_dir()) if folder.is_dir() else []
+        folders = folder.iterdir() if folder.is_dir() else []
+        versions = sorted(p.name for p in folders if p.is_dir() and VERSION.fullmatch(p.name))
         link = folder / "current"
         current = str(link.readlink()) if link.is_symlink() else ""
         return {"versions": versions, "current": current if current in versions else "", "folder": str(folder)}

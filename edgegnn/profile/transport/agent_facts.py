@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PROTOCOL = 1
+READ_BYTES = 2**20
 
 
 def facts(root: Path, *, venv: bool = True, system: Path = Path("/")) -> dict[str, Any]:
@@ -126,6 +127,7 @@ def _field(pattern: str, text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace").strip("\0\n ")
+        with path.open("rb") as file:
+            return file.read(READ_BYTES).decode("utf-8", "replace").strip("\0\n ")
     except OSError:
         return ""

@@ -16,16 +16,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from edgegnn.errors import TargetError
 from edgegnn.files import size
 from edgegnn.profile.runner import Stopped, take
+from edgegnn.profile.transport.answers import (
+    Damaged,
+    Ended,
+    Facts,
+    Message,
+    Missing,
+    Staged,
+    decode,
+    one_line,
+)
 from edgegnn.profile.transport.content import Content, agent, blocks
 from edgegnn.profile.transport.ssh import Address, connection_error, remote_command, ssh_command
 
 __all__ = ["Device", "DeviceRunner", "NoPythonError", "Outcome", "open_device"]
 
+T = TypeVar("T")
 Progress = Callable[[str], None]
 MIN_PYTHON = (3, 9)
 _HEARTBEAT = 10.0  # seconds; the agent gives up after 60
@@ -33,6 +46,8 @@ _STUCK = 60.0
 _READ = 2**17
 _LINE = 16 * 2**20  # bytes of the longest line that a device may say
 _SAID = 256 * 2**20  # bytes that it may say on one connection
+_HELLO = re.compile(r"edgegnn-hello (\S{0,40}) ([0-9]{1,4}) ?(.*)")
+_NUMBERS = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})\b")
 _MARGIN = 16 * 2**20  # bytes of a disk that are left free
 
 
@@ -157,35 +172,71 @@ class Device:
         Raises:
             TargetError: no connection, no Python, or one that is too old.
         """
+        sent = False
         while (line := self._line(deadline)) is not None:
             word, _, rest = line.strip().partition(" ")
-            if word == "edgegnn-hello":  # whatever came before was the account's login scripts talking
-                machine, bits, *found = rest.split(" ", 2)
-                self._met, self.machine, self.bits = True, machine, int(bits) if bits.isdigit() else 0
-                if not "".join(found).strip():
+            # Whatever came before the greeting was the account's login scripts talking.
+            if hello := _HELLO.fullmatch(line.strip()):
+                self._met, self.machine, self.bits = True, hello[1], int(hello[2])
+                if not hello[3].strip():
                     raise NoPythonError(f"{self.name}: {_no_python(python)}")
             elif word == "edgegnn-python" and self._met:
-                numbers = tuple(int(n) for n in re.findall(r"\d+", rest))
-                if numbers[:2] < MIN_PYTHON:
-                    raise NoPythonError(f"{self.name}: its {python or 'python3'} is Python {rest}: {_TOO_OLD}")
-            elif word == "edgegnn-send":
+                found = _NUMBERS.match(rest)
+                if found is None or (int(found[1]), int(found[2])) < MIN_PYTHON:
+                    raise NoPythonError(f"{self.name}: its {python or 'python3'} is Python {rest[:40]}: {_TOO_OLD}")
+            elif word == "edgegnn-send" and not sent:
+                sent = True
                 self._write(b"%d\n" % agent().bytes + b"".join(blocks(agent())))
             elif word == '{"ok":':
                 self._ready = True
                 return
         raise self._lost("its Python can't run edgegnn's program")
 
-    def ask(self, do: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
+    def ask(self, do: str, kind: type[T], *, timeout: float = 30.0, **arguments: Any) -> T:
         """Ask the agent for something (see `agent.Agent`).
 
+        Args:
+            do: what.
+            kind: of the answer (see `answers`).
+            timeout: seconds that it has.
+            arguments: of what is asked.
+
         Raises:
-            TargetError: it refuses, doesn't answer in time, or the connection is lost.
+            TargetError: it refuses, answers something else, doesn't answer in time, or the connection is lost.
         """
         self._write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-        message = self._message(time.monotonic() + timeout)
-        if "error" in message:
-            raise self._error(str(message["error"]))
-        return message.get("ok")
+        return self.answer(self._message(time.monotonic() + timeout), kind)
+
+    def answer(self, message: Message, kind: type[T]) -> T:
+        """What a message answers.
+
+        Raises:
+            TargetError: the device refuses, or answers something else.
+        """
+        if message.error is not None:
+            raise self._error(one_line(message.error))
+        try:
+            return decode(message.ok, kind)
+        except Damaged as error:
+            raise self._error(f"it gives an answer of another kind (is its program changed?): {error}") from error
+
+    def lock(self) -> None:
+        """Be the only one that changes and measures things there.
+
+        Raises:
+            TargetError: another edgegnn is, or as `ask`.
+        """
+        self.ask("lock", type(None))
+
+    def facts(self, *, venv: bool, timeout: float = 30.0) -> Facts:
+        """What it says about itself; `venv`: with the packages of the environment that setup made, where there is one.
+
+        Raises:
+            TargetError: as `ask`.
+        """
+        begin = time.time()
+        facts = self.ask("facts", Facts, timeout=timeout, venv=venv)
+        return msgspec.structs.replace(facts, skew=facts.time - (begin + time.time()) / 2)
 
     def send_files(self, files: Sequence[Content], what: str = "files") -> int:
         """Send those files that the device doesn't have; returns their bytes.
@@ -194,20 +245,20 @@ class Device:
             TargetError: the disk is full, a file was damaged on the way, or the connection is lost.
         """
         wanted = {file.sha256: file for file in [*files, agent()]}
-        state = self.ask("missing", files={sha: file.bytes for sha, file in wanted.items()})
-        self.check(state, missing=list, free=int)
-        missing = [file for sha, file in wanted.items() if sha in state["missing"]]
+        state = self.ask("missing", Missing, files={sha: file.bytes for sha, file in wanted.items()})
+        missing = [file for sha, file in wanted.items() if sha in state.missing]
         total = sum(file.bytes for file in missing)
-        if total and total + _MARGIN > state["free"]:
+        if total and total + _MARGIN > state.free:
             raise self._error(
-                f"its disk is full: {size(total + _MARGIN)} are needed, {size(state['free'])} are free; free some"
+                f"its disk is full: {size(total + _MARGIN)} are needed, {size(state.free)} are free; free some"
             )
         done = 0
         for file in missing:
             done = self._send(file, what, done, total)
             answer = self._message(time.monotonic() + 120.0)
-            if "error" in answer:
-                raise self._error(_transfer_problem(str(answer["error"])))
+            if answer.error is not None:
+                raise self._error(_transfer_problem(one_line(answer.error)))
+            self.answer(answer, type(None))
         return total
 
     def place(self, files: Mapping[str, Content], what: str, do: str = "stage", **arguments: Any) -> str:
@@ -219,10 +270,9 @@ class Device:
         names = {path: file.sha256 for path, file in files.items()}
         for _ in range(2):
             self.send_files(list(files.values()), what)
-            state = self.ask(do, files=names, timeout=300.0, **arguments)
-            self.check(state, damaged=object, folder=str)
-            if not state["damaged"]:
-                return str(state["folder"])
+            state = self.ask(do, Staged, files=names, timeout=300.0, **arguments)
+            if not state.damaged:
+                return state.folder
         raise self._error("its disk returns other bytes than were written to it: replace the card or disk")
 
     def start(self, argv: Sequence[str], *, limit: float, env: Mapping[str, str] | None = None) -> DeviceRunner:
@@ -260,36 +310,28 @@ class Device:
 
     # -- lower ------------------------------------------------------------------------------------------------------
 
-    def next_message(self, deadline: float) -> dict[str, Any]:
+    def next_message(self, deadline: float) -> Message:
         """What the agent says next; `queue.Empty` at the deadline.
 
         Raises:
-            TargetError: the connection is lost.
+            TargetError: the connection is lost, or what it says is no message.
         """
         while True:
             line = self._line(deadline)
             if line is None:
                 raise self._lost("")
-            with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    return message
-
-    def check(self, answer: object, **kinds: type) -> None:
-        """Refuse an answer that isn't an object with these fields.
-
-        Raises:
-            TargetError: it isn't.
-        """
-        if not isinstance(answer, dict) or not all(isinstance(answer.get(k), kind) for k, kind in kinds.items()):
-            raise self._error(f"it gives an answer without {', '.join(kinds)}: is edgegnn's program there changed?")
+            if line.startswith("{"):  # other lines are not the agent's
+                try:
+                    return decode(line.encode(), Message)
+                except Damaged as error:
+                    raise self._error(f"it says what is no message: {error}") from error
 
     def tell_program(self, message: dict[str, Any]) -> None:
         """Say something to the program that runs there."""
         with contextlib.suppress(TargetError):  # the end of the connection is found when the answer is read
             self._write(json.dumps(message).encode() + b"\n")
 
-    def _message(self, deadline: float) -> dict[str, Any]:
+    def _message(self, deadline: float) -> Message:
         try:
             return self.next_message(deadline)
         except queue.Empty as error:
@@ -397,13 +439,13 @@ class DeviceRunner:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._end: dict[str, Any] | None = None
+        self._end: Message | None = None
 
     def next_line(self, deadline: float) -> str | None:
         """See `Runner`."""
         message = self._device.next_message(deadline)
-        if "out" in message:
-            return str(message["out"])
+        if message.out is not None:
+            return message.out
         self._end = message
         return None
 
@@ -414,14 +456,10 @@ class DeviceRunner:
     def finish(self, deadline: float) -> tuple[int, str]:
         """See `Runner`."""
         assert self._end is not None
-        if "error" in self._end:
-            raise TargetError(f"{self._device.name}: {self._end['error']}")
-        state = self._end.get("ok")
-        self._device.check(state, late=bool, code=int, stderr=str)
-        assert isinstance(state, dict)
-        if state["late"]:
+        ended = self._device.answer(self._end, Ended)
+        if ended.late:
             raise TimeoutError
-        return int(state["code"]), str(state["stderr"])
+        return ended.code, ended.stderr
 
     def end(self) -> None:
         """See `Runner`."""
