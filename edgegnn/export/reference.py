@@ -95,7 +95,7 @@ class Proof:
         known, drop = self._metric(held_out, answers, plain)
         check_drop(drop, layers)
         followed = check_follows(bases, others, lambda inputs: self._plain([replace(bases[0], inputs=inputs)])[0], run)
-        if drop is None:
+        if drop is None or drop.points > drop.limit:  # no metric, or a loss on too few rows to tell it from chance
             check_noise(noise, floor, layers, "the validation split")
             if fixed_nodes(self.model) is None:
                 check_noise(random, floor, layers, "graphs with other inputs")

@@ -306,6 +306,20 @@ def test_a_recipe_that_loses_the_metric_fails_and_names_the_layer(place):
         export(place, "static-int8", Narrow(), min_agreement=0.0, max_accuracy_drop=100.0)
 
 
+def test_where_few_rows_hide_a_loss_the_outputs_decide(place):
+    """Four rows of validation can't tell a lost metric from chance."""
+    data = graph()
+    data.x[:, 7] = torch.linspace(-3, 3, NODES)
+    at = torch.arange(NODES)
+    data.train_mask, data.val_mask, data.test_mask = at < 40, (at >= 40) & (at < 44), at >= 44
+    torch.save(data, place / "data.pt")
+    model = Narrow()
+    with torch.no_grad():
+        model.first.weight[7] *= 0.1
+    with pytest.raises(ParityError, match="leaves little of the outputs on the validation split"):
+        export(place, "static-int8", model, min_agreement=0.0)
+
+
 def test_fine_tuning_is_compared_with_the_model_before_it(place, monkeypatch):
     """A fine-tuning that ruins the model is no success of the recipe."""
     seen = []
