@@ -9,6 +9,8 @@ import pytest
 import torch
 from command_line import community_graph, files, run
 
+from edgegnn.runtime.manifest import seal_manifest
+
 
 def bad_data(**changes):
     graph = community_graph()
@@ -126,7 +128,7 @@ def test_damaged_artifacts(what, work, capsys, monkeypatch):
     else:
         manifest = json.loads((artifact / "manifest.json").read_text())
         manifest["files"]["../model.pt"] = manifest["files"]["model.onnx"]
-        (artifact / "manifest.json").write_text(json.dumps(manifest))
+        (artifact / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     for command in ("verify", "profile", "inspect"):
         code, _, err = run(capsys, monkeypatch, command, "model-dq-int8")
         assert code == 1

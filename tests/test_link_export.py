@@ -17,6 +17,7 @@ from edgegnn.errors import ArtifactError, DataError, UsageError
 from edgegnn.prune.flow import METHOD_NAMES
 from edgegnn.runtime import bench, make_session, open_artifact, predict, run_entry, verify
 from edgegnn.runtime.benchmark import Plan
+from edgegnn.runtime.manifest import seal_manifest
 
 LINKS = {"data": "social.pt", "task": "link-prediction", "split": "random:0.1,0.2"}
 SHORT = Plan(True, warmup_runs=1, warmup_seconds=0.0, runs=3, seconds=0.0, windows=1, window_seconds=0.0)
@@ -177,7 +178,7 @@ def test_damaged_entries_are_refused(place, tmp_path, change, words):
     shutil.copytree(place / "artifact", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest["entries"])
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     with pytest.raises(ArtifactError, match=words):
         open_artifact(folder)
 

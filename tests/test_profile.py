@@ -18,6 +18,7 @@ from edgegnn.profile import measure, newest_artifact, profile, read_record, targ
 from edgegnn.profile.result import Followed
 from edgegnn.runtime.benchmark import Plan, bench
 from edgegnn.runtime.facts import arch
+from edgegnn.runtime.manifest import seal_manifest
 
 BLINK = Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2)
 
@@ -51,6 +52,7 @@ def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     assert read_record(path) == made
     assert [p.name for p in path.parent.iterdir()] == ["tiny.json"]
     values = json.loads(path.read_text())
+    assert len(values.pop("record_sha256")) == 64
     assert values == json.loads(json.dumps(made.to_dict()))
     assert next(iter(values)) == "format"
     assert values["format"] == "edgegnn-profile/1"
@@ -177,7 +179,8 @@ def test_newest_artifact_by_the_time_in_its_manifest(artifact: Path, tmp_path: P
     (tmp_path / "empty").mkdir()
     assert newest_artifact() == Path("tiny")
     with zipfile.ZipFile("newer.zip", "w") as archive:
-        archive.writestr("manifest.json", json.dumps({**manifest, "created": "2026-04-01T00:00:00+02:00"}))
+        newer = seal_manifest({**manifest, "created": "2026-04-01T00:00:00+02:00"})
+        archive.writestr("manifest.json", json.dumps(newer))
     assert newest_artifact(tmp_path) == tmp_path / "newer.zip"
 
 

@@ -20,7 +20,7 @@ from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.errors import ArtifactError
 from edgegnn.runtime import build_runner, open_artifact, read_manifest, read_samples, verify
-from edgegnn.runtime.manifest import parse_manifest
+from edgegnn.runtime.manifest import parse_manifest, seal_manifest
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def artifact(pristine: Path, tmp_path: Path) -> Path:
 def edit(folder: Path, change: Any) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
 
 
 def zipped(folder: Path, prefix: str = "") -> Path:
@@ -412,7 +412,7 @@ def test_an_artifact_with_a_mutated_manifest_verifies_or_is_an_artifact_error(
     for step in way:
         at = at[step]
     at[key] = data.draw(VALUES | st.sampled_from(["x", "num_nodes", "num_graphs", "graph", "int64", 0, 2, 3]))
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(seal_manifest(manifest)))
     try:
         with contextlib.suppress(ArtifactError):  # nothing else
             verify(artifact, threads=1)

@@ -12,6 +12,7 @@ from tiny_artifact import CLASSES, change_samples, make_artifact
 
 from edgegnn.errors import ArtifactError, DataError
 from edgegnn.runtime import open_artifact, verify
+from edgegnn.runtime.manifest import seal_manifest
 from edgegnn.runtime.metrics import compare, metric_text, predictions, score, undefined
 
 
@@ -82,7 +83,7 @@ def change(folder, edit):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     edit(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(seal_manifest(manifest)))
 
 
 @pytest.mark.parametrize(("target", "metric"), [("values", "mae"), ("values", "rmse"), ("labels", "mean_roc_auc")])

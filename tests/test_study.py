@@ -150,7 +150,7 @@ def test_a_store_that_cannot_be_used(tmp_path):
         assert store.rows() == {"k": Row("done", "", {"test": 0.5}, 1.5)}
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     with pytest.raises(StudyError, match="made by a newer edgegnn"), open_store(path, create=True):
         pass

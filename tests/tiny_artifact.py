@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgegnn.runtime import build_runner, score
+from edgegnn.runtime.manifest import seal_manifest
 
 FEATURES, CLASSES = 3, 4
 WEIGHT = np.random.default_rng(7).normal(size=(FEATURES, CLASSES)).astype(np.float32)
@@ -173,7 +174,7 @@ def seal(folder: Path, manifest: dict[str, Any] | None = None, **changes: Any) -
             content = path.read_bytes()
             entry = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             files[path.relative_to(folder).as_posix()] = entry
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files, **changes}, indent=1))
+    (folder / "manifest.json").write_text(json.dumps(seal_manifest({**manifest, "files": files, **changes}), indent=1))
 
 
 def change_samples(folder: Path, change: Any) -> None:

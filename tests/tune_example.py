@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tiny_artifact import make_artifact
+
+from edgegnn.runtime import read_manifest
+from edgegnn.runtime.manifest import seal_manifest
 from edgegnn.tune import search
 from edgegnn.tune.space import Candidate, Layer, Space
 from edgegnn.tune.store import ARTIFACT, CHECKPOINT, RECIPE
@@ -30,6 +36,12 @@ def figures(candidate: Candidate) -> tuple[int, float]:
     return int(1000 * bits * (0.02 + kept)), round(drop, 6)
 
 
+@cache
+def manifest() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return read_manifest(make_artifact(Path(folder) / "tiny")).raw
+
+
 class Made:
     """Stands for training, exporting and judging: notes what is done, and fails or stops where it is told to."""
 
@@ -49,9 +61,8 @@ class Made:
             return {"status": "failed", "reason": self.reasons[candidate.preset], "seconds": 1.0}
         size, drop = figures(candidate)
         (folder / ARTIFACT).mkdir(parents=True, exist_ok=True)
-        (folder / ARTIFACT / "manifest.json").write_text(
-            json.dumps({"metric": {"artifact": 0.5, "n": 18}, "candidate": candidate.label(SPACE)})
-        )
+        facts = {"metric": {"artifact": 0.5, "n": 18}, "candidate": candidate.label(SPACE)}
+        (folder / ARTIFACT / "manifest.json").write_text(json.dumps(seal_manifest({**manifest(), **facts})))
         (folder / RECIPE).write_text("{}")
         if candidate.trains:
             (folder / CHECKPOINT).write_text(candidate.label(SPACE))

@@ -20,7 +20,7 @@ from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.samples import Sample
 from edgegnn.files import check_free, replacing
 from edgegnn.runtime import build_runner, find_library, library_name
-from edgegnn.runtime.manifest import MODEL_FILES
+from edgegnn.runtime.manifest import MODEL_FILES, seal_manifest
 from edgegnn.runtime.session import has_native_ops
 
 __all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
@@ -59,7 +59,7 @@ def write_artifact(
     Args:
         path: where; a name ending in .zip makes an archive.
         model: what becomes model.onnx; None for an artifact without one.
-        manifest: everything but `format`, `created`, `files` and `sizes.model_file`, which are added here.
+        manifest: everything but `format`, `created`, `files`, `sizes.model_file` and its checksum, which are added.
         samples: the graphs to ship, with PyTorch's logits in `expected`.
         expected: float32 logits of each sample.
         force: replace an artifact that is there.
@@ -94,7 +94,7 @@ def write_artifact(
                 shutil.copyfile(library, folder / "native" / name)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
             run = [entry["file"] for entry in manifest.get("entries", [])] or [MODEL_FILES[manifest["runtime"]]]
-            complete = {
+            everything = {
                 "format": FORMAT,
                 "name": target.name,
                 "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -102,6 +102,7 @@ def write_artifact(
                 "files": files,
                 "sizes": {**manifest.get("sizes", {}), "model_file": sum(files[name]["bytes"] for name in run)},
             }
+            complete = seal_manifest(everything)
             (folder / "manifest.json").write_text(
                 json.dumps(complete, indent=1, allow_nan=False) + "\n", encoding="utf-8"
             )

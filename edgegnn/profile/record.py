@@ -16,6 +16,7 @@ import msgspec
 
 from edgegnn.errors import DataError, TargetError
 from edgegnn.files import replacing
+from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 FORMAT = "edgegnn-profile/1"
+_CHECKSUM = "record_sha256"
 
 # Bounds that no measurement reaches. A record may come from a device or in a file of somebody's.
 Number = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
@@ -272,7 +274,7 @@ class Instructions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A measurement.
+    """A measurement. In its file `record_sha256` is the checksum of all other fields.
 
     Attributes:
         format: "edgegnn-profile/1".
@@ -360,8 +362,9 @@ def write_record(record: ProfileRecord, path: Path) -> None:
         TargetError: the place can't be written, or holds something else than a profile record.
     """
     check_place(path)
+    values = sealed(record.to_dict(), _CHECKSUM)
     with replacing(path, force=True, error=TargetError) as temporary:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record.to_dict()), indent=1) + b"\n")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(values), indent=1) + b"\n")
 
 
 def check_place(path: Path) -> None:
@@ -397,6 +400,8 @@ def read_record(path: Path) -> ProfileRecord:
         if match and int(match[1]) > 1:
             raise DataError(f'{path} has the format "{found}", this edgegnn reads "{FORMAT}": use a newer edgegnn')
         raise DataError(f'{path} is no profile record: its format is {str(found)[:60]!r}, not "{FORMAT}"')
+    if not intact(head, _CHECKSUM):
+        raise DataError(f"{path} is a damaged profile record: its checksum differs; measure again")
     try:
         return msgspec.json.decode(content, type=ProfileRecord)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -25,6 +25,7 @@ from edgegnn.profile.transport.answers import Damaged, Facts, Name, Versions, de
 from edgegnn.profile.transport.content import Content, content
 from edgegnn.profile.transport.device import Device
 from edgegnn.runtime import Artifact, open_artifact, read_manifest
+from edgegnn.runtime.manifest import seal_manifest
 
 __all__ = ["KEEP", "Installed", "installed", "name_of", "rollback", "ship"]
 
@@ -135,7 +136,7 @@ def _with_library(artifact: Artifact, library: Path | None) -> dict[str, Content
         return files
     added = content(library)
     listed = {**raw["files"], f"native/{library.name}": {"sha256": added.sha256, "bytes": added.bytes}}
-    manifest = json.dumps({**raw, "files": listed}, indent=1).encode()
+    manifest = json.dumps(seal_manifest({**raw, "files": listed}), indent=1).encode()
     return {**files, "manifest.json": content(manifest), f"native/{library.name}": added}
 
 

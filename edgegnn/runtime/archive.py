@@ -16,12 +16,14 @@ from collections.abc import Mapping
 
 from edgegnn.errors import EdgeGNNError, first_line
 
-__all__ = ["ZIP_ERRORS", "pack_entries", "read_entries", "verified"]
+__all__ = ["ZIP_ERRORS", "list_entries", "pack_entries", "read_entries", "verified"]
 
 MAX_BYTES = 16 * 2**30
 _MAX_ENTRIES = 200_000
 _MAX_RATIO = 200  # code of a large model compresses 30 times
 _NAME = re.compile(r"[\w.+\- ]+(?:/[\w.+\- ]+)*", re.ASCII)
+_END = struct.Struct("<4s4H2LH")  # the last record of a zip; the fifth field is the number of entries
+_MANY = 0xFFFF  # more entries than its field holds: another record has their number
 _BEFORE_ZIP = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch's files began with before they were zips
 # What Python's reader raises for a damaged zip.
 ZIP_ERRORS = (
@@ -76,7 +78,7 @@ def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[s
     folded: set[str] = set()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
+            entries = list_entries(archive)
             if len(entries) > _MAX_ENTRIES or sum(e.file_size for e in entries) > MAX_BYTES:
                 raise error(f"{what} unpacks to more than {MAX_BYTES} bytes: refused")
             for entry in entries:
@@ -91,6 +93,22 @@ def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[s
     if len(tops) != 1 or any("/" not in name for name in found):
         raise error(f"{what} is no file of torch: its entries are not in one folder")
     return {name.partition("/")[2]: inside for name, inside in found.items()}
+
+
+def list_entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """All entries. Python's reader doesn't notice that the list at the end of the file has lost one.
+
+    Raises:
+        zipfile.BadZipFile: there are not as many as the file says.
+    """
+    entries = archive.infolist()
+    if archive.fp is None:
+        raise zipfile.BadZipFile("it is closed")
+    archive.fp.seek(-_END.size - len(archive.comment), io.SEEK_END)
+    count = _END.unpack(archive.fp.read(_END.size))[4]
+    if count not in (len(entries), _MANY):
+        raise zipfile.BadZipFile(f"it has {len(entries)} of {count} entries")
+    return entries
 
 
 def pack_entries(entries: Mapping[str, bytes]) -> bytes:

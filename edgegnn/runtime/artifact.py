@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from edgegnn.errors import ArtifactError, UsageError, first_line
-from edgegnn.runtime.archive import ZIP_ERRORS
+from edgegnn.runtime.archive import ZIP_ERRORS, list_entries
 from edgegnn.runtime.manifest import MAX_MANIFEST_BYTES, MODEL_FILES, Manifest, parse_manifest
 
 __all__ = ["Artifact", "file_sha256", "open_artifact", "read_manifest"]
@@ -196,7 +196,7 @@ def _members(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
     """Path inside the artifact -> member; the files lie at the top of the zip or in one folder."""
     found: dict[str, zipfile.ZipInfo] = {}
     folded: set[str] = set()
-    for info in archive.infolist():
+    for info in list_entries(archive):
         name = info.filename
         # zipfile cuts names at a NUL and turns backslashes into slashes on Windows only: look at what was stored.
         parts = name.rstrip("/").split("/")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgegnn.errors import ArtifactError
+from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, TARGETS
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "SampleEntry",
     "TensorSpec",
     "parse_manifest",
+    "seal_manifest",
 ]
 
 FORMAT = "edgegnn-artifact/1"
@@ -32,6 +35,7 @@ DTYPES = ("float32", "int64", "float64", "int32", "bool")
 
 # A path inside the artifact: plain components, so that no platform reads a way out of the folder into it.
 _PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*(/[A-Za-z0-9_+][A-Za-z0-9_.+-]*)*", re.ASCII)
+_CHECKSUM = "manifest_sha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -158,6 +162,8 @@ def parse_manifest(content: bytes) -> Manifest:
     """
     raw = _decode(content)
     _check_format(raw)
+    if not intact(raw, _CHECKSUM):
+        raise ArtifactError("manifest.json has been changed (its checksum differs): copy or export the artifact again")
     kind = _text(raw, "kind", "manifest")
     if kind not in KINDS:
         raise ArtifactError(f"manifest.json: kind must be one of {', '.join(KINDS)}, not {_short(kind)}")
@@ -191,6 +197,11 @@ def parse_manifest(content: bytes) -> Manifest:
         limits=_limits(raw),
         entries=_entries(raw, inputs, outputs, files),
     )
+
+
+def seal_manifest(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with its own checksum, `manifest_sha256`: that of all other fields."""
+    return sealed(raw, _CHECKSUM)
 
 
 def _decode(content: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from edgegnn.errors import EdgeGNNError, first_line
-from edgegnn.runtime.archive import ZIP_ERRORS
+from edgegnn.runtime.archive import ZIP_ERRORS, list_entries
 
 __all__ = ["MAX_NPZ_BYTES", "read_npz"]
 
@@ -41,7 +41,7 @@ def read_npz(path: Path, error: type[EdgeGNNError], *, max_bytes: int = MAX_NPZ_
         if not zipfile.is_zipfile(path):
             raise error(f"{path} is no .npz file: write it with numpy.savez")
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            entries = list_entries(archive)
             if sum(entry.file_size for entry in entries) > max_bytes:
                 raise error(f"{path} unpacks to more than {max_bytes} bytes")
             for entry in entries:

@@ -1,6 +1,7 @@
 """The store of a study: one SQLite file, a row for every step that ended.
 
-WAL mode, and one transaction for each step: whatever ends the process, the rows of steps that ended stay.
+WAL mode, and one transaction for each step: whatever ends the process, the rows of steps that ended stay. Every row
+has a checksum, since SQLite has none: a flipped bit is seen before anything is read from it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import edgegnn
+from edgegnn.databases import check_pages
 from edgegnn.errors import StudyError
+from edgegnn.runtime.checksum import json_sha256
 
 __all__ = ["FORMAT", "Row", "Store", "disk_is_full", "open_store"]
 
-FORMAT = 1
+FORMAT = 2
 _APPLICATION = 0x6567_7374  # "egst": what SQLite calls the application's id
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -33,13 +36,31 @@ CREATE TABLE step (
     result TEXT NOT NULL,    -- JSON
     seconds REAL NOT NULL,   -- that it took
     created TEXT NOT NULL,   -- when it ended, ISO 8601 in UTC
-    edgegnn TEXT NOT NULL    -- version
+    edgegnn TEXT NOT NULL,   -- version
+    checksum TEXT NOT NULL   -- of all other columns
 );
-CREATE TABLE started (key TEXT PRIMARY KEY, times INTEGER NOT NULL);  -- steps that have not ended
+CREATE TABLE started (  -- steps that have not ended
+    key TEXT PRIMARY KEY,
+    times INTEGER NOT NULL,
+    checksum TEXT NOT NULL
+);
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+# Stores of format 1 have no checksums.
+_UPGRADE = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE step ADD COLUMN checksum TEXT NOT NULL DEFAULT '';
+ALTER TABLE started ADD COLUMN checksum TEXT NOT NULL DEFAULT '';
+UPDATE step SET checksum = row_checksum(key, kind, spec, status, reason, result, seconds, created, edgegnn);
+UPDATE started SET checksum = row_checksum(key, times);
+PRAGMA user_version = {FORMAT};
+COMMIT;
+"""
+
+
+_COLUMNS = 10  # of a step
 
 
 @dataclass(frozen=True)
@@ -72,11 +93,17 @@ class Store:
             StudyError: the file is damaged.
         """
         with self._explained("read"):
-            found = self._database.execute("SELECT key, status, reason, result, seconds FROM step").fetchall()
-        try:
-            return {key: Row(status, reason, json.loads(result), took) for key, status, reason, result, took in found}
-        except ValueError as error:
-            raise StudyError(f"{self.path} is damaged: {error}") from error
+            found = self._database.execute("SELECT * FROM step").fetchall()
+        rows = {}
+        for values in found:
+            key, _, _, status, reason, result, seconds = values[:7]
+            if len(values) == _COLUMNS:
+                self._check_row(values)
+            try:
+                rows[key] = Row(status, reason, json.loads(result), seconds)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise StudyError(f"{self.path} is damaged: {error}") from error
+        return rows
 
     def begin(self, key: str) -> int:
         """Note that a step starts; how often it was started before without coming to an end.
@@ -85,9 +112,12 @@ class Store:
             StudyError: it can't be written.
         """
         with self._transaction():
-            found = self._database.execute("SELECT times FROM started WHERE key = ?", (key,)).fetchone()
-            times = int(found[0]) if found else 0
-            self._database.execute("INSERT OR REPLACE INTO started VALUES (?, ?)", (key, times + 1))
+            found = self._database.execute("SELECT * FROM started WHERE key = ?", (key,)).fetchone()
+            if found is not None:
+                self._check_row(found)
+            times = int(found[1]) if found else 0
+            values = key, times + 1
+            self._database.execute("INSERT OR REPLACE INTO started VALUES (?, ?, ?)", (*values, _checksum(*values)))
         return times
 
     def forget(self, key: str) -> None:
@@ -112,13 +142,22 @@ class Store:
             row.status,
             row.reason,
             json.dumps(row.result, allow_nan=False),
-            row.seconds,
+            float(row.seconds),
             datetime.now(timezone.utc).isoformat(timespec="seconds"),
             edgegnn.__version__,
         )
         with self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._database.execute(
+                f"INSERT OR REPLACE INTO step VALUES (?{', ?' * (_COLUMNS - 1)})", (*values, _checksum(*values))
+            )
             self._database.execute("DELETE FROM started WHERE key = ?", (key,))
+
+    def _check_row(self, values: tuple[Any, ...]) -> None:
+        if values[-1] != _checksum(*values[:-1]):
+            raise StudyError(
+                f"the study's store {self.path} is damaged: a row has been changed (its checksum differs); take a copy "
+                "from before, or move it away and run the study again"
+            )
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -152,6 +191,7 @@ def open_store(path: Path, *, create: bool) -> Iterator[Store]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A path with `mode` would need quoting; connecting creates the file, which `create` allows or was checked.
         database = sqlite3.connect(path, timeout=30, isolation_level=None)
+        database.create_function("row_checksum", -1, _checksum, deterministic=True)
     except (OSError, sqlite3.Error) as error:
         raise StudyError(f"can't open the study's store {path}: {error}") from error
     try:
@@ -165,6 +205,10 @@ def open_store(path: Path, *, create: bool) -> Iterator[Store]:
         database.close()
 
 
+def _checksum(*values: Any) -> str:
+    return json_sha256([repr(value) for value in values])
+
+
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error."""
     while error is not None:
@@ -176,6 +220,7 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def _check(path: Path, database: sqlite3.Connection, create: bool) -> None:
     application, version = (database.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
+    check_pages(database)
     empty = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if empty and application == 0:
         if not create:
@@ -187,5 +232,7 @@ def _check(path: Path, database: sqlite3.Connection, create: bool) -> None:
     elif version > FORMAT:
         raise StudyError(f"{path} was made by a newer edgegnn (format {version}, this one knows {FORMAT}): update")
     elif create:
+        if version < FORMAT:
+            database.executescript(_UPGRADE)
         # A full disk cut the first transaction short, or an old file was copied: WAL is a property of the file.
         database.execute("PRAGMA journal_mode = WAL")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 import shutil
 import time
@@ -19,6 +18,7 @@ from edgegnn.files import replacing
 from edgegnn.opening import check_fits, finetune_config, open_model
 from edgegnn.profile import load_target
 from edgegnn.prune.flow import check_compressible
+from edgegnn.runtime import read_manifest
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, metric_text
 from edgegnn.tasks import Task, evaluate
 from edgegnn.tune.attempt import Job, OutOfTime, attempt, measure
@@ -332,8 +332,7 @@ class _Search:
                 seed=job.seed,
                 recipe_file=self.memory.folder / RECIPE,
             )
-            manifest = self._folder(winner["number"]) / ARTIFACT / "manifest.json"
-            metric = json.loads(manifest.read_text(encoding="utf-8"))["metric"]
+            metric = read_manifest(self._folder(winner["number"]) / ARTIFACT).raw["metric"]
             dense = evaluate(job.checkpoint.model, self.task, "test")  # type: ignore[arg-type]
             made["test"] = {"float": dense, "winner": metric["artifact"], "n": metric["n"]}
         return contents(

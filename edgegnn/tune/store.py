@@ -1,7 +1,7 @@
 """The memory of a search: optuna's SQLite file in the output folder, a trial for every candidate.
 
 A candidate's result is an attribute of its trial, so whatever ends the process costs the running trial. The study keeps
-what the search was asked, and refuses to go on with something else.
+what the search was asked, and refuses to go on with something else. What is kept has a checksum, since SQLite has none.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgegnn.databases import check_pages
 from edgegnn.errors import TuneError, UsageError, first_line
 from edgegnn.files import locked, replacing
+from edgegnn.runtime.checksum import json_sha256
 from edgegnn.tune.space import Candidate, Space, suggest
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["FILES", "Memory", "Record", "open_memory"]
 
@@ -49,7 +52,7 @@ class Memory:
     def records(self) -> list[Record]:
         """What is known of every candidate that came to an end, oldest first."""
         later = self.get("measured", {})
-        found = [t.user_attrs["record"] for t in self._study.trials if "record" in t.user_attrs]
+        found = [_open_seal(t.user_attrs["record"], _about(t)) for t in self._study.trials if "record" in t.user_attrs]
         return [record | later.get(str(record["number"]), {}) for record in found]
 
     def deaths(self, candidate: Candidate) -> int:
@@ -57,8 +60,9 @@ class Memory:
         from optuna.trial import TrialState
 
         asked = candidate.to_dict()
-        ended = (t.user_attrs for t in self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
-        return sum(known.get("asked") == asked and "stopped" not in known for known in ended)
+        ended = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        died = [t for t in ended if "asked" in t.user_attrs and "stopped" not in t.user_attrs]
+        return sum(_open_seal(t.user_attrs["asked"], [t.number, "asked"]) == asked for t in died)
 
     @property
     def spent(self) -> float:
@@ -67,7 +71,7 @@ class Memory:
 
     def get(self, key: str, default: Any = None) -> Any:
         """Something that was kept with `keep`."""
-        return self._study.user_attrs.get(key, default)
+        return _kept(self._study, key, default)
 
     def keep(self, key: str, value: Any) -> None:
         """Keep a JSON-able value.
@@ -76,7 +80,7 @@ class Memory:
             TuneError: it can't be written.
         """
         with _explained(self.folder):
-            self._study.set_user_attr(key, value)
+            self._study.set_user_attr(key, _seal(value, key))
 
     def begin(self, fixed: Candidate | None) -> tuple[Trial, Candidate]:
         """A trial for this candidate, or for one that optuna chooses.
@@ -90,7 +94,7 @@ class Memory:
             trial = self._study.ask()
             chosen = suggest(trial, self.space)
             chosen = dataclasses.replace(chosen, full=trial.user_attrs.get("full", chosen.full))
-            trial.set_user_attr("asked", chosen.to_dict())
+            trial.set_user_attr("asked", _seal(chosen.to_dict(), [trial.number, "asked"]))
             return trial, chosen
 
     def measured(self, number: int, facts: Record) -> None:
@@ -122,7 +126,7 @@ class Memory:
             TuneError: it can't be written.
         """
         with _explained(self.folder):
-            trial.set_user_attr("record", record)
+            trial.set_user_attr("record", _seal(record, _about(trial)))
             self._study.tell(trial, _FAILED if value is None else value)
 
     def forget(self, trial: Trial) -> None:
@@ -191,17 +195,57 @@ def _open(path: Path, seed: int) -> tuple[Study, Any]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
+        if path.exists():
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                check_pages(database)
         storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
-    except (SQLAlchemyError, OptunaError, RuntimeError, OSError, ValueError) as error:
+    except (sqlite3.Error, SQLAlchemyError, OptunaError, RuntimeError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     try:
         study = optuna.create_study(storage=storage, study_name=_NAME, load_if_exists=True)
+        _read_all(study)
         # Another seed for another run: going on with the same would ask the same again.
         study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=8)
-    except (SQLAlchemyError, OptunaError, RuntimeError, KeyError, ValueError) as error:
+    except TuneError:
+        storage.engine.dispose()
+        raise
+    except Exception as error:  # optuna takes what the file holds for what it wrote
         storage.engine.dispose()
         raise _damaged(path, error) from error
     return study, storage.engine.dispose
+
+
+def _read_all(study: Study) -> None:
+    """Read all that is kept, so that damage is seen before anything is done."""
+    for key in study.user_attrs:
+        _kept(study, key, None)
+    for trial in study.trials:
+        for key, value in trial.user_attrs.items():
+            if key in ("record", "asked"):
+                _open_seal(value, _about(trial) if key == "record" else [trial.number, "asked"])
+
+
+def _about(trial: Trial | FrozenTrial) -> list[Any]:
+    """What a record belongs to."""
+    return [trial.number, trial.params]
+
+
+def _seal(value: Any, about: Any) -> Record:
+    """A value with a checksum of it and of what it belongs to."""
+    return {"value": value, "sha256": json_sha256([about, value])}
+
+
+def _open_seal(sealed: Any, about: Any) -> Any:
+    if not isinstance(sealed, dict) or sealed.get("sha256") != json_sha256([about, sealed.get("value")]):
+        raise TuneError(
+            f"{STUDY}, the memory of the search, is damaged, or of an older edgegnn (a checksum differs): "
+            "--force starts anew"
+        )
+    return sealed["value"]
+
+
+def _kept(study: Study, key: str, default: Any) -> Any:
+    return _open_seal(study.user_attrs[key], key) if key in study.user_attrs else default
 
 
 def _damaged(path: Path, error: Exception) -> TuneError:
@@ -216,9 +260,9 @@ def _why(error: BaseException) -> str:
 
 
 def _check_settings(study: Study, settings: dict[str, Any], folder: Path) -> None:
-    known = study.user_attrs.get("settings")
+    known = _kept(study, "settings", None)
     if known is None:
-        study.set_user_attr("settings", settings)
+        study.set_user_attr("settings", _seal(settings, "settings"))
         return
     other = [key for key in settings if known.get(key) != settings[key]]
     if other:

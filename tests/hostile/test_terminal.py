@@ -16,6 +16,7 @@ from rich.text import Text
 from edgegnn import show_devices
 from edgegnn.errors import printable
 from edgegnn.profile.preflight import Step
+from edgegnn.runtime.manifest import seal_manifest
 from edgegnn.terminal import Terminal, complain, say, text_column
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\u202egnp.exe\u2066[link=http://e.example]b[/link] [red]c :smile:\x00"
@@ -77,7 +78,7 @@ def test_an_artifacts_words(work: Path, capsys: pytest.CaptureFixture[str], monk
     manifest = json.loads(path.read_text())
     manifest["fallback"] = manifest["task"]["data"] = manifest["command"] = manifest["recipe"] = HOSTILE
     manifest["stayed_float"] = [{"tensor": HOSTILE, "bytes": 4, "why": HOSTILE}]
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(seal_manifest(manifest)))
     for args in (["inspect", "model-dq-int8"], ["inspect", "--explain", "model-dq-int8"], ["verify", "model-dq-int8"]):
         _, out, err = run(capsys, monkeypatch, *args)
         assert harmless(out + err), args
