@@ -23,10 +23,11 @@ from edgegnn.export.forms import build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes
 from edgegnn.export.least import runnable
 from edgegnn.export.onnx_form import onnx_form
-from edgegnn.export.parity import Parity, check_parity, rounded_otherwise, tolerance_for, torch_outputs
+from edgegnn.export.parity import Parity, check_parity, tolerance_for, torch_outputs
 from edgegnn.export.part import probe
 from edgegnn.export.reference import Proof
 from edgegnn.export.repeat import check_repeats
+from edgegnn.export.rounding import rounded_otherwise
 from edgegnn.export.samples import Sample, example_inputs, make_samples, shipped, split_graphs, tensors_of
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
@@ -125,7 +126,7 @@ def export_checkpoint(
     expected = torch_outputs(model, real)
     small = runnable(model, task, own, awkward, fixed=fixed is not None, most=limit)
     awkward, expected = small.samples, expected + small.expected
-    whole = {sample.name: sample for sample in real + awkward}
+    whole = real[0].inputs
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
     tolerance = tolerance_for(recipe, expected, min_agreement, task.spec.scale.get("std"))
@@ -133,7 +134,7 @@ def export_checkpoint(
     limits: dict[str, Any] = {
         "target": target,
         "hint": _hint(recipe),
-        "rounding": lambda sample: rounded_otherwise(model, whole[sample.name]),
+        "rounding": lambda sample: rounded_otherwise(model, _with_edges(sample, whole)),
     }
     parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, **limits)
     for other in others:
@@ -223,6 +224,11 @@ def _native(
 
 def _without_edges(sample: Sample) -> Sample:
     return replace(sample, inputs={k: v for k, v in sample.inputs.items() if k != "edge_index"})
+
+
+def _with_edges(sample: Sample, whole: Mapping[str, Array]) -> Sample:
+    """The sample with the inputs that a constant graph took from it."""
+    return replace(sample, inputs={name: sample.inputs.get(name, value) for name, value in whole.items()})
 
 
 def _hint(recipe: Recipe) -> str:

@@ -29,8 +29,9 @@ from edgegnn.export.fidelity import (
 from edgegnn.export.follow import Run, check_follows, variations
 from edgegnn.export.forms import Form
 from edgegnn.export.learnt import fixed_nodes
-from edgegnn.export.parity import check_parity, rounded_otherwise, tolerance_for, torch_outputs
+from edgegnn.export.parity import check_parity, tolerance_for, torch_outputs
 from edgegnn.export.part import probe
+from edgegnn.export.rounding import rounded_otherwise
 from edgegnn.export.samples import Sample, example_inputs, tensors_of
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.tasks import Task
