@@ -33,9 +33,9 @@ from edgegnn.tasks import (
     Task,
     all_metrics,
     example_graph,
-    forward_args,
     logits_of_all,
     model_inputs,
+    named_args,
     run_model,
 )
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
@@ -307,7 +307,7 @@ def _prune_weights(
     teacher: Tensor | None,
 ) -> Pruned:
     """Single weights: by magnitude at once or gradually, or after training with a growing L1 penalty."""
-    names, excluded = find_weights(model, forward_args(model_inputs(model, task), example_graph(task, 8)))
+    names, excluded = find_weights(model, named_args(model, task, example_graph(task, 8)))
     held = _held(model, names, plan.sparsity, earlier)
     # The cut of regularized pruning is global: L1 is one penalty on all weights, and so is the threshold.
     method = plan.method if plan.method in METHODS else "global"

@@ -10,7 +10,7 @@ data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgegnn.errors import PruneError
+from edgegnn.tasks.inputs import by_name
 
 __all__ = ["find_weights"]
 
@@ -26,12 +27,14 @@ ELEMENTWISE = "used element by element, as an attention vector is, and not as a 
 UNUSED = "the forward pass doesn't use it"
 
 
-def find_weights(model: nn.Module, args: Sequence[Tensor]) -> tuple[list[str], list[dict[str, str]]]:
+def find_weights(
+    model: nn.Module, args: Mapping[str, Tensor] | Sequence[Tensor]
+) -> tuple[list[str], list[dict[str, str]]]:
     """Find the weights of a model that can be pruned one by one.
 
     Args:
         model: any module; it is run once, in eval mode and without gradients.
-        args: arguments of its forward, in order (a real graph).
+        args: arguments of its forward, by name or in its order (a real graph).
 
     Returns:
         Names of the weights, in the order of `named_parameters()`; and the other parameters of two or more dimensions,
@@ -46,7 +49,7 @@ def find_weights(model: nn.Module, args: Sequence[Tensor]) -> tuple[list[str], l
     model.eval()
     try:
         with torch.no_grad(), watch:
-            model(*args)
+            model(**by_name(model, args))
     finally:
         model.train(was_training)
     names = [n for n in candidates if n in watch.matrices]

@@ -11,7 +11,7 @@ from edgegnn.errors import QuantizeError
 from edgegnn.quantize.degree import add_protection
 from edgegnn.quantize.model import QuantModel, prepare
 from edgegnn.quantize.recipe import Recipe
-from edgegnn.tasks import Task, example_graph, forward_args, model_inputs
+from edgegnn.tasks import Task, example_graph, named_args
 from edgegnn.train import EpochLog, FitConfig, FitResult, fit
 
 __all__ = ["finetune"]
@@ -47,7 +47,7 @@ def finetune(
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     example = example_graph(task, 8)
     nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
-    quantized = prepare(model, recipe, forward_args(model_inputs(model, task), example), nodes)
+    quantized = prepare(model, recipe, named_args(model, task, example), nodes)
     before_step = _add_penalty if recipe.method == "a2q" else None
 
     def settled(module: nn.Module) -> None:

@@ -40,6 +40,7 @@ from edgegnn.quantize.dataflow import DataFlow
 from edgegnn.quantize.probes import fewer_edges, is_edges, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
+from edgegnn.tasks.inputs import by_name
 from edgegnn.train.dropout import RememberDropout
 
 __all__ = ["QuantModel", "prepare"]
@@ -430,29 +431,32 @@ def _is_scalar_input(linear: nn.Module) -> bool:
     return getattr(linear, "in_channels", getattr(linear, "in_features", 0)) == 1
 
 
-def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], nodes: int = 0) -> QuantModel:
+def prepare(
+    model: nn.Module, recipe: Recipe, example_args: Mapping[str, Tensor] | Sequence[Tensor], nodes: int = 0
+) -> QuantModel:
     """Find the quantization points of `model` by one dry run and return the model that trains with them.
 
     Args:
         model: any module; its parameters are shared with the result.
         recipe: "qat", "dq" or "a2q".
-        example_args: forward arguments (a real graph with at least one edge).
+        example_args: forward arguments, by name or in its order (a real graph with at least one edge).
         nodes: nodes of the one graph that the model is for; 0 for any graphs ("a2q" asks).
 
     Raises:
         QuantizeError: the recipe doesn't train, or no tensor of the model can be quantized.
     """
+    args = by_name(model, example_args)
     drop_graph_caches(model)  # what the example gives would hide what other graphs give
     quantized = QuantModel(model, recipe, nodes=nodes)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         quantized.eval()
-        _look(quantized, example_args)
+        _look(quantized, args)
         quantized.train(recipe.method != "a2q")
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
-        quantized(*example_args)
+        quantized(**args)
         quantized.finding = False
-        _drop_unused(quantized.eval(), example_args)
+        _drop_unused(quantized.eval(), args)
         quantized.train()
     for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
         value.copy_(buffers[name])
@@ -463,15 +467,16 @@ def prepare(model: nn.Module, recipe: Recipe, example_args: Sequence[Tensor], no
     return quantized
 
 
-def _look(quantized: QuantModel, example_args: Sequence[Tensor]) -> None:
+def _look(quantized: QuantModel, example: Mapping[str, Tensor]) -> None:
     """Learn how layers use their rows: what they compute, on the example and on random graphs of its size."""
     quantized.looking = True
     try:
-        for args in (example_args, fewer_edges(example_args)):
-            _run_followed(quantized, args)
-        for args in random_graphs(example_args):
+        values = list(example.values())
+        for args in (values, fewer_edges(values)):
+            _run_followed(quantized, dict(zip(example, args, strict=True)))
+        for args in random_graphs(values):
             try:
-                _run_followed(quantized, args)
+                _run_followed(quantized, dict(zip(example, args, strict=True)))
             except Exception:  # the model is for graphs of a certain kind, of which one example shows too little
                 for layer in quantized.layers.values():
                     layer.update({"scaled": False} if layer else {})
@@ -480,19 +485,19 @@ def _look(quantized: QuantModel, example_args: Sequence[Tensor]) -> None:
         quantized.looking, quantized.flow = False, None
 
 
-def _run_followed(quantized: QuantModel, args: Sequence[Tensor]) -> None:
+def _run_followed(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
     flow = quantized.flow = DataFlow()
     for name, value in (*quantized.model.named_parameters(), *quantized.model.named_buffers()):
         flow.mark(value, name)
-    for at, value in enumerate(args):
-        flow.mark(value, inputs.EDGES if is_edges(value) else f"input {at}")
+    for name, value in args.items():
+        flow.mark(value, inputs.EDGES if is_edges(value) else f"input {name}")
     with flow:
-        quantized(*args)
+        quantized(**args)
 
 
-def _drop_unused(quantized: QuantModel, args: Sequence[Tensor]) -> None:
+def _drop_unused(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
     """Take out points that no output is computed from: an old head, weights of edges that nobody gave."""
     with DataFlow() as flow:
-        out = quantized(*args)
+        out = quantized(**args)
     used = flow.sources(out)
     quantized.drop([p.name for p in quantized._all_points() if p.name not in used], "forward does not use it")

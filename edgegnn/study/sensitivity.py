@@ -19,7 +19,7 @@ from edgegnn.prune import find_weights, magnitude_masks
 from edgegnn.quantize import QuantModel, Recipe, prepare
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.runtime.metrics import same_rows
-from edgegnn.tasks import Task, example_graph, forward_args, logits_and_labels, model_inputs, run_model, score
+from edgegnn.tasks import Task, example_graph, logits_and_labels, model_inputs, named_args, run_model, score
 from edgegnn.tasks.evaluation import batches
 
 __all__ = ["SPARSITIES", "WIDTHS", "Layer", "Sensitivity", "Trial", "sensitivity"]
@@ -161,7 +161,7 @@ def _quantized(
     names = model_inputs(model, task)
     recipe = Recipe("sensitivity", "qat", 8, observer="abs")
     try:
-        quantized = prepare(model, recipe, forward_args(names, example_graph(task, 8)))
+        quantized = prepare(model, recipe, named_args(model, task, example_graph(task, 8)))
     except EdgeGNNError as error:
         skipped["quantization"] = str(error)
         return {}, 0
@@ -202,7 +202,7 @@ def _pruned(
 ) -> dict[str, list[str]]:
     """Fill in the trials of pruning; layer -> its weights."""
     try:
-        names, excluded = find_weights(model, forward_args(model_inputs(model, task), example_graph(task, 8)))
+        names, excluded = find_weights(model, named_args(model, task, example_graph(task, 8)))
     except PruneError as error:
         skipped["pruning"] = str(error)
         return {}

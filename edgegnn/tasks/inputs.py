@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,17 @@ from edgegnn.tasks.link import pick_pairs, training_pairs
 if TYPE_CHECKING:
     from edgegnn.tasks.spec import Task
 
-__all__ = ["INPUTS", "PAIRS", "collate", "example_graph", "forward_args", "model_inputs", "run_model"]
+__all__ = [
+    "INPUTS",
+    "PAIRS",
+    "by_name",
+    "collate",
+    "example_graph",
+    "forward_args",
+    "model_inputs",
+    "named_args",
+    "run_model",
+]
 
 INPUTS = ("x", "edge_index", PAIRS, "edge_attr", "edge_weight", "batch")
 _PER_EDGE = ("edge_attr", "edge_weight")
@@ -79,6 +89,22 @@ def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple
             )
         args.append(value)
     return tuple(args)
+
+
+def named_args(model: nn.Module, task: Task, data: Data) -> dict[str, Tensor]:
+    """Return what a model's forward takes of a graph of the task, by parameter name.
+
+    By position they may be taken for others: a forward has its own order, and optional parameters that nothing is for.
+    """
+    names = model_inputs(model, task)
+    return dict(zip(names, forward_args(names, data), strict=True))
+
+
+def by_name(model: nn.Module, args: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return arguments by the names of the forward's parameters; a sequence has them in the forward's order."""
+    if isinstance(args, Mapping):
+        return dict(args)
+    return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
 
 def run_model(model: nn.Module, names: Sequence[str], data: Data) -> Tensor:

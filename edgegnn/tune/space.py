@@ -18,7 +18,7 @@ from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import RECIPES, Recipe, prepare
-from edgegnn.tasks import Task, example_graph, forward_args, model_inputs
+from edgegnn.tasks import Task, example_graph, named_args
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -169,7 +169,7 @@ def space_of(model: nn.Module, task: Task) -> Space:
         UsageError, DataError: the model doesn't take the task's graphs.
     """
     recipes = [name for name in RECIPES if name != "a2q-groups" or task.spec.kind != "graph"]
-    example = forward_args(model_inputs(model, task), example_graph(task, 8))
+    example = named_args(model, task, example_graph(task, 8))
     try:
         quantized = prepare(copy.deepcopy(model), RECIPES["dq-int8"], example)
     except QuantizeError:
