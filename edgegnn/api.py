@@ -186,7 +186,7 @@ def export(
     """
     from edgegnn.checkpoint import history_step
     from edgegnn.export.artifact import check_output
-    from edgegnn.export.flow import export_checkpoint, input_names
+    from edgegnn.export.flow import check_traces, export_checkpoint, input_names
     from edgegnn.export.part import probe
     from edgegnn.export.repeat import check_repeats
     from edgegnn.export.samples import tensors_of
@@ -222,6 +222,7 @@ def export(
     if chosen.trains and checkpoint.recipe is None:
         names = input_names(checkpoint.model, work)
         check_repeats(checkpoint.model, tensors_of(probe(work, names)))  # before minutes of training
+        check_traces(checkpoint.model, work, max_nodes)
         status(f"fine-tuning with {chosen.name}")
         config = finetune_config(checkpoint, work, settings or {})
         reference = checkpoint.model

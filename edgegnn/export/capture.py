@@ -24,6 +24,7 @@ from edgegnn.export.cleanup import finish
 from edgegnn.export.exact import simplify
 from edgegnn.export.lower import translation_table, without_points
 from edgegnn.export.lower_learnt import LEARNT
+from edgegnn.export.recurrent import recurrent_table
 from edgegnn.export.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.quantize import QuantModel
 from edgegnn.tasks.inputs import PAIRS
@@ -288,7 +289,7 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
             verbose=False,
             optimize=False,  # its optimizer takes small constants for 0
             opset_version=21 if min(bits) <= 4 else 18,
-            custom_translation_table={**translation_table(), **_OURS},
+            custom_translation_table={**translation_table(), **recurrent_table(), **_OURS},
         )
     except Exception as error:
         raise ExportError(blame(model, error, program=program)) from error

@@ -17,7 +17,7 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError, UsageError
 from edgegnn.export.alone import input_ways, limits_of, node_limit, within_limit
 from edgegnn.export.artifact import versions, write_artifact
-from edgegnn.export.capture import program_inputs
+from edgegnn.export.capture import capture_program, program_inputs
 from edgegnn.export.describe import compared, counted_rows, describe_sample, metric_of, more_metrics, undefined_why
 from edgegnn.export.forms import build_forms, check_format, torchscript_form
 from edgegnn.export.learnt import fixed_nodes
@@ -38,7 +38,7 @@ from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.tasks import Task, example_graph, model_inputs
 
-__all__ = ["ExportResult", "export_checkpoint", "input_names"]
+__all__ = ["ExportResult", "check_traces", "export_checkpoint", "input_names"]
 
 Array = npt.NDArray[np.generic]
 
@@ -202,6 +202,29 @@ def export_checkpoint(
         check=_prove,
     )
     return ExportResult(path, complete, parity)
+
+
+def check_traces(model: nn.Module | ExportedProgram, task: Task, max_nodes: int | None) -> None:
+    """Trace a model before minutes of training: what can't be traced has neither an ONNX nor a TorchScript form.
+
+    Args:
+        model: what will be exported.
+        task: its data.
+        max_nodes: the most nodes that a graph may have; None: as the model's modules say.
+
+    Raises:
+        ExportError: a layer can't be traced; the message names it.
+    """
+    names = input_names(model, task)
+    ways = input_ways(model, names, node_limit(model, max_nodes)) if task.spec.kind == "graph" else [(names, "")]
+    errors: list[ExportError] = []
+    for own, _ in ways:
+        try:
+            capture_program(model, tensors_of(probe(task, own, 2)))
+            return
+        except ExportError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def input_names(model: nn.Module | ExportedProgram, task: Task) -> tuple[str, ...]:

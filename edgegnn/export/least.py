@@ -27,6 +27,7 @@ __all__ = ["Runnable", "runnable"]
 Array = npt.NDArray[np.generic]
 _SIZES = (*range(1, 17), 24, 32, 48, 64, 128)
 _NODES = 24
+_FEW = 6
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def runnable(
     def runs(nodes: int, edges: Tensor) -> bool:
         return not _problem(model, _made(task, names, nodes, edges))
 
-    smallest = min(int(graph.num_nodes or 0) for graph in task.graphs)
-    limits = {"least_edges": 1} if fixed else _limits(runs, smallest, most)
+    real = _least([_counts(int(g.num_nodes or 0), g.edge_index.numpy()) for g in task.graphs])
+    limits = {"least_edges": 1} if fixed else _limits(runs, real, most)
     kept = [sample for sample in samples if not problems[sample.name]]
     fails = {s.name: problems[s.name] for s in samples if problems[s.name] and _allowed(s, limits)}
     if not fixed:
@@ -91,24 +92,35 @@ def _problem(model: nn.Module | ExportedProgram, sample: Sample) -> str:
     return ""
 
 
-def _limits(runs: Callable[[int, Tensor], bool], smallest: int, most: int | None) -> dict[str, int]:
-    least = _least_nodes(lambda nodes: runs(nodes, _ring(nodes)), smallest, most)
+def _limits(runs: Callable[[int, Tensor], bool], real: Mapping[str, int], most: int | None) -> dict[str, int]:
+    """The limits of a model.
+
+    Args:
+        runs: whether it runs on a graph of so many nodes with these edges.
+        real: name of each limit -> the least of it in the real graphs, all of which it runs on.
+        most: the most nodes that a graph may have.
+    """
+    least = _least_nodes(lambda nodes: runs(nodes, _ring(nodes)), real["least_nodes"], most)
     found = {"least_nodes": least} if least > 1 else {}
-    nodes = max(least, 6)
+    nodes = max(least, _FEW)
     ring = _ring(nodes)
     into, out_of = ring[1] != 0, ring[0] != 0
     if not runs(nodes, ring):
         return found
-    if not runs(nodes, ring[:, into]):
-        found["least_in_degree"] = 1
-    if not runs(nodes, ring[:, out_of]):
-        found["least_out_degree"] = 1
-    if len(found) == (least > 1) and not runs(nodes, ring[:, into & out_of]):
-        found["least_degree"] = 1
-    if len(found) == (least > 1):  # every node may be without edges
+    failing = {
+        name: 1
+        for name, edges in (("least_in_degree", ring[:, into]), ("least_out_degree", ring[:, out_of]))
+        if not runs(nodes, edges)
+    }
+    if not failing and not runs(nodes, ring[:, into & out_of]):
+        failing["least_degree"] = 1
+    # What real graphs lack is not what the model needs: it fails for another reason.
+    degrees = {name: value for name, value in failing.items() if real[name] >= value}
+    if not degrees:  # every node may be without edges
         number = next((count for count in range(nodes) if runs(nodes, ring[:, :count])), ring.shape[1])
-        found |= {"least_edges": number} if number else {}
-    return found
+        number = min(number, real["least_edges"])
+        degrees = {"least_edges": number} if number else {}
+    return found | degrees
 
 
 def _least_nodes(runs: Callable[[int], bool], smallest: int, most: int | None) -> int:
@@ -128,10 +140,10 @@ def _least_nodes(runs: Callable[[int], bool], smallest: int, most: int | None) -
 
 
 def _ring(nodes: int) -> Tensor:
-    """Every node with an edge to and from the next one."""
+    """Every node with an edge to and from the next one, sorted by target."""
     first = torch.arange(nodes)
     second = (first + 1) % nodes
-    return torch.unique(torch.stack([torch.cat([first, second]), torch.cat([second, first])]), dim=1)
+    return torch.unique(torch.stack([torch.cat([first, second]), torch.cat([second, first])]), dim=1).flip(0)
 
 
 def _made(task: Task, names: Sequence[str], nodes: int, edges: Tensor, name: str = "grown") -> Sample:
@@ -145,22 +157,34 @@ def _made(task: Task, names: Sequence[str], nodes: int, edges: Tensor, name: str
 
 def _allowed(sample: Sample, limits: Mapping[str, int]) -> bool:
     """Whether a graph is within the limits."""
-    nodes, edges = len(sample.inputs["x"]), sample.inputs["edge_index"]
-    degrees = [np.bincount(ends, minlength=nodes) for ends in edges]
-    found = {
+    found = _counts(len(sample.inputs["x"]), sample.inputs["edge_index"])
+    return all(found[name] >= value for name, value in limits.items())
+
+
+def _counts(nodes: int, edges: Array) -> dict[str, int]:
+    """What a graph has of everything that there are limits of."""
+    out_of, into = (np.bincount(ends, minlength=nodes) for ends in edges)
+    return {
         "least_nodes": nodes,
         "least_edges": edges.shape[1],
-        "least_out_degree": degrees[0].min(),
-        "least_in_degree": degrees[1].min(),
-        "least_degree": (degrees[0] + degrees[1]).min(),
+        "least_out_degree": int(out_of.min()),
+        "least_in_degree": int(into.min()),
+        "least_degree": int((out_of + into).min()),
     }
-    return all(found[name] >= value for name, value in limits.items())
+
+
+def _least(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {name: min(each[name] for each in counts) for name in counts[0]}
 
 
 def _at_the_limit(task: Task, names: Sequence[str], limits: Mapping[str, int]) -> list[Sample]:
     """The smallest graph that the limits allow, and a larger one with every edge twice."""
     least, rest = limits.get("least_nodes", 1), set(limits) - {"least_nodes"}
-    edges = _ring(least) if rest - {"least_edges"} else _ring(least)[:, : limits.get("least_edges", 0)]
+    edges = _ring(least)
+    if not rest - {"least_edges"}:
+        fewest = limits.get("least_edges", 0)
+        least = least if edges.shape[1] >= fewest else max(least, _FEW)
+        edges = _ring(least)[:, :fewest]
     ring = _ring(max(_NODES, least))
     return [
         _made(task, names, least, edges, "smallest"),

@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from edgegnn.errors import ExportError, ParityError
 from edgegnn.export.alone import complete
 from edgegnn.export.samples import Sample
+from edgegnn.export.ties import LowerIndexFirst
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import compare
 from edgegnn.runtime.metrics import same_rows
@@ -72,6 +73,9 @@ class Parity:
 def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> list[npt.NDArray[np.float32]]:
     """Logits of the PyTorch model (with its fake quantization, if it has one) on every sample.
 
+    Where it sorts, the lower index of two equal numbers comes first: one of the answers that PyTorch may give, and the
+    artifact's.
+
     Raises:
         ExportError: the model fails on a sample, or gives no finite float32 matrix.
     """
@@ -80,7 +84,7 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
     for sample in samples:
         args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), LowerIndexFirst():
                 out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**complete(module, args))
         except Exception as error:
             raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error

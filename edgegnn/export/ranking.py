@@ -3,8 +3,7 @@
 onnxruntime's Tanh and Sigmoid are right to a digit or two of the last place, and not monotone: between 8 and 9 Tanh
 gives -1 for an argument above one for which it gives -0.99999994. `rank_exactly` works the scores that a TopK sorts out
 in double and rounds them once: as monotone as the function, with ties where PyTorch's saturate. It doesn't rank by the
-argument itself, which would break those ties. Between equal scores the lower index comes first; PyTorch's sort, which
-is not stable, may take another.
+argument itself, which would break those ties. Between equal scores the lower index comes first (`edgegnn.export.ties`).
 """
 
 from __future__ import annotations

@@ -128,9 +128,12 @@ def synthetic(
         source: a real graph.
         names: the model's inputs.
         rows: nodes of `source` whose features the nodes have.
-        edges: int64 `[2, E]`.
+        edges: int64 `[2, E]`; sorted by an end here where those of `source` are: some layers insist on it.
         generator: draws features of edges, and pairs of nodes.
     """
+    for end in (0, 1):
+        if bool((source.edge_index[end].diff() >= 0).all()):
+            edges = edges[:, edges[end].argsort(stable=True)]
     data = Data(x=source.x[rows], edge_index=edges)
     if PAIRS in names:
         data[PAIRS] = torch.randint(len(rows), (2, 9), generator=generator)

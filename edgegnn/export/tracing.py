@@ -26,10 +26,10 @@ import torch_geometric
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.overrides import TorchFunctionMode
-from torch_geometric.nn.aggr import Aggregation
-from torch_geometric.nn.dense.linear import HeteroLinear
 
 from edgegnn.caches import drop_graph_caches
+from edgegnn.export.recurrent import recurrent_call
+from edgegnn.export.traceable import traceable_layers
 
 __all__ = ["DataSizes", "quiet", "symbolic_int", "uncollected", "untouched"]
 
@@ -75,6 +75,8 @@ class DataSizes(TorchFunctionMode):
         if integers and name == "item" and (value := self._item(first)) is not None:
             return value
         out = self._kept_symbolic(name, first, args, kwargs)
+        if out is None:
+            out = recurrent_call(name, args)
         if out is None:
             out = func(*args, **kwargs)
         if integers and isinstance(out, Tensor):
@@ -162,30 +164,19 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
     tops = {c.__module__.partition(".")[0] for c in classes} - {"torch", "builtins", "typing", "abc"}
     tops.add("torch_geometric")
     shadowed: list[ModuleType] = []
-    segment_matmul, sorted_index = torch_geometric.backend.use_segment_matmul, Aggregation.assert_sorted_index
-    by_type = HeteroLinear.forward
+    segment_matmul = torch_geometric.backend.use_segment_matmul
     try:
         torch_geometric.backend.use_segment_matmul = False
-        Aggregation.assert_sorted_index = lambda *_: None
-        HeteroLinear.forward = _linear_by_type
         for name, module in list(sys.modules.items()):
             if name.partition(".")[0] in tops and isinstance(module, ModuleType) and "int" not in vars(module):
                 shadowed.append(module)
                 module.__dict__["int"] = _Int
-        yield
+        with traceable_layers():
+            yield
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul
-        Aggregation.assert_sorted_index = sorted_index
-        HeteroLinear.forward = by_type
         for module in shadowed:
             module.__dict__.pop("int", None)
-
-
-def _linear_by_type(self: HeteroLinear, x: Tensor, type_vec: Tensor) -> Tensor:
-    """`HeteroLinear.forward` without the sort by type, whose slices have sizes that only the data know."""
-    rows = [(type_vec == i).to(x.dtype).unsqueeze(-1) * (x @ weight) for i, weight in enumerate(self.weight)]
-    out = torch.stack(rows).sum(0)
-    return out if self.bias is None else out + self.bias[type_vec]
 
 
 @contextmanager

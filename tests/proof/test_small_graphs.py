@@ -63,7 +63,8 @@ def test_one_that_needs_four_nodes_says_so_and_is_exported(tmp_path):
     ],
 )
 def test_limits_are_found(runs, limits):
-    assert _limits(runs, 30, None) == limits
+    real = {"least_nodes": 30, "least_edges": 40, "least_in_degree": 1, "least_out_degree": 1, "least_degree": 2}
+    assert _limits(runs, real, None) == limits
 
 
 def test_a_ring_has_an_edge_into_and_out_of_each_node():

@@ -1,0 +1,162 @@
+"""Layers of PyG whose own forward can't be traced, or is slow to, by forwards that compute the same with tensors alone.
+
+Aggregation        refuses groups out of order by a look at values; while tracing, rows are sorted by group
+HeteroLinear       sorts by type, and takes slices of sizes that only the data know
+SortAggregation    asks in Python whether the largest graph has k nodes
+ASAPooling         multiplies sparse matrices, which ONNX doesn't have
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.nn import ASAPooling, SortAggregation
+from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.dense.linear import HeteroLinear
+from torch_geometric.utils import add_remaining_self_loops, remove_self_loops, scatter, softmax, to_dense_batch
+
+__all__ = ["traceable_layers"]
+
+
+@contextmanager
+def traceable_layers() -> Iterator[None]:
+    """Give the layers above the methods below."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Aggregation, "to_dense_batch", _dense_groups))
+        for layer, forward in _FORWARDS.items():
+            stack.enter_context(patch.object(layer, "forward", forward))
+        yield
+
+
+def _dense_groups(
+    self: Aggregation,
+    x: Tensor,
+    index: Tensor | None = None,
+    ptr: Tensor | None = None,
+    dim_size: int | None = None,
+    dim: int = -2,
+    fill_value: float = 0.0,
+    max_num_elements: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    self.assert_index_present(index)
+    self.assert_two_dimensional_input(x, dim)
+    assert index is not None
+    groups, order = index.sort(stable=True)
+    return to_dense_batch(x[order], groups, batch_size=dim_size, fill_value=fill_value, max_num_nodes=max_num_elements)
+
+
+def _hetero_linear(self: HeteroLinear, x: Tensor, type_vec: Tensor) -> Tensor:
+    rows = [(type_vec == i).to(x.dtype).unsqueeze(-1) * (x @ weight) for i, weight in enumerate(self.weight)]
+    out = torch.stack(rows).sum(0)
+    return out if self.bias is None else out + self.bias[type_vec]
+
+
+def _sort_aggregation(
+    self: SortAggregation,
+    x: Tensor,
+    index: Tensor | None = None,
+    ptr: Tensor | None = None,
+    dim_size: int | None = None,
+    dim: int = -2,
+    max_num_elements: int | None = None,
+) -> Tensor:
+    """The first k rows of each group by the last column; groups always get k rows more, which are cut off again."""
+    lowest = x.detach().min() - 1
+    dense, _ = self.to_dense_batch(x, index, ptr, dim_size, dim, fill_value=lowest, max_num_elements=max_num_elements)
+    order = dense[:, :, -1].sort(dim=-1, descending=True).indices
+    rows = dense.gather(1, order.unsqueeze(-1).expand_as(dense))
+    first = torch.cat([rows, lowest.expand(rows.shape[0], self.k, rows.shape[2])], dim=1)[:, : self.k]
+    return first.masked_fill(first == lowest, 0.0).reshape(rows.shape[0], self.k * rows.shape[2])
+
+
+# Cluster pooling ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sparse:
+    """Entries of a sparse matrix; row, column int64 `[entries]`, value float `[entries]`."""
+
+    row: Tensor
+    column: Tensor
+    value: Tensor
+
+    @property
+    def transposed(self) -> _Sparse:
+        return _Sparse(self.column, self.row, self.value)
+
+
+def _asa_pooling(
+    self: ASAPooling, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+    nodes = x.shape[0]
+    edge_index, edge_weight = add_remaining_self_loops(edge_index, edge_weight, fill_value=1.0, num_nodes=nodes)
+    if batch is None:
+        batch = edge_index.new_zeros(nodes)
+    x = x.unsqueeze(-1) if x.dim() == 1 else x
+    inner = x
+    if self.gnn_intra_cluster is not None:
+        inner = self.gnn_intra_cluster(x=x, edge_index=edge_index, edge_weight=edge_weight)
+    source, target = edge_index
+    sent = inner[source]
+    query = self.lin(scatter(sent, target, dim=0, dim_size=nodes, reduce="max"))[target]
+    score = F.leaky_relu(self.att(torch.cat([query, sent], dim=-1)).view(-1), self.negative_slope)
+    score = softmax(score, target, num_nodes=nodes)
+    x = scatter(x[source] * score.view(-1, 1), target, dim=0, dim_size=nodes, reduce="sum")
+    fitness = self.gnn_score(x, edge_index).sigmoid().view(-1)
+    kept = self.select(fitness, batch).node_index
+    clusters = kept.shape[0]
+    # A: the graph; S: how much of each node is in each cluster.
+    place = torch.full_like(batch, -1).scatter(0, kept, torch.arange(clusters, device=kept.device))
+    in_kept = (place[target] >= 0).nonzero().view(-1)
+    s = _Sparse(source[in_kept], place[target[in_kept]], score[in_kept])
+    links = _summed(source, target, nodes, sent.new_ones(source.shape[0]) if edge_weight is None else edge_weight)
+    if edge_weight is None:  # an edge that is there twice counts once
+        links = _Sparse(links.row, links.column, torch.ones_like(links.value))
+    coarse = _product(s.transposed, _product(links, s, nodes, clusters), nodes, clusters)
+    edges = torch.stack([coarse.row, coarse.column])
+    weight = None if edge_weight is None else coarse.value
+    if self.add_self_loops:
+        edges, weight = add_remaining_self_loops(edges, weight, num_nodes=clusters)
+    else:
+        edges, weight = remove_self_loops(edges, weight)
+    return x[kept] * fitness[kept].view(-1, 1), edges, weight, batch[kept], kept
+
+
+def _product(a: _Sparse, b: _Sparse, inner: int, columns: int) -> _Sparse:
+    """The product a @ b, sorted by row and column.
+
+    Args:
+        a: entries in any order, some perhaps twice.
+        b: the same.
+        inner: columns of a, rows of b.
+        columns: columns of b.
+    """
+    order = b.row.sort(stable=True).indices
+    count = scatter(torch.ones_like(b.row), b.row, dim_size=inner)
+    start = count.cumsum(0) - count
+    times = count[a.column]  # an entry of a meets each entry of b's row
+    mine = torch.arange(a.row.shape[0], device=a.row.device).repeat_interleave(times)
+    within = torch.arange(mine.shape[0], device=mine.device) - (times.cumsum(0) - times)[mine]
+    other = order[start[a.column[mine]] + within]
+    return _summed(a.row[mine], b.column[other], columns, a.value[mine] * b.value[other])
+
+
+def _summed(row: Tensor, column: Tensor, columns: int, value: Tensor) -> _Sparse:
+    """Entries sorted by row and column, those of one place added up."""
+    places, at = (row * columns + column).unique(return_inverse=True)
+    rows = places // columns
+    return _Sparse(rows, places - rows * columns, scatter(value, at, dim_size=places.shape[0]))
+
+
+_FORWARDS: dict[type, Callable[..., Any]] = {
+    HeteroLinear: _hetero_linear,
+    SortAggregation: _sort_aggregation,
+    ASAPooling: _asa_pooling,
+}
