@@ -6,7 +6,7 @@
 Each artifact is verified by its own runner and compared tensor by tensor (`equality.py`) on a Cortex-A72 (Raspberry Pi
 4) and A76 (Pi 5, with the byte dot product), with the native library and on onnxruntime's own operators. How well the
 models are trained does not matter here, so they are trained briefly. Needs `apt-get install qemu-user
-g++-aarch64-linux-gnu`; the emulated board is described in `edgegnn.profile.emulated`.
+g++-aarch64-linux-gnu`; the emulated board is described in `edgegnn.devices.emulated`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tables import table
 from workers import say
 
 from edgegnn import api
+from edgegnn.devices.emulated import emulated_board
 from edgegnn.errors import TargetError
-from edgegnn.profile.emulated import emulated_board
 
 CPUS = ("cortex-a72", "cortex-a76")
 # model, data, epochs, settings of the model, recipes

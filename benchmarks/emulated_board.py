@@ -19,7 +19,7 @@ from pathlib import Path
 from common import environment, write
 from workers import say
 
-from edgegnn.profile.emulated import emulated_board
+from edgegnn.devices.emulated import emulated_board
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgegnn.devices.emulated import Board
 from edgegnn.native import library_name
 from edgegnn.native.provide import provide
-from edgegnn.profile.emulated import Board
 from edgegnn.runtime import build_runner
 
 GUEST = Path(__file__).with_name("equality_guest.py")

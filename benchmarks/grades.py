@@ -34,12 +34,12 @@ from common import RESULTS, environment, write
 from torch import nn
 
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.compression.compress import PrunePlan, prune
+from edgegnn.compression.model_source import finetune_config
 from edgegnn.models import build
-from edgegnn.opening import finetune_config
-from edgegnn.prune.flow import PrunePlan, prune
 from edgegnn.quantize import finetune, recipe
 from edgegnn.tasks import Task, evaluate, load_task
-from edgegnn.train import FitConfig, FitResult, fit, fit_defaults
+from edgegnn.training import FitConfig, FitResult, fit, fit_defaults
 
 TRAININGS = ("scratch", "dq-int8", "pruned")
 WAYS = ("fixed", "grades", "patience", "half")
@@ -115,7 +115,7 @@ def ways(config: FitConfig) -> dict[str, FitConfig]:
 @contextlib.contextmanager
 def measured() -> Iterator[dict[str, float]]:
     """Processor seconds of what runs inside: "all", and "validation" among them."""
-    fitting = importlib.import_module("edgegnn.train.fit")  # the package's own `fit` is the function
+    fitting = importlib.import_module("edgegnn.training.fit")  # the package's own `fit` is the function
     clock = {"all": 0.0, "validation": 0.0}
     validate = fitting._validate
 

@@ -7,7 +7,7 @@ they execute. The count hardly moves from run to run, which no time does; but it
 is no latency. One thread. Outputs are compared with those of eager PyTorch on this machine.
 
 Needs a Debian x86-64 machine with `apt-get install qemu-user g++-aarch64-linux-gnu gcc`; nothing is installed by this
-script. The arm64 Python is that of the emulated board (`edgegnn.profile.emulated`).
+script. The arm64 Python is that of the emulated board (`edgegnn.devices.emulated`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from model_cases import CASES, artifact_name, load_inputs, logits, prepare
 from tables import Goal, goals_table, table, times
 from workers import Row, finder, ratio, say
 
+from edgegnn.devices.emulated import Root, open_root
+from edgegnn.devices.emulated.instructions import counter, run_counted
 from edgegnn.errors import TargetError
 from edgegnn.native.provide import provide
-from edgegnn.profile.emulated import Root, open_root
-from edgegnn.profile.emulated.instructions import counter, run_counted
 
 HERE = Path(__file__).parent
 CPUS = ("cortex-a72", "cortex-a76")

@@ -5,7 +5,7 @@
 Reported: seconds of `edgegnn profile --target board` beyond its measuring windows (warm-up, latency pass, energy), the
 first time and then (median, largest), and the bytes that `edgegnn ship` sends, first, again, and after a change of the
 manifest. Every figure is that of the whole command, with its start. The server is that of the tests
-(`tests/loopback_sshd.py`): needs `apt-get install openssh-server`.
+(`tests/support/loopback_sshd.py`): needs `apt-get install openssh-server`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from common import environment, write
 from workers import say
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from loopback_sshd import Loopback
 

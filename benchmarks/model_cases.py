@@ -23,11 +23,11 @@ from workers import say
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgegnn.export.rewrite.constant import fix_graph
+from edgegnn.exporting.rewrite.constant import fix_graph
 from edgegnn.models import build
 from edgegnn.quantize import finetune, recipe
 from edgegnn.tasks import Task, collate, load_task, task_from_graphs
-from edgegnn.train import fit_defaults
+from edgegnn.training import fit_defaults
 
 INT8 = "dq-int8"
 CLASSES, FEATURES = 16, 100

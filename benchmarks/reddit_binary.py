@@ -21,7 +21,7 @@ from edgegnn.checkpoint import Checkpoint, save_checkpoint
 from edgegnn.models import build
 from edgegnn.quantize import add_protection, prepare, recipe
 from edgegnn.tasks import collate, evaluate, load_task
-from edgegnn.train import EpochLog, FitConfig, fit
+from edgegnn.training import EpochLog, FitConfig, fit
 
 # learning rate and weight decay of the released configurations (papers: 2008.05000, released REDDIT-BINARY scripts)
 SETTINGS = {

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 from common import environment, write
 
-from edgegnn.profile import compare, load_target, profile
+from edgegnn.devices import load_target
+from edgegnn.profiling import compare, profile
 from edgegnn.runtime.benchmark import FULL, QUICK
 
 

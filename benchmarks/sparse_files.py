@@ -29,12 +29,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tables import table
 
 from edgegnn.checkpoint import Checkpoint, save_checkpoint
-from edgegnn.export.capture import capture
-from edgegnn.export.pack import pack_zeros
-from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.checkpoint.sparse_state import encode_state, state_layouts, weight_grids
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.pack_zeros import pack_zeros
+from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.models import build
 from edgegnn.prune import magnitude_masks
-from edgegnn.prune.state import encode_state, state_layouts, weight_grids
 from edgegnn.quantize import QuantModel, prepare, recipe
 
 SPARSITIES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)

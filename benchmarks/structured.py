@@ -25,7 +25,7 @@ from timing import FULL, QUICK, each, take_turns
 
 from edgegnn import api
 from edgegnn.errors import EdgeGNNError
-from edgegnn.export.samples import example_inputs
+from edgegnn.exporting.samples import example_inputs
 from edgegnn.runtime import make_session
 from edgegnn.tasks import Task, collate, load_task
 

@@ -26,7 +26,7 @@ from tables import table
 from edgegnn import api
 from edgegnn.errors import EdgeGNNError
 from edgegnn.quantize import RECIPES
-from edgegnn.tune import tune
+from edgegnn.tuning import tune
 
 
 class Times:

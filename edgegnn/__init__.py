@@ -7,7 +7,18 @@ with the first call that needs them. Importing it switches off onnxruntime's tel
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgegnn.api import export as export
+    from edgegnn.api import load as load
+    from edgegnn.api import train as train
+    from edgegnn.api import verify as verify
+    from edgegnn.devices.ship import ship as ship
+    from edgegnn.errors import EdgeGNNError as EdgeGNNError
+    from edgegnn.profiling import profile as profile
+    from edgegnn.reporting import write as report
+    from edgegnn.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -15,12 +26,16 @@ __version__ = "0.1.0"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PUBLIC = {
-    "load": "edgegnn.api",
-    "verify": "edgegnn.api",
-    "ship": "edgegnn.profile.ship",
-    "EdgeGNNError": "edgegnn.errors",
+    "EdgeGNNError": "edgegnn.errors:EdgeGNNError",
+    "export": "edgegnn.api:export",
+    "load": "edgegnn.api:load",
+    "profile": "edgegnn.profiling:profile",
+    "report": "edgegnn.reporting:write",
+    "ship": "edgegnn.devices.ship:ship",
+    "train": "edgegnn.api:train",
+    "tune": "edgegnn.tuning:tune",
+    "verify": "edgegnn.api:verify",
 }
-_CALLABLE = {"export", "profile", "report", "train", "tune"}  # subpackages that are functions too (edgegnn.callable)
 
 __all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "report", "ship", "train", "tune", "verify"]
 
@@ -29,11 +44,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     from importlib import import_module
 
-    if name in _CALLABLE:
-        return import_module(f"edgegnn.{name}")
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

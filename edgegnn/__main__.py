@@ -1,5 +1,5 @@
 """`python -m edgegnn`."""
 
-from edgegnn.cli import main
+from edgegnn.cli.app import main
 
 main()

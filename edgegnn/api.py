@@ -17,12 +17,12 @@ from edgegnn.errors import EdgeGNNError, PruneError, QuantizeError, UsageError
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
-    from edgegnn.export.flow import ExportResult
-    from edgegnn.prune.flow import Compressed
+    from edgegnn.compression.compress import Compressed
+    from edgegnn.exporting.pipeline import ExportResult
     from edgegnn.quantize import Recipe
     from edgegnn.runtime import VerifyReport
     from edgegnn.tasks import Task
-    from edgegnn.train import EpochLog
+    from edgegnn.training import EpochLog
 
 __all__ = ["compress", "export", "load", "sweep", "train", "verify"]
 
@@ -83,14 +83,14 @@ def train(
     import torch
 
     from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
-    from edgegnn.files import check_free
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
     from edgegnn.quantize import finetune
     from edgegnn.tasks import all_metrics
     from edgegnn.tasks.link import EMBEDDING
     from edgegnn.tasks.transforms import as_columns
-    from edgegnn.train import fit, fit_defaults
+    from edgegnn.training import fit, fit_defaults
+    from edgegnn.utils.files import check_free
 
     if output is not None:
         check_free(Path(output), force=force)
@@ -185,14 +185,14 @@ def export(
         TargetError: a target's file is damaged.
     """
     from edgegnn.checkpoint import history_step
-    from edgegnn.export.artifact import check_output
-    from edgegnn.export.flow import check_traces, export_checkpoint, input_names
-    from edgegnn.export.part import probe
-    from edgegnn.export.repeat import check_repeats
-    from edgegnn.export.samples import tensors_of
-    from edgegnn.opening import check_fits, finetune_config, open_model
-    from edgegnn.profile.target import load_target
-    from edgegnn.prune.flow import hold
+    from edgegnn.compression.compress import hold
+    from edgegnn.compression.model_source import check_fits, finetune_config, open_model
+    from edgegnn.devices.target import load_target
+    from edgegnn.exporting.artifact import check_output
+    from edgegnn.exporting.pipeline import check_traces, export_checkpoint, input_names
+    from edgegnn.exporting.randomness import check_repeats
+    from edgegnn.exporting.samples import tensors_of
+    from edgegnn.exporting.subgraphs import probe
     from edgegnn.quantize import finetune, recipe
     from edgegnn.tasks import all_metrics
 
@@ -313,7 +313,7 @@ def compress(
     Raises:
         UsageError, CheckpointError, DataError, PruneError, QuantizeError, TrainError: as their names say.
     """
-    from edgegnn.prune.sweep import sweep as run
+    from edgegnn.compression.sweep import sweep as run
 
     outcomes = run(
         model,
@@ -348,13 +348,13 @@ def compress(
 def sweep(
     model: str | Path | Checkpoint, sparsities: Sequence[float], **options: Any
 ) -> Iterator[Compressed | PruneError]:
-    """Compress a model once for each sparsity, each time from the model as it is; `edgegnn.prune.sweep` says how.
+    """Compress a model once for each sparsity, each time from the model as it is; `edgegnn.compression.sweep` says how.
 
     Yields:
         The model itself, measured in the same way; then a result per sparsity as it comes, or the PruneError of one
         that this model can't be given.
     """
-    from edgegnn.prune.sweep import sweep as run
+    from edgegnn.compression.sweep import sweep as run
 
     return run(model, sparsities, **options)
 
@@ -382,7 +382,7 @@ def _load_features(model: str, data: str, wanted: bool | None, asked: dict[str, 
     from edgegnn.models import takes_attributes
     from edgegnn.tasks import load_task
     from edgegnn.tasks.datasets import NoAttributesError
-    from edgegnn.tasks.load import with_attributes
+    from edgegnn.tasks.loading import with_attributes
 
     if wanted or (wanted is None and takes_attributes(model)):
         try:

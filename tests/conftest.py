@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
 
-from edgegnn import turns
+from edgegnn.profiling import machine_lock
 
 gc.freeze()  # what was imported stays: no search for garbage has to walk through it
 
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests that measure don't wait for those that train beside them."""
-    monkeypatch.setattr(turns, "machine_lock", lambda: tmp_path / "machine.lock")
+    monkeypatch.setattr(machine_lock, "lock_path", lambda: tmp_path / "machine.lock")
 
 
 @pytest.fixture(scope="session")

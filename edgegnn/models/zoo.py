@@ -18,7 +18,7 @@ from edgegnn.models.ness import NESS
 from edgegnn.models.scaled import Scaled
 from edgegnn.models.spline import SplineModel
 from edgegnn.models.transformer import Encoder, NodeTransformer
-from edgegnn.tasks.pairs import as_pair_model
+from edgegnn.tasks.pair_models import as_pair_model
 from edgegnn.tasks.spec import KINDS
 
 # Chosen on validation data only. Dropout of the node models is high because Cora's 140 labels are soon known by heart.
@@ -154,7 +154,7 @@ def build(
         scale: "mean" and "std" of each value that a regression predicts; the outputs are in their units.
         pool_ratio: share of the nodes that each pool of "hgpsl" keeps, in (0, 1]; other models have none.
         kind: "node" (forward takes x, edge_index), "graph" (x, edge_index, batch) or "link" (x, edge_index,
-            edge_label_index; `edgegnn.tasks.pairs`).
+            edge_label_index; `edgegnn.tasks.pair_models`).
 
     Raises:
         UsageError: unknown name or kind, or a hyperparameter out of range.

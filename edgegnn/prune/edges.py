@@ -26,11 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import CheckpointError, DataError, PruneError, UsageError
 from edgegnn.prune.masks import Masks
 from edgegnn.tasks import Task
-from edgegnn.train import EpochLog, FitConfig, FitResult, fit
+from edgegnn.training import EpochLog, FitConfig, FitResult, fit
+from edgegnn.utils.layer_caches import drop_graph_caches
 
 __all__ = ["cut_edges", "describe_pruning", "edges_to_cut", "learn_edges", "pack_edges", "without_edges"]
 

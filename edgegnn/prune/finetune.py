@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from edgegnn.prune.masks import Masks
 from edgegnn.tasks import Task
-from edgegnn.train import EpochLog, FitConfig, FitResult, fit
-from edgegnn.train.dropout import NoDropout
+from edgegnn.training import EpochLog, FitConfig, FitResult, fit
+from edgegnn.training.dropout import NoDropout
 
 __all__ = ["before_the_cut", "finetune_pruned"]
 
@@ -43,11 +43,11 @@ def finetune_pruned(
         task: its data.
         config: how to train; a way to stop early that it names is kept, and so is its choice of the best epoch.
         masks: weights that stay zero.
-        teacher: outputs of the model before it was pruned, as of `edgegnn.train.fit`; None for labels alone.
+        teacher: outputs of the model before it was pruned, as of `edgegnn.training.fit`; None for labels alone.
         progress: called after each epoch.
 
     Raises:
-        TrainError: as of `edgegnn.train.fit`.
+        TrainError: as of `edgegnn.training.fit`.
     """
     after = masks.bind(model)
     if teacher is None:

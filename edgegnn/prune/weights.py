@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgegnn.errors import PruneError
-from edgegnn.tasks.inputs import by_name
+from edgegnn.tasks.collating import by_name
 
 __all__ = ["find_weights"]
 

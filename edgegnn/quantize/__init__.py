@@ -1,6 +1,6 @@
 """Quantization of graph neural networks: quantizers and range observers; QAT and Degree-Quant as recipes over them."""
 
-from edgegnn.quantize.degree import add_protection, protection_probability
+from edgegnn.quantize.degree_protection import add_protection, protection_probability
 from edgegnn.quantize.finetune import finetune
 from edgegnn.quantize.model import QuantModel, prepare
 from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict

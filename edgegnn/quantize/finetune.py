@@ -8,11 +8,11 @@ from collections.abc import Callable
 from torch import nn
 
 from edgegnn.errors import QuantizeError
-from edgegnn.quantize.degree import add_protection
+from edgegnn.quantize.degree_protection import add_protection
 from edgegnn.quantize.model import QuantModel, prepare
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks import Task, example_graph, named_args
-from edgegnn.train import EpochLog, FitConfig, FitResult, fit
+from edgegnn.training import EpochLog, FitConfig, FitResult, fit
 
 __all__ = ["finetune"]
 

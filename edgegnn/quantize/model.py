@@ -3,8 +3,8 @@
     every Linear                   input, weight (and output); by the node mask when the Linear belongs to a message
                                    passing layer itself, without a mask inside a nested MLP (GIN) or a head
     other parameters >= 2-D        weight (attention vectors, relation and kernel weights, embeddings)
-    message passing layers         where the recipe's placement says: `edgegnn.quantize.inputs` (in front of integer
-                                   operators) or `edgegnn.quantize.paper` (Degree-Quant's own)
+    message passing layers         where the recipe's placement says: `operator_placement.py` (in front of integer
+                                   operators) or `paper_placement.py` (Degree-Quant's own)
 
 Everything else (softmax, ReLU, norms, pooling, biases) stays float. Nothing here knows a model of the zoo: points are
 found by walking the module tree and by dry runs on an example graph.
@@ -25,9 +25,8 @@ import torch_geometric.nn.dense.linear as pyg_linear
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from edgegnn.caches import drop_graph_caches
 from edgegnn.errors import QuantizeError
-from edgegnn.quantize import inputs, paper
+from edgegnn.quantize import operator_placement, paper_placement
 from edgegnn.quantize.a2q import (
     A2QPoint,
     average_bits,
@@ -37,11 +36,12 @@ from edgegnn.quantize.a2q import (
     parameter_groups,
 )
 from edgegnn.quantize.dataflow import DataFlow
-from edgegnn.quantize.probes import fewer_edges, is_edges, random_graphs
+from edgegnn.quantize.other_graphs import fewer_edges, is_edges, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
-from edgegnn.tasks.inputs import by_name
-from edgegnn.train.dropout import RememberDropout
+from edgegnn.tasks.collating import by_name
+from edgegnn.training.dropout import RememberDropout
+from edgegnn.utils.layer_caches import drop_graph_caches
 
 __all__ = ["QuantModel", "prepare"]
 
@@ -90,7 +90,7 @@ class QuantModel(nn.Module):
         self.model, self.recipe = model, recipe
         self.stayed_float: dict[str, str] = {}
         self.points = nn.ModuleDict()
-        self._placement = paper if recipe.placement == "paper" else inputs
+        self._placement = paper_placement if recipe.placement == "paper" else operator_placement
         self.looking, self.finding = False, structure is None
         self.flow: DataFlow | None = None
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
@@ -490,7 +490,7 @@ def _run_followed(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
     for name, value in (*quantized.model.named_parameters(), *quantized.model.named_buffers()):
         flow.mark(value, name)
     for name, value in args.items():
-        flow.mark(value, inputs.EDGES if is_edges(value) else f"input {name}")
+        flow.mark(value, operator_placement.EDGES if is_edges(value) else f"input {name}")
     with flow:
         quantized(**args)
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from edgegnn.errors import UsageError
-from edgegnn.files import at_hand
+from edgegnn.utils.files import at_hand
 
 __all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict"]
 

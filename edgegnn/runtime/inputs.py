@@ -119,7 +119,7 @@ def _check_limits(sizes: Mapping[str, tuple[int, str]], limits: Mapping[str, int
 
 
 def _check_least(arrays: Mapping[str, Array], nodes: int, limits: Mapping[str, int]) -> None:
-    """The model itself fails on graphs with less (`edgegnn.export.least`)."""
+    """The model itself fails on graphs with less (`edgegnn.exporting.smallest_graphs`)."""
     if not any(name.startswith("least_") for name in limits):
         return
     batch = arrays.get("batch", np.zeros(nodes, np.int64))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgegnn.tasks.collating import collate, example_graph, forward_args, model_inputs, named_args, run_model
 from edgegnn.tasks.evaluation import all_metrics, evaluate, logits_and_labels, logits_of_all, score
-from edgegnn.tasks.inputs import collate, example_graph, forward_args, model_inputs, named_args, run_model
-from edgegnn.tasks.load import TASKS, load_task, names, restore_task, task_from_graphs
+from edgegnn.tasks.loading import TASKS, load_task, names, restore_task, task_from_graphs
 from edgegnn.tasks.spec import Task, TaskSpec
 
 __all__ = [

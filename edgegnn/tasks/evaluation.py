@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime import metrics
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, METRICS
-from edgegnn.tasks.inputs import collate, model_inputs, run_model
+from edgegnn.tasks.collating import collate, model_inputs, run_model
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import pick_pairs
 from edgegnn.tasks.spec import Task

@@ -14,7 +14,7 @@ from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
 
 from edgegnn.errors import DataError
 from edgegnn.runtime.archive import verified
-from edgegnn.tasks.check import as_graphs
+from edgegnn.tasks.graph_checks import as_graphs
 
 __all__ = ["read_graphs"]
 

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.tasks.datasets import load_raw, quiet
-from edgegnn.tasks.named import closest
+from edgegnn.tasks.published_splits import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

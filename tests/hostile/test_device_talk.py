@@ -12,9 +12,9 @@ import pytest
 from device_facts import known
 from msgspec import to_builtins
 
+from edgegnn.devices.transport.answers import Damaged, Message, Missing, Versions, decode
+from edgegnn.devices.transport.device import Device
 from edgegnn.errors import TargetError
-from edgegnn.profile.transport.answers import Damaged, Message, Missing, Versions, decode
-from edgegnn.profile.transport.device import Device
 
 READY = "echo 'edgegnn-hello x86_64 64 /usr/bin/python3'; echo '{\"ok\": null}'; "
 DEEP = '{"ok": ' + "[" * 100_000

@@ -18,12 +18,12 @@ from tune_example import SPACE, settings
 
 from edgegnn.checkpoint import load_checkpoint
 from edgegnn.errors import ArtifactError, CheckpointError, DataError, EdgeGNNError, StudyError
-from edgegnn.profile import read_record, write_record
+from edgegnn.profiling import read_record, write_record
 from edgegnn.runtime import open_artifact, read_manifest, verify
 from edgegnn.runtime.npz import read_npz
-from edgegnn.study.store import Row, open_store
+from edgegnn.studies.store import Row, open_store
 from edgegnn.tasks.files import read_graphs
-from edgegnn.tune.store import open_memory
+from edgegnn.tuning.store import open_memory
 
 
 def refused(path, content, read, every):

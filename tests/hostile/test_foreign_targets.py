@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from command_line import run
 
+from edgegnn.devices import Target, load_target, local_target, targets
 from edgegnn.errors import TargetError
-from edgegnn.profile import Target, load_target, local_target, targets
 from edgegnn.runtime.facts import arch
 
 METER = """description = "this machine"
@@ -59,7 +59,7 @@ def test_hosts_that_only_a_folder_names_are_not_asked(strange: Path, monkeypatch
         asked.append(target.name)
         raise TargetError("not in this test")
 
-    monkeypatch.setattr("edgegnn.profile.probe.probe", probe)
+    monkeypatch.setattr("edgegnn.devices.probe.probe", probe)
     board = {t.name: t for t in targets()}["board"]
     assert "edgegnn targets check board" in board.reason
     assert not board.reachable

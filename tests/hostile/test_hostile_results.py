@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from tiny_artifact import make_artifact
 
+from edgegnn.devices.target import Target
 from edgegnn.errors import DataError, TargetError
-from edgegnn.profile import read_record, write_record
-from edgegnn.profile.record import ProfileRecord
-from edgegnn.profile.result import Asked, Followed, HostEnergy, make_record
-from edgegnn.profile.table import notes
-from edgegnn.profile.target import Target
+from edgegnn.profiling import read_record, write_record
+from edgegnn.profiling.record import ProfileRecord
+from edgegnn.profiling.result import Asked, Followed, HostEnergy, make_record
+from edgegnn.profiling.table import notes
 from edgegnn.runtime import Artifact, open_artifact
 from edgegnn.runtime.benchmark import Plan, bench
 from edgegnn.runtime.energy import Reading

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from onnx import helper
 from tiny_artifact import graph, make_artifact, model

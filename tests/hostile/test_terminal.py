@@ -13,11 +13,11 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from edgegnn import show_devices
+from edgegnn.cli.render import devices
+from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
+from edgegnn.devices.readiness import Step
 from edgegnn.errors import printable
-from edgegnn.profile.preflight import Step
 from edgegnn.runtime.manifest import seal_manifest
-from edgegnn.terminal import Terminal, complain, say, text_column
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\u202egnp.exe\u2066[link=http://e.example]b[/link] [red]c :smile:\x00"
 STEERING = set("\x1b\x07\x9b\r\x08\x00\u202e\u2066")
@@ -66,7 +66,7 @@ def test_lines_on_stdout_and_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_devices_words(capsys: pytest.CaptureFixture[str]) -> None:
-    show_devices.checked("rpi", [Step("python", "failed", HOSTILE, HOSTILE)], False)
+    devices.checked("rpi", [Step("python", "failed", HOSTILE, HOSTILE)], False)
     out = capsys.readouterr().out
     assert harmless(out)
     assert "[link=http://e.example]" in out

@@ -35,7 +35,7 @@ from random_spec import Spec, build, describe, draw, draw_data, label
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import EdgeGNNError
-from edgegnn.export import flow, onnx_form
+from edgegnn.exporting import onnx_format, pipeline
 
 RIGHT, REFUSED, WRONG, CRASHED, SLOW, UNFIT = "right", "refused", "wrong", "crashed", "slow", "unfit"
 _FAILURES = (WRONG, CRASHED, SLOW)
@@ -84,7 +84,7 @@ def _remembered(captured: dict[str, Any] | None) -> Iterator[None]:
     if captured is None:
         yield
         return
-    real = onnx_form.capture
+    real = onnx_format.capture
 
     def capture(model: Any, args: Any, **options: Any) -> Any:
         key = repr((list(args), options))
@@ -92,7 +92,7 @@ def _remembered(captured: dict[str, Any] | None) -> Iterator[None]:
             captured[key] = real(model, args, **options).SerializeToString()
         return onnx.ModelProto.FromString(captured[key])
 
-    with patch.object(onnx_form, "capture", capture):
+    with patch.object(onnx_format, "capture", capture):
         yield
 
 
@@ -112,9 +112,9 @@ def _exported(spec: Spec, model: torch.nn.Module, graphs: list[Any], folder: Pat
         seen.append(checkpoint.model)
         return real(checkpoint, *args, **options)
 
-    real = flow.export_checkpoint
+    real = pipeline.export_checkpoint
     try:
-        with patch.object(flow, "export_checkpoint", spy), warnings.catch_warnings():
+        with patch.object(pipeline, "export_checkpoint", spy), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = api.export(
                 Checkpoint(model, {"factory": "models:build", "args": {}}),

@@ -15,10 +15,10 @@ from torch_geometric.data import Data
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ParityError
-from edgegnn.export import onnx_form, reference
-from edgegnn.export.fidelity import Layer, check_drop, check_noise, measure_drop, signal_to_noise
-from edgegnn.export.follow import check_follows, variations
-from edgegnn.export.samples import Sample
+from edgegnn.exporting import float_reference, onnx_format
+from edgegnn.exporting.input_response import check_follows, variations
+from edgegnn.exporting.samples import Sample
+from edgegnn.exporting.signal_to_noise import Layer, check_drop, check_noise, measure_drop, signal_to_noise
 
 NODES, EDGES = 60, 240
 
@@ -71,7 +71,7 @@ def with_a_constant_weight(model, **options):
     return broken, outcomes
 
 
-REWRITE = onnx_form.rewrite_proto
+REWRITE = onnx_format.rewrite_proto
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ REWRITE = onnx_form.rewrite_proto
 )
 def test_an_artifact_that_ignores_an_input_is_an_error_that_names_it(place, monkeypatch, quant, found):
     """On the data, and on the awkward graphs made of it, it is right: every weight of an edge is 1 there."""
-    monkeypatch.setattr(onnx_form, "rewrite_proto", with_a_constant_weight)
+    monkeypatch.setattr(onnx_format, "rewrite_proto", with_a_constant_weight)
     with pytest.raises(ParityError, match=found):
         export(place, quant)
     assert not (place / "a").exists()
@@ -328,7 +328,7 @@ def test_fine_tuning_is_compared_with_the_model_before_it(place, monkeypatch):
         seen.append((plain, quantized))
         return measure_drop(metric, labels, plain, quantized, limit, deviation)
 
-    monkeypatch.setattr(reference, "measure_drop", measured)
+    monkeypatch.setattr(float_reference, "measure_drop", measured)
     torch.manual_seed(0)
     model = Weighted().eval()
     data = torch.load(place / "data.pt", weights_only=False)

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from edgegnn.prune.weights import find_weights
 from edgegnn.quantize import finetune, recipe
 from edgegnn.tasks import example_graph, named_args, task_from_graphs
-from edgegnn.train import fit_defaults
+from edgegnn.training import fit_defaults
 
 
 class Gaps(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch_geometric.data import Data
 
-from edgegnn.export.entries import entry_points
+from edgegnn.exporting.entry_points import entry_points
 
 
 def _task() -> Any:

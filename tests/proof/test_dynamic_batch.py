@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch_geometric.nn import GINConv, global_add_pool
 
-from edgegnn.export.capture import capture
-from edgegnn.export.ptq import dynamic_int8
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.ptq import dynamic_int8
 from edgegnn.runtime import make_session
 
 

@@ -11,9 +11,9 @@ import torch_geometric.nn as gnn
 from capture_example import session
 from torch import nn
 
-from edgegnn.export.capture import capture
-from edgegnn.export.exact import simplify
-from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.rewrite import rewrite_proto
+from edgegnn.exporting.simplify import simplify
 
 CONSTANTS = (1e-38, 1e-15, 1e-9, 1e-6, 1e38)
 PATTERNS = {

@@ -13,10 +13,10 @@ from torch_geometric.utils import to_dense_batch
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError
-from edgegnn.export.capture import capture
-from edgegnn.export.least import _limits
-from edgegnn.export.ties import LowerIndexFirst
-from edgegnn.export.traceable import _product, _Sparse
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.smallest_graphs import _limits
+from edgegnn.exporting.ties import LowerIndexFirst
+from edgegnn.exporting.traceable import _product, _Sparse
 from edgegnn.runtime import verify
 
 pytestmark = [

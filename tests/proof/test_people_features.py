@@ -14,9 +14,9 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GINEConv, SAGEConv, global_add_pool
 
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.compression.model_source import check_fits, fit_features
 from edgegnn.errors import DataError, ExportError
-from edgegnn.export.flow import export_checkpoint
-from edgegnn.opening import check_fits, fit_features
+from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.quantize import QuantModel, prepare, recipe
 from edgegnn.runtime import open_artifact, predict, verify
 from edgegnn.tasks import forward_args, load_task, model_inputs, task_from_graphs

@@ -7,8 +7,8 @@ from torch import nn
 from torch_geometric.nn.models.schnet import GaussianSmearing, InteractionBlock
 
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgegnn.export.capture import capture
-from edgegnn.export.qdq import qdq_points
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.qdq import qdq_points
 from edgegnn.quantize import QuantModel, prepare, recipe
 from edgegnn.quantize.recipe import recipe_from_dict
 

@@ -15,7 +15,7 @@ from torch_geometric.utils import dropout_edge
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError
-from edgegnn.export.repeat import check_repeats
+from edgegnn.exporting.randomness import check_repeats
 
 X, EDGES = torch.randn(30, 8, generator=torch.Generator().manual_seed(0)), torch.arange(90).view(2, 45) % 30
 

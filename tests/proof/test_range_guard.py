@@ -17,7 +17,7 @@ from torch_geometric.nn import GINConv, global_add_pool
 
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ArtifactError, DataError
-from edgegnn.export.flow import export_checkpoint
+from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.quantize import recipe
 from edgegnn.runtime import RangeWarning, open_artifact, predict, verify
 from edgegnn.runtime.ranges import RangePoint, over_range, parse_ranges

@@ -8,7 +8,7 @@ import torch
 from capture_example import session
 from torch import nn
 
-from edgegnn.export.capture import capture
+from edgegnn.exporting.capture import capture
 
 
 class Order(nn.Module):

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import DataError
-from edgegnn.export.least import _limits, _ring
+from edgegnn.exporting.smallest_graphs import _limits, _ring
 from edgegnn.runtime import predict, verify
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import TensorSpec

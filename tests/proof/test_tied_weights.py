@@ -11,10 +11,10 @@ from a2q_example import node_task
 from capture_example import session
 from torch import nn
 
-from edgegnn.export.capture import capture
-from edgegnn.export.rewrite import rewrite_proto
+from edgegnn.exporting.capture import capture
+from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.quantize import finetune, recipe
-from edgegnn.train import FitConfig
+from edgegnn.training import FitConfig
 
 
 class Tied(nn.Module):

@@ -13,12 +13,12 @@ from torch_geometric.data import Data
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ParityError
-from edgegnn.export import onnx_form
-from edgegnn.export.rounding import rounded_otherwise
-from edgegnn.export.samples import Sample
+from edgegnn.exporting import onnx_format
+from edgegnn.exporting.rounding import rounded_otherwise
+from edgegnn.exporting.samples import Sample
 from edgegnn.runtime import verify
 
-REWRITE = onnx_form.rewrite_proto
+REWRITE = onnx_format.rewrite_proto
 
 
 class Pooled(nn.Module):
@@ -101,7 +101,7 @@ def ranking_by(kind):
 def test_an_artifact_that_ranks_by_something_else_is_refused(tmp_path, monkeypatch, scale, score, wrong):
     data = graphs(scale)
     model = Pooled(score or nn.Identity())
-    monkeypatch.setattr(onnx_form, "rewrite_proto", ranking_by(wrong))
+    monkeypatch.setattr(onnx_format, "rewrite_proto", ranking_by(wrong))
     with pytest.raises(ParityError, match=r"predicts differently|differ from PyTorch's"):
         export(tmp_path, model, data)
     assert not (tmp_path / "a").exists()

@@ -1,0 +1,1 @@
+"""What the commands print: tables and progress for people, JSON for programs."""

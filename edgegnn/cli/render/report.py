@@ -1,0 +1,36 @@
+"""Printing of `edgegnn report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from edgegnn.cli.render.summaries import _json, measuring
+from edgegnn.cli.render.terminal import say
+from edgegnn.utils.files import size
+
+if TYPE_CHECKING:
+    from edgegnn.reporting import Written
+
+__all__ = ["reported", "reporting"]
+
+
+def reporting() -> AbstractContextManager[Callable[[str], None]]:
+    """A spinner on stderr; a function of what is being done."""
+    return measuring("report")
+
+
+def reported(written: Written, as_json: bool) -> None:
+    """Result of `report`."""
+    contents = written.contents
+    if as_json:
+        files = {"report": str(written.page), "bytes": written.bytes, "files": [str(f) for f in written.files]}
+        _json({**files, **contents.to_dict()})
+        return
+    count = len(contents.figures)
+    say(f"wrote {written.page}: {count} figure{'s' * (count != 1)}, {size(written.bytes)}")
+    if written.files:
+        say(f"wrote {len(written.files)} files to {written.files[0].parent}")
+    for text in dict.fromkeys(text for section in contents.sections for text in section.left_out):
+        say(f"left out: {text}")

@@ -1,0 +1,92 @@
+"""The command `edgegnn report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgegnn.cli.options import (
+    AllowImport,
+    Data,
+    DataRoot,
+    Factory,
+    FactoryArgs,
+    Force,
+    Json,
+    Split,
+    SplitSeed,
+    Task,
+    UnsafePickle,
+    json_object,
+)
+
+__all__ = ["report"]
+
+
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="study.toml, profile records (files or folders), model.pt for its sensitive layers.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
+    figures: Annotated[
+        Path | None, typer.Option("--figures", metavar="DIR", help="Also write each figure there, as SVG and PNG.")
+    ] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Of a study: measure how sensitive the layers of its dense models are."),
+    ] = False,
+    title: Annotated[str, typer.Option("--title", help="Of the page (default: what it is about).")] = "",
+    data: Data = None,
+    task: Task = None,
+    split: Split = None,
+    split_seed: SplitSeed = 0,
+    data_root: DataRoot = None,
+    factory: Factory = None,
+    factory_args: FactoryArgs = None,
+    allow_import: AllowImport = False,
+    unsafe_pickle: UnsafePickle = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page of studies, profile records and checkpoints: figures, tables and how they were made.
+
+    The page needs no network. Of a checkpoint it shows how sensitive each layer is to quantization and pruning.
+
+    Examples:
+        edgegnn report study.toml
+
+        edgegnn report profiles -o devices.html --figures figures
+
+        edgegnn report study.toml model.pt
+    """
+    from edgegnn.cli.render import report
+    from edgegnn.reporting import write
+
+    with report.reporting() as status:
+        written = write(
+            sources,
+            output,
+            figures=figures,
+            sensitivity=sensitivity,
+            title=title,
+            force=force,
+            status=status,
+            model_options={
+                "data": data,
+                "task": task,
+                "split": split,
+                "split_seed": split_seed,
+                "data_root": data_root,
+                "factory": factory,
+                "factory_args": json_object("--factory-args", factory_args),
+                "allow_import": allow_import,
+                "unsafe_pickle": unsafe_pickle,
+            },
+        )
+    report.reported(written, as_json)

@@ -1,0 +1,112 @@
+"""The commands of a study: `edgegnn study init`, `run` and `table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgegnn.errors import StudyError, UsageError
+
+__all__ = ["study"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+File = Annotated[Path, typer.Argument(metavar="[STUDY]", help="The study's file.")]
+PRESETS = ("example", "paper")
+
+study = typer.Typer(
+    name="study",
+    help="Compare models, pruning and quantization over data and seeds: a grid, run cell by cell.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@study.command()
+def init(
+    output: Annotated[Path, typer.Argument(metavar="[STUDY]", help="The file to write.")] = Path("study.toml"),
+    preset: Annotated[
+        str, typer.Option("--preset", help="example, or paper: the grid of arXiv 2510.22058.")
+    ] = "example",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of paper: a cut for half an hour on two cores, not for a report.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write a commented study.toml to start from.
+
+    Example: edgegnn study init --preset paper --quick
+    """
+    from edgegnn.cli.render.terminal import say
+    from edgegnn.utils.files import replacing
+
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}: choose {' or '.join(PRESETS)}")
+    if quick and preset != "paper":
+        raise UsageError("--quick is a cut of --preset paper")
+    name = f"{preset}-quick" if quick else preset
+    text = (Path(__file__).parent / "study" / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    with replacing(output, force=force, error=StudyError) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    argument = "" if output == Path("study.toml") else f" {output}"
+    say(f"wrote {output}\nnext: edgegnn study run{argument}{' --jobs 2' * quick}")
+
+
+@study.command()
+def run(
+    path: File = Path("study.toml"),
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Train so many cells side by side.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Train on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto."
+        ),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the cells of a study that are missing; stopped in the middle, it goes on from there.
+
+    Everything is trained and compressed first, then everything is measured, one cell after the other, here. A cell
+    that fails is kept with its reason and stops no other; exit 1 when there are such.
+
+    Example: edgegnn study run study.toml
+    """
+    from edgegnn.cli.render import study
+    from edgegnn.studies import read_study
+    from edgegnn.studies import run as run_study
+
+    chosen = read_study(path)
+    with study.running(chosen) as watch:
+        summary = run_study(chosen, watch, retry_failed=retry_failed, jobs=jobs, ray=ray)
+    study.ran(summary, chosen, as_json)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@study.command()
+def table(
+    path: File = Path("study.toml"),
+    format: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
+    as_json: Json = False,
+) -> None:
+    """Print a study's tables: accuracy against sparsity per method; every metric per quantizer and per pruned model.
+
+    Published or logged values stand beside the study's own where there are any.
+
+    Example: edgegnn study table --format markdown
+    """
+    from edgegnn.cli.render import study
+    from edgegnn.studies import cells, open_store, outcome, read_study
+    from edgegnn.studies.formats import FORMATS
+
+    if format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    if as_json and format != "text":
+        raise UsageError("--json and --format exclude each other")
+    chosen = read_study(path)
+    grid = cells(chosen)
+    with open_store(chosen.store_path, create=False) as store:
+        rows = store.rows()
+    study.tabled([outcome(cell, rows) for cell in grid], format, as_json)

@@ -1,0 +1,1 @@
+"""Compression: open a trained model, prune it, quantize it, fine-tune it, in one plan."""

@@ -1,0 +1,181 @@
+"""What the commands that change a model share: opening it with its task, and how it is fine-tuned."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgegnn.errors import CheckpointError, DataError, UsageError, first_line
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from edgegnn.checkpoint import Checkpoint
+    from edgegnn.tasks import Task
+    from edgegnn.training import FitConfig
+
+__all__ = ["check_fits", "finetune_config", "fit_features", "open_model"]
+
+_LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
+
+
+def open_model(
+    model: str | Path | Checkpoint,
+    *,
+    data: str | None = None,
+    task: str | None = None,
+    split: str | None = None,
+    split_seed: int = 0,
+    data_root: Path | None = None,
+    **options: Any,
+) -> tuple[Checkpoint, Task, str]:
+    """A model, the task that is named or its own (on the pruned graph of the model), and the stem of its file name.
+
+    Args:
+        model: a model file, or a loaded checkpoint.
+        data: data set or data file; None for the checkpoint's own.
+        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
+        split: which split of `data`.
+        split_seed: seed of a drawn split of `data`.
+        data_root: folder of the data sets.
+        options: of `load_checkpoint`.
+
+    Raises:
+        UsageError: no data set is named.
+        CheckpointError, DataError: as their names say.
+    """
+    from edgegnn.checkpoint import Checkpoint, load_checkpoint
+    from edgegnn.tasks import load_task, restore_task
+
+    if task is not None and data is None:
+        raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
+    work = load_task(data, split=split, seed=split_seed, root=data_root, task=task) if data is not None else None
+    if isinstance(model, Checkpoint):
+        checkpoint, stem = model, "model"
+    else:
+        checkpoint = load_checkpoint(Path(model), task=work.spec if work else None, **options)
+        stem = Path(model).stem
+    if work is None:
+        if checkpoint.task is None:
+            raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
+        work = restore_task(checkpoint.task, root=data_root)
+    edges = (checkpoint.pruning or {}).get("edges")
+    if edges is not None:
+        from edgegnn.prune.edges import without_edges
+
+        work = without_edges(work, edges)
+    return checkpoint, fit_features(checkpoint, work), stem
+
+
+def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
+    """The task with those features as int64 that the model takes in no other way: it looks up rows of an embedding.
+
+    Found by running the model on one graph: with float features if that works, else with the fewest integers. Only what
+    the data have as whole numbers can become int64.
+    """
+    from edgegnn.errors import ExportError
+    from edgegnn.exporting.parity import torch_outputs
+    from edgegnn.exporting.pipeline import input_names
+    from edgegnn.exporting.samples import Sample, example_inputs
+
+    names = input_names(checkpoint.model, task)
+    whole = [name for name in names if name in task.whole]
+    if not whole:
+        return task
+    inputs = example_inputs(names, _one_graph(task))
+    for chosen in (some for count in range(len(whole) + 1) for some in itertools.combinations(whole, count)):
+        tried = inputs | {name: inputs[name].astype(np.int64) for name in chosen}
+        with contextlib.suppress(ExportError):
+            torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", tried)])
+            return dataclasses.replace(task, graphs=[_as_int64(graph, chosen) for graph in task.graphs])
+    return task  # check_fits says why it fails
+
+
+def _as_int64(graph: Data, names: tuple[str, ...]) -> Data:
+    if not names:
+        return graph
+    graph = copy.copy(graph)
+    for name in names:
+        graph[name] = graph[name].long()
+    return graph
+
+
+def _one_graph(task: Task) -> Data:
+    from edgegnn.tasks import collate, example_graph
+
+    return collate(task.graphs[:1]) if task.spec.kind == "graph" else example_graph(task, 1)
+
+
+def check_fits(checkpoint: Checkpoint, task: Task) -> None:
+    """One forward on a real graph before anything is trained or written.
+
+    Raises:
+        ExportError: the model fails on the graph.
+        DataError: the model's output doesn't fit the task.
+    """
+    from edgegnn.errors import ExportError
+    from edgegnn.exporting.parity import torch_outputs
+    from edgegnn.exporting.pipeline import input_names
+    from edgegnn.exporting.samples import Sample, example_inputs
+    from edgegnn.tasks.target import columns_fit
+
+    names = input_names(checkpoint.model, task)
+    data = _one_graph(task)
+    inputs = example_inputs(names, data)
+    try:
+        logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
+    except ExportError as error:
+        if error.__cause__ is None:
+            raise
+        cure = _LOOKS_UP if "indices" in str(error.__cause__) else ""
+        reason = first_line(error.__cause__)
+        raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}{cure}") from error
+    rows = {"node": int(data.num_nodes or 0), "graph": 1, "link": len(data.y)}[task.spec.kind]
+    if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
+        raise DataError(
+            f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
+            f"{task.spec.num_classes}]: is it a model for this {task.spec.kind} task?"
+        )
+
+
+def finetune_config(
+    checkpoint: Checkpoint,
+    task: Task,
+    settings: dict[str, Any],
+    *,
+    lr_share: float = 0.1,
+    epochs_share: float = 0.25,
+    distill: float = 0.0,
+) -> FitConfig:
+    """The settings of the float training, with these shares of its learning rate and of its epochs.
+
+    Raises:
+        UsageError: a setting out of range.
+        CheckpointError: the settings in the checkpoint are damaged.
+    """
+    from edgegnn.training import FitConfig, fit_defaults
+
+    known = {f.name for f in dataclasses.fields(FitConfig)}
+    try:
+        base = FitConfig(**{k: v for k, v in checkpoint.training.items() if k in known})
+    except TypeError as error:
+        raise CheckpointError(f"the checkpoint's training settings are damaged: {error}") from error
+    if not checkpoint.training:
+        base = fit_defaults(task.spec.kind, data=task.spec.data)
+    epochs = max(10, int(base.epochs * epochs_share))
+    base = dataclasses.replace(
+        base,
+        epochs=epochs,
+        lr=base.lr * lr_share,
+        halve_lr_every=None,
+        patience=None,
+        early_stop=None,
+        distill=distill,
+    )
+    return dataclasses.replace(base, **{k: v for k, v in settings.items() if v is not None})

@@ -1,0 +1,7 @@
+"""Devices: targets, the connection to them, setting them up, shipping to them, and their energy meters."""
+
+from __future__ import annotations
+
+from edgegnn.devices.target import Target, TargetInfo, load_target, local_target, targets
+
+__all__ = ["Target", "TargetInfo", "load_target", "local_target", "targets"]

@@ -1,0 +1,362 @@
+"""From a PyTorch model to an ONNX graph: any module written with PyG layers, any number of nodes, edges and graphs."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset18
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.cleanup import finish
+from edgegnn.exporting.diagnostics import blame, layer_of, sentence
+from edgegnn.exporting.lower_learnt import LEARNT
+from edgegnn.exporting.lower_points import translation_table, without_points
+from edgegnn.exporting.node_limits import complete
+from edgegnn.exporting.recurrent import recurrent_table
+from edgegnn.exporting.simplify import simplify
+from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
+from edgegnn.quantize import QuantModel
+from edgegnn.tasks.collating import PAIRS
+
+__all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
+
+INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
+_MANY = 64  # nodes, enough for a few pools that halve them
+GRAPHS = "num_graphs"  # name of the helper input whose length is the number of graphs, while tracing
+
+
+def capture(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+) -> onnx.ModelProto:
+    """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
+
+    The model is traced in eval mode and left as it was. Quantization points (`edgegnn::fake_quantize`) become
+    QuantizeLinear/DequantizeLinear pairs, quantized weights integer initializers (see `edgegnn.exporting.qdq`).
+
+    Args:
+        model: a module whose forward takes `args` by name, or an exported program with free node and edge counts.
+        args: input name -> example tensor, in the order of the graph's inputs (x, edge_index, edge_attr/edge_weight,
+            batch); one graph, or a batch of several. Only shapes and dtypes count.
+        kind: "node" (logits `[num_nodes, C]`), "graph" (logits `[num_graphs, C]`) or "link" (logits `[num_links, 1]`).
+        output: name of the output.
+
+    Returns:
+        A model with inputs named as `args`, one output, float32, opset 18 (21 when it holds 4-bit codes). The same
+        model gives the same bytes.
+
+    Raises:
+        ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
+            return what its `kind` says.
+    """
+    return _capture(model, args, kind=kind, output=output, prefixes=["model"])[0]
+
+
+def capture_with_twin(
+    model: QuantModel, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """`capture` of a quantized model; and the same model without its quantization points, which is not traced again."""
+    captured, twin = _capture(model, args, kind=kind, output=output, prefixes=["model", "model.model"])
+    return captured, twin
+
+
+def _capture(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str, prefixes: Sequence[str]
+) -> list[onnx.ModelProto]:
+    """The graph; and, with a second prefix (the path of the user's module in it), that without quantization points."""
+    traced = isinstance(model, ExportedProgram)
+    program, names = capture_program(model, args)
+    with quiet(), uncollected(), torch.no_grad():
+        models = [_convert(program, model)]
+        if len(prefixes) > 1:
+            models.append(without_points(models[0]))
+        return [
+            finish(m, [*names, GRAPHS], kind=kind, helper=GRAPHS, output=output, prefix="" if traced else prefix)
+            for m, prefix in zip(models, prefixes, strict=True)
+        ]
+
+
+def capture_program(
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]
+) -> tuple[ExportedProgram, tuple[str, ...]]:
+    """Trace a model with free numbers of nodes, edges and graphs; the first half of `capture`.
+
+    Returns:
+        The program, and the names of its inputs. A module's program has one input more where it takes `batch`: a uint8
+        vector whose length is the number of graphs. The user's module is `model` in it.
+
+    Raises:
+        ExportError: as `capture`.
+    """
+    with quiet(), uncollected(), torch.no_grad():
+        if isinstance(model, ExportedProgram):
+            _check_program(model)
+            return copy_program(model), program_inputs(model)
+        return _trace(model, args), tuple(args)
+
+
+# Tracing ------------------------------------------------------------
+
+
+class _ByName(nn.Module):
+    """The model as a function of its inputs in graph order, and of a helper whose length is the number of graphs."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        given = dict(zip(self.names, tensors, strict=False))
+        inputs = complete(self.model, given)
+        graphs: Any = 1 if "batch" not in given and "batch" in inputs else None
+        graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
+        with DataSizes(inputs.get("batch"), graphs):
+            out = self.model(**inputs)
+        if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
+            what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise ExportError(f"the model must return one float32 matrix of logits, [rows, classes]; it returns {what}")
+        return out
+
+
+def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
+    wrapped = _ByName(model, list(args))
+
+    def export(least: int = 2) -> ExportedProgram:
+        example, shapes = _example(args, least)
+        return torch.export.export(
+            wrapped,
+            tuple(example),
+            dynamic_shapes=(tuple(shapes),),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=least > 2,
+        )
+
+    with untouched(model), symbolic_int(model):
+        wrapped.training = False
+        least = max(getattr(module, "traced_nodes", 2) for module in model.modules())
+        try:
+            return export(least)
+        except ExportError:
+            raise
+        except Exception as error:
+            if "Constraints violated" in str(error) and least < _MANY:
+                # Sizes made from sizes (half of the nodes) are 1 where those are small, which tracing tells apart. A
+                # program for many nodes holds for few as well; what it gives there is compared with PyTorch's.
+                with suppress(Exception):
+                    return export(_MANY)
+            raise ExportError(blame(model, error, args=args, retrace=export)) from error
+
+
+def _example(args: Mapping[str, Tensor], least: int) -> tuple[list[Tensor], list[dict[int, Any]]]:
+    """Inputs to trace with, and their free dimensions.
+
+    Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
+    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes.
+    """
+    x = args["x" if "x" in args else "z"]
+    nodes = Dim("num_nodes", min=least, max=2**31)
+    edges, links = (Dim(f"num_{k}", min=2, max=2**31) for k in ("edges", "links"))
+    repeat = max(1 if x.shape[0] > 1 else 3, -(-least // x.shape[0]))
+    n, e = x.shape[0] * repeat, args["edge_index"].shape[1] if "edge_index" in args else 0
+    batch = args.get("batch")
+    graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
+    graphs += graphs == n
+    while e < 2 or e in (n, graphs, *x.shape):
+        e += 7
+    p = args[PAIRS].shape[1] if PAIRS in args else 0
+    while p < 2 or p in (n, e, graphs, *x.shape):
+        p += 11
+    example: list[Tensor] = []
+    shapes: list[dict[int, Any]] = []
+    for name, value in args.items():
+        if name == "edge_index":
+            example.append(value.new_zeros(2, e))
+            shapes.append({1: edges})
+        elif name == PAIRS:
+            example.append(value.new_zeros(2, p))
+            shapes.append({1: links})
+        elif name.startswith("edge_"):
+            example.append(value.new_zeros(e, *value.shape[1:]))
+            shapes.append({0: edges})
+        else:
+            example.append(value.new_zeros(n, *value.shape[1:]))
+            shapes.append({0: nodes})
+    if batch is not None:
+        example.append(torch.zeros(graphs, dtype=torch.uint8))
+        shapes.append({0: Dim(GRAPHS, min=2, max=2**31)})
+    return example, shapes
+
+
+# Programs (.pt2) ------------------------------------------------------------
+
+
+def program_inputs(program: ExportedProgram) -> tuple[str, ...]:
+    """The graph inputs of an exported program, in its own order, by their usual names.
+
+    Inputs that have other names are recognised by dtype and rank: the first float matrix is `x`, a later one
+    `edge_attr`, a float vector `edge_weight`, an int64 matrix `edge_index`, an int64 vector `batch`.
+
+    Raises:
+        ExportError: the signature is not that of a graph model.
+    """
+    found: list[str] = []
+    for own, value in _program_values(program).items():
+        kind = (value.dtype.is_floating_point, value.dim())
+        by_type = {(True, 2): "edge_attr" if "x" in found else "x", (True, 1): "edge_weight", (False, 2): "edge_index"}
+        by_type[False, 1] = "batch"
+        name = own if own in INPUTS else by_type.get(kind, "")
+        if not name or name in found:
+            raise ExportError(
+                f"the program's input {own!r} ({value.dtype}, {value.dim()}-d) is no graph input: {_WANTED}"
+            )
+        found.append(name)
+    if not {"x", "edge_index"} <= set(found):
+        raise ExportError(f"the program takes ({', '.join(_program_values(program))}), not a graph: {_WANTED}")
+    return tuple(found)
+
+
+_WANTED = "it must take x, edge_index and, as needed, edge_attr, edge_weight, batch"
+
+
+def _program_values(program: ExportedProgram) -> dict[str, Tensor]:
+    names = program.graph_signature.user_inputs
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    values = {str(name): nodes[str(name)].meta.get("val") for name in names if str(name) in nodes}
+    if len(values) != len(names) or not all(isinstance(v, Tensor) for v in values.values()):
+        raise ExportError(f"the program takes something that is not a tensor: {_WANTED}")
+    return values
+
+
+def _check_program(program: ExportedProgram) -> None:
+    values = dict(zip(program_inputs(program), _program_values(program).values(), strict=True))
+    fixed = [
+        what
+        for what, size in (("num_nodes", values["x"].shape[0]), ("num_edges", values["edge_index"].shape[1]))
+        if isinstance(size, int)
+    ]
+    if fixed:
+        raise ExportError(
+            f"the program was exported with a fixed {' and '.join(fixed)}: export it again with "
+            "torch.export.export(..., dynamic_shapes=...) that leaves nodes and edges free"
+        )
+    if len(program.graph_signature.user_outputs) != 1:
+        raise ExportError("the program must return one matrix of logits")
+    for node in program.graph.nodes:
+        name = getattr(node.target, "__name__", "")
+        if name == "dropout.default" and len(node.args) > 2 and node.args[2] is True:
+            raise ExportError(
+                "the program was exported in training mode (dropout is on): call model.eval() before torch.export"
+            )
+
+
+def copy_program(program: ExportedProgram) -> ExportedProgram:
+    """A program can be decomposed only once: its symbols are used up."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    buffer.seek(0)
+    return torch.export.load(buffer)
+
+
+# Conversion ------------------------------------------------------------
+
+
+def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir.Model:
+    bits = [8]
+    for node in program.graph.nodes:
+        name = getattr(node.target, "_name", "")
+        if name == "edgegnn::fake_quantize":
+            bits.append(node.args[4])
+        elif name == LEARNT:
+            bits.append(4)  # widths are stored as 4-bit numbers
+        elif name.startswith("aten::scatter_reduce") and "mean" in node.args:
+            why = "scatter_reduce(reduce='mean') has no ONNX form; use torch_geometric.utils.scatter(reduce='mean')"
+            raise ExportError(sentence(model, layer_of(node), why))
+    _remember_torchlib()
+    try:
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            optimize=False,  # its optimizer takes small constants for 0
+            opset_version=21 if min(bits) <= 4 else 18,
+            custom_translation_table={**translation_table(), **recurrent_table(), **_OURS},
+        )
+    except Exception as error:
+        raise ExportError(blame(model, error, program=program)) from error
+    assert converted is not None
+    simplify(converted.model)
+    return converted.model
+
+
+def _sort_stable(x, *, stable: bool = False, dim: int = -1, descending: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::sort.stable`, which the exporter lacks: ONNX's TopK puts the lower of two equal entries first."""
+    size = opset18.Gather(opset18.Shape(x), [dim])
+    return opset18.TopK(x, size, axis=dim, largest=descending, sorted=True)
+
+
+def _amax(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::amax`, which the exporter knows with axes only."""
+    return opset18.ReduceMax(x, dim, keepdims=keepdim) if dim else opset18.ReduceMax(x, keepdims=keepdim)
+
+
+def _amin(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
+    """`aten::amin`, which the exporter knows with axes only."""
+    return opset18.ReduceMin(x, dim, keepdims=keepdim) if dim else opset18.ReduceMin(x, keepdims=keepdim)
+
+
+def _log1p(x):  # type: ignore[no-untyped-def]
+    """`aten::log1p`; the exporter's own rounds x away in 1 + x."""
+    near = opset18.Mul(opset18.Atanh(opset18.Div(x, opset18.Add(x, 2.0))), 2.0)
+    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Log(opset18.Add(x, 1.0)))
+
+
+def _expm1(x):  # type: ignore[no-untyped-def]
+    """`aten::expm1`; the exporter's own rounds a small result away in exp(x) - 1."""
+    half = opset18.Mul(x, 0.5)
+    near = opset18.Mul(opset18.Mul(opset18.Sinh(half), opset18.Exp(half)), 2.0)
+    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Sub(opset18.Exp(x), 1.0))
+
+
+def _log_sigmoid(x):  # type: ignore[no-untyped-def]
+    """`aten::log_sigmoid`; the exporter's own is the logarithm of 0 below -18."""
+    return opset18.Neg(opset18.Softplus(opset18.Neg(x)))
+
+
+def _atan2(y, x):  # type: ignore[no-untyped-def]
+    """`aten::atan2`; the exporter's own gives -pi for y = 0 and x < 0, and turns the sign where x is -0."""
+    slope = opset18.Atan(opset18.Div(y, opset18.Add(x, 0.0)))
+    zero = opset18.CastLike(0.0, y)
+    turn = opset18.Where(opset18.Less(y, zero), math.pi * -1.0, math.pi)
+    angle = opset18.Where(opset18.Less(x, zero), opset18.Add(slope, turn), slope)
+    return opset18.Where(opset18.And(opset18.Equal(x, zero), opset18.Equal(y, zero)), zero, angle)
+
+
+_OURS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.atan2.default: _atan2,
+    torch.ops.aten.log1p.default: _log1p,
+    torch.ops.aten.expm1.default: _expm1,
+    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
+    torch.ops.aten.sort.stable: _sort_stable,
+    torch.ops.aten.amax.default: _amax,
+    torch.ops.aten.amin.default: _amin,
+}
+
+
+def _remember_torchlib() -> None:
+    """Build the exporter's table of operators once a process instead of once an export (a second each time)."""
+    from torch.onnx._internal import _lazy_import
+
+    apis: Any = getattr(_lazy_import, "onnxscript_apis", None)
+    table = getattr(apis, "get_torchlib_ops", None)
+    if inspect.isfunction(table):
+        apis.get_torchlib_ops = cache(table)

@@ -1,0 +1,198 @@
+"""From what the exporter wrote to a small file: names, free dimensions, quantization points, nothing superfluous."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.lower_learnt import lower_learnt_quantize
+from edgegnn.exporting.lower_points import keep_products_exact, lower_fake_quantize
+from edgegnn.exporting.qdq import constant, fold_weights_ir
+from edgegnn.exporting.score_order import rank_exactly
+from edgegnn.exporting.simplify import keep_small_shares, share_constants
+from edgegnn.tasks.collating import PAIRS
+
+__all__ = ["finish"]
+
+_EDGE_DIM = {"edge_index": 1, PAIRS: 1}
+_DIMENSIONS = {PAIRS: "num_links"}
+_PATH = "edgegnn.module"
+
+
+def finish(
+    model: ir.Model, names: Sequence[str], *, kind: str, helper: str, prefix: str, output: str = "logits"
+) -> onnx.ModelProto:
+    """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
+
+    Args:
+        model: the exporter's result.
+        names: names of its inputs, in order; that of the helper, when it has one, is last.
+        kind: "node", "graph" or "link".
+        helper: the input that stands for the number of graphs.
+        prefix: path of the user's module in what was exported.
+        output: name of the output.
+
+    Raises:
+        ExportError: an operator that is known to compute something wrong, or an output that is not of this `kind`.
+    """
+    graph = model.graph
+    _strip_wrapper(model, prefix)
+    for value, name in zip(graph.inputs, names, strict=False):
+        value.name = name
+    if graph.inputs[-1].name == helper:
+        _count_graphs(graph, graph.inputs[-1])
+    lower_fake_quantize(model)
+    lower_learnt_quantize(model)
+    fold_weights_ir(model)
+    keep_products_exact(model)
+    keep_small_shares(graph)
+    rank_exactly(graph)
+    _scatter_rows(graph)
+    _count_axes_from_the_front(graph)
+    _name_dimensions(graph, kind, output)
+    for step in (
+        passes.InlinePass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.IdentityEliminationPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        share_constants(),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.NameFixPass(),  # a parameter may have the name of an input or of a result
+    ):
+        step(model)
+    _name_nodes(graph)
+    passes.ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
+    model.doc_string = None
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+    proto = ir.to_proto(model)
+    # onnxruntime 1.17 reads version 9; 4-bit types (opset 21) came with version 10.
+    proto.ir_version = 9 if model.opset_imports[""] < 21 else 10
+    del proto.graph.value_info[:]
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _strip_wrapper(model: ir.Model, prefix: str) -> None:
+    """Parameters and nodes get the paths that they have in the user's module."""
+    for value in list(model.graph.initializers.values()):
+        if value.name is not None and prefix and value.name.startswith(f"{prefix}."):
+            value.name = value.name[len(prefix) + 1 :]
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        path: str = (ast.literal_eval(scopes)[-2:-1] or [""])[0] if scopes else ""
+        if prefix:
+            path = path[len(prefix) + 1 :] if path.startswith(f"{prefix}.") else ""
+        node.metadata_props[_PATH] = "" if path.startswith("_empty") else path
+
+
+def _count_graphs(graph: ir.Graph, helper: ir.Value) -> None:
+    """Compute the number of graphs, `max(batch) + 1`, where tracing had a helper input of that length."""
+    graph.inputs.remove(helper)
+    if not helper.uses():
+        return
+    batch = next(value for value in graph.inputs if value.name == "batch")
+    last = ir.node("ReduceMax", [batch], {"keepdims": 1}, name="ReduceMax")
+    last.outputs[0].name = "last_graph"
+    count = ir.node("Add", [last.outputs[0], _integers(graph, "one", [1])], name="Add")
+    count.outputs[0].name = "num_graphs"
+    count.outputs[0].shape, count.outputs[0].dtype = ir.Shape([1]), ir.DataType.INT64
+    graph.insert_before(graph[0], [last, count])
+    for node, _ in list(helper.uses()):
+        if node.op_type != "Shape":
+            raise ExportError(
+                f"the number of graphs is used in an unexpected way ({node.op_type}): please report this model"
+            )
+        ir.convenience.replace_nodes_and_values(graph, node, [node], [], node.outputs, count.outputs)
+
+
+def _scatter_rows(graph: ir.Graph) -> None:
+    """Sum rows by ScatterElements: ScatterND loses updates with more than one thread (ONNX Runtime issue 18048)."""
+    for node in list(ir.traversal.RecursiveGraphIterator(graph)):
+        if node.op_type != "ScatterND" or node.attributes.get_string("reduction", "none") == "none":
+            continue
+        data, index, rows = node.inputs
+        rank = None if data is None or data.shape is None else len(data.shape)
+        shape = None if index is None else index.shape
+        if node.graph is not graph or rank is None or shape is None or len(shape) != 2 or shape[1] != 1:
+            raise ExportError(
+                f"{_path(node) or 'the model'} can't be exported: its indexed sum becomes ScatterND with a reduction, "
+                "which ONNX Runtime computes wrongly with several threads; use torch_geometric.utils.scatter instead"
+            )
+        column = ir.node("Reshape", [index, _integers(graph, f"column_{rank}", [-1] + [1] * (rank - 1))])
+        size = ir.node("Shape", [rows])
+        full = ir.node("Expand", [column.outputs[0], size.outputs[0]])
+        reduction = node.attributes.get_string("reduction", "add")
+        scatter = ir.node("ScatterElements", [data, full.outputs[0], rows], {"axis": 0, "reduction": reduction})
+        new = [column, size, full, scatter]
+        for n in new:
+            n.metadata_props.update(node.metadata_props)
+        scatter.outputs[0].type, scatter.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
+        ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, scatter.outputs)
+
+
+def _count_axes_from_the_front(graph: ir.Graph) -> None:
+    """ONNX Runtime 1.31 forgets to reduce an empty tensor (a graph without edges) over an axis that is negative."""
+    for node in graph:
+        if not node.op_type.startswith("Reduce") or len(node.inputs) < 2 or node.inputs[0] is None:
+            continue
+        shape = node.inputs[0].shape
+        axes = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
+        if axes is not None and shape is not None and (axes.numpy() < 0).any():
+            front: list[int] = (axes.numpy() % len(shape)).tolist()
+            node.replace_input_with(1, _integers(graph, "axes_" + "_".join(map(str, front)), front))
+
+
+def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
+    if name not in graph.initializers:
+        constant(graph, name, values, ir.DataType.INT64)
+    return graph.initializers[name]
+
+
+def _name_dimensions(graph: ir.Graph, kind: str, output: str) -> None:
+    of_kind: int | ir.SymbolicDim | None = None
+    for value in graph.inputs:
+        assert value.shape is not None
+        assert value.name is not None
+        axis = _EDGE_DIM.get(value.name, 0)
+        dimension = _DIMENSIONS.get(value.name, "num_edges" if value.name.startswith("edge_") else "num_nodes")
+        if value.name == (PAIRS if kind == "link" else "x"):
+            of_kind = value.shape[axis]
+        value.shape = ir.Shape([dimension if i == axis else size for i, size in enumerate(value.shape)])
+    (out,) = graph.outputs
+    assert out.shape is not None
+    rows, wanted = out.shape[0], f"num_{kind}s"
+    if (rows == of_kind) != (kind != "graph") and not isinstance(rows, int):
+        raise ExportError(
+            "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
+            if kind == "graph"
+            else f"the model returns {rows} rows, not one for each node: is it a model for graph tasks?"
+        )
+    out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
+    out.name = output
+
+
+def _path(node: ir.Node) -> str:
+    """Path of the module that made a node; "" for the model itself."""
+    return node.metadata_props.get(_PATH, "")
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """`<module path>/<operator>`; quantization points keep the names they have."""
+    used: dict[str, int] = {}
+    for node in graph:
+        name = node.name or ""
+        if name.endswith(("/Q", "/DQ", "/Clip")):
+            continue
+        name = "/".join(filter(None, (_path(node), node.op_type)))
+        used[name] = used.get(name, -1) + 1
+        node.name = f"{name}_{used[name]}" if used[name] else name

@@ -1,0 +1,136 @@
+"""The files that a model is exported as: one, or an entry point each for what runs once and what runs for each query.
+
+A model that scores pairs of nodes (`edgegnn.tasks.pair_models`) has two: "encode" takes the graph and gives the
+embeddings z, "decode" takes z and pairs and gives their logits. The same module is traced for both; which arguments it
+is called with decides what it computes, so that quantization points, masks and names are those that training saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch_geometric.data import Data
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.artifact import graph_io
+from edgegnn.exporting.samples import example_inputs
+from edgegnn.tasks import Task, example_graph
+from edgegnn.tasks.collating import PAIRS
+
+__all__ = ["EntryPoint", "chained", "entry_points", "whole_io"]
+
+Array = npt.NDArray[np.generic]
+_CALIBRATION_GRAPHS = 128
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """One file of a model.
+
+    Attributes:
+        name: "encode", "decode"; "" for a model of one file.
+        file: its name in the artifact.
+        kind: "node", "graph" or "link": what a row of its output is.
+        output: name of its output.
+        example: inputs to trace with.
+        calibrate: gives inputs for post-training quantization.
+    """
+
+    name: str
+    file: str
+    kind: str
+    output: str
+    example: dict[str, Array]
+    calibrate: Callable[[], list[dict[str, Array]]]
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The example as tensors."""
+        return {name: torch.from_numpy(value) for name, value in self.example.items()}
+
+
+def entry_points(
+    model: nn.Module | ExportedProgram, task: Task, names: Sequence[str], example: Mapping[str, Array]
+) -> list[EntryPoint]:
+    """The files of a model, in the order in which they compute the whole; the first one is model.onnx.
+
+    Args:
+        model: the model.
+        task: its data.
+        names: its inputs.
+        example: inputs to trace with.
+
+    Raises:
+        ExportError: a program for a link task, which can't be taken apart.
+    """
+    if task.spec.kind != "link":
+        return [EntryPoint("", "model.onnx", task.spec.kind, "logits", dict(example), lambda: _graphs(task, names))]
+    if isinstance(model, ExportedProgram):
+        raise ExportError("a .pt2 program has no encoder and decoder: give a state_dict with --factory for link tasks")
+    graph = {name: value for name, value in example.items() if name != PAIRS}
+    with torch.no_grad():
+        z = model.eval()(**{name: torch.from_numpy(value) for name, value in graph.items()}).contiguous().numpy()
+    pairs = {"z": z, PAIRS: example[PAIRS]}
+    return [
+        EntryPoint("encode", "model.onnx", "node", "z", graph, lambda: [graph]),
+        EntryPoint("decode", "decoder.onnx", "link", "logits", pairs, lambda: [pairs]),
+    ]
+
+
+def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[dict[str, Array]], Any]:
+    """A function from the inputs of the whole to its output."""
+
+    def run(inputs: dict[str, Array]) -> Any:
+        known: dict[str, Any] = dict(inputs)
+        for point, session in zip(points, sessions, strict=True):
+            wanted = [value.name for value in session.get_inputs()]
+            known[point.output] = session.run(None, {name: known[name] for name in wanted})[0]
+        return known[points[-1].output]
+
+    return run
+
+
+def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) -> dict[str, list[dict[str, Any]]]:
+    """What the manifest says of inputs and outputs: of the whole and, where there are several files, of each."""
+    each = [graph_io(model) for model in models]
+    if len(points) == 1:
+        return each[0]
+    made = {value["name"]: value for io in each for value in io["outputs"]}
+    for io in each:  # of a constant graph, z has as many rows as that has nodes: the decoder would take any number
+        io["inputs"] = [made.get(value["name"], value) for value in io["inputs"]]
+    taken = {value["name"]: value for io in each for value in io["inputs"] if value["name"] not in made}
+    entries = [{"name": p.name, "file": p.file, **io} for p, io in zip(points, each, strict=True)]
+    order = sorted(taken, key=lambda name: name == PAIRS)
+    return {"inputs": [taken[name] for name in order], "outputs": each[-1]["outputs"], "entries": entries}
+
+
+def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:
+    if task.spec.kind == "node":
+        return [example_inputs(names, example_graph(task, 1))]
+    train = task.index["train"].tolist()
+    chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train)])
+    return [example_inputs(names, task.graphs[i]) for i in chosen]
+
+
+def _largest(graphs: Sequence[Data], among: Sequence[int]) -> list[int]:
+    """The graphs with the most nodes, the most edges and the largest degree: sums over neighbours grow with them."""
+
+    def degree(i: int) -> int:
+        edges = graphs[i].edge_index
+        return int(torch.bincount(edges[1]).max()) if edges is not None and edges.numel() else 0
+
+    def nodes(i: int) -> int:
+        return int(graphs[i].num_nodes or 0)
+
+    def edges(i: int) -> int:
+        return int(graphs[i].num_edges)
+
+    return [max(among, key=size) for size in (nodes, edges, degree)] if among else []

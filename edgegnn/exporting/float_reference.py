@@ -1,0 +1,190 @@
+"""The artifact against the user's float model: what quantization costs, and whether every input still counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+from torch.export import ExportedProgram
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.formats import Form
+from edgegnn.exporting.input_response import Run, check_follows, variations
+from edgegnn.exporting.learnt_bits import fixed_nodes
+from edgegnn.exporting.parity import check_parity, tolerance_for, torch_outputs
+from edgegnn.exporting.rounding import rounded_otherwise
+from edgegnn.exporting.sample_facts import counted_outputs, labels_of
+from edgegnn.exporting.samples import Sample, example_inputs, tensors_of
+from edgegnn.exporting.signal_to_noise import (
+    DEFAULT_LIMIT,
+    Drop,
+    Layer,
+    check_drop,
+    check_noise,
+    layer_noise,
+    measure_drop,
+    noise_floor,
+    signal_to_noise,
+    twin_noise,
+)
+from edgegnn.exporting.subgraphs import probe
+from edgegnn.quantize import QuantModel, Recipe
+from edgegnn.tasks import Task
+
+__all__ = ["Proof"]
+
+Array = npt.NDArray[np.generic]
+Model = nn.Module | ExportedProgram
+_GRAPHS = 16
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What an artifact is compared with.
+
+    Attributes:
+        model: what is exported.
+        reference: the user's float model, where `model` was fine-tuned from it; None where it isn't known.
+        task: the data.
+        recipe: how the model is quantized.
+        limit: the largest drop of the metric, in points; None for the default.
+    """
+
+    model: Model
+    reference: Model | None
+    task: Task
+    recipe: Recipe
+    limit: float | None = None
+
+    def against_float(
+        self, form: Form, names: tuple[str, ...], held_out: list[Sample], answers: list[Any]
+    ) -> dict[str, Any]:
+        """Compare a form with the float model, and say what was found, for the manifest.
+
+        Args:
+            form: the artifact's.
+            names: inputs of the model; those of the artifact are the same, but for the edges of a constant graph.
+            held_out: the validation split.
+            answers: the artifact's outputs on it.
+
+        Raises:
+            ParityError: an input doesn't count any more, or quantization costs too much.
+        """
+        given = [value["name"] for value in form.io["inputs"]]
+
+        def run(inputs: dict[str, Array]) -> Any:
+            return form.run({name: value for name, value in inputs.items() if name in given})
+
+        bases = self._bases(names, any_edges="edge_index" in given)
+        others = self._others(bases, given)
+        changed = [sample for samples in others.values() for sample in samples]
+        if self.recipe.method not in {"dynamic", "static"}:
+            self._check_equal(run, changed)
+        if self.recipe.method == "none":
+            return {}
+        layers = self._layers(form, bases[0])
+        plain = self._plain(held_out)
+        noise = signal_to_noise(np.concatenate(plain), np.concatenate(answers)) if held_out else None
+        elsewhere = [run(sample.inputs) for sample in changed]
+        random = signal_to_noise(np.concatenate(self._plain(changed)), np.concatenate(elsewhere)) if changed else None
+        floor = noise_floor(self.recipe)
+        known, drop = self._metric(held_out, answers, plain)
+        check_drop(drop, layers)
+        followed = check_follows(bases, others, lambda inputs: self._plain([replace(bases[0], inputs=inputs)])[0], run)
+        if drop is None or drop.points > drop.limit:  # no metric, or a loss on too few rows to tell it from chance
+            check_noise(noise, floor, layers, "the validation split")
+            if fixed_nodes(self.model) is None:
+                check_noise(random, floor, layers, "graphs with other inputs")
+        return {
+            "reference": known,
+            "metric": None if drop is None else drop.to_dict(),
+            "signal_to_noise": {
+                "outputs": _rounded(noise),
+                "other_inputs": _rounded(random),
+                "floor": floor,
+                "layers": [{"layer": layer.name, "decibels": _rounded(layer.decibels)} for layer in layers],
+            },
+            "inputs": [each.to_dict() for each in followed],
+        }
+
+    def _bases(self, names: tuple[str, ...], *, any_edges: bool) -> list[Sample]:
+        """Real graphs: small ones, if the model takes any."""
+        if self.task.spec.kind == "graph":
+            if "batch" in names:
+                return [probe(self.task, names, _GRAPHS)]
+            first = self.task.index["train"].tolist()[:_GRAPHS]
+            return [Sample(f"train/{i}", "data", example_inputs(names, self.task.graphs[i])) for i in first]
+        if fixed_nodes(self.model) is not None or not any_edges:
+            return [Sample("probe", "data", example_inputs(names, self.task.graphs[0]))]
+        return [probe(self.task, names)]
+
+    def _others(self, bases: list[Sample], given: list[str]) -> dict[str, list[Sample]]:
+        """The graphs with other values of each input of the artifact, where the model itself runs on them."""
+        changed = [variations(base, seed) for seed, base in enumerate(bases)]
+        found = {}
+        for name in given:
+            samples = [each.get(name, base) for each, base in zip(changed, bases, strict=True)]
+            if not any(name in each for each in changed):
+                continue
+            try:
+                torch_outputs(self.model, samples)
+                self._plain(samples)
+            except ExportError:
+                continue
+            found[name] = samples
+        return found
+
+    def _check_equal(self, run: Run, samples: list[Sample]) -> None:
+        """The artifact computes what its PyTorch model computes on other inputs, too."""
+        if samples:
+            expected = torch_outputs(self.model, samples)
+            check_parity(
+                run,
+                samples,
+                expected,
+                tolerance_for(self.recipe, expected, None, self.task.spec.scale.get("std")),
+                target=self.task.spec.target,
+                rounding=lambda sample: rounded_otherwise(self.model, sample),
+            )
+
+    def _plain(self, samples: list[Sample]) -> list[npt.NDArray[np.float32]]:
+        """Outputs of the model with the same weights, without quantization."""
+        with _points_off(self.model) as model:
+            return torch_outputs(model, samples)
+
+    def _layers(self, form: Form, base: Sample) -> list[Layer]:
+        if isinstance(self.model, QuantModel):
+            return layer_noise(self.model, tensors_of(base))
+        return twin_noise(*form.twins, base.inputs) if form.twins is not None else []
+
+    def _metric(self, held_out: list[Sample], answers: list[Any], plain: list[Any]) -> tuple[str, Drop | None]:
+        """What is the float model, and the drop of the metric from it to the artifact."""
+        spec = self.task.spec
+        if not held_out or not any(sample.label is not None for sample in held_out):
+            return "the float model", None
+        known = "the float model" if self.reference is None else "the float model before fine-tuning"
+        limit = DEFAULT_LIMIT if self.limit is None else self.limit
+        if isinstance(self.model, QuantModel) and self.reference is None:
+            # Trained with its points from the start: there is no float model whose metric could be lost.
+            known, limit = "its own weights without quantization", float("inf")
+        plain = plain if self.reference is None else torch_outputs(self.reference, held_out)
+        before, after = (counted_outputs(held_out, outputs) for outputs in (plain, answers))
+        return known, measure_drop(spec.metric, labels_of(held_out), before, after, limit, spec.scale.get("std"))
+
+
+@contextmanager
+def _points_off(model: Model) -> Iterator[Model]:
+    if not isinstance(model, QuantModel):
+        yield model
+        return
+    with model.as_float() as plain:
+        yield plain
+
+
+def _rounded(decibels: float | None) -> float | None:
+    return None if decibels is None else round(decibels, 2)

@@ -1,0 +1,180 @@
+"""`edgegnn inspect`: what a model file or an artifact is, without changing or running it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgegnn.errors import ArtifactError
+from edgegnn.exporting.proof_in_words import against_float, taken_graphs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["describe"]
+
+
+def describe(path: Path, **options: Any) -> dict[str, Any]:
+    """Facts about a model file (options as in `load_checkpoint`) or an artifact, as plain JSON-able values.
+
+    Raises:
+        CheckpointError, ArtifactError: neither of these, damaged, newer or unsafe.
+    """
+    if path.is_dir() or path.suffix == ".zip" or _has_manifest(path):
+        return _artifact(path)
+    return _model(path, options)
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    from edgegnn.runtime import open_artifact
+
+    if path.is_dir() and not (path / "manifest.json").is_file():
+        raise ArtifactError(f"{path} is no artifact: it has no manifest.json")
+    artifact = open_artifact(path)
+    m = json.loads((artifact.folder / "manifest.json").read_text(encoding="utf-8"))
+    parity, metric, task = m["parity"], m["metric"], m["task"]
+    return {
+        "kind": "artifact",
+        "format": m["format"],
+        "name": m["name"],
+        "recipe": m["recipe"],
+        "runtime": artifact.manifest.runtime,
+        "task": f"{task['data']}, {task['kind']}, {task['split']} split{_target(task)}",
+        "inputs": _io(m["inputs"]),
+        "outputs": _io(m["outputs"]),
+        **_entries(m),
+        "model_file": f"{m['sizes']['model_file']} bytes (fp32: {m['sizes'].get('fp32_model_file')} bytes)",
+        "files": ", ".join(f"{name} {entry['bytes']} bytes" for name, entry in m["files"].items()),
+        "quantized_points": m.get("quantized_points", 0),
+        **_bits(m),
+        "parity": f"{parity['agreement']:.4f} equal predictions, largest difference {parity['max_abs_error']:.3g}, "
+        f"{parity['graphs']} graphs"
+        + ("; turn on rounding in PyTorch, too: " + ", ".join(parity["sensitive"]) if parity["sensitive"] else ""),
+        "metric": _both(metric, metric["split"]),
+        **({"validation": _both(m["validation"], "val")} if m.get("validation") else {}),
+        **against_float(m),
+        **({"takes": takes} if (takes := taken_graphs({"limits": {}, "alone": "", **m})) else {}),
+        "created": m["created"],
+        "made_by": m.get("command") or "the Python API",
+        "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
+        "history": m.get("history", []),
+        "stayed_float": m["stayed_float"],
+        "aggregations": m.get("aggregations", []),
+    }
+
+
+def _bits(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What runs in integer arithmetic, and how wide learnt codes are."""
+    operators = manifest.get("integer_operators") or {}
+    facts: dict[str, Any] = {}
+    if operators:
+        facts["integer_operators"] = ", ".join(f"{count} {kind}" for kind, count in operators.items())
+    if "average_bits" in manifest:
+        facts["average_bits"] = manifest["average_bits"]
+        facts["learnt_bits"] = manifest["learnt_bits"]
+    return facts
+
+
+def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    from torch import nn
+
+    from edgegnn.checkpoint import load_checkpoint
+    from edgegnn.quantize import QuantModel
+
+    checkpoint = load_checkpoint(path, **options)
+    model, task = checkpoint.model, checkpoint.task
+    facts: dict[str, Any] = {"kind": "model", "file": f"{path}, {path.stat().st_size} bytes"}
+    facts["source"] = ", ".join(f"{k} {v}" for k, v in checkpoint.source.items())
+    if task is not None:
+        links = next((step["link_split"] for step in checkpoint.history if "link_split" in step), None)
+        facts |= _links(links)
+        facts["task"] = f"{task.data}, {task.name}, {task.split} split (seed {task.seed}), {task.metric}"
+    facts["recipe"] = checkpoint.recipe.name if checkpoint.recipe else "none"
+    if isinstance(model, nn.Module):
+        facts["parameters"] = sum(p.numel() for p in model.parameters())
+        facts["parameter_bytes"] = sum(p.numel() * p.element_size() for p in model.parameters())
+    if checkpoint.metrics:
+        facts["metrics"] = ", ".join(f"{k} {_number(v)}" for k, v in checkpoint.metrics.items())
+    facts["history"] = checkpoint.history
+    if checkpoint.pruning is not None and isinstance(model, nn.Module):
+        facts |= _pruning(checkpoint.pruning, model.model if isinstance(model, QuantModel) else model)
+    if isinstance(model, QuantModel):
+        facts["quantized_points"] = len(model.structure()["points"])
+        if bits := model.average_bits():
+            facts |= {"average_bits": bits, "learnt_bits": model.learnt_bits()}
+        sizes = {name: p.numel() * p.element_size() for name, p in model.model.named_parameters()}
+        facts["stayed_float"] = [
+            {"tensor": name, "bytes": sizes.get(name, 0), "why": why} for name, why in model.stayed_float.items()
+        ]
+    return facts
+
+
+def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    from edgegnn.prune import sparsity_of
+
+    tensors = sparsity_of(model, pruning["tensors"])
+    return {
+        "pruning": f"{pruning['method']}, sparsity {pruning['sparsity']:g} asked, {pruning['achieved']:.4f} reached",
+        "not_pruned": "; ".join(f"{e['tensor']}: {e['why']}" for e in pruning["excluded"]) or "none",
+        "sparsity": [
+            {
+                "tensor": name,
+                "shape": list(model.get_parameter(name).shape),
+                "zeros": found.zeros,
+                "sparsity": round(found.share, 6),
+            }
+            for name, found in tensors.items()
+        ],
+    }
+
+
+def _both(metric: dict[str, Any], split: str) -> str:
+    """A metric of the artifact, beside that of the model in PyTorch."""
+    reason = f": {metric['reason']}" if metric.get("reason") else ""
+    return f"{_values(metric['name'], metric)}, {split}, n = {metric['n']}{reason}"
+
+
+def _values(name: str, metric: dict[str, Any]) -> str:
+    return f"{name} {_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])})"
+
+
+def _entries(m: dict[str, Any]) -> dict[str, Any]:
+    """What an artifact of several entry points says more."""
+    entries = [f"{e['name']} ({e['file']}): {_io(e['inputs'])} → {_io(e['outputs'])}" for e in m.get("entries", [])]
+    more = [_values(name, value) for name, value in m["metric"].items() if isinstance(value, dict)]
+    found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more)}
+    return {k: v for k, v in found.items() if v} | _links(m["task"].get("link_split"))
+
+
+def _links(split: dict[str, Any] | None) -> dict[str, str]:
+    """How the links of a link task were split."""
+    if split is None:
+        return {}
+    count, negatives = split["links"], split["negatives"]
+    words = (
+        f"{count['train']} to train, {count['val']} to validate, {count['test']} to test, as many negatives "
+        f"({negatives['train_pool']} to draw from in training); {'directed; ' * split['directed']}{split['protocol']}"
+    )
+    return {"links": words}
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _target(task: dict[str, Any]) -> str:
+    found = task.get("target", "classes")
+    return "" if found == "classes" else f", predicts {found}"
+
+
+def _io(values: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{v['name']} {v['dtype']}{v['shape']}" for v in values)
+
+
+def _has_manifest(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "manifest.json" in archive.namelist()

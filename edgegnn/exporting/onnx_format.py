@@ -1,0 +1,131 @@
+"""The ONNX form of a model: captured, quantized, its aggregations rewritten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from edgegnn.checkpoint import Checkpoint
+from edgegnn.errors import ExportError
+from edgegnn.exporting.capture import capture, capture_with_twin
+from edgegnn.exporting.entry_points import EntryPoint, chained, entry_points, whole_io
+from edgegnn.exporting.formats import Form
+from edgegnn.exporting.guarded_points import range_facts
+from edgegnn.exporting.learnt_bits import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
+from edgegnn.exporting.pack_zeros import pack_zeros, spell_int4
+from edgegnn.exporting.qdq import qdq_points, stayed_float
+from edgegnn.exporting.rewrite import rewrite_proto
+from edgegnn.exporting.rewrite.constant import fix_graph
+from edgegnn.exporting.rewrite.sparse import sparse_features
+from edgegnn.quantize import QuantModel, Recipe
+from edgegnn.runtime import make_session
+from edgegnn.tasks import Task
+
+__all__ = ["onnx_form"]
+
+Array = npt.NDArray[np.generic]
+
+
+def onnx_form(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    task: Task,
+    names: tuple[str, ...],
+    example: dict[str, Array],
+    constant_graph: bool,
+) -> Form:
+    """The model as ONNX: captured, quantized, its aggregations rewritten."""
+    points = entry_points(checkpoint.model, task, names, example)
+    models, floats, operators, aggregations = [], [], Counter[str](), []
+    twins: list[tuple[onnx.ModelProto, onnx.ModelProto]] = []
+    found: set[str] = set()
+    fp32 = 0
+    for point in points:
+        captured, plain = _captured(checkpoint, point)
+        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
+        if quantized is not captured and not recipe.trains:
+            twins.append((captured, quantized))
+        found.update(qdq_points(quantized))
+        model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
+        if constant_graph and "edge_index" in point.example:
+            model = _with_graph(model, task)
+        model = spell_int4(pack_zeros(model))
+        models.append(model)
+        floats += _float_tensors(checkpoint, quantized, model)
+        operators.update(integer_operators(model))
+        aggregations += [asdict(outcome) for outcome in outcomes]
+        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
+    sessions = [make_session(model.SerializeToString()) for model in models]
+    facts = {
+        "quantized_points": _assert_planned(checkpoint, found),
+        "stayed_float": floats,
+        "integer_operators": dict(operators),
+        **learnt_facts(checkpoint.model),
+        "aggregations": aggregations,
+        "sizes": {"fp32_model_file": fp32},
+    }
+    if len(points) == 1 and recipe.method not in {"none", "dynamic"}:
+        facts["ranges"] = range_facts(models[0], points[0].calibrate())
+    more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
+    first = twins[0] if twins else None
+    run, io = chained(points, sessions), whole_io(points, models)
+    return Form("onnxruntime", run, io, facts, onnx=models[0], files=more, twins=first)
+
+
+def _sparse(point: EntryPoint) -> bool:
+    return sparse_features(point.example["x"]) if "x" in point.example else False
+
+
+def _quantize(captured: onnx.ModelProto, recipe: Recipe, point: EntryPoint) -> onnx.ModelProto:
+    products = any(node.op_type in {"MatMul", "Gemm"} for node in captured.graph.node)
+    if recipe.method not in {"dynamic", "static"} or (point.kind == "link" and not products):
+        return captured
+    from edgegnn.exporting.ptq import dynamic_int8, static_int8
+
+    return dynamic_int8(captured) if recipe.method == "dynamic" else static_int8(captured, point.calibrate())
+
+
+def _assert_planned(checkpoint: Checkpoint, found: set[str]) -> int:
+    """Every point that training put into the model is a pair in the file: PyG's own hooks vanish while exporting."""
+    if not isinstance(checkpoint.model, QuantModel):
+        return 0
+    planned = set(checkpoint.model.structure()["points"])
+    missing = sorted(planned - found)
+    if missing:
+        raise ExportError(
+            f"{len(missing)} of {len(planned)} quantization points are not in the exported graph: {missing[0]}, ..."
+        )
+    return len(planned)
+
+
+def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: onnx.ModelProto) -> list[dict[str, Any]]:
+    reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
+    entries = []
+    for entry in stayed_float(model, rewritten):
+        name = entry["tensor"].removeprefix("model.")
+        entries.append({**entry, "why": reasons.get(name, entry["why"])})
+    return entries
+
+
+def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
+    model, how = checkpoint.model, {"kind": point.kind, "output": point.output}
+    if isinstance(model, QuantModel):
+        return capture_with_twin(model, point.tensors, **how)
+    captured = capture(model, point.tensors, **how)
+    return captured, captured
+
+
+def _with_graph(model: onnx.ModelProto, task: Task) -> onnx.ModelProto:
+    data = task.graphs[0]
+    own = ir.from_proto(model)
+    fix_graph(own, data.edge_index.numpy(), int(data.num_nodes))
+    proto = ir.to_proto(own)
+    del proto.graph.value_info[:]  # sizes of the graph that is gone
+    return proto

@@ -1,0 +1,194 @@
+"""Post-training INT8 by `onnxruntime.quantization`, without its traps.
+
+Only products with constant weights are quantized. The rest of a graph network stays float: sums over neighbours would
+wrap in 8 bits, and degree normalisation (Pow, Sqrt, Div) and softmax need the range.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.simplify import share_constants
+from edgegnn.exporting.tracing import quiet
+
+__all__ = ["dynamic_int8", "static_int8"]
+
+
+def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights in int8, one scale for each output channel; activations are rounded as they come, each row by itself.
+
+    onnxruntime's own DynamicQuantizeLinear takes one scale for the whole tensor: the answer for a graph would depend on
+    what else is in its batch.
+
+    Args:
+        model: a float model from `capture`.
+
+    Returns:
+        A new model.
+
+    Raises:
+        ExportError: no product has constant weights, or onnxruntime refuses the model.
+    """
+    return _scale_by_row(_quantized(quantize_dynamic, model))
+
+
+def _scale_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put standard operators in the place of each DynamicQuantizeLinear: codes about 128, and a scale `[..., 1]`."""
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.node[:]
+    scales = {node.output[1] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear"}
+    both = {node.output[0]: node for node in model.graph.node if node.op_type == "Mul" and scales & set(node.input)}
+    for node in model.graph.node:
+        if node.op_type == "DynamicQuantizeLinear":
+            new.graph.node.extend(_by_row(node))
+        elif node.op_type == "Mul" and both.keys() & set(node.input):
+            new.graph.node.extend(_one_after_other(node, both))
+        elif not both.keys() & set(node.output):
+            new.graph.node.append(node)
+    known = {value.name for value in model.graph.initializer}
+    constants: dict[str, npt.NDArray[Any]] = {
+        "by_row.last": np.array([-1], np.int64),
+        "by_row.top": np.array(127, np.float32),
+        "by_row.least": np.array(np.finfo(np.float32).tiny, np.float32),  # of a row of zeros
+        "by_row.one": np.array(1, np.float32),
+        "by_row.middle": np.array(128, np.uint8),
+    }
+    if scales:
+        new.graph.initializer.extend(
+            onnx.numpy_helper.from_array(value, name) for name, value in constants.items() if name not in known
+        )
+    return new
+
+
+def _one_after_other(node: onnx.NodeProto, both: Mapping[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Sums times the product of two scales, as two multiplications.
+
+    What onnxruntime fuses the product into, MatMulIntegerToFloat, reads the first row's scale only.
+    """
+    (name,) = both.keys() & set(node.input)
+    (sums,) = (i for i in node.input if i != name)
+    first, second = both[name].input[1], both[name].input[0]
+    make = onnx.helper.make_node
+    return [
+        make("Mul", [sums, first], [f"{node.output[0]}.part"], name=f"{node.name}.Part"),
+        make("Mul", [f"{node.output[0]}.part", second], list(node.output), name=node.name),
+    ]
+
+
+def _by_row(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    make = onnx.helper.make_node
+    (x,), (codes, scale, zero) = node.input, node.output
+    return [
+        make("Abs", [x], [f"{codes}.abs"], name=f"{node.name}.Abs"),
+        make("ReduceMax", [f"{codes}.abs", "by_row.last"], [f"{codes}.top"], name=f"{node.name}.ReduceMax", keepdims=1),
+        make("Div", [f"{codes}.top", "by_row.top"], [f"{codes}.step"], name=f"{node.name}.Step"),
+        make("Max", [f"{codes}.step", "by_row.least"], [scale], name=f"{node.name}.Max"),
+        make("Div", [x, scale], [f"{codes}.steps"], name=f"{node.name}.Div"),
+        make("QuantizeLinear", [f"{codes}.steps", "by_row.one", "by_row.middle"], [codes], name=f"{node.name}.Codes"),
+        make("Identity", ["by_row.middle"], [zero], name=f"{node.name}.Zero"),
+    ]
+
+
+def static_int8(
+    model: onnx.ModelProto, calibration: Iterable[Mapping[str, npt.NDArray[np.generic]]]
+) -> onnx.ModelProto:
+    """Weights in int8, one scale for each output channel; activations in uint8 with ranges seen on calibration graphs.
+
+    Args:
+        model: a float model from `capture`.
+        calibration: inputs of graphs of any sizes; some without edges are welcome (isolated nodes have ranges of their
+            own).
+
+    Returns:
+        A new model with QuantizeLinear/DequantizeLinear pairs around its products.
+
+    Raises:
+        ExportError: no product has constant weights, no calibration graph, or onnxruntime refuses the model.
+    """
+    graphs = [dict(inputs) for inputs in calibration]
+    if not graphs:
+        raise ExportError("static int8 needs at least one graph to calibrate on")
+    connected = [g for g in graphs if "edge_index" not in g or g["edge_index"].shape[1] > 0]
+    try:
+        return _calibrated(model, graphs)
+    except ExportError:
+        # Some versions fail on empty tensors (onnxruntime issue 23600), such as the messages of no edges.
+        if not connected or len(connected) == len(graphs):
+            raise
+        return _calibrated(model, connected)
+
+
+def _calibrated(model: onnx.ModelProto, graphs: list[dict[str, npt.NDArray[np.generic]]]) -> onnx.ModelProto:
+    return _quantized(
+        quantize_static,
+        model,
+        calibration_data_reader=_Reader(graphs),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,  # uint8 x int8 is what ONNX Runtime's x86 kernels are fast at
+        calibrate_method=CalibrationMethod.MinMax,  # the others fail on graphs of different sizes
+    )
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, graphs: list[dict[str, npt.NDArray[np.generic]]]) -> None:
+        self._graphs: Iterator[dict[str, npt.NDArray[np.generic]]] = iter(graphs)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.generic]] | None:
+        return next(self._graphs, None)
+
+
+def _quantized(quantize: Any, model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
+    constants = {i.name for i in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"}]
+    computed = [n.name for n in products if n.input[1] not in constants]  # attention scores times values, say
+    if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
+        raise ExportError("the model is quantized already: export it with --quant none, or start from the float model")
+    if len(computed) == len(products):
+        raise ExportError("nothing to quantize: the model has no product with constant weights; use --quant none")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    with tempfile.TemporaryDirectory(prefix="edgegnn-") as folder, quiet():
+        out = Path(folder) / "model.onnx"
+        try:
+            quantize(
+                copy,
+                out,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                nodes_to_exclude=computed,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                **options,
+            )
+        except Exception as error:
+            raise ExportError(f"onnxruntime.quantization failed: {' '.join(str(error).split())[:300]}") from error
+        result = ir.from_proto(onnx.load(out))
+    for step in (
+        passes.RemoveUnusedNodesPass(),
+        share_constants(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    ):
+        step(result)
+    result.metadata_props.clear()
+    proto = ir.to_proto(result)
+    del proto.graph.value_info[:]
+    return proto

@@ -1,0 +1,384 @@
+"""Work that is done for every edge but depends on one end of it only: done for every node instead.
+
+    LookUpLater     f(Gather(x, i)) -> Gather(f(x), i), for an f that works on each row by itself
+    SplitLinear     [x[target], x[source] - x[target], e] W + b -> (x W1 + b)[target] + (x W2)[source] + e W3
+    Spread          mean of m^2 - (mean of m)^2, where m is a[source] + b[target] -> the same of a[source]
+    SplitSums       sum, mean, max or min of a[source] + b[target] -> that of a[source], plus b where an edge ends
+
+EdgeConv's and PNA's first products are such products, PNA's messages are such sums. Only for lists of all edges: rows
+that are looked up for a few selected edges stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgegnn.exporting.rewrite.csr import Segments, edge_row, index_csr, partner, segments
+from edgegnn.exporting.rewrite.functions import DOMAIN
+from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank, same_values, tail_of
+from edgegnn.exporting.rewrite.messages import finite
+from edgegnn.exporting.rewrite.rule import Rule
+
+__all__ = ["LookUpLater", "SplitLinear", "SplitSums", "Spread"]
+
+_ALONE = {  # operators that work on each element
+    *("Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Neg"),
+    *("Reciprocal", "Relu", "Selu", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh"),
+}
+_TOGETHER = {"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"}
+_LAYOUT = {"Reshape", "Squeeze", "Unsqueeze"}
+_OF_ROWS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Softmax", "LayerNormalization"}
+
+
+_QUANTIZE = {"QuantizeLinear", "DequantizeLinear"}
+
+
+def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value, ir.Value] | None:
+    """(table, index) of rows that are looked up for each edge of a whole list; of float, or of `codes` as well."""
+    node = made_by(value, "Gather")
+    if node is None or axis_of(node) or rank(node.inputs[1]) != 1:
+        return None
+    table, index = node.inputs
+    row = edge_row(index)
+    if table is None or index is None or row is None or not (codes or table.dtype == ir.DataType.FLOAT):
+        return None
+    edges = row[0].producer()
+    return (table, index) if edges is None or edges.op_type == "Concat" else None
+
+
+# One end ------------------------------------------------------------
+
+
+class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
+    """An operator on rows that were looked up."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value] | None:
+        """(the operator, the index)."""
+        if node.domain or not node.inputs or len(node.outputs) != 1:
+            return None
+        found = [looked_up(v, codes=node.op_type in _QUANTIZE) for v in node.inputs]
+        indices = {index for pair in found if pair is not None for index in (pair[1],)}
+        if len(indices) != 1:
+            return None
+        return (node, indices.pop()) if self._row_by_row(node, found) else None
+
+    @staticmethod
+    def _row_by_row(node: ir.Node, found: Sequence[tuple[ir.Value, ir.Value] | None]) -> bool:
+        out, first = node.outputs[0], node.inputs[0]
+        if first is None or tail_of(out) is None:
+            return False
+        kind, others = node.op_type, [v for v, pair in zip(node.inputs, found, strict=True) if pair is None and v]
+        if kind in _ALONE:
+            return found[0] is not None and all(array(v) is not None for v in others)
+        if kind in _TOGETHER:
+            ranks = {rank(pair[0]) for pair in found if pair is not None}
+            return ranks == {rank(out)} and all(_broadcast(v, out) for v in others)
+        if found[0] is None:
+            return False
+        if kind in {"Gemm", "MatMul"}:
+            weights = all(v.is_initializer() for v in others) and not number(node, "transA")
+            return weights and rank(first) == 2 == rank(out) and (kind == "MatMul" or len(node.inputs) >= 2)
+        if kind in _LAYOUT:
+            return same_values(out) is not out
+        if kind in _QUANTIZE:
+            return all(v.is_initializer() and v.shape is not None and all(s == 1 for s in v.shape) for v in others)
+        if kind == "Gather":
+            return axis_of(node) > 0 and all(array(v) is not None for v in others)
+        if kind in {"Softmax", "LayerNormalization"}:
+            axis = number(node, "axis") if "axis" in node.attributes else -1
+            return axis % (rank(first) or 1) > 0 and all(v.is_initializer() for v in others)
+        if kind in _OF_ROWS:
+            axes = array(node.inputs[1]) if len(node.inputs) > 1 else None
+            return axes is not None and axes.size > 0 and bool((axes % (rank(first) or 1) > 0).all())
+        return False
+
+    def rewrite(self, match: tuple[ir.Node, ir.Value], sheet: Sheet) -> ir.Value:
+        """The operator on the tables, then the look-up."""
+        node, index = match
+        out, tail = node.outputs[0], tail_of(node.outputs[0]) or ()
+        pairs = [looked_up(v, codes=node.op_type in _QUANTIZE) for v in node.inputs]
+        inputs = [v if pair is None else pair[0] for v, pair in zip(node.inputs, pairs, strict=True)]
+        table = next(pair[0] for pair in pairs if pair is not None)
+        rows = None if table.shape is None else table.shape[0]
+        if node.op_type in _LAYOUT:
+            new = sheet.shaped(table, tail, node)
+        else:
+            key = ("lifted", node.op_type, *inputs, str(sorted(node.attributes.items())))
+            new = sheet.once(key, lambda: self._on_tables(sheet, node, inputs, [rows, *tail]))[0]
+        return sheet.make("Gather", [new, index], {"axis": 0}, at=node, like=out)
+
+    @staticmethod
+    def _on_tables(sheet: Sheet, node: ir.Node, inputs: Sequence[ir.Value | None], shape: list[Any]) -> ir.Value:
+        new = sheet.make(node.op_type, inputs, node.attributes, at=node, like=node.outputs[0], shape=shape)
+        made = new.producer()
+        assert made is not None
+        made.name = node.name  # quantization points are known by it
+        return new
+
+
+def _broadcast(value: ir.Value, out: ir.Value) -> bool:
+    """Whether a constant is the same for all rows of `out`."""
+    known = array(value)
+    if known is None or out.shape is None:
+        return False
+    return known.ndim < len(out.shape) or known.shape[0] == 1
+
+
+# Both ends ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Term:
+    """A summand of a message: rows of a table that are looked up, or a tensor of the edges (index None)."""
+
+    sign: int
+    table: ir.Value
+    index: ir.Value | None
+
+
+Block = tuple[int, list[Term]]  # columns, and what they are the sum of
+
+
+def _blocks(sheet: Sheet, value: ir.Value, at: ir.Node, pick: int | None = None) -> list[Block] | None:
+    """The columns of a matrix [E, K] in groups; `pick` is the one of an axis in between that is looked at."""
+    node, tail = made_by(value), tail_of(value)
+    if not tail:
+        return None
+    pair = looked_up(value)
+    if pair is not None:
+        table = pair[0]
+        if pick is not None:
+            shape = [None if table.shape is None else table.shape[0], tail[-1]]
+            picked = sheet.integers(pick)
+            table = sheet.once(
+                ("picked", pair[0], pick),
+                lambda: sheet.make("Gather", [pair[0], picked], {"axis": 1}, at=at, dtype=table.dtype, shape=shape),
+            )[0]
+        return [(tail[-1], [Term(1, table, pair[1])])] if rank(table) == 2 else None
+    if node is not None and node.op_type == "Gather" and axis_of(node) == 1 and pick is None and len(tail) == 1:
+        place = array(node.inputs[1])
+        if place is not None and place.ndim == 0 and node.inputs[0] is not None and rank(node.inputs[0]) == 3:
+            return _blocks(sheet, node.inputs[0], at, int(place))
+    if node is not None and node.op_type in _LAYOUT and pick is None and len(tail) == 1:
+        source = node.inputs[0]
+        inner = None if source is None else tail_of(source)
+        if source is not None and inner is not None and same_values(value) is not value and inner == (1, *tail):
+            return _blocks(sheet, source, at, 0)
+    if node is not None and node.op_type == "Concat" and axis_of(node) in (-1, len(tail)):
+        parts = [None if v is None else _blocks(sheet, v, at, pick) for v in node.inputs]
+        return None if any(p is None for p in parts) else [block for part in parts for block in part or ()]
+    if node is not None and node.op_type in {"Add", "Sub"}:
+        left, right = (None if v is None else _blocks(sheet, v, at, pick) for v in node.inputs)
+        if left is None or right is None or [b[0] for b in left] != [b[0] for b in right]:
+            return None
+        sign = 1 if node.op_type == "Add" else -1
+        return [
+            (width, [*terms, *(Term(sign * t.sign, t.table, t.index) for t in more)])
+            for (width, terms), (_, more) in zip(left, right, strict=True)
+        ]
+    return [(tail[0], [Term(1, value, None)])] if pick is None and len(tail) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Product:
+    node: ir.Node
+    weight: npt.NDArray[Any]
+    blocks: list[Block]
+
+
+class SplitLinear(Rule[_Product]):
+    """A product of what was looked up at both ends, side by side."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+        """A Gemm or MatMul with a constant."""
+        if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.outputs[0]) != 2:
+            return None
+        weight, rows = array(node.inputs[1]), node.inputs[0]
+        if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or rows is None or number(node, "transA"):
+            return None
+        if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return None
+        if made_by(rows, "Concat", "Add", "Sub", "Gather", *_LAYOUT) is None:
+            return None
+        blocks = _blocks(sheet, rows, node)
+        if blocks is None or sum(width for width, _ in blocks) != (tail_of(rows) or (0,))[0]:
+            return None
+        terms = [term for _, block in blocks for term in block]
+        found = [t for t in terms if t.index is not None]
+        if not found or len(terms) < 2:
+            return None
+        return _Product(node, weight.T if number(node, "transB") else weight, blocks)
+
+    def rewrite(self, match: _Product, sheet: Sheet) -> ir.Value:
+        """Products by node, look-ups, sums."""
+        node, out = match.node, match.node.outputs[0]
+        parts: dict[tuple[ir.Value, ir.Value | None], npt.NDArray[Any]] = {}
+        at = 0
+        for width, terms in match.blocks:
+            piece = match.weight[at : at + width]
+            at += width
+            for term in terms:
+                key = (term.table, term.index)
+                parts[key] = parts.get(key, np.zeros_like(piece)) + term.sign * piece
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        result: ir.Value | None = None
+        for (table, index), weight in sorted(parts.items(), key=lambda item: item[0][1] is None):
+            inputs = [table, sheet.floats(weight)]
+            if bias is not None and rank(bias) == 1:
+                inputs.append(bias)
+                bias = None
+            shape = [None if table.shape is None else table.shape[0], *(tail_of(out) or ())]
+            kind = "Gemm" if len(inputs) > 2 else "MatMul"
+            value = sheet.make(kind, inputs, at=node, dtype=out.dtype, shape=shape)
+            if index is not None:
+                value = sheet.make("Gather", [value, index], {"axis": 0}, at=node, like=out)
+            result = value if result is None else sheet.make("Add", [result, value], at=node, like=out)
+        assert result is not None
+        return result if bias is None else sheet.make("Add", [result, bias], at=node, like=out)
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """A reduction of a[source] + b[target].
+
+    Attributes:
+        segments: the reduction.
+        source: index of the source of each edge.
+        sources: what is looked up there.
+        targets: what is looked up at the target.
+        tail: sizes of a message.
+    """
+
+    segments: Segments
+    source: ir.Value
+    sources: tuple[Term, ...]
+    targets: tuple[Term, ...]
+    tail: tuple[int, ...]
+
+
+def _sum_of(messages: ir.Value, found: Segments) -> _Sum | None:
+    base, tail = same_values(messages), tail_of(messages)
+    terms = None if base is None else _terms(base)
+    if tail is None or terms is None or any(t.index is None for t in terms):
+        return None
+    sources = tuple(t for t in terms if t.index is not None and partner(t.index, found.index))
+    targets = tuple(t for t in terms if t.index is found.index)
+    if not sources or not targets or len(sources) + len(targets) != len(terms):
+        return None
+    source = sources[0].index
+    return None if source is None else _Sum(found, source, sources, targets, tail)
+
+
+def _terms(value: ir.Value, sign: int = 1) -> list[Term] | None:
+    pair, node = looked_up(value), made_by(value, "Add", "Sub")
+    if pair is not None:
+        return [Term(sign, *pair)]
+    if node is None or any(
+        rank(v) != rank(value) or tail_of(v) != tail_of(value) for v in node.inputs if v is not None
+    ):
+        return None
+    left, right = node.inputs
+    first = None if left is None else _terms(left, sign)
+    second = None if right is None else _terms(right, sign if node.op_type == "Add" else -sign)
+    return None if first is None or second is None else [*first, *second]
+
+
+def _added(sheet: Sheet, terms: Sequence[Term], tail: tuple[int, ...], at: ir.Node) -> ir.Value:
+    """The sum of tables."""
+    result: ir.Value | None = None
+    for term in sorted(terms, key=lambda t: -t.sign):
+        table = sheet.shaped(term.table, tail, at)
+        if result is None:
+            result = table if term.sign > 0 else sheet.make("Neg", [table], at=at, like=table)
+        else:
+            result = sheet.make("Add" if term.sign > 0 else "Sub", [result, table], at=at, like=table)
+    assert result is not None
+    return result
+
+
+def _messages(sheet: Sheet, match: _Sum) -> ir.Value:
+    """What is left of each message: a[source]."""
+    node, found = match.segments.node, match.segments
+
+    def make() -> ir.Value:
+        a = _added(sheet, match.sources, match.tail, node)
+        return sheet.make("Gather", [a, match.source], {"axis": 0}, at=node, like=found.messages)
+
+    return sheet.once(("messages", found.messages, match.source), make)[0]
+
+
+class Spread(Rule[tuple[ir.Node, _Sum]]):
+    """A variance of a[source] + b[target]: b is the same for all messages of a row."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Sum] | None:
+        """(Sub, the mean of the messages)."""
+        if node.op_type != "Sub":
+            return None
+        squares, square = segments(node.inputs[0], "Mean"), made_by(node.inputs[1], "Mul")
+        mean = (
+            None if square is None or square.inputs[0] is not square.inputs[1] else segments(square.inputs[0], "Mean")
+        )
+        product = None if squares is None else made_by(squares.messages, "Mul")
+        if squares is None or mean is None or product is None or squares.index is not mean.index:
+            return None
+        if any(v is not mean.messages for v in product.inputs) or squares.rows is not mean.rows:
+            return None
+        match = _sum_of(mean.messages, mean)
+        return None if match is None else (node, match)
+
+    def rewrite(self, match: tuple[ir.Node, _Sum], sheet: Sheet) -> ir.Value:
+        """The same, of a[source] alone."""
+        node, summed = match
+        csr = summed.segments.node.inputs[1:]
+        messages = _messages(sheet, summed)
+        out = node.outputs[0]
+        squares = sheet.make("Mul", [messages, messages], at=node, like=messages)
+        means = [sheet.make("SegmentMean", [v, *csr], at=node, like=out, domain=DOMAIN) for v in (squares, messages)]
+        square = sheet.make("Mul", [means[1], means[1]], at=node, like=out)
+        return sheet.make("Sub", [means[0], square], at=node, like=out)
+
+
+class SplitSums(Rule[_Sum]):
+    """A reduction of messages that are sums of what is looked up at both ends."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+        """A Segment op."""
+        found = segments(node.outputs[0], "Sum", "Mean", "Max", "Min") if node.outputs else None
+        return None if found is None else _sum_of(found.messages, found)
+
+    def check(self, match: _Sum, sheet: Sheet) -> str | None:
+        """What is taken out counts 0 times where no edge ends."""
+        if all(finite(t.table) for t in match.targets):
+            return None
+        return "a summand of the target may be infinite where no edge ends"
+
+    def rewrite(self, match: _Sum, sheet: Sheet) -> ir.Value:
+        """Reduce what comes from the sources; add what belongs to the target."""
+        found, node = match.segments, match.segments.node
+        out, how = node.outputs[0], match.segments.how
+        messages = _messages(sheet, match)
+        reduced = sheet.make(node.op_type, [messages, *node.inputs[1:]], at=node, like=out, domain=DOMAIN)
+        own = _added(sheet, match.targets, match.tail, node)
+        csr = index_csr(sheet, found.index, found.rows, node)
+        inputs = [csr.indptr, csr.row, csr.rows]
+
+        def degree() -> ir.Value:
+            return sheet.make("CsrDegree", inputs, at=node, dtype=ir.DataType.FLOAT, shape=[None], domain=DOMAIN)
+
+        times = sheet.once(("degree", *inputs), degree)[0]
+        if how != "Sum":
+            times = sheet.once(
+                ("any", times), lambda: sheet.make("Min", [times, sheet.floats(1.0)], at=node, like=times)
+            )[0]
+        factor = sheet.shaped(times, (1,) * len(match.tail), node)
+        if how in {"Max", "Min"}:
+            both = sheet.make("Add", [reduced, own], at=node, like=out)
+            return sheet.make("Mul", [both, factor], at=node, like=out)
+        counted = sheet.make("Mul", [own, factor], at=node, like=out)
+        return sheet.make("Add", [reduced, counted], at=node, like=out)

@@ -1,0 +1,60 @@
+"""Sparse input features: most entries of a bag of words are zero.
+
+SparseInput: the product of the input x with a constant weight -> SparseGemm, which skips zeros. Exact for any x; worth
+it where most rows are mostly zeros, which only the data can tell (`sparse_features`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgegnn.exporting.rewrite.functions import DOMAIN
+from edgegnn.exporting.rewrite.graph_editor import Sheet, array, rank
+from edgegnn.exporting.rewrite.rule import Rule
+
+__all__ = ["SparseInput", "sparse_features"]
+
+MOST = 0.1  # share of entries that are not zero, at most
+
+
+def sparse_features(x: npt.NDArray[Any]) -> bool:
+    """Whether few enough entries of x [N, F] are not zero."""
+    return x.size > 0 and int(np.count_nonzero(x)) < MOST * x.size
+
+
+@dataclass(frozen=True)
+class _Product:
+    weight: npt.NDArray[np.float32]  # [K, N]
+    bias: npt.NDArray[np.float32]
+
+
+class SparseInput(Rule[tuple[ir.Node, _Product]]):
+    """Gemm or MatMul of the graph's input x with a float weight."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Product] | None:
+        """X is the first input of the graph, a float matrix."""
+        x = node.inputs[0] if node.inputs else None
+        if node.op_type not in {"Gemm", "MatMul"} or node.domain or x is None or x is not sheet.graph.inputs[0]:
+            return None
+        weight = array(node.inputs[1])
+        if rank(x) != 2 or weight is None or weight.ndim != 2 or weight.dtype != np.float32:
+            return None
+        plain = all(node.attributes.get_float(k, 1.0) == 1.0 for k in ("alpha", "beta"))
+        if not plain or node.attributes.get_int("transA", 0) == 1:
+            return None
+        weight = weight.T if node.attributes.get_int("transB", 0) == 1 else weight
+        bias = array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.float32)
+        if bias is None or bias.size not in (1, weight.shape[1]):
+            return None
+        return node, _Product(np.ascontiguousarray(weight), bias.reshape(-1))
+
+    def rewrite(self, match: tuple[ir.Node, _Product], sheet: Sheet) -> ir.Value:
+        """X @ weight + bias."""
+        node, found = match
+        inputs = [node.inputs[0], sheet.constant(found.weight), sheet.floats(found.bias)]
+        return sheet.make("SparseGemm", inputs, at=node, like=node.outputs[0], domain=DOMAIN)

@@ -1,0 +1,36 @@
+"""Measure an artifact on a target, from the host: targets, energy readers that live on the host, the profile record.
+
+The measuring itself is done by the artifact's runner (`edgegnn.runtime.benchmark`) in a fresh process.
+"""
+
+from __future__ import annotations
+
+from edgegnn.devices.target import Target, TargetInfo, load_target, local_target, targets
+from edgegnn.profiling.comparison import Change, Comparison, compare, parse_limit
+from edgegnn.profiling.measure import newest_artifact, profile
+from edgegnn.profiling.parallel import Pair, profile_all
+from edgegnn.profiling.record import ProfileRecord, read_record, write_record
+from edgegnn.profiling.table import ratios, render, render_comparison, render_targets
+
+__all__ = [
+    "Change",
+    "Comparison",
+    "Pair",
+    "ProfileRecord",
+    "Target",
+    "TargetInfo",
+    "compare",
+    "load_target",
+    "local_target",
+    "newest_artifact",
+    "parse_limit",
+    "profile",
+    "profile_all",
+    "ratios",
+    "read_record",
+    "render",
+    "render_comparison",
+    "render_targets",
+    "targets",
+    "write_record",
+]

@@ -1,0 +1,241 @@
+"""Two records of the same artifact: what changed, and is it more than the noise of the measurement?
+
+The interval of p50 comes from the medians of consecutive blocks that both records hold (`latency_ms.blocks`): stretches
+of neighbouring blocks are drawn again and again with replacement (a moving-block bootstrap, since slow drifts make
+neighbours alike), and the medians of the draws, relative to the median of all, spread the ratio of the two p50. It
+knows how unsteady each of the two measurements was while it ran, not what differs from run to run (another layout in
+memory, another temperature): `benchmarks/repeatability.py` says how much that is on a machine.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.errors import DataError, UsageError
+from edgegnn.profiling.record import ProfileRecord
+
+__all__ = ["Change", "Comparison", "compare", "parse_limit"]
+
+DRAWS = 2000
+CONFIDENCE = 0.95
+# Fewer blocks say nothing about how steady a measurement was.
+MIN_BLOCKS = 8
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one figure.
+
+    Attributes:
+        name: "p50", "peak_delta", "energy_gross" or "metric".
+        old: in the older record; None where it has none.
+        new: in the newer one.
+        percent: (new - old) / old in percent; None where one of them is missing, or they can't be compared.
+        low: lower end of the interval of `percent`, at 95 % confidence; None where there is none.
+        high: upper end.
+    """
+
+    name: str
+    old: float | None
+    new: float | None
+    percent: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def noise(self) -> bool:
+        """The interval contains no change at all."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from an older record to a newer one.
+
+    Attributes:
+        changes: of p50, p99, peak memory, energy (gross and net, where both come from the same source) and the metric.
+        differences: what was not the same in the two measurements, so that the changes may come from that.
+        reason: why p50 has no interval; "" when it has one.
+        limit: percent that p50 may grow by; None: nobody asked.
+        failed: p50 grew by more than that, and by more than noise.
+    """
+
+    changes: list[Change]
+    differences: list[str]
+    reason: str
+    limit: float | None
+    failed: bool
+
+    @property
+    def p50(self) -> Change:
+        """The change of the median latency."""
+        return self.changes[0]
+
+    @property
+    def verdict(self) -> str:
+        """What became of p50, in a line."""
+        change = self.p50
+        if change.percent is None:
+            return f"p50 can't be compared: {self.reason}"
+        text = f"p50 {change.percent:+.1f} %"
+        if change.low is not None and change.high is not None:
+            text += f" ({change.low:+.1f} to {change.high:+.1f} %, 95 % confidence)"
+        if change.noise:
+            text += ", within the noise of these measurements"
+        if self.failed:
+            text += f": more than the {self.limit:g} % allowed"
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        changes = {change.name: {**asdict(change), "noise": change.noise} for change in self.changes}
+        return {**asdict(self), "changes": changes, "verdict": self.verdict}
+
+
+def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: float | None = None) -> Comparison:
+    """What changed.
+
+    Args:
+        old: the record to compare with.
+        new: the newer record.
+        fail_above: percent that p50 may grow by.
+
+    Raises:
+        DataError: there is a limit, and the records can't be judged by it: another device, target, processor, runtime
+            or number of threads, or one of them is emulated.
+    """
+    serious, other = _differences(old, new)
+    emulated = bool(old.emulated or new.emulated)
+    if fail_above is not None and emulated:
+        raise DataError("--fail-above can't judge an emulated device: its times are not a measurement")
+    if fail_above is not None and serious:
+        raise DataError(f"--fail-above can't judge these records, they differ: {'; '.join(serious)}")
+    percent = None if emulated else _percent(old.latency_ms.p50, new.latency_ms.p50)
+    reason, low, high = "an emulated device's times are not a measurement", None, None
+    if percent is not None:
+        reason, low, high = _interval(old, new)
+    elif not emulated:
+        reason = "the older record has a p50 of 0"
+    first = Change("p50", old.latency_ms.p50, new.latency_ms.p50, percent, low, high)
+    grew = fail_above is not None and percent is not None and percent > fail_above
+    return Comparison(
+        changes=[first, *_others(old, new, emulated)],
+        differences=[*serious, *other, *_load(old, new)],
+        reason=reason,
+        limit=fail_above,
+        failed=grew and (low is None or low > 0),
+    )
+
+
+def parse_limit(text: str) -> float:
+    """Percent, of "5%", "5 %" or "5".
+
+    Raises:
+        UsageError: something else, or less than 0.
+    """
+    found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%?\s*", text)
+    if not found:
+        raise UsageError(f"--fail-above is a percentage like 5%, not {text[:40]!r}")
+    return float(found[1])
+
+
+def _percent(old: float | None, new: float | None) -> float | None:
+    return None if not old or new is None else 100.0 * (new - old) / old
+
+
+def _interval(old: ProfileRecord, new: ProfileRecord) -> tuple[str, float | None, float | None]:
+    """Why there is no interval, and the interval of p50's change in percent."""
+    for name, record in (("older", old), ("newer", new)):
+        if len(record.latency_ms.blocks) < MIN_BLOCKS or min(record.latency_ms.blocks) <= 0:
+            return f"no interval: the {name} record holds fewer than {MIN_BLOCKS} blocks of times", None, None
+    random = np.random.default_rng(0)  # the same two files always give the same answer
+    a, b = (_relative_medians(np.asarray(r.latency_ms.blocks), random) for r in (old, new))
+    ratio = new.latency_ms.p50 / old.latency_ms.p50 * b / a
+    edge = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(100 * (ratio - 1), [edge, 100 - edge])
+    return "", float(low), float(high)
+
+
+def _relative_medians(blocks: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Medians of resampled blocks, divided by the median of all of them."""
+    n = len(blocks)
+    length = max(1, round(math.sqrt(n)))
+    starts = random.integers(0, n, size=(DRAWS, -(-n // length), 1))
+    drawn = blocks[(starts + np.arange(length)) % n].reshape(DRAWS, -1)[:, :n]
+    medians: npt.NDArray[np.float64] = np.median(drawn, axis=1) / np.median(blocks)
+    return medians
+
+
+def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool) -> list[Change]:
+    """Changes that have no interval."""
+    a, b, m, n = old.energy_j, new.energy_j, old.metric, new.metric
+    same = a is not None and b is not None and (a.source, a.scope) == (b.source, b.scope)
+    pairs: list[tuple[str, float | None, float | None, bool]] = [
+        ("p99", old.latency_ms.p99, new.latency_ms.p99, not emulated),
+        ("peak_delta", old.memory_bytes.peak_delta, new.memory_bytes.peak_delta, not emulated),
+        ("gpu_peak", old.memory_bytes.gpu_peak, new.memory_bytes.gpu_peak, True),
+        ("model_file", old.memory_bytes.model_file, new.memory_bytes.model_file, True),
+        ("energy_gross", a.gross if a else None, b.gross if b else None, same),
+        ("energy_net", a.net if a else None, b.net if b else None, same),
+        ("metric", m.value if m else None, n.value if n else None, bool(m and n and m.name == n.name)),
+    ]
+    return [
+        Change(name, x, y, _percent(x, y) if comparable else None)
+        for name, x, y, comparable in pairs
+        if x is not None or y is not None
+    ]
+
+
+def _differences(old: ProfileRecord, new: ProfileRecord) -> tuple[list[str], list[str]]:
+    """What makes a comparison of times meaningless, and what may explain a change."""
+    serious = {
+        "target": (old.target, new.target),
+        "device": (old.device.model, new.device.model),
+        "GPU": (old.device.gpu, new.device.gpu),
+        "processor": (old.how.processor, new.how.processor),
+        "runtime": (old.runtime, new.runtime),
+        "threads": (old.latency_ms.threads, new.latency_ms.threads),
+        "cores": (old.device.cores, new.device.cores),
+    }
+    other = {
+        "artifact": (old.artifact, new.artifact),
+        "recipe": (old.recipe, new.recipe),
+        "edgegnn's kernels": (old.native_kernels, new.native_kernels),
+        "number of graphs": (old.how.graphs, new.how.graphs),
+        "spinning": (old.how.spinning, new.how.spinning),
+        "quick": (old.how.quick, new.how.quick),
+        "CPU governor": (old.device.governor, new.device.governor),
+        "throttling": (old.device.throttled, new.device.throttled),
+        "onnxruntime": (old.device.onnxruntime, new.device.onnxruntime),
+        "torch": (old.device.torch, new.device.torch),
+        "Python": (old.device.python, new.device.python),
+        "kernel": (old.device.kernel, new.device.kernel),
+        "edgegnn": (old.edgegnn, new.edgegnn),
+        "energy source": (_source(old), _source(new)),
+    }
+    return _listed(serious), _listed(other)
+
+
+def _load(old: ProfileRecord, new: ProfileRecord) -> list[str]:
+    loads = [record.device.load_average or 0.0 for record in (old, new)]
+    return [f"load average: {loads[0]:.1f}, now {loads[1]:.1f}: the machine was busy"] if max(loads) > 0.5 else []
+
+
+def _listed(pairs: dict[str, tuple[Any, Any]]) -> list[str]:
+    return [f"{name}: {_said(a)}, now {_said(b)}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) or "none"
+
+
+def _source(record: ProfileRecord) -> str:
+    return "" if record.energy_j is None else record.energy_j.source

@@ -1,0 +1,27 @@
+"""The report: one HTML file from studies, profile records and checkpoints.
+
+    read_sources ─▶ entries ─▶ sections (figures, tables, words) ─▶ page.html.j2 ─▶ report.html, figures/*.svg, *.png
+
+How the page is made:
+
+* **One file, no scripts, no requests.** Figures are `<svg>` elements, styles stand in the page, and its own content
+  security policy forbids the rest. Everything that comes from a file is escaped, in the page and in the drawings.
+* **What matters first**: at a glance (what validation data would choose), then the front, then what explains it, then
+  all the numbers, then how they were made. Each part starts with what it is; each caveat stands below the figure or
+  table whose numbers it touches. What the sources don't have is left out with a sentence.
+* **Small panels in a grid** that has one column on a phone: a figure's text stays readable without zooming. A table
+  scrolls in its own box, its first column stays in sight; the page itself never scrolls sideways.
+* **Colours are CSS variables**, with values for light and dark; paper is always light. Series differ by marker as well
+  as by colour, what is on the front is filled and numbered. Text in drawings is text.
+* **Without eyes**: headings in order, a title and a description with the values in every drawing, captions on tables.
+* The same sources give the same bytes.
+"""
+
+from __future__ import annotations
+
+from edgegnn.reporting.contents import Contents, contents
+from edgegnn.reporting.page import render
+from edgegnn.reporting.sources import Sources, read_sources
+from edgegnn.reporting.writing import Written, write
+
+__all__ = ["Contents", "Sources", "Written", "contents", "read_sources", "render", "write"]

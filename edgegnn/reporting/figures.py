@@ -1,0 +1,245 @@
+"""The figures of a report: Pareto plots, sparsity curves, sensitivity of layers, devices.
+
+Each function takes entries and gives a `Figure`, or None where there is nothing to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgegnn.reporting.drawing import Drawn, canvas, save
+from edgegnn.reporting.model_points import Entry, Value, lower_is_better, plain
+from edgegnn.reporting.palette import BACKGROUND, INK, MUTED, marker_of
+from edgegnn.reporting.pareto_front import front
+from edgegnn.runtime.metrics import LOWER_IS_BETTER
+from edgegnn.utils.files import size
+
+__all__ = ["COSTS", "Cost", "Figure", "metric_label", "number_axis", "pareto", "shown", "sparsity_curves"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its words.
+
+    Attributes:
+        name: of its files, and of the ids in the page.
+        title: heading.
+        description: what is to be seen, for those who don't see it.
+        drawn: the picture.
+        points: what is marked in it, in order ("1: ...").
+        notes: sentences below it.
+        data: what `--json` gives.
+    """
+
+    name: str
+    title: str
+    description: str
+    drawn: Drawn
+    points: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What accuracy is paid with.
+
+    Attributes:
+        name: in `Entry.values`.
+        title: in words.
+        axis: label of its axis.
+        text: a value for people.
+        factor: from the unit of the value to that of the axis.
+        timed: only a device that is not emulated can tell it.
+    """
+
+    name: str
+    title: str
+    axis: str
+    text: Callable[[float], str]
+    factor: float
+    timed: bool
+
+
+def joules(value: float) -> str:
+    """Energy in units people read."""
+    for scale, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} nJ"
+
+
+COSTS = (
+    Cost("model_file", "size", "model file, kB", size, 1e-3, False),
+    Cost("p50", "latency", "latency p50, ms", lambda v: f"{v:.3g} ms", 1.0, True),
+    Cost("energy_gross", "energy", "energy per inference, mJ", joules, 1e3, True),
+)
+
+
+def metric_label(entries: Sequence[Entry]) -> str:
+    """The metric in words, with its unit."""
+    name = next((e.metric for e in entries if e.metric), "metric")
+    words = name.replace("_", " ")
+    split = "" if any(e.artifact for e in entries) else "test "  # records have the graphs in the artifact
+    return f"{split}{words} (lower is better)" if name in LOWER_IS_BETTER else f"{split}{words}, %"
+
+
+def shown(entry: Entry, value: float) -> str:
+    """A metric's value."""
+    return f"{value:.4g}" if entry.metric in LOWER_IS_BETTER else f"{100 * value:.1f} %"
+
+
+def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Figure:
+    """Metric against a cost; the front is filled, numbered and joined.
+
+    Args:
+        name: of the figure.
+        subject: what the entries are of.
+        entries: with "test" and the cost.
+        cost: the other axis.
+    """
+    lower = lower_is_better(entries)
+    pairs = [(e.values[cost.name].mean, e.values["test"].mean) for e in entries]
+    best = front(pairs, higher_is_better=not lower)
+    scale = 1.0 if lower else 100.0
+    series = list(dict.fromkeys(e.series for e in entries))
+    points = [f"{plain(entries[i].name)}: {shown(entries[i], pairs[i][1])} at {cost.text(pairs[i][0])}" for i in best]
+    with canvas(3.1 + 0.19 * ((len(series) + 1) // 2)) as (figure, axes):
+        xs = [pairs[i][0] * cost.factor for i in best]
+        ys = [pairs[i][1] * scale for i in best]
+        axes.step(xs, ys, where="post", color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
+        for number, label in enumerate(series):
+            colour, marker = marker_of(number)
+            for i, e in enumerate(entries):
+                if e.series != label:
+                    continue
+                x, y, spread = pairs[i][0] * cost.factor, pairs[i][1] * scale, e.values["test"].std
+                if spread:
+                    axes.errorbar(x, y, yerr=spread * scale, color=colour, alpha=0.45, linewidth=1, zorder=2)
+                face, above = (colour, 3.5) if i in best else (BACKGROUND, 3.0)
+                axes.plot(x, y, marker, color=colour, markerfacecolor=face, markeredgewidth=1.4, zorder=above)
+            axes.plot([], [], marker, color=colour, label=plain(label, 26))
+        axes.set_xlabel(cost.axis)
+        axes.set_ylabel(metric_label(entries))
+        number_axis(axes, [p[0] * cost.factor for p in pairs])
+        axes.margins(0.09)
+        hidden = _number_points(axes, list(zip(xs, ys, strict=True)))
+        figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.2)
+        title = f"{subject}: {metric_label(entries).split(',')[0].removeprefix('test ')} against {cost.title}"
+        description = f"{len(entries)} models. On the front: {'; '.join(points)}."
+        drawn = save(figure, name, title, description)
+    return Figure(
+        name,
+        title,
+        description,
+        drawn,
+        points,
+        ["Numbers that would cover others are left out of the picture."] if hidden else [],
+        data={
+            "subject": subject,
+            "cost": cost.name,
+            "points": [
+                {"name": e.name, "cost": p[0], "test": p[1], "front": i in best}
+                for i, (e, p) in enumerate(zip(entries, pairs, strict=True))
+            ],
+        },
+    )
+
+
+def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: str, label: str, scale: float) -> Figure:
+    """A number against sparsity, a line for each method, with a band of one standard deviation over seeds.
+
+    Args:
+        name: of the figure.
+        subject: what the entries are of.
+        entries: pruned models of one recipe, and the dense one that all curves start from.
+        column: in `Entry.values`.
+        label: of the axis.
+        scale: from the unit of the value to that of the axis.
+    """
+    known = [e for e in entries if column in e.values]
+    dense = [e for e in known if not e.how]
+    start = [(0.0, dense[0].values[column])] if len(dense) == 1 else []  # several: fine-tuned in several ways
+    lines: dict[str, list[tuple[float, Value]]] = {
+        how: start + sorted(((e.sparsity, e.values[column]) for e in known if e.how == how), key=lambda point: point[0])
+        for how in dict.fromkeys(e.how for e in known if e.how)
+    }
+    banded = any(v.std is not None for line in lines.values() for _, v in line)
+    with canvas(3.1 + 0.19 * ((len(lines) + 2) // 2)) as (figure, axes):
+        for number, (method, line) in enumerate(lines.items(), 1):
+            colour, marker = marker_of(number)
+            xs = [100 * x for x, _ in line]
+            ys = [v.mean * scale for _, v in line]
+            low = [(v.mean - (v.std or 0.0)) * scale for _, v in line]
+            high = [(v.mean + (v.std or 0.0)) * scale for _, v in line]
+            if banded:
+                axes.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(
+                xs, ys, marker=marker, color=colour, linestyle=_LINES[number % len(_LINES)], label=plain(method, 26)
+            )
+        if start:
+            axes.axhline(start[0][1].mean * scale, color=MUTED, linewidth=1, linestyle=":", label="dense")
+        axes.set_xlabel("sparsity, %")
+        axes.set_ylabel(label)
+        if column != "test":
+            axes.set_ylim(bottom=0)
+        figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
+        title = f"{subject}: {label.split(',')[0]} against sparsity"
+        description = "; ".join(
+            f"{method}: " + ", ".join(f"{x:.0%} {v.mean * scale:.4g}" for x, v in line)
+            for method, line in lines.items()
+        )
+        drawn = save(figure, name, title, f"{label}. {description}.")
+    notes = ["Line: mean over seeds; band: ± one standard deviation."] if banded else ["A single seed: no band."]
+    data = {m: [{"sparsity": x, "mean": v.mean, "std": v.std, "n": v.n} for x, v in line] for m, line in lines.items()}
+    return Figure(name, title, description, drawn, notes=notes, data={"subject": subject, column: data})
+
+
+_LINES = ("-", "--", "-.", ":")
+
+
+def _number_points(axes: Any, points: Sequence[tuple[float, float]]) -> int:
+    """Number points from 1 on, but those whose number would lie on another; how many those are."""
+    from matplotlib.transforms import Bbox
+
+    figure = axes.figure
+    figure.draw_without_rendering()  # where points lie on paper is known then
+    taken: list[Any] = []
+    hidden = 0
+    for number, point in enumerate(points, 1):
+        right = number % 2 == 0  # neighbours may lie close together
+        x, y = axes.transData.transform(point) * 72 / figure.dpi
+        x, y = (x + 5, y - 12) if right else (x - 5 - 5.5 * len(str(number)), y + 4)
+        box = Bbox.from_bounds(x, y, 5.5 * len(str(number)), 8)
+        if any(box.overlaps(other) for other in taken):
+            hidden += 1
+            continue
+        taken.append(box)
+        axes.annotate(
+            str(number),
+            point,
+            xytext=(5, -12) if right else (-5, 4),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            color=INK,
+            fontsize=9,
+            zorder=4,
+        )
+    return hidden
+
+
+def number_axis(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic x axis where values span more than a factor of five, with numbers people read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    low, high = min(values), max(values)
+    if low <= 0 or high / low < 5:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return
+    axes.set_xscale("log")
+    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))

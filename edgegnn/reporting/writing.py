@@ -1,0 +1,89 @@
+"""From sources to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgegnn.errors import ReportError, UsageError
+from edgegnn.reporting.contents import Contents, contents
+from edgegnn.reporting.drawing import check_installed
+from edgegnn.reporting.page import render
+from edgegnn.reporting.sources import read_sources
+from edgegnn.utils.files import check_free, replacing
+
+__all__ = ["Written", "write"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        page: the HTML file.
+        bytes: its size.
+        files: of figures.
+        contents: what is in it.
+    """
+
+    page: Path
+    bytes: int
+    files: list[Path]
+    contents: Contents
+
+
+def write(
+    sources: Sequence[str | Path],
+    output: str | Path = "report.html",
+    *,
+    figures: str | Path | None = None,
+    sensitivity: bool = False,
+    title: str = "",
+    force: bool = False,
+    status: Callable[[str], None] = lambda _: None,
+    model_options: dict[str, Any] | None = None,
+) -> Written:
+    """Write a report: the page, and where it is asked for a file for each figure.
+
+    Args:
+        sources: studies, profile records or folders of them, checkpoints.
+        output: the page.
+        figures: folder for each figure as SVG and PNG; None: none.
+        sensitivity: measure the layers of the studies' dense models.
+        title: of the page; "": what it is about.
+        force: replace what is there.
+        status: called with what is being done.
+        model_options: of `edgegnn.compression.model_source.open_model`, for checkpoints.
+
+    Raises:
+        UsageError: a source is none, an output exists, or matplotlib or jinja2 is missing.
+        ReportError: a file can't be written.
+        EdgeGNNError: a source can't be read, as its type says.
+    """
+    check_installed()
+    output, paths = Path(output), [Path(source) for source in sources]
+    found = read_sources(paths)
+    check_free(output, force=force)
+    if output.resolve() in {path.resolve() for path in paths}:
+        raise UsageError(f"{output} is a source of the report: choose another place with -o")
+    if sensitivity and not found.studies:
+        raise UsageError("--sensitivity needs a study; of a checkpoint that is named it is always measured")
+    if not found.checkpoints and any(value for key, value in (model_options or {}).items() if key != "data_root"):
+        raise UsageError("--data and the other options of a model need a checkpoint among the sources")
+    made = contents(found, title, sensitivity=sensitivity, model_options=model_options, status=status)
+    page = render(made).encode()
+    pictures: dict[Path, bytes] = {}
+    if figures is not None:
+        for figure in made.figures:
+            status(f"{figure.name}.png")
+            pictures[Path(figures) / f"{figure.name}.svg"] = figure.drawn.svg
+            pictures[Path(figures) / f"{figure.name}.png"] = figure.drawn.png()
+    # All are written under other names first, and take their own together: a full disk leaves nothing.
+    with ExitStack() as stack:
+        for path, content in {output: page, **pictures}.items():
+            temporary = stack.enter_context(replacing(path, force=force, error=ReportError))
+            temporary.write_bytes(content)
+    return Written(output, len(page), list(pictures), made)

@@ -1,0 +1,335 @@
+"""Load a task by the name of its data set or from a user's file, split it, and restore it later."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from edgegnn.errors import DataError, UsageError
+from edgegnn.runtime.metrics import TARGETS
+from edgegnn.tasks import datasets, digits, graph_checks, labels, published_splits, splits
+from edgegnn.tasks.files import read_graphs
+from edgegnn.tasks.link import METRICS as LINK_METRICS
+from edgegnn.tasks.link import link_split
+from edgegnn.tasks.molecules import molecule_net, read_csv
+from edgegnn.tasks.scaffold import scaffold
+from edgegnn.tasks.spec import Task, TaskSpec
+from edgegnn.tasks.transforms import columns_of, transform
+from edgegnn.utils.files import at_hand
+
+__all__ = ["TASKS", "load_task", "names", "restore_task", "task_from_graphs", "with_attributes"]
+
+_ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
+_FILE_ENDINGS = (".pt", ".pth", ".csv")
+_SUPERPIXELS = {"mnist-superpixels": "MNIST", "cifar10-superpixels": "CIFAR10"}
+# Name of a kind of task -> what gets an answer, and what the answer is.
+TASKS = {
+    "node": ("node", "classes"),
+    "graph": ("graph", "classes"),
+    "graph-multilabel": ("graph", "labels"),
+    "graph-regression": ("graph", "values"),
+    "link-prediction": ("link", "classes"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What was asked for; None for what suits the data. `features` and `target` are those of a spec."""
+
+    split: str | None = None
+    seed: int = 0
+    root: Path | None = None
+    kind: str | None = None
+    target: str | None = None
+    metric: str | None = None
+    one_hot: bool = False
+    features: dict[str, Any] | None = None
+
+    def but(self, **defaults: Any) -> _Wanted:
+        """The same, with what suits the data where nothing was asked for."""
+        if self.kind == "link":  # the published splits are of nodes
+            defaults.pop("split", None)
+        return dataclasses.replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) in (None, False)})
+
+
+def names() -> list[str]:
+    """Return the names of the data sets, and the forms of those known by prefix."""
+    prefixed = [f"{prefix}:NAME" for prefix in ("tu", "molnet", *published_splits.NODE_SETS)]
+    return [*datasets.CITATION, *_ALIASES, "digits", "digits-knn", "zinc", *_SUPERPIXELS, *prefixed]
+
+
+def load_task(
+    data: str,
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    root: Path | None = None,
+    task: str | None = None,
+    metric: str | None = None,
+    one_hot: bool = False,
+) -> Task:
+    """Load a data set and split it.
+
+    Args:
+        data: a name (see `names`), or the path of a .pt file with a PyG `Data` or a list of them, or of a .csv file
+            with a column of SMILES.
+        split: "public", "full", "stratified", "scaffold", "random", "fold:K" or "given"; None: the data set's own.
+        seed: of the split; fixed splits ignore it. Where there are several public splits, the number of one.
+        root: folder with raw files. None: the environment's EDGEGNN_DATA, else the user's cache folder.
+        task: one of `TASKS`; None: what the labels are.
+        metric: one of `edgegnn.runtime.metrics.TARGETS[target]`; None: the data set's own.
+        one_hot: the features are categories, each of which becomes a column.
+
+    Raises:
+        UsageError: unknown data set, split, task or metric, or one that doesn't suit the data.
+        DataError: data that can't be loaded or used.
+    """
+    return _load(data, _wanted(split, seed, root, task, metric, one_hot))
+
+
+def with_attributes(data: str) -> str:
+    """Return the name of a TU data set with its node attributes as features.
+
+    Raises:
+        UsageError: other data.
+    """
+    name = _ALIASES.get(data.lower(), data)
+    if not name.lower().startswith("tu:"):
+        raise UsageError(f"--node-attributes is for data sets of the TU collection (tu:PROTEINS), not for {data}")
+    return name if name.endswith(datasets.ATTRIBUTES) else name + datasets.ATTRIBUTES
+
+
+def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
+    """Load the task of a checkpoint again: same data, same split, same constants of features and targets.
+
+    Raises:
+        DataError: the data are gone, or are not those the spec describes.
+    """
+    wanted = _Wanted(spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features)
+    task = _load(spec.data, wanted)
+    for key in ("kind", "target", "num_features", "num_classes"):
+        if getattr(task.spec, key) != getattr(spec, key):
+            raise DataError(
+                f"{spec.data} has changed since the model was trained: {key} was {getattr(spec, key)}, is "
+                f"{getattr(task.spec, key)}; bring the old data back or train again"
+            )
+    return dataclasses.replace(task, spec=spec)
+
+
+def task_from_graphs(
+    graphs: Data | Sequence[Data],
+    *,
+    data: str,
+    split: str | None = None,
+    seed: int = 0,
+    task: str | None = None,
+    metric: str | None = None,
+    one_hot: bool = False,
+) -> Task:
+    """Make a task of graphs in memory.
+
+    One graph with a label per node is a node task; graphs with one class, several labels or values each are a graph
+    task (`edgegnn.tasks.labels.target_of`). Masks train_mask, val_mask and test_mask [N] bool of a single graph are its
+    split ("given").
+
+    Args:
+        graphs: a `Data` or a list of them.
+        data: what to call the data in the spec: the path they came from.
+        split: "given", "stratified", "random" or "fold:K". None: "given" where there are masks, else "stratified" for
+            classes and "random" for the rest.
+        seed: of the split.
+        task: as of `load_task`, like the next two.
+        metric: one of those for the task.
+        one_hot: the features are categories.
+
+    Raises:
+        UsageError: unknown split, task or metric, or one that doesn't suit the data.
+        DataError: graphs that no model can use.
+    """
+    return _from_graphs(graph_checks.as_graphs(graphs, data), data, _wanted(split, seed, None, task, metric, one_hot))
+
+
+def _wanted(
+    split: str | None, seed: int, root: Path | None, task: str | None, metric: str | None, one_hot: bool
+) -> _Wanted:
+    if seed < 0:
+        raise UsageError(f"a seed must be 0 or more, not {seed}")
+    if task is not None and task not in TASKS:
+        raise UsageError(
+            f"unknown task {task!r}{published_splits.closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}"
+        )
+    kind, target = TASKS[task] if task is not None else (None, None)
+    return _Wanted(split, seed, root, kind, target, metric, one_hot)
+
+
+def _load(data: str, wanted: _Wanted) -> Task:
+    if _is_file(data):
+        path = at_hand(data)
+        return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
+    prefix, _, rest = _ALIASES.get(data.lower(), data).partition(":")
+    prefix, root = prefix.lower(), wanted.root
+    if prefix in datasets.CITATION and not rest:
+        return _node_task(datasets.planetoid(prefix, root)[0], prefix, wanted.but(split="public"))
+    if prefix == "digits-knn":
+        return _node_task(digits.knn_graph(), prefix, wanted)
+    if prefix == "digits":
+        return _graph_task(digits.digit_graphs(), prefix, wanted)
+    name = data if ":" in data else data.lower()
+    if prefix == "tu" and rest:
+        return _graph_task(datasets.tu(rest, root), name, wanted)
+    if prefix == "molnet" and rest:
+        graphs, metric = molecule_net(rest.lower(), root)
+        target = next(t for t, known in TARGETS.items() if metric in known)
+        chosen = wanted.but(split="scaffold", target=target)
+        return _graph_task(graphs, name, chosen.but(metric=metric) if chosen.target == target else chosen)
+    if prefix == "zinc" and not rest:
+        graphs, index = published_splits.zinc(root)
+        chosen = wanted.but(split="public", target="values", metric="mae", one_hot=wanted.features is None)
+        return _graph_task(graphs, prefix, chosen, index)
+    if prefix in _SUPERPIXELS:
+        graphs, index = published_splits.superpixels(_SUPERPIXELS[prefix], root)
+        return _graph_task(graphs, prefix, wanted.but(split="public"), index)
+    if prefix in published_splits.NODE_SETS and rest:
+        graph, chosen = published_splits.node_set(prefix, rest, root), wanted.but(split="public")
+        if chosen.split == "public":
+            published_splits.pick_masks(graph, wanted.seed, name)
+        return _node_task(graph, name, chosen)
+    if "/" in data or "\\" in data:
+        raise DataError(f"there is no data file {data}: check the path")
+    hint = published_splits.closest(data, names())
+    raise UsageError(f"unknown data set {data!r}{hint}: choose one of {', '.join(names())}, or pass --data FILE.pt")
+
+
+def _is_file(data: str) -> bool:
+    """Whether a task's data is the path of a user's file rather than a name."""
+    prefixes = tuple(f"{prefix}:" for prefix in ("tu", "molnet", *published_splits.NODE_SETS))
+    known = data.lower() in names() or data.lower().startswith(prefixes)
+    return not known and (data.endswith(_FILE_ENDINGS) or Path(data).is_file())
+
+
+def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
+    first = graphs[0]
+    of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
+    if wanted.kind in ("node", "link") and len(graphs) > 1:
+        raise UsageError(f"{data} holds {len(graphs)} graphs, a {wanted.kind} task is about one: leave --task out")
+    if wanted.kind == "graph" or (of_graphs and wanted.kind is None):
+        return _graph_task(graphs, data, wanted)
+    masked = any(first.get(key) is not None for key in graph_checks.MASKS)
+    return _node_task(first, data, wanted.but(split="given" if masked else "stratified"))
+
+
+def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+    if wanted.kind == "link":
+        return _link_task(graph, data, wanted)
+    _check_kind(wanted, "node", data)
+    whole = graph_checks.usable([graph], data)
+    split = wanted.split or "stratified"
+    if split == "given" or (split == "public" and data not in ("digits-knn",) and graph.get("train_mask") is not None):
+        index = graph_checks.given_split(graph, data)
+        graph_checks.check_split(index, data)
+        classes = graph_checks.node_labels(graph, torch.cat(list(index.values())), data)
+    else:
+        classes = graph_checks.node_labels(graph, None, data)
+        if split == "full" and data in datasets.CITATION:
+            index = splits.random(len(classes), wanted.seed, 500, 500)
+        else:
+            index = _draw(classes, split, wanted.seed)
+    graph.y = classes
+    chosen = dataclasses.replace(wanted, split=split, target="classes")
+    return _task([graph], data, "node", chosen, index, classes, whole)
+
+
+def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+    whole = graph_checks.usable([graph], data)
+    new, index, split, facts = link_split(graph, wanted.split, wanted.seed, data)
+    metric = wanted.metric or LINK_METRICS[0]
+    if metric not in LINK_METRICS:
+        raise UsageError(f"{metric} is no metric for links: choose {' or '.join(LINK_METRICS)}")
+    constants = transform([new], None, wanted.features or None, one_hot=wanted.one_hot, where=data)
+    spec = TaskSpec(data, "link", split, wanted.seed, metric, columns_of(new.x), 1, constants)
+    return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants))
+
+
+def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str, Tensor] | None = None) -> Task:
+    """A task about graphs; `public` is the split that the data were published with."""
+    _check_kind(wanted, "graph", data)
+    whole = graph_checks.usable(graphs, data)
+    target = wanted.target or labels.target_of(graphs, data)
+    split = wanted.split or ("stratified" if target == "classes" else "random")
+    if target == "classes":
+        table = graph_checks.graph_labels(graphs, data)
+        rows = table.view(-1, 1).unbind()
+    else:
+        table = labels.label_table(graphs, target, data)
+        rows = table.unsqueeze(1).unbind()
+    for graph, row in zip(graphs, rows, strict=True):
+        graph.y = row
+    if split == "public" and public is not None:
+        index = public
+    elif split == "scaffold":
+        if any(graph.get("smiles") is None for graph in graphs):
+            other = "stratified" if target == "classes" else "random"
+            raise UsageError(f"a scaffold split needs molecules with smiles, {data} has none: choose --split {other}")
+        index = scaffold([graph.smiles for graph in graphs])
+    else:
+        index = _draw(table if target == "classes" else len(table), split, wanted.seed)
+    return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
+
+
+def _check_kind(wanted: _Wanted, kind: str, data: str) -> None:
+    if wanted.kind not in (None, kind):
+        raise UsageError(f"{data} is for {kind} tasks, not for {wanted.kind} tasks: leave --task out")
+
+
+def _task(
+    graphs: list[Data],
+    data: str,
+    kind: str,
+    wanted: _Wanted,
+    index: dict[str, Tensor],
+    table: Tensor,
+    whole: tuple[str, ...],
+) -> Task:
+    target, split = wanted.target or "classes", wanted.split or ""
+    metric = wanted.metric or TARGETS[target][0]
+    if metric not in TARGETS[target]:
+        raise UsageError(f"{metric} is no metric for {target}: choose {' or '.join(TARGETS[target])}")
+    graph_checks.check_split(index, data)
+    train = None if kind == "node" else index["train"]
+    constants = transform(graphs, train, wanted.features or None, one_hot=wanted.one_hot, where=data)
+    columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
+    if metric == "roc_auc" and columns != 2:
+        raise UsageError(f"roc_auc needs two classes, {data} has {columns}: use accuracy")
+    labels.check_known(table, index, target, data)
+    labels.check_selects(metric, table, index, data)
+    scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
+    features = columns_of(graphs[0].x)
+    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale)
+    return Task(spec, graphs, index, whole=_untouched(whole, constants))
+
+
+def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:
+    """The whole-numbered features that no transform of x has replaced."""
+    return tuple(name for name in whole if name != "x" or not constants)
+
+
+def _draw(classes: Tensor | int, split: str, seed: int) -> dict[str, Tensor]:
+    """Draw a split of items by their classes, or of a number of items that have none."""
+    count = classes if isinstance(classes, int) else len(classes)
+    if split == "stratified" and not isinstance(classes, int):
+        return splits.stratified(classes.numpy(), seed)
+    if split == "random":
+        return splits.random(count, seed)
+    kind, _, k = split.partition(":")
+    if kind == "fold" and k.isdecimal():
+        return splits.fold(count if isinstance(classes, int) else classes.numpy(), int(k))
+    if split in ("public", "full", "scaffold", "given", "stratified"):
+        others = "random" if isinstance(classes, int) else "stratified, random"
+        raise UsageError(f"these data have no {split} split: choose {others} or fold:0 to fold:9")
+    raise UsageError(f"unknown split {split!r}: choose public, full, stratified, scaffold, random or fold:0 to fold:9")
