@@ -64,7 +64,7 @@ def train(
         model: "gcn", "gat", "gin", "sage", "spline" or "transformer".
         data: a data set's name, or the path of a data file.
         output: where to save the checkpoint.
-        split: which split; None for the data set's own.
+        split: which split; "file:PATH" for one in a file (`edgegnn.tasks.split_file`); None for the data set's own.
         split_seed: seed of splits that are drawn.
         data_root: folder of the data sets.
         node_attributes: use the attributes of a TU data set's nodes as features too; None: as the model usually does.
@@ -83,6 +83,7 @@ def train(
     import torch
 
     from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
+    from edgegnn.compression.model_source import split_facts
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
     from edgegnn.quantize import finetune
@@ -119,7 +120,16 @@ def train(
         {"zoo": model, "args": arguments},
         work.spec,
         dataclasses.asdict(config),
-        [history_step("train", config, result, recipe=chosen.name if chosen else "none", **work.facts)],
+        [
+            history_step(
+                "train",
+                config,
+                result,
+                recipe=chosen.name if chosen else "none",
+                trained_on=split_facts(work),
+                **work.facts,
+            )
+        ],
         all_metrics(module, work, result.val_metric),
     )
     if output is not None:
@@ -160,7 +170,7 @@ def export(
         output: the artifact's folder (a name ending in .zip makes an archive); None for ./<model>-<recipe>.
         data: data set or data file; None for the checkpoint's own.
         task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
-        split: which split of `data`.
+        split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
         factory: "package.module:function" that builds the module.
@@ -240,7 +250,10 @@ def export(
             checkpoint,
             model=module,
             task=work.spec,
-            history=[*checkpoint.history, history_step("quantize", config, result, recipe=chosen.name)],
+            history=[
+                *checkpoint.history,
+                history_step("quantize", config, result, recipe=chosen.name, caveat=work.caveat),
+            ],
             metrics=all_metrics(module, work, result.val_metric),
         )
     return export_checkpoint(
@@ -298,7 +311,7 @@ def compress(
         finetune: train after pruning.
         data: data set or data file; None for the checkpoint's own.
         task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
-        split: which split of `data`.
+        split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
         factory: "package.module:function" that builds the module.

@@ -40,6 +40,7 @@ from edgegnn.cli.options import (
     Seed,
     Sparsity,
     Split,
+    SplitFile,
     SplitSeed,
     TargetBits,
     Task,
@@ -50,10 +51,12 @@ from edgegnn.cli.options import (
     json_object,
     quant_of,
     settings_of,
+    split_of,
 )
 from edgegnn.cli.report import report
 from edgegnn.cli.study import study as study_app
 from edgegnn.cli.tune import tune
+from edgegnn.cli_quickstart import quickstart
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
 app = typer.Typer(
@@ -105,6 +108,7 @@ def train(
     metric: Metric = None,
     one_hot: OneHot = False,
     split: Split = None,
+    split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     epochs: Epochs = None,
@@ -137,7 +141,7 @@ def train(
             task=task,
             metric=metric,
             one_hot=one_hot,
-            split=split,
+            split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,
             node_attributes=node_attributes,
@@ -162,6 +166,7 @@ def export(
     data: Data = None,
     task: Task = None,
     split: Split = None,
+    split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     factory: Factory = None,
@@ -216,7 +221,7 @@ def export(
             output=output,
             data=data,
             task=task,
-            split=split,
+            split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,
             factory=factory,
@@ -255,6 +260,7 @@ def compress(
     data: Data = None,
     task: Task = None,
     split: Split = None,
+    split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     factory: Factory = None,
@@ -299,7 +305,7 @@ def compress(
                 finetune=not no_finetune,
                 data=data,
                 task=task,
-                split=split,
+                split=split_of(split, split_file),
                 split_seed=split_seed,
                 data_root=data_root,
                 factory=factory,
@@ -447,26 +453,7 @@ app.add_typer(study_app)
 app.command()(ship)
 app.command()(report)
 app.command()(tune)
-
-
-@app.command()
-def quickstart(
-    data: Annotated[str, typer.Option("--data", help="digits (graphs) or digits-knn (nodes).")] = "digits",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path(
-        "edgegnn-quickstart"
-    ),
-    as_json: Json = False,
-) -> None:
-    """Train, export as fp32 and INT8, verify and profile both, on data that comes with the install.
-
-    Example: edgegnn quickstart
-    """
-    from edgegnn.cli.quickstart import run
-    from edgegnn.cli.render import summaries
-
-    with summaries.training("quickstart") as progress:
-        result = run(data, output, progress=progress, status=progress.status)
-    summaries.quickstart(result, as_json)
+app.command()(quickstart)
 
 
 def main() -> NoReturn:

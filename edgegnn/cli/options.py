@@ -38,7 +38,18 @@ Metric = Annotated[
 OneHot = Annotated[bool, typer.Option("--one-hot", help="The features are categories: a column for each of them.")]
 Split = Annotated[
     str | None,
-    typer.Option("--split", help="public, full, stratified, scaffold, random, fold:K, given; links: random:VAL,TEST."),
+    typer.Option(
+        "--split",
+        help="public, full, stratified, scaffold, random, fold:K, given (by the data); links: random:VAL,TEST.",
+    ),
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--split-file",
+        help='The split of your nodes or graphs. JSON: {"train": [0, 1], "val": [2], "test": [3]}, or ["train", "val", '
+        '"test", ...]. CSV: columns index and split. npz: arrays train, val and test (numbers, or a bool for each).',
+    ),
 ]
 SplitSeed = Annotated[int, typer.Option("--split-seed", help="Seed of a split that is drawn.")]
 Factory = Annotated[
@@ -158,6 +169,17 @@ def settings_of(
         "seed": seed,
         **stop,
     }
+
+
+def split_of(split: str | None, file: Path | None) -> str | None:
+    """The split as the functions of the same names take it: "file:PATH" for one in a file.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if split is not None and file is not None:
+        raise UsageError("--split and --split-file both name a split: give one of them")
+    return split if file is None else f"file:{file}"
 
 
 def quant_of(quant: str | None, target_bits: float | None) -> str | None:

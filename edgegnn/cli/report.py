@@ -16,10 +16,12 @@ from edgegnn.cli.options import (
     Force,
     Json,
     Split,
+    SplitFile,
     SplitSeed,
     Task,
     UnsafePickle,
     json_object,
+    split_of,
 )
 
 __all__ = ["report"]
@@ -45,6 +47,7 @@ def report(
     data: Data = None,
     task: Task = None,
     split: Split = None,
+    split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     factory: Factory = None,
@@ -80,7 +83,7 @@ def report(
             model_options={
                 "data": data,
                 "task": task,
-                "split": split,
+                "split": split_of(split, split_file),
                 "split_seed": split_seed,
                 "data_root": data_root,
                 "factory": factory,

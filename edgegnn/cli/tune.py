@@ -16,11 +16,13 @@ from edgegnn.cli.options import (
     Json,
     Seed,
     Split,
+    SplitFile,
     SplitSeed,
     Target,
     Task,
     UnsafePickle,
     json_object,
+    split_of,
 )
 
 __all__ = ["tune"]
@@ -45,6 +47,7 @@ def tune(
     data: Data = None,
     task: Task = None,
     split: Split = None,
+    split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     factory: Factory = None,
@@ -71,6 +74,7 @@ def tune(
         "--data": data,
         "--task": task,
         "--split": split,
+        "--split-file": split_file,
         "--split-seed": split_seed or None,
         "--data-root": data_root,
         "--factory": factory,
@@ -93,7 +97,7 @@ def tune(
             shown_source=shown,
             data=data,
             task=task,
-            split=split,
+            split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,
             factory=factory,

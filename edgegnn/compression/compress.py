@@ -170,7 +170,12 @@ def compress(
         module, result = finetune(
             float_part(current), task, recipe, quant_config, progress=progress, after_step=hold(current)
         )
-        current = _with(current, module, task, history_step("quantize", quant_config, result, recipe=recipe.name))
+        current = _with(
+            current,
+            module,
+            task,
+            history_step("quantize", quant_config, result, recipe=recipe.name, caveat=task.caveat),
+        )
     row = {
         "sparsity": plan.sparsity if plan is not None else None,
         "achieved": (current.pruning or {}).get("achieved", 0.0),
@@ -262,6 +267,7 @@ def measure(checkpoint: Checkpoint, task: Task) -> dict[str, Any]:
     return {
         "val": checkpoint.metrics["val"],
         "test": checkpoint.metrics["test"],
+        "caveat": task.caveat,
         "bytes": size,
         "nonzero": sum(int(p.detach().count_nonzero()) for p in parameters),
         "parameters": sum(p.numel() for p in parameters),
@@ -283,7 +289,7 @@ def _prune_step(
     pruned = prune(
         float_part(checkpoint), task, plan, config, earlier=checkpoint.pruning, progress=progress, status=status
     )
-    step = history_step("prune", config, pruned.fit, seconds=pruned.seconds)
+    step = history_step("prune", config, pruned.fit, seconds=pruned.seconds, caveat=task.caveat)
     step |= {**dataclasses.asdict(plan), "achieved": pruned.facts["achieved"]}
     result = dataclasses.replace(checkpoint, pruning=pruned.facts)
     return _with(result, pruned.model, pruned.task, step), pruned.task

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgegnn.tasks import Task
     from edgegnn.training import FitConfig
 
-__all__ = ["check_fits", "finetune_config", "fit_features", "open_model"]
+__all__ = ["check_fits", "finetune_config", "fit_features", "open_model", "split_facts"]
 
 _LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 
@@ -41,7 +41,7 @@ def open_model(
         model: a model file, or a loaded checkpoint.
         data: data set or data file; None for the checkpoint's own.
         task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
-        split: which split of `data`.
+        split: which split of `data`; "file:PATH" for one in a file.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
         options: of `load_checkpoint`.
@@ -70,7 +70,30 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
+    work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
     return checkpoint, fit_features(checkpoint, work), stem
+
+
+def split_facts(task: Task) -> dict[str, Any]:
+    """Which data a model was trained on, and by which split: kept in its history."""
+    from edgegnn.tasks.splits import digest
+
+    spec = task.spec
+    return {"data": spec.data, "split": spec.split, "seed": spec.seed, "sha256": digest(task.index)}
+
+
+def _caveat(checkpoint: Checkpoint, task: Task) -> str:
+    """What has to be said beside a metric: a model that comes from elsewhere may have been trained on the test split.
+
+    Nothing where the split is the user's or a published one, or where the model was trained here by the same split.
+    """
+    split = task.spec.split
+    if split in ("given", "public") or split.startswith("file:"):
+        return ""
+    trained = checkpoint.history[0].get("trained_on") if checkpoint.history else None
+    if trained is not None and trained == split_facts(task):
+        return ""
+    return f"split drawn here; the model may have seen these {task.spec.kind}s"
 
 
 def fit_features(checkpoint: Checkpoint, task: Task) -> Task:

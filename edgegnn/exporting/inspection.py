@@ -96,7 +96,8 @@ def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         facts["parameters"] = sum(p.numel() for p in model.parameters())
         facts["parameter_bytes"] = sum(p.numel() * p.element_size() for p in model.parameters())
     if checkpoint.metrics:
-        facts["metrics"] = ", ".join(f"{k} {_number(v)}" for k, v in checkpoint.metrics.items())
+        caveat = next((f"; {step['caveat']}" for step in checkpoint.history if step.get("caveat")), "")
+        facts["metrics"] = ", ".join(f"{k} {_number(v)}" for k, v in checkpoint.metrics.items()) + caveat
     facts["history"] = checkpoint.history
     if checkpoint.pruning is not None and isinstance(model, nn.Module):
         facts |= _pruning(checkpoint.pruning, model.model if isinstance(model, QuantModel) else model)
@@ -133,7 +134,8 @@ def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
 def _both(metric: dict[str, Any], split: str) -> str:
     """A metric of the artifact, beside that of the model in PyTorch."""
     reason = f": {metric['reason']}" if metric.get("reason") else ""
-    return f"{_values(metric['name'], metric)}, {split}, n = {metric['n']}{reason}"
+    caveat = f"; {metric['caveat']}" if metric.get("caveat") else ""
+    return f"{_values(metric['name'], metric)}, {split}, n = {metric['n']}{reason}{caveat}"
 
 
 def _values(name: str, metric: dict[str, Any]) -> str:

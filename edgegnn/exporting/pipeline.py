@@ -183,6 +183,7 @@ def export_checkpoint(
             "name": task.spec.metric,
             "value": metric_of(task.spec.metric, keep, outputs),
             "reason": undefined_why(task, keep),
+            "caveat": task.caveat,
             "n": counted_rows(keep),
         },
         **form.facts,

@@ -59,6 +59,7 @@ def compared(task: Task, samples: list[Sample], expected: list[Any], outputs: li
         "pytorch": metric_of(task.spec.metric, samples, expected),
         "artifact": metric_of(task.spec.metric, samples, outputs),
         "reason": undefined_why(task, samples),
+        "caveat": task.caveat,
         "n": counted_rows(samples),
     }
 

@@ -301,6 +301,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.
         instructions_reason: why instructions could not be counted on an emulated one.
         metric_reason: why there is no metric, where that is known.
+        metric_caveat: what has to be said beside the metric: that the model may have seen these graphs, say.
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` is that of all, one after the
             other.
@@ -330,6 +331,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     instructions: Instructions | None = None
     instructions_reason: Sentence = ""
     metric_reason: Sentence = ""
+    metric_caveat: Sentence = ""
     data: Word = ""
     entries: Annotated[list[EntryLatency], msgspec.Meta(max_length=100)] = []
     reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []

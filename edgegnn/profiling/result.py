@@ -185,6 +185,7 @@ def make_record(
         instructions=instructed.instructions,
         instructions_reason=instructed.reason,
         metric_reason=manifest.metric_reason,
+        metric_caveat=manifest.metric_caveat,
         data=_data_name(manifest),
         entries=said.entries,
         reported_by_device=_reported(said, asked, energy),

@@ -165,6 +165,7 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
         said.append(
             f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"
         )
+    said += [f"{r.metric.name}: {r.metric_caveat}" for r in records if r.metric is not None and r.metric_caveat]
     said += [f"metric undefined: {record.metric_reason}" for record in records if record.metric_reason]
     for record in records:
         energy = record.energy_j

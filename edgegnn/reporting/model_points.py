@@ -69,6 +69,7 @@ class Entry:
         load_average: of the busy machine before; 0 for one that had nothing else to do.
         seeds: that there should be a value for.
         artifact: of a record its artifact; "" of a study.
+        caveat: what has to be said beside the metric.
     """
 
     subject: str
@@ -88,6 +89,7 @@ class Entry:
     load_average: float
     seeds: int
     artifact: str = ""
+    caveat: str = ""
 
 
 def lower_is_better(entries: Iterable[Entry]) -> bool:
@@ -198,6 +200,7 @@ def _of_record(r: ProfileRecord) -> Entry:
         load_average=r.device.load_average if (r.device.load_average or 0) > 0.5 else 0.0,  # type: ignore[arg-type]
         seeds=1,
         artifact=plain(r.artifact),
+        caveat=plain(r.metric_caveat),
     )
 
 
@@ -210,8 +213,8 @@ def tell_apart(entries: Sequence[Entry]) -> list[str]:
 
 
 def caveats(entries: Sequence[Entry], *, energy: bool = False) -> list[str]:
-    """What a reader has to know of times and energies, as sentences."""
-    said = []
+    """What a reader has to know of metrics, times and energies, as sentences."""
+    said = [f"{e.name}: {e.caveat}." for e in entries if e.caveat]
     quick = [e for e in entries if e.quick]
     if quick:
         which = "Measured" if len(quick) == len(entries) else f"{len(quick)} of {len(entries)} were measured"

@@ -112,6 +112,7 @@ class Manifest:
         agreement: sample name -> share of equal predictions that the export saw.
         samples_metric: the task metric over the shipped samples, None when it has none (no labels, or one class only).
         metric_reason: why it has none; "" where it isn't known, or has one.
+        metric_caveat: what has to be said beside it; "" for nothing.
         raw: the whole file, unchecked.
         limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit;
             and what PyTorch needs in each graph, "least_nodes", "least_edges", "least_in_degree", "least_out_degree" or
@@ -138,6 +139,7 @@ class Manifest:
     raw: dict[str, Any]
     limits: dict[str, int] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
+    metric_caveat: str = ""
 
     @property
     def model_file(self) -> str:
@@ -196,6 +198,7 @@ def parse_manifest(content: bytes) -> Manifest:
         raw=raw,
         limits=_limits(raw),
         entries=_entries(raw, inputs, outputs, files),
+        metric_caveat=_metric_caveat(raw),
     )
 
 
@@ -438,6 +441,11 @@ def _metric(raw: dict[str, Any], target: str) -> Metric | None:
 def _metric_reason(raw: dict[str, Any]) -> str:
     entry = raw.get("samples_metric") or {}
     return _text(entry, "reason", "samples_metric") if entry.get("value") is None and entry.get("reason") else ""
+
+
+def _metric_caveat(raw: dict[str, Any]) -> str:
+    entry = raw.get("samples_metric") or {}
+    return _text(entry, "caveat", "samples_metric") if entry.get("caveat") else ""
 
 
 def _short(value: Any) -> str:

@@ -10,14 +10,15 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
+from edgegnn.tasks.given import INDICES, MASKS
 from edgegnn.tasks.notes import note
 
-__all__ = ["MASKS", "as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "usable"]
+__all__ = ["as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "usable"]
 
-MASKS = ("train_mask", "val_mask", "test_mask")
 _FEATURES = ("x", "edge_attr", "edge_weight")
 _EXACT = 2**24  # float32 has every whole number up to here
-_KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", *MASKS)
+_KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", "split", *MASKS, *INDICES)
+_ANY_TYPE = ("smiles", "split", *INDICES)
 
 
 def as_graphs(content: Any, where: str) -> list[Data]:
@@ -43,7 +44,7 @@ def as_graphs(content: Any, where: str) -> list[Data]:
             raise DataError(f"{where}: item {i} is a {type(item).__name__}: save PyG Data objects, or dicts of tensors")
         values = item.to_dict() if isinstance(item, Data) else item
         kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
-        strange = [k for k, v in kept.items() if k != "smiles" and not isinstance(v, (Tensor, int, float))]
+        strange = [k for k, v in kept.items() if k not in _ANY_TYPE and not isinstance(v, (Tensor, int, float))]
         if strange:
             raise DataError(f"{where}: graph {i}: {strange[0]} is no tensor: convert it with torch.as_tensor")
         graph = Data(**kept)
@@ -231,29 +232,6 @@ def _whole(labels: Tensor, where: str, what: str) -> Tensor:
     if high >= len(whole):
         raise DataError(f"{where}: label {high} for {len(whole)} {what}s: number the classes from 0")
     return whole
-
-
-def given_split(graph: Data, where: str) -> dict[str, Tensor]:
-    """Return the split of a graph's train_mask, val_mask and test_mask [N].
-
-    Raises:
-        DataError: masks that are missing, of another shape, or that share nodes.
-    """
-    index = {}
-    for key in MASKS:
-        mask = graph.get(key)
-        if not isinstance(mask, Tensor):
-            raise DataError(f"{where}: there is no {key}: add all of {', '.join(MASKS)}, or choose --split stratified")
-        if mask.dim() != 1 or mask.numel() != graph.num_nodes:
-            raise DataError(
-                f"{where}: {key} has shape {list(mask.shape)}, it must be [{graph.num_nodes}]: keep one column"
-            )
-        index[key.removesuffix("_mask")] = mask.bool().nonzero().view(-1)
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = int((graph[f"{one}_mask"].bool() & graph[f"{other}_mask"].bool()).sum())
-        if shared:
-            raise DataError(f"{where}: {one}_mask and {other}_mask share {shared} nodes: keep the splits apart")
-    return index
 
 
 def check_split(index: dict[str, Tensor], where: str) -> None:

@@ -13,13 +13,14 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import TARGETS
-from edgegnn.tasks import datasets, digits, graph_checks, labels, published_splits, splits
+from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
 from edgegnn.tasks.files import read_graphs
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
+from edgegnn.tasks.split_file import FROM_FILE, read_split
 from edgegnn.tasks.transforms import columns_of, transform
 from edgegnn.utils.files import at_hand
 
@@ -79,7 +80,8 @@ def load_task(
     Args:
         data: a name (see `names`), or the path of a .pt file with a PyG `Data` or a list of them, or of a .csv file
             with a column of SMILES.
-        split: "public", "full", "stratified", "scaffold", "random", "fold:K" or "given"; None: the data set's own.
+        split: "public", "full", "stratified", "scaffold", "random", "fold:K", "given" or "file:PATH"
+            (`edgegnn.tasks.split_file`); None: the data set's own.
         seed: of the split; fixed splits ignore it. Where there are several public splits, the number of one.
         root: folder with raw files. None: the environment's EDGEGNN_DATA, else the user's cache folder.
         task: one of `TASKS`; None: what the labels are.
@@ -135,14 +137,13 @@ def task_from_graphs(
     """Make a task of graphs in memory.
 
     One graph with a label per node is a node task; graphs with one class, several labels or values each are a graph
-    task (`edgegnn.tasks.labels.target_of`). Masks train_mask, val_mask and test_mask [N] bool of a single graph are its
-    split ("given").
+    task (`edgegnn.tasks.labels.target_of`). A split that the graphs have (`edgegnn.tasks.given`) is "given".
 
     Args:
         graphs: a `Data` or a list of them.
         data: what to call the data in the spec: the path they came from.
-        split: "given", "stratified", "random" or "fold:K". None: "given" where there are masks, else "stratified" for
-            classes and "random" for the rest.
+        split: "given", "file:PATH", "stratified", "random" or "fold:K". None: "given" where the graphs have one, else
+            "stratified" for classes and "random" for the rest.
         seed: of the split.
         task: as of `load_task`, like the next two.
         metric: one of those for the task.
@@ -198,7 +199,7 @@ def _load(data: str, wanted: _Wanted) -> Task:
     if prefix in published_splits.NODE_SETS and rest:
         graph, chosen = published_splits.node_set(prefix, rest, root), wanted.but(split="public")
         if chosen.split == "public":
-            published_splits.pick_masks(graph, wanted.seed, name)
+            given.pick_masks(graph, wanted.seed, name)
         return _node_task(graph, name, chosen)
     if "/" in data or "\\" in data:
         raise DataError(f"there is no data file {data}: check the path")
@@ -218,10 +219,11 @@ def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
     of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
     if wanted.kind in ("node", "link") and len(graphs) > 1:
         raise UsageError(f"{data} holds {len(graphs)} graphs, a {wanted.kind} task is about one: leave --task out")
+    if given.has_split(graphs):
+        wanted = wanted.but(split="given")
     if wanted.kind == "graph" or (of_graphs and wanted.kind is None):
         return _graph_task(graphs, data, wanted)
-    masked = any(first.get(key) is not None for key in graph_checks.MASKS)
-    return _node_task(first, data, wanted.but(split="given" if masked else "stratified"))
+    return _node_task(first, data, wanted.but(split="stratified"))
 
 
 def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
@@ -230,8 +232,12 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     _check_kind(wanted, "node", data)
     whole = graph_checks.usable([graph], data)
     split = wanted.split or "stratified"
-    if split == "given" or (split == "public" and data not in ("digits-knn",) and graph.get("train_mask") is not None):
-        index = graph_checks.given_split(graph, data)
+    own = split == "given" or (split == "public" and data != "digits-knn" and graph.get("train_mask") is not None)
+    if own or split.startswith(FROM_FILE):
+        if own:
+            index = given.node_split(graph, wanted.seed, data)
+        else:
+            index = read_split(split.removeprefix(FROM_FILE), "node", int(graph.num_nodes or 0), wanted.seed)
         graph_checks.check_split(index, data)
         classes = graph_checks.node_labels(graph, torch.cat(list(index.values())), data)
     else:
@@ -272,6 +278,10 @@ def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str
         graph.y = row
     if split == "public" and public is not None:
         index = public
+    elif split == "given":
+        index = given.graph_split(graphs, wanted.seed, data)
+    elif split.startswith(FROM_FILE):
+        index = read_split(split.removeprefix(FROM_FILE), "graph", len(graphs), wanted.seed)
     elif split == "scaffold":
         if any(graph.get("smiles") is None for graph in graphs):
             other = "stratified" if target == "classes" else "random"

@@ -21,10 +21,9 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.tasks.datasets import load_raw
-from edgegnn.tasks.graph_checks import MASKS
 from edgegnn.tasks.splits import as_index
 
-__all__ = ["NODE_SETS", "closest", "node_set", "pick_masks", "superpixels", "zinc"]
+__all__ = ["NODE_SETS", "closest", "node_set", "superpixels", "zinc"]
 
 NODE_SETS = {
     "hetero": ("Roman-empire", "Amazon-ratings", "Minesweeper", "Tolokers", "Questions"),
@@ -102,21 +101,6 @@ def node_set(collection: str, name: str, root: Path | None) -> Data:
 
     url = f"{Wikipedia.processed_url}/new_data/{key}/{files[0]}"
     return load_raw(key, files + splits, root, url, lambda at: Wikipedia(at, key), inside="geom_gcn/raw")[0]
-
-
-def pick_masks(graph: Data, seed: int, where: str) -> None:
-    """Of masks [N, S], one for each published split, keep the one of number `seed`.
-
-    Raises:
-        UsageError: there is no such split.
-    """
-    for key in MASKS:
-        masks = graph.get(key)
-        if masks is None or masks.dim() != 2:
-            continue
-        if seed >= masks.shape[1]:
-            raise UsageError(f"{where} has {masks.shape[1]} public splits: --split-seed 0 to {masks.shape[1] - 1}")
-        graph[key] = masks[:, seed].bool()
 
 
 def closest(name: str, known: list[str]) -> str:

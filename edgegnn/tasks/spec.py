@@ -38,8 +38,8 @@ class TaskSpec:
         data: name of a data set ("cora", "tu:ENZYMES", "molnet:BBBP", "digits"), or the path of a data file.
         kind: "node", "graph" or "link": what gets a label.
         split: "public", "full" (a citation graph's: 500 nodes drawn for validation, 500 for test, all others train),
-            "stratified", "scaffold", "random", "fold:K", "given" (masks of a user's file), or "random:VAL,TEST"
-            (shares of the links of a link task).
+            "stratified", "scaffold", "random", "fold:K", "given" (attributes of a user's data), "file:PATH" (a file
+            with the split), or "random:VAL,TEST" (shares of the links of a link task).
         seed: seed of the split.
         metric: what the model is judged by, one of those in `edgegnn.runtime.metrics.TARGETS[target]`.
         num_features: node features.
@@ -138,6 +138,7 @@ class Task:
             columns of the graph's `edge_label_index`; "train" also has the negatives that an epoch draws from).
         facts: what records say of the split, JSON-able; {} where the spec says it all.
         whole: names of the features that the data have as whole numbers; the graphs have them as float32, exactly.
+        caveat: what has to be said beside a metric of these splits; "" for nothing.
     """
 
     spec: TaskSpec
@@ -145,3 +146,4 @@ class Task:
     index: dict[str, Tensor]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     whole: tuple[str, ...] = ()
+    caveat: str = ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from edgegnn.errors import DataError, UsageError
 
-__all__ = ["FOLDS", "as_index", "fold", "random", "stratified"]
+__all__ = ["FOLDS", "as_index", "digest", "fold", "random", "stratified"]
 
 FOLDS = 10
 _FOLD_SEED = 12345  # of the Degree-Quant reference and its 10-fold results
@@ -18,6 +20,12 @@ def as_index(*parts: np.ndarray) -> dict[str, Tensor]:
     """Return three arrays of indices as "train", "val" and "test" -> sorted int64 tensor."""
     ordered = (torch.from_numpy(np.sort(np.asarray(part, dtype=np.int64))) for part in parts)
     return dict(zip(("train", "val", "test"), ordered, strict=True))
+
+
+def digest(index: dict[str, Tensor]) -> str:
+    """A checksum by which two splits can be told apart."""
+    parts = (f"{part}:{','.join(map(str, ids.tolist()))}" for part, ids in sorted(index.items()))
+    return hashlib.sha256(";".join(parts).encode()).hexdigest()
 
 
 def stratified(labels: np.ndarray, seed: int, val: float = 0.1, test: float = 0.1) -> dict[str, Tensor]:

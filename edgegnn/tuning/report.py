@@ -40,7 +40,7 @@ def contents(
         words), "float" {val, n}, "seed", "epochs" {full, short, default}, "budget_minutes", "seconds", "interrupted",
         "data" {data, kind, split, seed}, "candidates" (see `candidate.py`; each also with "number", "label",
         "preset", "settings", "epochs" and "front"), "winner" (number or None), "command", "recipe" (of the winner,
-        where it has no name), "test" {float, winner, n} (the one look at the test split) and "versions".
+        where it has no name), "test" {float, winner, n, caveat} (the one look at the test split) and "versions".
     """
     on_front = {r["number"] for r in front(records, job.minimize)}
     candidates = [{k: v for k, v in r.items() if k not in _INNER} | {"front": r["number"] in on_front} for r in records]

@@ -170,6 +170,7 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
     add("non-zero weights", lambda r: f"{r['nonzero']:,} of {r['parameters']:,}")
     add("PyTorch, eager, p50", lambda r: _eager(r["eager_ms"]))
     _print(table)
+    _say_caveat(row)
     pruning = checkpoint.pruning or {}
     if row["sparsity"] is not None:
         say(f"pruned: {pruning['method']}, {row['sparsity']:g} asked, {row['achieved']:.4f} reached")
@@ -212,6 +213,7 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
         cells += [f"{r.row['bytes'] / full:.2f}x", f"{r.row['nonzero']:,}", _eager(r.row["eager_ms"])]
         table.add_row(name, *cells)
     _print(table)
+    _say_caveat(first.row)
     for s, r in zip(asked, results, strict=True):
         if isinstance(r, PruneError):
             say(f"{s:g}: {r}")
@@ -228,6 +230,11 @@ def _compressed_entry(result: Compressed) -> dict[str, Any]:
     recipe = checkpoint.recipe.name if checkpoint.recipe else "none"
     path = str(result.path) if result.path is not None else None
     return {"model": path, **result.row, "recipe": recipe, "pruning": describe_pruning(checkpoint.pruning)}
+
+
+def _say_caveat(row: dict[str, Any]) -> None:
+    if row["caveat"]:
+        say(f"test: {row['caveat']}")
 
 
 def _eager(value: float | None) -> str:
@@ -372,6 +379,8 @@ def _parity_rows(table: Table, manifest: dict[str, Any]) -> None:
         table.add_row("turn on rounding", turning(parity["sensitive"]))
     for split, found in (("validation", manifest["validation"]), ("test", metric)):
         table.add_row(f"{split} {_metric_name(found['name'])}", _both(found))
+    if metric["caveat"]:
+        table.add_row("note", metric["caveat"])
 
 
 def turning(names: list[str]) -> str:

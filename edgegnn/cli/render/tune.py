@@ -124,6 +124,8 @@ def tuned(found: Tuned, as_json: bool) -> None:
     facts.add_row("best", winner["label"])
     facts.add_row("file", f"{winner['bytes']:,} bytes ({_against(content, winner)})")
     facts.add_row(f"test {metric}", f"{_value(metric, test['winner'])} (float model {_value(metric, test['float'])})")
+    if test["caveat"]:
+        facts.add_row("note", test["caveat"])
     facts.add_row("answers as the float model", f"{100 * winner['agreement']:.1f} % of validation")
     energy = winner.get("energy_j")
     if energy is not None:

@@ -36,6 +36,7 @@ def test_it_is_the_artifacts_own_value(tmp_path, constant):
         "pytorch": pytest.approx(trained.metrics["val"]),
         "artifact": pytest.approx(right[graph.val_mask.numpy()].mean()),
         "reason": "",
+        "caveat": "",
         "n": int(graph.val_mask.sum()),
     }
     assert found["artifact"] != pytest.approx(right[graph.test_mask.numpy()].mean())  # no coincidence

@@ -155,9 +155,9 @@ BAD_NODE = {
     "a string": ({"x": "abc"}, "x is no tensor"),
     "one mask only": ({"train_mask": torch.arange(40) < 20}, "no val_mask.*stratified"),
     "short mask": (masks() | {"val_mask": torch.ones(3, dtype=torch.bool)}, r"val_mask has shape \[3\]"),
-    "masks of many splits": (masks() | {"train_mask": torch.ones(40, 10, dtype=torch.bool)}, "keep one column"),
+    "masks of many splits": (masks() | {"train_mask": torch.ones(40, 10, dtype=torch.bool)}, "train and val share 10"),
     "empty mask": (masks() | {"test_mask": torch.zeros(40, dtype=torch.bool)}, "test split is empty"),
-    "shared nodes": (masks() | {"val_mask": torch.arange(40) >= 29}, "val_mask and test_mask share 10 nodes"),
+    "shared nodes": (masks() | {"val_mask": torch.arange(40) >= 29}, "val and test share 10 nodes .the first is 30"),
 }
 
 

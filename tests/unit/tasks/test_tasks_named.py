@@ -128,7 +128,7 @@ def test_heterophilous_graph(tmp_path):
     assert task.index["test"].tolist() == np.flatnonzero(test[3]).tolist()
     assert load_task("hetero:roman_empire", root=tmp_path).index["val"].tolist() == np.flatnonzero(val[0]).tolist()
     assert load_task("hetero:Roman-empire", root=tmp_path, split="stratified").spec.split == "stratified"
-    with pytest.raises(UsageError, match="has 10 public splits: --split-seed 0 to 9"):
+    with pytest.raises(UsageError, match="has 10 splits: --split-seed 0 to 9"):
         load_task("hetero:Roman-empire", root=tmp_path, seed=10)
     assert restore_task(task.spec, tmp_path).index["train"].tolist() == task.index["train"].tolist()
 
