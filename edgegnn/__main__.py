@@ -1,5 +1,5 @@
 """`python -m edgegnn`."""
 
-from edgegnn.cli.app import main
+from edgegnn.start import main
 
 main()

@@ -82,7 +82,7 @@ def train(
     """
     import torch
 
-    from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
+    from edgegnn.checkpoint import Checkpoint, history_step, least_bytes, save_checkpoint
     from edgegnn.compression.model_source import split_facts
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
@@ -91,7 +91,7 @@ def train(
     from edgegnn.tasks.link import EMBEDDING
     from edgegnn.tasks.transforms import as_columns
     from edgegnn.training import fit, fit_defaults
-    from edgegnn.utils.files import check_free
+    from edgegnn.utils.files import check_free, check_room
 
     if output is not None:
         check_free(Path(output), force=force)
@@ -111,6 +111,8 @@ def train(
     }
     torch.manual_seed(config.seed)
     module = build(model, **arguments)
+    if output is not None:
+        check_room(Path(output), least_bytes(module))
     if chosen is None:
         result = fit(module, work, config, progress=progress)
     else:

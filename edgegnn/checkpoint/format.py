@@ -45,10 +45,10 @@ from edgegnn.tasks import TaskSpec
 from edgegnn.tasks.link import EMBEDDING
 from edgegnn.tasks.pair_models import as_pair_model
 from edgegnn.training import FitConfig, FitResult
-from edgegnn.utils.files import replacing
+from edgegnn.utils.files import saved
 from edgegnn.utils.layer_caches import drop_graph_caches
 
-__all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "least_bytes", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "edgegnn-checkpoint/1"
 PRUNED_FORMAT = "edgegnn-checkpoint/2"  # an edgegnn from before there was pruning says that the file is newer
@@ -138,8 +138,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) 
         grids = weight_grids(model) if isinstance(model, QuantModel) else {}
         del content["state_dict"]
         content |= {"format": PRUNED_FORMAT, "sparse_state": encode_state(state, grids)}
-    with replacing(path, force=force, error=CheckpointError) as temporary:
-        torch.save(content, temporary)
+    out = io.BytesIO()  # torch's own writer of files reports a full disk in words that nobody understands
+    torch.save(content, out)
+    saved(path, lambda temporary: temporary.write_bytes(out.getbuffer()), force=force, error=CheckpointError)
+
+
+def least_bytes(model: nn.Module) -> int:
+    """Bytes that the file of a dense model has at least."""
+    return sum(v.numel() * v.element_size() for v in model.parameters() if not is_lazy(v))
 
 
 def load_checkpoint(

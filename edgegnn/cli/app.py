@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +56,10 @@ from edgegnn.cli.report import report
 from edgegnn.cli.study import study as study_app
 from edgegnn.cli.tune import tune
 from edgegnn.cli_quickstart import quickstart
-from edgegnn.errors import EdgeGNNError, UsageError, first_line
+from edgegnn.errors import EdgeGNNError, UsageError
+from edgegnn.start import main
+
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="edgegnn",
@@ -454,39 +456,3 @@ app.command()(ship)
 app.command()(report)
 app.command()(tune)
 app.command()(quickstart)
-
-
-def main() -> NoReturn:
-    """Run the command line; an error on purpose becomes one line and its exit code."""
-    try:
-        code = app(standalone_mode=False)
-    except EdgeGNNError as error:
-        _fail(error, str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        exit_code = getattr(error, "exit_code", None)
-        if exit_code is not None and hasattr(error, "format_message"):  # a usage error found by Typer
-            _fail(error, error.format_message(), exit_code)
-        if os.environ.get("EDGEGNN_DEBUG"):
-            raise
-        _fail(error, f"unexpected {type(error).__name__}: {first_line(error)} (a bug; --debug shows where)", 1)
-    if code == 130:  # Typer turns Ctrl-C into this exit code
-        from edgegnn.cli.render.terminal import complain
-
-        complain("interrupted: nothing half-written is left")
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(error: BaseException, message: str, exit_code: int) -> NoReturn:
-    if os.environ.get("EDGEGNN_DEBUG"):
-        import traceback
-
-        traceback.print_exception(error)
-    from edgegnn.cli.render.terminal import complain
-
-    complain(message)
-    sys.exit(exit_code)

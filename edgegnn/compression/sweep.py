@@ -8,12 +8,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from edgegnn.checkpoint import Checkpoint, save_checkpoint
+from torch import nn
+
+from edgegnn.checkpoint import Checkpoint, least_bytes, save_checkpoint
 from edgegnn.compression.compress import Compressed, Progress, PrunePlan, check_compressible, compress, dense_row
 from edgegnn.compression.model_source import check_fits, finetune_config, open_model
 from edgegnn.errors import PruneError, UsageError
 from edgegnn.quantize import Recipe, recipe
-from edgegnn.utils.files import check_free
+from edgegnn.utils.files import check_free, check_room
 
 __all__ = ["parse_sparsities", "sweep"]
 
@@ -84,6 +86,10 @@ def sweep(
     checkpoint, task, _ = open_model(model, **source)
     check_compressible(checkpoint)
     check_fits(checkpoint, task)
+    if prune is None and isinstance(checkpoint.model, nn.Module):
+        for path in paths:
+            if path is not None:
+                check_room(path, least_bytes(checkpoint.model))
     config = finetune_config(checkpoint, task, settings or {}, **_FINETUNING)
     quant_settings = {key: value for key, value in (settings or {}).items() if key != "distill"}
     quant_config = finetune_config(checkpoint, task, quant_settings)

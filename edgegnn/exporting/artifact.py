@@ -21,7 +21,7 @@ from edgegnn.exporting.samples import Sample
 from edgegnn.runtime import build_runner, find_library, library_name
 from edgegnn.runtime.manifest import MODEL_FILES, seal_manifest
 from edgegnn.runtime.session import has_native_ops
-from edgegnn.utils.files import check_free, replacing
+from edgegnn.utils.files import check_free, saved
 
 __all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
 
@@ -76,7 +76,9 @@ def write_artifact(
     check_output(path, force=force)
     archive = path.suffix == ".zip"
     target = path.with_suffix("") if archive else path
-    with replacing(path, force=force, error=ExportError, folder=not archive) as temporary:
+    expected = list(expected)
+
+    def write(temporary: Path) -> dict[str, Any]:
         folder = temporary.with_name(temporary.name + ".d") if archive else temporary
         try:
             folder.mkdir(exist_ok=True)
@@ -86,26 +88,21 @@ def write_artifact(
                 (folder / name).write_bytes(content)
             _write_samples(folder / "samples.npz", samples, expected)
             build_runner(folder / "run.pyz")
-            if libraries is None:
-                own = find_library() if any(map(has_native_ops, folder.glob("*.onnx"))) else None
-                libraries = {} if own is None else {library_name(): own}
-            for name, library in libraries.items():
-                (folder / "native").mkdir(exist_ok=True)
-                shutil.copyfile(library, folder / "native" / name)
+            _add_libraries(folder, libraries)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
             run = [entry["file"] for entry in manifest.get("entries", [])] or [MODEL_FILES[manifest["runtime"]]]
-            everything = {
-                "format": FORMAT,
-                "name": target.name,
-                "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                **manifest,
-                "files": files,
-                "sizes": {**manifest.get("sizes", {}), "model_file": sum(files[name]["bytes"] for name in run)},
-            }
-            complete = seal_manifest(everything)
-            (folder / "manifest.json").write_text(
-                json.dumps(complete, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            complete = seal_manifest(
+                {
+                    "format": FORMAT,
+                    "name": target.name,
+                    "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    **manifest,
+                    "files": files,
+                    "sizes": {**manifest.get("sizes", {}), "model_file": sum(files[name]["bytes"] for name in run)},
+                }
             )
+            text = json.dumps(complete, indent=1, allow_nan=False)
+            (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
             if check is not None:
                 check(folder)
             if archive:
@@ -115,7 +112,18 @@ def write_artifact(
         finally:
             if archive:
                 shutil.rmtree(folder, ignore_errors=True)
-    return complete
+        return complete
+
+    return saved(path, write, force=force, error=ExportError, folder=not archive)
+
+
+def _add_libraries(folder: Path, libraries: Mapping[str, Path] | None) -> None:
+    if libraries is None:
+        own = find_library() if any(map(has_native_ops, folder.glob("*.onnx"))) else None
+        libraries = {} if own is None else {library_name(): own}
+    for name, library in libraries.items():
+        (folder / "native").mkdir(exist_ok=True)
+        shutil.copyfile(library, folder / "native" / name)
 
 
 def _files(folder: Path) -> list[Path]:

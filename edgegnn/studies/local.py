@@ -28,7 +28,7 @@ from edgegnn.profiling import machine_lock
 from edgegnn.studies import steps
 from edgegnn.studies.config import Study
 from edgegnn.studies.plan import Step
-from edgegnn.studies.store import disk_is_full
+from edgegnn.utils.files import disk_is_full
 
 if TYPE_CHECKING:
     from edgegnn.training import EpochLog

@@ -7,7 +7,6 @@ has a checksum, since SQLite has none: a flipped bit is seen before anything is 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from edgegnn.databases import check_pages
 from edgegnn.errors import StudyError
 from edgegnn.runtime.checksum import json_sha256
 
-__all__ = ["FORMAT", "Row", "Store", "disk_is_full", "open_store"]
+__all__ = ["FORMAT", "Row", "Store", "open_store"]
 
 FORMAT = 2
 _APPLICATION = 0x6567_7374  # "egst": what SQLite calls the application's id
@@ -170,7 +169,8 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            hint = ": make room, then run the same command again" if "full" in str(error) else ""
+            refused = "full" in str(error) or "I/O" in str(error)  # a limit on files is an I/O error to SQLite
+            hint = ": make room, then run the same command again" if refused else ""
             raise StudyError(f"can't {doing} the study's store {self.path}: {error}{hint}") from error
 
 
@@ -207,15 +207,6 @@ def open_store(path: Path, *, create: bool) -> Iterator[Store]:
 
 def _checksum(*values: Any) -> str:
     return json_sha256([repr(value) for value in values])
-
-
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _check(path: Path, database: sqlite3.Connection, create: bool) -> None:

@@ -302,5 +302,5 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except (SQLAlchemyError, OptunaError) as error:
         why = _why(error)
-        hint = "make room, then run the same command again" if "full" in why else "--force starts anew"
+        hint = "make room, then run the same command again" if "full" in why or "I/O" in why else "--force starts anew"
         raise TuneError(f"can't use {folder / STUDY}, the memory of the search: {why}: {hint}") from error

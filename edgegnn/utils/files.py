@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from platformdirs import user_cache_path
 
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
 
@@ -17,7 +21,20 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["at_hand", "check_free", "locked", "read_toml", "replacing", "size", "stand_in"]
+__all__ = [
+    "at_hand",
+    "check_free",
+    "check_room",
+    "disk_is_full",
+    "locked",
+    "read_toml",
+    "replacing",
+    "saved",
+    "size",
+    "stand_in",
+]
+
+T = TypeVar("T")
 
 _copies: dict[str, Path] = {}
 
@@ -61,6 +78,8 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
     check_free(path, force=force)
     if path.is_dir() and not folder:
         raise UsageError(f"{path} is a folder: choose another place with -o")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a device, and no file: choose another place with -o")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         try:
@@ -69,13 +88,79 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
                 temporary.mkdir()
             yield temporary
             _take_place(temporary, path)
-        except (OSError, RuntimeError) as cause:
-            # torch.save reports a full disk or a missing folder as RuntimeError.
-            if isinstance(cause, RuntimeError) and "file" not in str(cause).lower():
-                raise
+        except OSError as cause:
             raise error(f"can't write {path}: {first_line(cause)}") from cause
     finally:
         _remove(temporary)
+
+
+def saved(path: Path, write: Callable[[Path], T], *, force: bool, error: type[EdgeGNNError], folder: bool = False) -> T:
+    """Write what took long to make, all or nothing. Where the disk refuses, it is kept in another place.
+
+    Args:
+        path: the file or folder to make.
+        write: writes to the path that it is given; may be called again with another one.
+        force: replace what is there.
+        error: raised when the disk refuses `path`; it names the other place.
+        folder: make a folder instead of a file.
+
+    Returns:
+        What `write` returned.
+
+    Raises:
+        UsageError: `path` exists and not `force`.
+    """
+    try:
+        with replacing(path, force=force, error=error, folder=folder) as temporary:
+            return write(temporary)
+    except error as refused:
+        if not isinstance(refused.__cause__, OSError):
+            raise
+        kept = _kept_elsewhere(path.name, write, error, folder)
+        what = f"it is kept as {kept}" if kept else "no other place took it either"
+        raise error(f"{refused}; {what}") from refused
+
+
+def _kept_elsewhere(name: str, write: Callable[[Path], T], error: type[EdgeGNNError], folder: bool) -> Path | None:
+    for place in (Path(tempfile.gettempdir()), user_cache_path("edgegnn"), Path.home()):
+        spare = place / f"edgegnn-kept-{uuid.uuid4().hex[:8]}"
+        try:
+            with replacing(spare / name, force=False, error=error, folder=folder) as temporary:
+                write(temporary)
+            return spare / name
+        except error:
+            _remove(spare)
+    return None
+
+
+def check_room(path: Path, size: int) -> None:
+    """Refuse early, before any training, a disk or a limit on files that a result of this size doesn't fit.
+
+    Args:
+        path: where it will be written.
+        size: its bytes, at least.
+
+    Raises:
+        UsageError: there is no room.
+    """
+    import resource
+
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
+    free = shutil.disk_usage(folder).free if folder is not None else size
+    if free < size:
+        raise UsageError(f"{path} will take {size} bytes, and {free} are free there: make room, or choose another -o")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and limit < size:
+        raise UsageError(f"{path} will take {size} bytes, and no file may have more than {limit} (ulimit -f): raise it")
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or a limit on the size of files, is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def check_free(path: Path, *, force: bool) -> None:
