@@ -8,6 +8,7 @@ an error                  one line, and the exit code of its type
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ from typing import Any, NoReturn
 from edgegnn.errors import EdgeGNNError, first_line, printable
 
 __all__ = ["main"]
+
+# Why a file that was opened takes nothing more; of files that we write, edgegnn.utils.files says so.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class _Stop:
@@ -82,16 +86,13 @@ def _run(stop: _Stop) -> tuple[int, str]:
             import traceback
 
             traceback.print_exception(error)
-        if lost := _lost_output():
-            return 1, "" if isinstance(lost, BrokenPipeError) else f"can't write to stdout: {first_line(lost)}"
+        _drop_output()
         if stop.number or isinstance(error, KeyboardInterrupt):  # a library may have made another error of it
             return 128 + (stop.number or signal.SIGINT), stop.words
         return _explained(error)
 
 
 def _explained(error: BaseException) -> tuple[int, str]:
-    from edgegnn.utils.files import disk_is_full
-
     if isinstance(error, EdgeGNNError):
         return error.exit_code, str(error)
     code = getattr(error, "exit_code", None)
@@ -99,21 +100,21 @@ def _explained(error: BaseException) -> tuple[int, str]:
         return code, error.format_message()
     if type(error).__name__ == "Abort":  # at a prompt
         return 130, _Stop().words
-    if disk_is_full(error):
-        return 1, f"{first_line(error)}: make room, then run the same command again"
+    if isinstance(error, BrokenPipeError):  # who read our output has seen enough
+        return 1, ""
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return 1, f"can't write {error.filename or 'to stdout'}: {first_line(error)}"
     if not isinstance(error, Exception):
         raise error
     return 1, f"unexpected {type(error).__name__}: {first_line(error)} (a bug; --debug shows where)"
 
 
-def _lost_output() -> OSError | None:
-    """Why stdout takes nothing; what was printed is dropped then, so that Python doesn't complain at its end."""
+def _drop_output() -> None:
+    """Where stdout takes nothing, drop what was printed: Python would complain at its end."""
     try:
         sys.stdout.flush()
-    except OSError as error:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error
-    return None
 
 
 def _open_streams() -> None:
