@@ -1,5 +1,5 @@
 """`python -m edgegnn`."""
 
-from edgegnn.start import main
+from edgegnn.cli.start import main
 
 main()

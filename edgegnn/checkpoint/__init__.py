@@ -7,8 +7,9 @@ from edgegnn.checkpoint.format import (
     Checkpoint,
     build_factory,
     history_step,
+    least_bytes,
     load_checkpoint,
     save_checkpoint,
 )
 
-__all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "least_bytes", "load_checkpoint", "save_checkpoint"]

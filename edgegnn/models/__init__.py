@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import edgegnn.pyg_sources  # noqa: F401
+import edgegnn.utils.pyg_sources  # noqa: F401
 from edgegnn.models.zoo import GraphModel, NodeModel, build, defaults, names, takes_attributes
 
 __all__ = ["GraphModel", "NodeModel", "build", "defaults", "names", "takes_attributes"]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import edgegnn
-from edgegnn.databases import check_pages
 from edgegnn.errors import StudyError
 from edgegnn.runtime.checksum import json_sha256
+from edgegnn.utils.databases import check_pages
 
 __all__ = ["FORMAT", "Row", "Store", "open_store"]
 

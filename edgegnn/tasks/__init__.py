@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import edgegnn.pyg_sources  # noqa: F401
+import edgegnn.utils.pyg_sources  # noqa: F401
 from edgegnn.tasks.collating import collate, example_graph, forward_args, model_inputs, named_args, run_model
 from edgegnn.tasks.evaluation import all_metrics, evaluate, logits_and_labels, logits_of_all, score
 from edgegnn.tasks.loading import TASKS, load_task, names, restore_task, task_from_graphs

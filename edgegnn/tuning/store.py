@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.databases import check_pages
 from edgegnn.errors import TuneError, UsageError, first_line
 from edgegnn.runtime.checksum import json_sha256
 from edgegnn.tuning.space import Candidate, Space, suggest
+from edgegnn.utils.databases import check_pages
 from edgegnn.utils.files import locked, replacing
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from command_line import EDGEGNN, files
 START = """
 import signal, time, weakref
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from edgegnn import cli
+from edgegnn.cli import app, start
 def say(text): print(text, flush=True); time.sleep(60)
 class Thing: pass
 """
-END = "\ncli.app = command; cli.main()"
+END = "\napp.app = command; start.main()"
 SWALLOWS = f"""{START}
 def command(**_):
     thing = Thing()
