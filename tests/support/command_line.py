@@ -16,7 +16,8 @@ from edgegnn.cli import app
 EDGEGNN = [
     sys.executable,
     "-c",
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgegnn.cli.start import main; main()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgegnn.cli.start import main; main()",
 ]
 MODULE = """
 import torch
