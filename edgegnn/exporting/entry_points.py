@@ -115,8 +115,8 @@ def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) ->
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:
     if task.spec.kind == "node":
         return [example_inputs(names, example_graph(task, 1))]
-    train = task.index["train"].tolist()
-    chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train)])
+    train, val = (task.index[split].tolist() for split in ("train", "val"))
+    chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train + val)])
     return [example_inputs(names, task.graphs[i]) for i in chosen]
 
 

@@ -7,7 +7,7 @@ wrap in 8 bits, and degree normalisation (Pow, Sqrt, Div) and softmax need the r
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ from onnxruntime.quantization import (
 from edgegnn.errors import ExportError
 from edgegnn.exporting.simplify import share_constants
 from edgegnn.exporting.tracing import quiet
+from edgegnn.runtime import make_session
 
 __all__ = ["dynamic_int8", "static_int8"]
+
+_LOOKED_AT = 4  # graphs that tell which rows stand for a whole graph
 
 
 def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -47,7 +50,7 @@ def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: no product has constant weights, or onnxruntime refuses the model.
     """
-    return _scale_by_row(_quantized(quantize_dynamic, model))
+    return _scale_by_row(_quantized(quantize_dynamic, model, {node.name for node in _products(model)}))
 
 
 def _scale_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -113,6 +116,9 @@ def static_int8(
 ) -> onnx.ModelProto:
     """Weights in int8, one scale for each output channel; activations in uint8 with ranges seen on calibration graphs.
 
+    Rows that stand for a whole graph are rounded as they come, each by itself: sums over nodes grow with the graph, and
+    no range that was seen holds those of a larger one.
+
     Args:
         model: a float model from `capture`.
         calibration: inputs of graphs of any sizes; some without edges are welcome (isolated nodes have ranges of their
@@ -138,14 +144,57 @@ def static_int8(
 
 
 def _calibrated(model: onnx.ModelProto, graphs: list[dict[str, npt.NDArray[np.generic]]]) -> onnx.ModelProto:
-    return _quantized(
-        quantize_static,
-        model,
-        calibration_data_reader=_Reader(graphs),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,  # uint8 x int8 is what ONNX Runtime's x86 kernels are fast at
-        calibrate_method=CalibrationMethod.MinMax,  # the others fail on graphs of different sizes
-    )
+    whole = _of_whole_graphs(model, graphs)
+    static = {node.name for node in _products(model)} - whole
+    quantized = _with_own_weights(model, whole)
+    if static:
+        quantized = _quantized(
+            quantize_static,
+            quantized,
+            static,
+            calibration_data_reader=_Reader(graphs),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,  # uint8 x int8 is what ONNX Runtime's x86 kernels are fast at
+            calibrate_method=CalibrationMethod.MinMax,  # the others fail on graphs of different sizes
+        )
+    return _scale_by_row(_quantized(quantize_dynamic, quantized, whole)) if whole else quantized
+
+
+def _with_own_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """The model with a copy of each weight that these nodes share with others, which are quantized in another way."""
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    shared = {name for node in model.graph.node if node.name not in names for name in node.input}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in shared}
+    for node in new.graph.node:
+        if node.name in names and node.input[1] in weights:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(weights[node.input[1]])
+            copy.name = f"{node.name}.weight"
+            new.graph.initializer.append(copy)
+            node.input[1] = copy.name
+    return new
+
+
+def _of_whole_graphs(model: onnx.ModelProto, graphs: Sequence[Mapping[str, npt.NDArray[np.generic]]]) -> set[str]:
+    """Names of the products that read one row in a graph of several nodes."""
+    several = [graph for graph in graphs if len(graph["x"]) > 1][:_LOOKED_AT]
+    given = {value.name for value in model.graph.input}
+    read = {node.name: node.input[0] for node in _products(model) if node.input[0] not in given}
+    if not several or not read:
+        return set()
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(read.values()))
+    session: Any = make_session(copy.SerializeToString())
+    names = [value.name for value in session.get_inputs()]
+    one = set(read.values())
+    for graph in several:
+        found = session.run(None, {name: graph[name] for name in names})
+        rows = zip(dict.fromkeys(read.values()), found, strict=True)
+        one -= {name for name, value in rows if value.ndim != 2 or len(value) != 1}
+    return {name for name, tensor in read.items() if tensor in one}
 
 
 class _Reader(CalibrationDataReader):
@@ -156,14 +205,23 @@ class _Reader(CalibrationDataReader):
         return next(self._graphs, None)
 
 
-def _quantized(quantize: Any, model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
-    constants = {i.name for i in model.graph.initializer}
-    products = [n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"}]
-    computed = [n.name for n in products if n.input[1] not in constants]  # attention scores times values, say
+def _products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Products with constant weights; attention scores times values, say, are none.
+
+    Raises:
+        ExportError: there is none, or they are quantized already.
+    """
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         raise ExportError("the model is quantized already: export it with --quant none, or start from the float model")
-    if len(computed) == len(products):
+    constants = {i.name for i in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.input[1] in constants]
+    if not products:
         raise ExportError("nothing to quantize: the model has no product with constant weights; use --quant none")
+    return products
+
+
+def _quantized(quantize: Any, model: onnx.ModelProto, products: Collection[str], **options: Any) -> onnx.ModelProto:
+    """The model with these products quantized, by name."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     with tempfile.TemporaryDirectory(prefix="edgegnn-") as folder, quiet():
@@ -173,7 +231,7 @@ def _quantized(quantize: Any, model: onnx.ModelProto, **options: Any) -> onnx.Mo
                 copy,
                 out,
                 op_types_to_quantize=["MatMul", "Gemm"],
-                nodes_to_exclude=computed,
+                nodes_to_quantize=[*products, *(f"{name}_MatMul" for name in products)],  # as it renames a Gemm
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 **options,

@@ -10,9 +10,10 @@ from torch import nn
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize.degree_protection import add_protection
 from edgegnn.quantize.model import QuantModel, prepare
+from edgegnn.quantize.reach import hold_data
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks import Task, example_graph, named_args
-from edgegnn.training import EpochLog, FitConfig, FitResult, fit
+from edgegnn.training import EpochLog, FitConfig, FitResult, fit, validate
 
 __all__ = ["finetune"]
 
@@ -48,6 +49,7 @@ def finetune(
     example = example_graph(task, 8)
     nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
     quantized = prepare(model, recipe, named_args(model, task, example), nodes)
+    hold_data(quantized, task)
     before_step = _add_penalty if recipe.method == "a2q" else None
 
     def settled(module: nn.Module) -> None:
@@ -61,6 +63,9 @@ def finetune(
         config = dataclasses.replace(config, halve_lr_every=min(config.halve_lr_every or often, often))
     result = fit(quantized, task, config, progress=progress, before_step=before_step, after_step=settled)
     quantized.freeze()
+    hold_data(quantized, task)
+    val_loss, val_metric = validate(quantized, task)  # with the ranges that it is saved with
+    result = dataclasses.replace(result, val_loss=val_loss, val_metric=val_metric)
     bits = quantized.average_bits()
     if bits:
         result = dataclasses.replace(result, facts={"average_bits": bits})

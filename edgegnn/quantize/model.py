@@ -36,7 +36,7 @@ from edgegnn.quantize.a2q import (
     parameter_groups,
 )
 from edgegnn.quantize.dataflow import DataFlow
-from edgegnn.quantize.other_graphs import fewer_edges, is_edges, random_graphs
+from edgegnn.quantize.other_graphs import fewer_edges, is_edges, number_of_graphs, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks.collating import by_name
@@ -61,6 +61,7 @@ class _Step:
     off: bool = False
     only: Collection[str] | None = None
     noise: torch.Generator | None = None
+    watch: Callable[[str, Tensor], None] | None = None  # is told what points are given, in place of rounding it
     calls: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,6 +79,7 @@ class QuantModel(nn.Module):
         stayed_float: name -> reason, for everything that was looked at and left alone.
         layers: path of a message passing layer -> what its placement has to know of it.
         looking, finding: `prepare` is learning how layers use their rows; it is finding the points.
+        graphs: how many the example holds while `prepare` finds the points, 0 where that says nothing of a tensor.
         flow: what tensors are computed from, while `prepare` looks.
     """
 
@@ -92,6 +94,7 @@ class QuantModel(nn.Module):
         self.points = nn.ModuleDict()
         self._placement = paper_placement if recipe.placement == "paper" else operator_placement
         self.looking, self.finding = False, structure is None
+        self.graphs = 0
         self.flow: DataFlow | None = None
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
         self.step = _Step()
@@ -239,7 +242,9 @@ class QuantModel(nn.Module):
         self.step.mask = self._draw()
         self.step.calls = Counter()
         chosen = [name for name in self._weights if self.step.only is None or name in self.step.only]
-        if self.looking:  # scales are not known yet: rounded weights would show another structure
+        if (
+            self.looking or self.step.watch is not None
+        ):  # scales may not be known yet: rounded weights would show another structure
             chosen = []
         weights: dict[str, Tensor] = {}
         for name in chosen:
@@ -307,8 +312,14 @@ class QuantModel(nn.Module):
         if name.replace(".", "/") not in self.points:
             if not self.finding:
                 return x
+            if self._placement.GRAPHS_FLOAT and dim == 0 and x.dim() == 2 and len(x) == self.graphs:
+                self.stayed_float[name] = "one row for each graph: in float it holds the sums of graphs of any size"
+                return x
             moved = x.movedim(dim % x.dim(), 0)
             self._add(name, learnt=kind_and_size(name, moved, self._nodes, self.recipe.groups))
+        if self.step.watch is not None:
+            self.step.watch(name, x)
+            return x
         point = self.point(name)
         if self.step.noise is not None and x.numel():
             x = x + _NOISE * x.abs().max() * torch.randn(x.shape, generator=self.step.noise)
@@ -380,23 +391,6 @@ class QuantModel(nn.Module):
         linears = {self._paths[m][0]: m for m in inside if isinstance(m, _LINEAR)}
         return {name: m for name, m in linears.items() if f"{name}.weight" in self._weights}
 
-    def read_by(self, products: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
-        """What these modules read while `run` runs without any point."""
-        read: dict[str, Tensor] = {}
-
-        def reader(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-            return lambda _, args: read.update({name: args[0]})
-
-        hooks = [module.register_forward_pre_hook(reader(name)) for name, module in products.items()]
-        looking, self.looking, self.step.off = self.looking, False, True
-        try:
-            run()
-        finally:
-            self.looking, self.step.off = looking, False
-            for hook in hooks:
-                hook.remove()
-        return read
-
     def _wrap_linear(self, path: str, linear: nn.Module, masked: bool) -> None:
         """Points at a Linear; by the node mask when it belongs to a message passing layer itself."""
 
@@ -453,6 +447,7 @@ def prepare(
         quantized.eval()
         _look(quantized, args)
         quantized.train(recipe.method != "a2q")
+        quantized.graphs = number_of_graphs(list(args.values()))
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(**args)
         quantized.finding = False

@@ -22,12 +22,12 @@ by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
@@ -37,10 +37,11 @@ from edgegnn.training.sparse import Plan, csr_sum, sparse_plan, sparse_propagate
 if TYPE_CHECKING:
     from edgegnn.quantize.model import QuantModel
 
-__all__ = ["EDGES", "OUTPUTS", "wrap_conv"]
+__all__ = ["EDGES", "GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
 
 EDGES = "edges"  # the label of edge lists among a model's inputs
 OUTPUTS = False  # a Linear's output has no point
+GRAPHS_FLOAT = True  # a row for each graph has none: too few to gain from integers, and sums have no largest size
 _NARROWER = 6  # times: at 4 a sum of the product's floats costs what one of the rows' bytes does, from there on less
 
 
@@ -169,7 +170,7 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
     order, factor = torch.randperm(x.shape[-1], device=x.device), torch.rand(x.shape[-1], device=x.device) + 0.5
     a, b = torch.randn_like(x), torch.randn_like(x)
     try:
-        seen = [q.read_by(products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
+        seen = [_read_by(q, products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
     except Exception:
         return []  # a layer that can't do with other rows is not linear in them
     return [
@@ -181,6 +182,24 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
         and _same(seen[3][name], seen[0][name][..., order] * factor)
         and seen[0][name] is not a
     ]
+
+
+def _read_by(q: QuantModel, products: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
+    """What these modules read while `run` runs without any point."""
+    read: dict[str, Tensor] = {}
+
+    def reader(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda _, args: read.update({name: args[0]})
+
+    hooks = [module.register_forward_pre_hook(reader(name)) for name, module in products.items()]
+    looking, q.looking, q.step.off = q.looking, False, True
+    try:
+        run()
+    finally:
+        q.looking, q.step.off = looking, False
+        for hook in hooks:
+            hook.remove()
+    return read
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

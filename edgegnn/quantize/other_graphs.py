@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["fewer_edges", "is_edges", "random_graphs"]
+__all__ = ["fewer_edges", "is_edges", "number_of_graphs", "random_graphs"]
 
 
 def is_edges(value: Tensor) -> bool:
@@ -70,6 +70,13 @@ def _other_edges(edges: Tensor, args: Sequence[Tensor], generator: torch.Generat
         out[:, 1] = out[:, 0]
         out[0, 2] = out[1, 2]
     return out
+
+
+def number_of_graphs(args: Sequence[Tensor]) -> int:
+    """How many graphs the example holds; 0 where each has one node, and rows don't tell graphs from nodes."""
+    graph = _graph_of(args)
+    count = int(graph.max()) + 1 if len(graph) else 0
+    return count if count < len(graph) else 0
 
 
 def _graph_of(args: Sequence[Tensor]) -> Tensor:

@@ -26,9 +26,10 @@ from edgegnn.training.sparse import csr_sum
 if TYPE_CHECKING:
     from edgegnn.quantize.model import QuantModel
 
-__all__ = ["OUTPUTS", "wrap_conv"]
+__all__ = ["GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
 
 OUTPUTS = True  # a Linear's output has a point
+GRAPHS_FLOAT = False  # a row for each graph has a point like any other
 
 
 def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:

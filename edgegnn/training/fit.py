@@ -25,7 +25,7 @@ from edgegnn.training.grades import GradES, GradESReport
 from edgegnn.training.memory import keep_freed_memory
 from edgegnn.training.sparse import accelerate
 
-__all__ = ["EpochLog", "FitResult", "fit", "steps_per_epoch"]
+__all__ = ["EpochLog", "FitResult", "fit", "steps_per_epoch", "validate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _fit(
         val_loss: float | None = None
         val_metric: float | None = None
         if ended or (epoch - 1) % every == 0:
-            val_loss, val_metric = _validate(model, task)
+            val_loss, val_metric = validate(model, task)
             _check_loss(val_loss, "validation", epoch, config)
             excess: float = getattr(model, "excess", float)()
             better = (excess, *_rank(task, val_loss, val_metric)) < (best_excess, *_rank(task, best_loss, best_metric))
@@ -266,6 +266,7 @@ def _set_protection(model: nn.Module, batch: Data) -> None:
         setter(batch.get("dq_prob"))
 
 
-def _validate(model: nn.Module, task: Task) -> tuple[float, float | None]:
+def validate(model: nn.Module, task: Task) -> tuple[float, float | None]:
+    """Return the loss and the metric of a model over the validation split; None where the labels don't define it."""
     outputs, labels = logits_and_labels(model, task, "val")
     return float(target.loss(task.spec, outputs, labels)), score(task.spec.metric, outputs, labels)

@@ -21,7 +21,11 @@ def _task() -> Any:
     test = Data(x=torch.ones(500, 2), edge_index=torch.zeros(2, 900, dtype=torch.long))
     graphs = [*small, many_nodes, many_edges, hub, test]
     spec = SimpleNamespace(kind="graph")
-    return SimpleNamespace(spec=spec, graphs=graphs, index={"train": torch.arange(203), "test": torch.tensor([203])})
+    return SimpleNamespace(
+        spec=spec,
+        graphs=graphs,
+        index={"train": torch.arange(203), "val": torch.tensor([], dtype=torch.long), "test": torch.tensor([203])},
+    )
 
 
 def test_the_largest_training_graphs_are_calibrated_on():
