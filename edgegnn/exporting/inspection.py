@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import ArtifactError
+from edgegnn.errors import ArtifactError, CheckpointError, first_line
+from edgegnn.exporting.description import check_description, check_history
 from edgegnn.exporting.proof_in_words import against_float, taken_graphs
+from edgegnn.runtime.archive import ZIP_ERRORS
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgegnn.checkpoint import Checkpoint
 
 __all__ = ["describe"]
 
@@ -33,7 +36,8 @@ def _artifact(path: Path) -> dict[str, Any]:
     if path.is_dir() and not (path / "manifest.json").is_file():
         raise ArtifactError(f"{path} is no artifact: it has no manifest.json")
     artifact = open_artifact(path)
-    m = json.loads((artifact.folder / "manifest.json").read_text(encoding="utf-8"))
+    m = artifact.manifest.raw
+    check_description(m)
     parity, metric, task = m["parity"], m["metric"], m["task"]
     return {
         "kind": "artifact",
@@ -78,12 +82,21 @@ def _bits(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model(path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    from torch import nn
-
     from edgegnn.checkpoint import load_checkpoint
-    from edgegnn.quantize import QuantModel
 
     checkpoint = load_checkpoint(path, **options)
+    check_history(checkpoint.history, path)
+    try:
+        return _of_checkpoint(checkpoint, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # values that a stranger's file gives
+        raise CheckpointError(f"{path} can't be shown, it is damaged: {first_line(error)}") from error
+
+
+def _of_checkpoint(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
+    from torch import nn
+
+    from edgegnn.quantize import QuantModel
+
     model, task = checkpoint.model, checkpoint.task
     facts: dict[str, Any] = {"kind": "model", "file": f"{path}, {path.stat().st_size} bytes"}
     facts["source"] = ", ".join(f"{k} {v}" for k, v in checkpoint.source.items())
@@ -176,7 +189,8 @@ def _io(values: list[dict[str, Any]]) -> str:
 
 
 def _has_manifest(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "manifest.json" in archive.namelist()
+    except ZIP_ERRORS:  # no zip, or damaged: whoever reads the file says so
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "manifest.json" in archive.namelist()

@@ -168,6 +168,8 @@ class Store:
     def _explained(self, doing: str) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:
+            raise StudyError(f"the study's store {self.path} is damaged: {error}") from error
         except sqlite3.Error as error:
             refused = "full" in str(error) or "I/O" in str(error)  # a limit on files is an I/O error to SQLite
             hint = ": make room, then run the same command again" if refused else ""

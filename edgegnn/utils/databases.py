@@ -13,6 +13,9 @@ def check_pages(database: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: it is damaged.
     """
-    found = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    try:
+        found = str(database.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("it is damaged") from error
     if found != "ok":
         raise sqlite3.DatabaseError(f"it is damaged: {' '.join(found.split())}")

@@ -11,6 +11,21 @@ from typing import Any
 ODD_NUMBERS = (0, -1, 1, 2**31, 2**53, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, float("inf"), float("nan"))
 ODD_TEXTS = ("", " ", "..", "../x", "/etc/passwd", "a" * 5000, "\x1b[2J", "\u202eabc", "\0", "\ud800", "[link=x]", "é")
 ODD_VALUES = (*ODD_NUMBERS, *ODD_TEXTS, None, True, False, [], {}, [[]], {"": None}, [None] * 3, {"a": {"b": [1]}})
+_ODD_TOML = (
+    '""',
+    '"\\u0000"',
+    "[]",
+    "{}",
+    "nan",
+    "-inf",
+    "true",
+    "1e999",
+    "-1",
+    "0",
+    str(2**70),
+    "1979-05-27",
+    "[[1]]",
+)
 _ODD_NAMES = ("../x", "/x", "a\\b", "A:b", "", "x/", "x" * 300, "manifest.json", "data.pkl", "__MACOSX/x", "é.npy")
 
 
@@ -120,6 +135,26 @@ def damage_json(rng: random.Random, value: Any) -> Any:
             case _:
                 holder[key] = _nudged(rng, holder[key])
     return damaged[""]
+
+
+def damage_toml(rng: random.Random, content: bytes) -> bytes:
+    """Up to three lines of a TOML file with another value or key, gone, twice, or somewhere else."""
+    lines = content.decode().splitlines()
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(lines))
+        key, _, value = lines[at].partition("=")
+        match rng.randrange(6):
+            case 0 | 1:
+                lines[at] = f"{key}= {rng.choice(_ODD_TOML)}"
+            case 2:
+                lines[at] = f"{rng.choice(('x', key.strip() + 'x', key.upper(), '[a]', '[[case]]'))} = {value}"
+            case 3:
+                lines.insert(at, lines.pop(rng.randrange(len(lines))))
+            case 4:
+                lines.insert(rng.randrange(len(lines)), lines[at])
+            case _:
+                lines[at] = ""
+    return "\n".join(lines).encode("utf-8", "replace")
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
