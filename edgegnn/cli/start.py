@@ -21,8 +21,10 @@ from edgegnn.errors import EdgeGNNError, first_line, printable
 
 __all__ = ["main"]
 
-# Why a file that was opened takes nothing more; of files that we write, edgegnn.utils.files says so.
+# Why a file that is open takes nothing more: stdout, mostly.
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+# Why there can be no such file.
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class _Stop:
@@ -102,6 +104,8 @@ def _explained(error: BaseException) -> tuple[int, str]:
         return 130, _Stop().words
     if isinstance(error, BrokenPipeError):  # who read our output has seen enough
         return 1, ""
+    if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename is not None:
+        return 1, f"can't use {str(error.filename)[:80]}: {first_line(error)}"
     if isinstance(error, OSError) and error.errno in _REFUSED:
         return 1, f"can't write {error.filename or 'to stdout'}: {first_line(error)}"
     if not isinstance(error, Exception):

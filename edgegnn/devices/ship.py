@@ -23,7 +23,7 @@ from edgegnn.devices.transport.answers import Damaged, Facts, Name, Versions, de
 from edgegnn.devices.transport.content import Content, content
 from edgegnn.devices.transport.device import Device
 from edgegnn.devices.workplace import artifact_files, runner_bytes, workplace
-from edgegnn.errors import TargetError
+from edgegnn.errors import TargetError, UsageError
 from edgegnn.runtime import Artifact, open_artifact, read_manifest
 from edgegnn.runtime.manifest import seal_manifest
 
@@ -88,6 +88,13 @@ def ship(
     where = target if isinstance(target, Target) else load_target(target)
     opened = open_artifact(artifact)
     name = opened.manifest.name
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"the artifact's name {name!r} can't be that of a folder on a device, which has letters of ASCII, digits, "
+            "and . _ + - only: export it under another name"
+        ) from error
     with workplace(where, opened, tell=tell) as (device, facts):
         library = library_for(opened, device, where, facts, tell)
         files = _with_library(opened, library)

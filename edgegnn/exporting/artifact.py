@@ -19,7 +19,7 @@ import onnx
 from edgegnn.errors import ExportError, UsageError
 from edgegnn.exporting.samples import Sample
 from edgegnn.runtime import build_runner, find_library, library_name
-from edgegnn.runtime.manifest import MODEL_FILES, seal_manifest
+from edgegnn.runtime.manifest import MODEL_FILES, is_file_name, seal_manifest
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.utils.files import check_free, saved
 
@@ -32,8 +32,11 @@ def check_output(path: Path, *, force: bool) -> None:
     """Refuse early, before any training, an output place that could not be used at the end.
 
     Raises:
-        UsageError: `path` exists and not `force`, or it exists and is no artifact.
+        UsageError: `path` exists and not `force`, or it exists and is no artifact, or no artifact can have its name.
     """
+    name = (path.with_suffix("") if path.suffix == ".zip" else path).name
+    if not is_file_name(name):
+        raise UsageError(f"no artifact can have the name {name[:80]!r}: choose another, shorter or plainer one with -o")
     check_free(path, force=force)
     if path.suffix == ".zip":
         if path.is_dir():

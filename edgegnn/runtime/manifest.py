@@ -22,6 +22,7 @@ __all__ = [
     "Manifest",
     "SampleEntry",
     "TensorSpec",
+    "is_file_name",
     "parse_manifest",
     "seal_manifest",
 ]
@@ -202,6 +203,12 @@ def parse_manifest(content: bytes) -> Manifest:
     )
 
 
+def is_file_name(name: str) -> bool:
+    """Whether an artifact may have this name: one that every platform takes for a file, with room for an ending."""
+    short = 0 < len(name.encode("utf-8", "replace")) <= 200
+    return short and name.isprintable() and not name.startswith(".") and not set(name) & set('/\\:*?"<>|')
+
+
 def seal_manifest(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest with its own checksum, `manifest_sha256`: that of all other fields."""
     return sealed(raw, _CHECKSUM)
@@ -271,7 +278,7 @@ def _number(data: dict[str, Any], key: str, where: str, low: float, high: float 
 
 def _name(raw: dict[str, Any]) -> str:
     name = _text(raw, "name", "manifest")
-    if name.startswith(".") or len(name) > 200 or any(c in '/\\:*?"<>|' for c in name):
+    if not is_file_name(name):
         raise ArtifactError(f"manifest.json: the name {_short(name)} can't be used as a file name")
     return name
 

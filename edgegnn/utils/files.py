@@ -80,7 +80,7 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
         raise UsageError(f"{path} is a folder: choose another place with -o")
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UsageError(f"{path} is a device, and no file: choose another place with -o")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")  # no longer than a name may be
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,9 +167,15 @@ def check_free(path: Path, *, force: bool) -> None:
     """Refuse to overwrite.
 
     Raises:
-        UsageError: `path` exists and not `force`.
+        UsageError: `path` exists and not `force`, or there can be no such file.
     """
-    if (path.exists() or path.is_symlink()) and not force:
+    try:
+        there = path.exists() or path.is_symlink()
+    except OSError as error:
+        raise UsageError(
+            f"{str(path)[:80]} can't be used: {first_line(error)}: choose another place with -o"
+        ) from error
+    if there and not force:
         raise UsageError(f"{path} exists: choose another place with -o, or replace it with --force")
 
 
@@ -177,7 +183,7 @@ def _take_place(temporary: Path, path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         temporary.replace(path)
         return
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    old = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.old")
     path.replace(old)
     try:
         temporary.replace(path)
