@@ -6,7 +6,7 @@ DataParallel writes `module.`, torch.compile `_orig_mod.`, Lightning the attribu
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
@@ -16,11 +16,19 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "modul
 
 
 def find_state_dict(content: Mapping[Any, Any]) -> dict[str, Tensor] | None:
-    """The state dict in a file: its dictionary itself, or what that has under a usual name; None: there is none."""
+    """The state dict in a file; None: there is none, or there are several.
+
+    It is the dictionary itself, what that has under a usual name, or its only entry that is a state dict.
+    """
     for candidate in (content, *(content.get(name) for name in _WRAPPERS)):
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
+        if _is_state(candidate):
             return dict(candidate)
-    return None
+    found = [value for value in content.values() if _is_state(value)]
+    return dict(found[0]) if len(found) == 1 else None
+
+
+def _is_state(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(v, Tensor) for v in value.values())
 
 
 def without_prefix(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[dict[str, Tensor], str]:

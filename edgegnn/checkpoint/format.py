@@ -47,6 +47,7 @@ from edgegnn.tasks.pair_models import as_pair_model
 from edgegnn.training import FitConfig, FitResult
 from edgegnn.utils.files import saved
 from edgegnn.utils.layer_caches import drop_graph_caches
+from edgegnn.utils.torch_files import load_tensors
 
 __all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "least_bytes", "load_checkpoint", "save_checkpoint"]
 
@@ -246,8 +247,10 @@ def _check_file(path: Path) -> str:
 
 def _read(path: Path, unsafe_pickle: bool) -> Any:
     try:
+        if not unsafe_pickle:
+            return load_tensors(path.read_bytes(), path.name, CheckpointError)
         content = verified(path.read_bytes(), path.name, CheckpointError)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=not unsafe_pickle)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
     except CheckpointError as error:
         raise CheckpointError(f"{path} is not a model file, or is damaged: {error}") from error
     except pickle.UnpicklingError as error:

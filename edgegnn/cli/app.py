@@ -52,11 +52,11 @@ from edgegnn.cli.options import (
     settings_of,
     split_of,
 )
+from edgegnn.cli.quickstart import quickstart
 from edgegnn.cli.report import report
 from edgegnn.cli.start import main
 from edgegnn.cli.study import study as study_app
 from edgegnn.cli.tune import tune
-from edgegnn.cli_quickstart import quickstart
 from edgegnn.errors import EdgeGNNError, UsageError
 
 __all__ = ["app", "main"]

@@ -6,15 +6,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from edgegnn import api
+from edgegnn.cli.options import Json
 from edgegnn.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from edgegnn.profiling import ProfileRecord
 
-__all__ = ["QuickstartResult", "run"]
+__all__ = ["QuickstartResult", "quickstart", "run"]
 
 # Data that needs no download, with the model and the training that suit it.
 EMBEDDED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -85,3 +88,21 @@ def run(
         records.append(profile(exported.path, quick=True, out=folder / "profiles"))
     assert checkpoint.task is not None
     return QuickstartResult(folder, records, manifests)
+
+
+def quickstart(
+    data: Annotated[str, typer.Option("--data", help="digits (graphs) or digits-knn (nodes).")] = "digits",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path(
+        "edgegnn-quickstart"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Train, export as fp32 and INT8, verify and profile both, on data that comes with the install.
+
+    Example: edgegnn quickstart
+    """
+    from edgegnn.cli.render import summaries
+
+    with summaries.training("quickstart") as progress:
+        result = run(data, output, progress=progress, status=progress.status)
+    summaries.quickstart(result, as_json)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from edgegnn.errors import EdgeGNNError, first_line
 
-__all__ = ["ZIP_ERRORS", "list_entries", "pack_entries", "read_entries", "verified"]
+__all__ = ["ZIP_ERRORS", "list_entries", "pack_entries", "read_entries", "torch_entries", "verified"]
 
 MAX_BYTES = 16 * 2**30
 _MAX_ENTRIES = 200_000
@@ -43,7 +43,12 @@ ZIP_ERRORS = (
 
 
 def verified(content: bytes, what: str, error: type[EdgeGNNError]) -> bytes:
-    """A file of `torch.save` for `torch.load`, which verifies no checksum: they are verified here.
+    """A file of `torch.save` for `torch.load`, which verifies no checksum: they are verified here (`torch_entries`)."""
+    return pack_entries(torch_entries(content, what, error))
+
+
+def torch_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[str, bytes]:
+    """Name -> content of every entry of a file of `torch.save`; checksums are verified.
 
     Args:
         content: the file.
@@ -60,7 +65,7 @@ def verified(content: bytes, what: str, error: type[EdgeGNNError]) -> bytes:
         )
     if content[:2] != b"PK":
         raise error(f"{what} is no file that torch.save wrote")
-    return pack_entries(read_entries(content, what, error))
+    return read_entries(content, what, error)
 
 
 def read_entries(content: bytes, what: str, error: type[EdgeGNNError]) -> dict[str, bytes]:

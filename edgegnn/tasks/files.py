@@ -1,10 +1,8 @@
-"""Read a user's graphs from a .pt file without running any code in it."""
+"""Read a user's graphs from a .pt or .npz file without running any code in it."""
 
 from __future__ import annotations
 
-import io
 import pickle
-import warnings
 from pathlib import Path
 
 import torch
@@ -13,8 +11,10 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
 
 from edgegnn.errors import DataError
-from edgegnn.runtime.archive import verified
+from edgegnn.runtime.npz import read_npz
 from edgegnn.tasks.graph_checks import as_graphs
+from edgegnn.tasks.pickled_arrays import ARRAYS
+from edgegnn.utils.torch_files import load_tensors
 
 __all__ = ["read_graphs"]
 
@@ -22,7 +22,7 @@ _SAFE = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeSto
 
 
 def read_graphs(path: Path) -> list[Data]:
-    """Return the graphs of a file that `torch.save` wrote: a PyG `Data`, a dict of tensors, or a list of these.
+    """Return the graphs of a file that `torch.save` or `numpy.savez` wrote (`edgegnn.tasks.layouts`).
 
     Raises:
         DataError: no such file, a damaged one, or one with objects other than these.
@@ -32,12 +32,10 @@ def read_graphs(path: Path) -> list[Data]:
     if path.is_dir():
         raise DataError(f"{path} is a folder: name the .pt file in it")
     try:
-        # torch takes back what it was given here: not what PyG has registered for its own files.
-        new = [kind for kind in _SAFE if kind not in torch.serialization.get_safe_globals()]
-        with torch.serialization.safe_globals(new), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            clean = verified(path.read_bytes(), str(path), DataError)
-            content = torch.load(io.BytesIO(clean), map_location="cpu", weights_only=True)
+        if path.suffix == ".npz":
+            content = {name: torch.from_numpy(array) for name, array in read_npz(path, DataError).items()}
+        else:
+            content = load_tensors(path.read_bytes(), str(path), DataError, [*_SAFE, *ARRAYS])
     except DataError:
         raise
     except pickle.UnpicklingError as e:

@@ -11,18 +11,20 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
 from edgegnn.tasks.given import INDICES, MASKS
+from edgegnn.tasks.layouts import graphs_in
 from edgegnn.tasks.notes import note
 
-__all__ = ["as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "usable"]
+__all__ = ["as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "one_hot_graphs", "usable"]
 
 _FEATURES = ("x", "edge_attr", "edge_weight")
+_IGNORED = -100  # torch's cross entropy ignores this label
 _EXACT = 2**24  # float32 has every whole number up to here
 _KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", "split", *MASKS, *INDICES)
 _ANY_TYPE = ("smiles", "split", *INDICES)
 
 
 def as_graphs(content: Any, where: str) -> list[Data]:
-    """Return the graphs of what a file or caller gave: a `Data`, a dict of tensors, or a list of these.
+    """Return the graphs of what a file or caller gave, in one of the layouts of `edgegnn.tasks.layouts`.
 
     Every graph is a new `Data` with the attributes that edgegnn knows; the tensors are shared.
 
@@ -31,18 +33,10 @@ def as_graphs(content: Any, where: str) -> list[Data]:
         where: what to call it in a message.
 
     Raises:
-        DataError: something else, or an empty list.
+        DataError: another layout, no graph, or attributes that are no tensors.
     """
-    items = [content] if isinstance(content, (Data, dict)) else content
-    if not isinstance(items, (list, tuple)):
-        raise DataError(f"{where} holds a {type(content).__name__}: save one PyG Data, or a list of them")
-    if not items:
-        raise DataError(f"{where} holds an empty list: save at least one graph")
     graphs = []
-    for i, item in enumerate(items):
-        if not isinstance(item, (Data, dict)):
-            raise DataError(f"{where}: item {i} is a {type(item).__name__}: save PyG Data objects, or dicts of tensors")
-        values = item.to_dict() if isinstance(item, Data) else item
+    for i, values in enumerate(graphs_in(content, where)):
         kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
         strange = [k for k, v in kept.items() if k not in _ANY_TYPE and not isinstance(v, (Tensor, int, float))]
         if strange:
@@ -169,16 +163,22 @@ def _num_nodes(graph: Data) -> int:
 
 
 def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:
-    """Return the labels [G] int64 of a graph task, and set each graph's y to its label [1].
+    """Return the labels [G] int64 of a graph task; -1 where one is not known.
+
+    Args:
+        graphs: the graphs; y is one class, or [C] or [1, C] one-hot.
+        where: what to call the data in a message.
 
     Raises:
         DataError: labels that are missing, NaN, no integers, several per graph, or of one class only.
     """
-    labels = []
+    labels, one_hot = [], one_hot_graphs(graphs)
     for i, graph in enumerate(graphs):
         y = graph.get("y")
         if not isinstance(y, Tensor) or y.numel() == 0:
             raise DataError(f"{where}: graph {i} has no label: set y to its class")
+        if one_hot:
+            y = y.reshape(-1).int().argmax()
         if y.numel() > 1:
             what = (
                 "one per node: a node task is a single graph"
@@ -187,15 +187,17 @@ def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:
             )
             raise DataError(f"{where}: graph {i} has {y.numel()} labels, a graph needs one class ({what})")
         labels.append(y.reshape(1))
-    return _whole(torch.cat(labels), where, "graph")
+    if one_hot:
+        note(f"{where}: y is one-hot: read as one class a graph (several labels: --task graph-multilabel)")
+    return _classes(torch.cat(labels), where, "graph")
 
 
 def node_labels(graph: Data, used: Tensor | None, where: str) -> Tensor:
-    """Return the labels [N] int64 of a node task.
+    """Return the labels [N] int64 of a node task; -1 where one is not known.
 
     Args:
-        graph: the graph; y is [N] or [N, 1].
-        used: indices of the nodes that need a label; others may have -1 or NaN. None: all need one.
+        graph: the graph; y is [N] or [N, 1], or [N, C] one-hot.
+        used: indices of the nodes in a split; the labels of others may be anything. None: all.
         where: what to call the data in a message.
 
     Raises:
@@ -204,34 +206,53 @@ def node_labels(graph: Data, used: Tensor | None, where: str) -> Tensor:
     y = graph.get("y")
     if not isinstance(y, Tensor) or y.numel() == 0:
         raise DataError(f"{where}: there are no labels: set y to the class of each node")
+    if y.dim() == 2 and y.shape[0] == graph.num_nodes and y.shape[1] > 1 and _is_one_hot(y):
+        note(f"{where}: y is one-hot: read as one class a node")
+        y = y.int().argmax(dim=1)
     if y.numel() != graph.num_nodes:
         raise DataError(f"{where}: {y.numel()} labels for {graph.num_nodes} nodes: set y to one class per node")
     y = y.reshape(-1)
-    if used is None:
-        return _whole(y, where, "node")
-    whole = _whole(y[used], where, "node")
-    labels = y.nan_to_num(nan=-1).to(torch.int64)
-    labels[labels > whole.max()] = -1  # nodes in no split may carry any mark
-    labels[used] = whole
+    labels = torch.full(y.shape, -1, dtype=torch.int64)
+    used = torch.arange(len(y)) if used is None else used
+    labels[used] = _classes(y[used], where, "node")
     return labels
 
 
-def _whole(labels: Tensor, where: str, what: str) -> Tensor:
-    """Return labels as int64 when they are classes 0, 1, 2 ..."""
+def one_hot_graphs(graphs: Sequence[Data]) -> bool:
+    """Whether y of every graph has a single 1 among as many zeros, and is not one label for each of its nodes."""
+    first = graphs[0].get("y")
+    if not isinstance(first, Tensor) or first.numel() < 2:
+        return False
+    same = all(isinstance(g.get("y"), Tensor) and g.y.shape == first.shape for g in graphs)
+    of_nodes = first.dim() == 1 and all(g.y.numel() == g.num_nodes for g in graphs if g.get("y") is not None)
+    return same and not of_nodes and _is_one_hot(torch.stack([g.y.reshape(-1) for g in graphs]))
+
+
+def _is_one_hot(y: Tensor) -> bool:
+    """Whether each row of y [n, C] has a single 1, and is 0 elsewhere."""
+    return not y.is_complex() and bool(((y == 0) | (y == 1)).all()) and bool((y.sum(dim=1) == 1).all())
+
+
+def _classes(labels: Tensor, where: str, what: str) -> Tensor:
+    """Return labels as int64 when they are classes 0, 1, 2 ...; -1 where they say that one is not known."""
     if labels.dtype.is_complex or (labels.dtype.is_floating_point and not bool(torch.isfinite(labels).all())):
         raise DataError(f"{where}: a label is NaN or infinite: leave out what has no label")
     whole = labels.to(torch.int64)
     if labels.dtype.is_floating_point and not torch.equal(whole.to(labels.dtype), labels):
         value = float(labels[whole != labels][0])
         raise DataError(f"{where}: labels are not integers ({value:g}): only graphs can have values")
-    low, high = int(whole.min()), int(whole.max())
+    known = (whole != -1) & (whole != _IGNORED)
+    unknown = f" (label {int(whole[~known][0])} is negative: read as unknown)" if not bool(known.all()) else ""
+    if not bool(known.any()):
+        raise DataError(f"{where}: no {what} has a label{unknown}: number the classes from 0")
+    low, high = int(whole[known].min()), int(whole[known].max())
     if low < 0:
-        raise DataError(f"{where}: label {low} is negative: number the classes from 0, and mask what has no label")
+        raise DataError(f"{where}: label {low} is negative: number the classes from 0, and give what has none -1")
     if low == high:
-        raise DataError(f"{where}: every {what} has the same label {low}: there is nothing to learn")
+        raise DataError(f"{where}: every {what} has the same label {low}{unknown}: there is nothing to learn")
     if high >= len(whole):
         raise DataError(f"{where}: label {high} for {len(whole)} {what}s: number the classes from 0")
-    return whole
+    return whole.where(known, -1)
 
 
 def check_split(index: dict[str, Tensor], where: str) -> None:

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
 from edgegnn.runtime.metrics import undefined
+from edgegnn.tasks.graph_checks import one_hot_graphs
 
 __all__ = ["check_known", "check_selects", "label_table", "scale_of", "target_of"]
 
@@ -21,8 +22,8 @@ _BY_NAME = "say --task graph-regression, or number the classes from 0"
 def target_of(graphs: Sequence[Data], where: str) -> str:
     """What the labels y of graphs are: "classes", "labels" or "values".
 
-    One whole number a graph is a class; numbers with a fraction are values; several zeros and ones (NaN: not known) are
-    labels.
+    One whole number a graph is a class, and so is a single one among zeros in every graph; numbers with a fraction are
+    values; several zeros and ones (NaN: not known) are labels.
 
     Raises:
         DataError: several whole numbers a graph, which could be anything.
@@ -36,7 +37,7 @@ def target_of(graphs: Sequence[Data], where: str) -> str:
     known = values[torch.isfinite(values)]
     if not torch.equal(known, known.round()):
         return "values"
-    if not several:
+    if not several or one_hot_graphs(graphs):
         return "classes"
     if bool(((known == 0) | (known == 1)).all()):
         return "labels"

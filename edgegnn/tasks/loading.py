@@ -18,6 +18,7 @@ from edgegnn.tasks.files import read_graphs
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
+from edgegnn.tasks.notes import note
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
@@ -27,7 +28,7 @@ from edgegnn.utils.files import at_hand
 __all__ = ["TASKS", "load_task", "names", "restore_task", "task_from_graphs", "with_attributes"]
 
 _ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
-_FILE_ENDINGS = (".pt", ".pth", ".csv")
+_FILE_ENDINGS = (".pt", ".pth", ".npz", ".csv")
 _SUPERPIXELS = {"mnist-superpixels": "MNIST", "cifar10-superpixels": "CIFAR10"}
 # Name of a kind of task -> what gets an answer, and what the answer is.
 TASKS = {
@@ -245,8 +246,9 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
         if split == "full" and data in datasets.CITATION:
             index = splits.random(len(classes), wanted.seed, 500, 500)
         else:
-            index = _draw(classes, split, wanted.seed)
+            index = _draw_labelled(classes, split, wanted.seed, f"{data}: {{}} nodes")
     graph.y = classes
+    index = _labelled(index, classes, f"{data}: {{}} nodes")
     chosen = dataclasses.replace(wanted, split=split, target="classes")
     return _task([graph], data, "node", chosen, index, classes, whole)
 
@@ -287,8 +289,12 @@ def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str
             other = "stratified" if target == "classes" else "random"
             raise UsageError(f"a scaffold split needs molecules with smiles, {data} has none: choose --split {other}")
         index = scaffold([graph.smiles for graph in graphs])
+    elif target == "classes":
+        index = _draw_labelled(table, split, wanted.seed, f"{data}: {{}} graphs")
     else:
-        index = _draw(table if target == "classes" else len(table), split, wanted.seed)
+        index = _draw(len(table), split, wanted.seed)
+    if target == "classes":
+        index = _labelled(index, table, f"{data}: {{}} graphs")
     return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
 
 
@@ -327,6 +333,22 @@ def _task(
 def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:
     """The whole-numbered features that no transform of x has replaced."""
     return tuple(name for name in whole if name != "x" or not constants)
+
+
+def _draw_labelled(classes: Tensor, split: str, seed: int, what: str) -> dict[str, Tensor]:
+    """Draw a split of the items whose class is known; `what` names them in a message, with a place for their number."""
+    known = (classes >= 0).nonzero().view(-1)
+    if len(known) < len(classes):
+        note(f"{what.format(len(classes) - len(known))} have no label (-1): they are in no part of the split")
+    return {part: known[ids] for part, ids in _draw(classes[known], split, seed).items()}
+
+
+def _labelled(index: dict[str, Tensor], classes: Tensor, what: str) -> dict[str, Tensor]:
+    """A split without the items whose class is not known."""
+    without = sum(int((classes[ids] < 0).sum()) for ids in index.values())
+    if without:
+        note(f"{what.format(without)} of the split have no label (-1): left out")
+    return {part: ids[classes[ids] >= 0] for part, ids in index.items()}
 
 
 def _draw(classes: Tensor | int, split: str, seed: int) -> dict[str, Tensor]:
