@@ -222,16 +222,31 @@ def _reach(model: nn.Module, args: dict[str, torch.Tensor], want: Any, span: flo
         return other + add * torch.randn(value.shape, generator=generator) if add else other
 
     quantized = hasattr(model, "noise")
+    for_nodes = quantized and model.recipe.method == "a2q"  # may know the nodes by their numbers
     with torch.no_grad(), model.noise() if quantized else nullcontext():
         for _ in range(_DRAWS):
-            other = model(**{k: nudged(v) for k, v in args.items()}).numpy()
-            moved = max(moved, float(np.abs(other - want).max(initial=0)))
+            given = {k: nudged(v) for k, v in args.items()}
+            others = [model(**given).numpy()]
+            if not for_nodes:
+                others.append(_renumbered(model, args, generator))
+            moved = max(moved, *(float(np.abs(other - want).max(initial=0)) for other in others))
     if not quantized:
         exact = copy.deepcopy(model).double()
         doubled = {k: v.double() if v.is_floating_point() else v for k, v in args.items()}
         with torch.no_grad():
             moved = max(moved, float(np.abs(exact(**doubled).numpy() - want).max(initial=0)))
     return moved if math.isfinite(moved) else span
+
+
+def _renumbered(model: nn.Module, args: dict[str, torch.Tensor], generator: torch.Generator) -> Any:
+    """The model's outputs when the nodes of each graph have other numbers: of equal scores it may pick others."""
+    nodes = len(args["x"])
+    graph = args.get("batch", torch.zeros(nodes, dtype=torch.long))
+    order = torch.argsort(graph + torch.rand(nodes, generator=generator).double() / 2)
+    number = torch.empty_like(order)
+    number[order] = torch.arange(nodes)
+    out = model(**{**args, "x": args["x"][order], "edge_index": number[args["edge_index"]]}).numpy()
+    return out if "batch" in args else out[number.numpy()]
 
 
 # Noise ------------------------------------------------------------
