@@ -19,7 +19,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch_geometric.data import Data
 
-from edgegnn.errors import ExportError
+from edgegnn.errors import ExportError, first_line
 from edgegnn.exporting.artifact import graph_io
 from edgegnn.exporting.samples import example_inputs
 from edgegnn.tasks import Task, example_graph
@@ -86,13 +86,19 @@ def entry_points(
 
 
 def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[dict[str, Array]], Any]:
-    """A function from the inputs of the whole to its output."""
+    """A function from the inputs of the whole to its output.
+
+    It raises ExportError where onnxruntime fails.
+    """
 
     def run(inputs: dict[str, Array]) -> Any:
         known: dict[str, Any] = dict(inputs)
         for point, session in zip(points, sessions, strict=True):
             wanted = [value.name for value in session.get_inputs()]
-            known[point.output] = session.run(None, {name: known[name] for name in wanted})[0]
+            try:
+                known[point.output] = session.run(None, {name: known[name] for name in wanted})[0]
+            except Exception as error:  # onnxruntime raises a dozen types of its own
+                raise ExportError(f"onnxruntime fails to run {point.file}: {first_line(error, 300)}") from error
         return known[points[-1].output]
 
     return run

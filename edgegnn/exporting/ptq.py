@@ -50,7 +50,7 @@ def dynamic_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: no product has constant weights, or onnxruntime refuses the model.
     """
-    return _scale_by_row(_quantized(quantize_dynamic, model, {node.name for node in _products(model)}))
+    return _scale_by_row(_quantized(quantize_dynamic, model, {n.name for n in _products(model, stacks=False)}))
 
 
 def _scale_by_row(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -205,15 +205,18 @@ class _Reader(CalibrationDataReader):
         return next(self._graphs, None)
 
 
-def _products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+def _products(model: onnx.ModelProto, *, stacks: bool = True) -> list[onnx.NodeProto]:
     """Products with constant weights; attention scores times values, say, are none.
+
+    With `stacks`, also those with several matrices at once. MatMulInteger, which stands for a product whose ranges come
+    with the data, has no scale for each column of several.
 
     Raises:
         ExportError: there is none, or they are quantized already.
     """
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         raise ExportError("the model is quantized already: export it with --quant none, or start from the float model")
-    constants = {i.name for i in model.graph.initializer}
+    constants = {i.name for i in model.graph.initializer if stacks or len(i.dims) == 2}
     products = [n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.input[1] in constants]
     if not products:
         raise ExportError("nothing to quantize: the model has no product with constant weights; use --quant none")

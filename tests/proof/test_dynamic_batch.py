@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import GINConv, global_add_pool
+from torch_geometric.nn import ARMAConv, GINConv, global_add_pool
 
+from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
+from edgegnn.exporting.entry_points import EntryPoint, chained
 from edgegnn.exporting.ptq import dynamic_int8
 from edgegnn.runtime import make_session
 
@@ -39,3 +42,37 @@ def test_other_graphs_in_the_batch_change_nothing():
     with torch.no_grad():
         want = model(**one).numpy()
     assert np.abs(alone - want).max() < 0.02 * np.abs(want).max() + 0.01
+
+
+class Stacked(nn.Module):
+    """ARMAConv multiplies by several matrices at once; MatMulInteger can't do that with a scale for each column."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.conv = nn.Linear(4, 8), ARMAConv(8, 8, num_stacks=2)
+
+    def forward(self, x, edge_index):
+        return self.conv(self.first(x), edge_index)
+
+
+def test_a_product_with_several_matrices_stays_float():
+    torch.manual_seed(0)
+    model, args = Stacked().eval(), {"x": torch.randn(12, 4), "edge_index": torch.randint(12, (2, 30))}
+    made = dynamic_int8(capture(model, args, kind="node"))
+    assert sum(node.op_type == "MatMulInteger" for node in made.graph.node) == 1
+    got = make_session(made.SerializeToString()).run(None, {name: value.numpy() for name, value in args.items()})[0]
+    with torch.no_grad():
+        want = model(**args).numpy()
+    assert np.abs(got - want).max() < 0.03 * np.abs(want).max()
+
+
+def test_what_onnxruntime_says_when_it_fails_is_one_line():
+    class Failing:
+        def get_inputs(self):
+            return []
+
+        def run(self, *_):
+            raise RuntimeError("B zero point is not valid\nmore")
+
+    with pytest.raises(ExportError, match=r"^onnxruntime fails to run model\.onnx: B zero point is not valid$"):
+        chained([EntryPoint("", "model.onnx", "node", "logits", {}, list)], [Failing()])({})
