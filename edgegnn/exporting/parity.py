@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import bdtrc
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -29,6 +30,7 @@ __all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_output
 
 Array = npt.NDArray[np.generic]
 
+_CHANCE = 0.05  # one sample of twenty
 # Values are equal when they are this share of their standard deviation apart: in float, at 8 bits, at 4 bits.
 _SAME = {0: 0.01, 8: 0.1, 4: 0.5}
 _SHRUNK = [4.0**-k for k in range(1, 9)]
@@ -44,11 +46,14 @@ class Tolerance:
         max_abs_error: largest difference of a logit on any graph; None: not limited (post-training recipes, whose
             reference is the float model).
         within: of values, how far apart they may be to count as equal, one for each column, in their units.
+        by_chance: the agreement is that over any number of rows; of few, more may differ, as many as chance brings in
+            one sample of twenty.
     """
 
     agreement: float
     max_abs_error: float | None
     within: list[float] | None = None
+    by_chance: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def tolerance_for(
     trained = 4 if recipe.method == "a2q" else recipe.fewest_bits
     share = _SAME[trained if recipe.trains else 0 if recipe.method == "none" else 4]
     within = None if deviation is None else [share * each for each in deviation]
-    return Tolerance(agreement if min_agreement is None else min_agreement, error, within)
+    by_chance = error is None and min_agreement is None
+    return Tolerance(agreement if min_agreement is None else min_agreement, error, within, by_chance)
 
 
 def check_parity(
@@ -192,6 +198,8 @@ def check_parity(
     if beyond:
         moved = max(4 * _reach(expected[at], again(at)) for at in beyond)
         tolerance = replace(tolerance, max_abs_error=moved)
+    if tolerance.by_chance and bdtrc(rows - agreeing - 1, rows, 1 - tolerance.agreement) > _CHANCE:
+        tolerance = replace(tolerance, agreement=min(agreement, tolerance.agreement))
     if agreement < tolerance.agreement:
         changed = [at for at, s in enumerate(samples) if s.origin == "data" and per_graph[at]["agreement"] < 1]
         open_ = {at: _open(expected[at], outputs[at], again(at), target, tolerance.within) for at in changed}

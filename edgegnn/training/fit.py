@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from edgegnn.errors import TrainError
+from edgegnn.errors import TrainError, first_line
 from edgegnn.tasks import target
 from edgegnn.tasks.collating import collate, model_inputs, run_model
 from edgegnn.tasks.evaluation import logits_and_labels, score
@@ -155,7 +155,7 @@ def _fit(
                 loss = (1 - config.distill) * loss + config.distill * distance
             value = float(loss.detach())
             _check_loss(value, "training", epoch, config)
-            loss.backward()
+            _differentiate(loss)
             if before_step is not None:
                 before_step(model)
             if grades is not None:
@@ -258,6 +258,16 @@ def _check_shape(logits: Tensor, batch: Data, task: Task) -> None:
 def _rank(task: Task, loss: float, metric: float | None) -> tuple[float, float]:
     """What is compared between epochs, lower is better: of links the order of all scores, not how sure the model is."""
     return (-(metric or 0.0), loss) if task.spec.kind == "link" else (loss, 0.0)
+
+
+def _differentiate(loss: Tensor) -> None:
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        raise TrainError(
+            f"PyTorch can't compute the gradients of this model: {first_line(error)}; export it with a recipe that "
+            "doesn't train: none, dynamic-int8 or static-int8"
+        ) from error
 
 
 def _set_protection(model: nn.Module, batch: Data) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgegnn.errors import ParityError
-from edgegnn.exporting.parity import Tolerance, check_parity, torch_outputs
+from edgegnn.exporting.parity import Tolerance, check_parity, tolerance_for, torch_outputs
 from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.samples import Sample
 from edgegnn.quantize import prepare, recipe
@@ -129,3 +129,22 @@ def test_codes_on_the_edge_fall_to_either_side():
     outputs = np.concatenate(rounded_otherwise(model, sample)).ravel()
     assert sorted(set(np.round(outputs - 255))) == [0, 1]
     assert len(set(torch_outputs(model, [sample] * 3)[0].ravel())) == 1, "the noise is off again"
+
+
+def post_training(rows: int, differ: int, asked: float | None = None):
+    want = np.tile(np.array([[1.0, 0.0]], np.float32), (rows, 1))
+    got = want.copy()
+    got[:differ] = [0.0, 1.0]
+    return check_parity(lambda _: got, [SAMPLE], [want], tolerance_for(recipe("static-int8"), [want], asked))[0]
+
+
+@pytest.mark.parametrize(("rows", "differ"), [(6, 1), (6, 2), (5, 2), (120, 17), (2000, 220)])
+def test_few_rows_say_little_of_a_share(rows, differ):
+    parity = post_training(rows, differ)
+    assert parity.agreement == parity.tolerance.agreement == pytest.approx(1 - differ / rows)
+
+
+@pytest.mark.parametrize(("rows", "differ", "asked"), [(6, 3, None), (120, 25, None), (2000, 260, None), (6, 1, 0.9)])
+def test_more_than_chance_or_less_than_was_asked_for_is_an_error(rows, differ, asked):
+    with pytest.raises(ParityError, match=f"predicts differently from PyTorch on {differ} of {rows} rows"):
+        post_training(rows, differ, asked)
