@@ -26,6 +26,7 @@ from onnxruntime.quantization import (
 )
 
 from edgegnn.errors import ExportError
+from edgegnn.exporting.decisions import decide_exactly
 from edgegnn.exporting.simplify import share_constants
 from edgegnn.exporting.tracing import quiet
 from edgegnn.runtime import make_session
@@ -242,6 +243,7 @@ def _quantized(quantize: Any, model: onnx.ModelProto, products: Collection[str],
         except Exception as error:
             raise ExportError(f"onnxruntime.quantization failed: {' '.join(str(error).split())[:300]}") from error
         result = ir.from_proto(onnx.load(out))
+    decide_exactly(result.graph)
     for step in (
         passes.RemoveUnusedNodesPass(),
         share_constants(),

@@ -8,15 +8,16 @@ held against the float model, and against the PyTorch model with quantization po
                          cost no more than a share of what quantization costs
     all that quantize    on graphs like the data, the noise is below the signal, or the classes are nearly always the
                          same; on awkward graphs, unless the artifact warned that they are out of its range, the noise
-                         is no larger than the signal, or than what a hundredth of the inputs' deviation changes
+                         is no larger than the signal, or than a few times what rounding the inputs of the float
+                         model's products does on that graph
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 from random_spec import Spec, arguments, awkward_graphs, fresh_graphs
 from torch import nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.nn import Linear
 
 from edgegnn.errors import DataError
 from edgegnn.native import library
@@ -96,7 +98,7 @@ def check(spec: Spec, plain: nn.Module, quantized: nn.Module | None, graphs: lis
             same = _agreement(data + likes) if spec.target == "classes" else 0.0
             if same < _AGREEMENT:
                 _check_noise(known, fresh, _FLOOR[bits])
-            _check_awkward(plain, others, signal, known)
+            _check_awkward(Rounded(plain, [pair.args for pair in data], 2**bits - 1), others, signal, known)
         problem = ""
     except Wrong as error:
         problem = str(error)
@@ -210,16 +212,15 @@ def _check_equal(pair: _Pair, spec: Spec, plain: nn.Module, quantized: nn.Module
             raise Wrong(f"on {pair.name!r}: the library and stock onnxruntime are {apart:.3g} apart (span {span:.3g})")
 
 
-def _reach(model: nn.Module, args: dict[str, torch.Tensor], want: Any, span: float, add: float = 0.0) -> float:
-    """How far PyTorch's outputs move when numbers are rounded otherwise, or when random numbers are added to inputs."""
+def _reach(model: nn.Module, args: dict[str, torch.Tensor], want: Any, span: float) -> float:
+    """How far PyTorch's outputs move when numbers are rounded otherwise."""
     generator = torch.Generator().manual_seed(0)
     moved = 0.0
 
     def nudged(value: torch.Tensor) -> torch.Tensor:
         if not value.is_floating_point():
             return value
-        other = value * (1 + 2.0**-22 * torch.randn(value.shape, generator=generator))
-        return other + add * torch.randn(value.shape, generator=generator) if add else other
+        return value * (1 + 2.0**-22 * torch.randn(value.shape, generator=generator))
 
     quantized = hasattr(model, "noise")
     for_nodes = quantized and model.recipe.method == "a2q"  # may know the nodes by their numbers
@@ -279,7 +280,43 @@ def _check_noise(known: float | None, fresh: float | None, floor: float) -> None
         raise Wrong(f"from {known:.1f} dB on the data to {fresh:.1f} on graphs like them, without a warning")
 
 
-def _check_awkward(plain: nn.Module, others: list[_Pair], signal: Any, known: float | None) -> None:
+class Rounded:
+    """The float model with noise in front of its products: as large as a code, of the range seen on the data."""
+
+    def __init__(self, model: nn.Module, data: list[dict[str, torch.Tensor]], codes: int) -> None:
+        self.model, self.codes = model, codes
+        self.step: dict[nn.Module, float] = {}
+        with torch.no_grad(), self._hooked(self._watch):
+            for args in data:
+                model(**args)
+
+    def reach(self, pair: _Pair) -> float:
+        """How far the outputs move on a graph."""
+        torch.manual_seed(0)
+        with torch.no_grad(), self._hooked(self._add):
+            found = [self.model(**pair.args).numpy() for _ in range(_DRAWS)]
+        return max(float(np.sqrt(np.mean((out - pair.float_) ** 2))) for out in found)
+
+    @contextmanager
+    def _hooked(self, hook: Callable[..., Any]) -> Iterator[None]:
+        products = [m for m in self.model.modules() if isinstance(m, (nn.Linear, Linear, nn.RNNCellBase))]
+        handles = [m.register_forward_pre_hook(hook) for m in products]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _watch(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if args[0].numel():
+            step = float(args[0].max().clamp(min=0) - args[0].min().clamp(max=0)) / self.codes
+            self.step[module] = max(self.step.get(module, 0.0), step)
+
+    def _add(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0] + self.step.get(module, 0.0) * (torch.rand_like(args[0]) - 0.5), *args[1:])
+
+
+def _check_awkward(rounded: Rounded, others: list[_Pair], signal: Any, known: float | None) -> None:
     deviation = float(np.sqrt(((signal - signal.mean(axis=0)) ** 2).mean()))
     noise = deviation * 10 ** (-(known or 0) / 20)
     for pair in others:
@@ -287,7 +324,7 @@ def _check_awkward(plain: nn.Module, others: list[_Pair], signal: Any, known: fl
             error = float(np.sqrt(np.mean((got - pair.float_) ** 2)))
             if pair.warned or error <= max(deviation, 10 * noise):
                 continue
-            if error > 2 * _reach(plain, pair.args, pair.float_, deviation, add=0.01):
+            if error > 4 * rounded.reach(pair):
                 raise Wrong(
                     f"on {pair.name!r} with {name}: {error:.3g} from the float model, whose outputs deviate by "
                     f"{deviation:.3g}, without a warning"
