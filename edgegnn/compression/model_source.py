@@ -70,8 +70,33 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
-    work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
-    return checkpoint, fit_features(checkpoint, work), stem
+    work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
+    return as_matrix(checkpoint, work), work, stem
+
+
+def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
+    """The checkpoint with a model of one column where its own returns a vector: a logit or a value for each row."""
+    import torch
+    from torch.export import ExportedProgram
+
+    from edgegnn.tasks.collating import named_args
+
+    if isinstance(checkpoint.model, ExportedProgram):
+        return checkpoint
+    model = copy.deepcopy(checkpoint.model).eval()
+    try:
+        with torch.no_grad():
+            out = model(**named_args(model, task, _one_graph(task)))
+    except Exception:  # check_fits says why it fails
+        return checkpoint
+    if not isinstance(out, torch.Tensor) or out.dim() > 1:
+        return checkpoint
+    model.register_forward_hook(_as_column)
+    return dataclasses.replace(checkpoint, model=model.train(checkpoint.model.training))
+
+
+def _as_column(module: Any, args: Any, out: Any) -> Any:
+    return out.reshape(-1, 1)
 
 
 def split_facts(task: Task) -> dict[str, Any]:
@@ -159,12 +184,43 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
         cure = _LOOKS_UP if "indices" in str(error.__cause__) else ""
         reason = first_line(error.__cause__)
         raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}{cure}") from error
+    if task.spec.target == "classes" and logits.shape[1] == 1 and _ends_in_sigmoid(checkpoint, task):
+        raise DataError(
+            "the model ends in a sigmoid: its one column must be a logit, of which the sign decides; leave the sigmoid "
+            "to the loss (BCEWithLogitsLoss)"
+        )
     rows = {"node": int(data.num_nodes or 0), "graph": 1, "link": len(data.y)}[task.spec.kind]
     if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
         raise DataError(
             f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
             f"{task.spec.num_classes}]: is it a model for this {task.spec.kind} task?"
         )
+
+
+def _ends_in_sigmoid(checkpoint: Checkpoint, task: Task) -> bool:
+    """Whether the outputs are those of a sigmoid, perhaps in another shape."""
+    import torch
+    from torch.export import ExportedProgram
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from edgegnn.tasks.collating import named_args
+
+    model, made = checkpoint.model, set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten.sigmoid.default:
+                made.add(out.untyped_storage()._cdata)
+                kept.append(out)
+            return out
+
+    kept: list[torch.Tensor] = []  # an address stays unique while its tensor lives
+    if isinstance(model, ExportedProgram):
+        return False
+    with torch.no_grad(), Watch():
+        out = model.eval()(**named_args(model, task, _one_graph(task)))
+    return out.untyped_storage()._cdata in made
 
 
 def finetune_config(

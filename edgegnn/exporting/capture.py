@@ -25,6 +25,7 @@ from edgegnn.exporting.lower_points import translation_table, without_points
 from edgegnn.exporting.node_limits import complete
 from edgegnn.exporting.recurrent import recurrent_table
 from edgegnn.exporting.simplify import simplify
+from edgegnn.exporting.table import table_nodes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.quantize import QuantModel
 from edgegnn.tasks.collating import PAIRS
@@ -130,9 +131,10 @@ class _ByName(nn.Module):
 
 def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
     wrapped = _ByName(model, list(args))
+    fixed = table_nodes(model, args) is not None
 
     def export(least: int = 2) -> ExportedProgram:
-        example, shapes = _example(args, least)
+        example, shapes = _example(args, least, fixed=fixed)
         return torch.export.export(
             wrapped,
             tuple(example),
@@ -157,16 +159,19 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
             raise ExportError(blame(model, error, args=args, retrace=export)) from error
 
 
-def _example(args: Mapping[str, Tensor], least: int) -> tuple[list[Tensor], list[dict[int, Any]]]:
+def _example(
+    args: Mapping[str, Tensor], least: int, *, fixed: bool = False
+) -> tuple[list[Tensor], list[dict[int, Any]]]:
     """Inputs to trace with, and their free dimensions.
 
     Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
-    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes.
+    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes; as many as in `args`
+    where they are `fixed`.
     """
     x = args["x" if "x" in args else "z"]
     nodes = Dim("num_nodes", min=least, max=2**31)
     edges, links = (Dim(f"num_{k}", min=2, max=2**31) for k in ("edges", "links"))
-    repeat = max(1 if x.shape[0] > 1 else 3, -(-least // x.shape[0]))
+    repeat = 1 if fixed else max(1 if x.shape[0] > 1 else 3, -(-least // x.shape[0]))
     n, e = x.shape[0] * repeat, args["edge_index"].shape[1] if "edge_index" in args else 0
     batch = args.get("batch")
     graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
@@ -190,7 +195,7 @@ def _example(args: Mapping[str, Tensor], least: int) -> tuple[list[Tensor], list
             shapes.append({0: edges})
         else:
             example.append(value.new_zeros(n, *value.shape[1:]))
-            shapes.append({0: nodes})
+            shapes.append({} if fixed else {0: nodes})
     if batch is not None:
         example.append(torch.zeros(graphs, dtype=torch.uint8))
         shapes.append({0: Dim(GRAPHS, min=2, max=2**31)})

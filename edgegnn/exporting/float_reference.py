@@ -98,7 +98,7 @@ class Proof:
         followed = check_follows(bases, others, lambda inputs: self._plain([replace(bases[0], inputs=inputs)])[0], run)
         if drop is None or drop.points > drop.limit:  # no metric, or a loss on too few rows to tell it from chance
             check_noise(noise, floor, layers, "the validation split")
-            if fixed_nodes(self.model) is None:
+            if fixed_nodes(self.model, self.task) is None:
                 check_noise(random, floor, layers, "graphs with other inputs")
         return {
             "reference": known,
@@ -119,7 +119,7 @@ class Proof:
                 return [probe(self.task, names, _GRAPHS)]
             first = self.task.index["train"].tolist()[:_GRAPHS]
             return [Sample(f"train/{i}", "data", example_inputs(names, self.task.graphs[i])) for i in first]
-        if fixed_nodes(self.model) is not None or not any_edges:
+        if fixed_nodes(self.model, self.task) is not None or not any_edges:
             return [Sample("probe", "data", example_inputs(names, self.task.graphs[0]))]
         return [probe(self.task, names)]
 

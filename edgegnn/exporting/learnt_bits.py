@@ -1,4 +1,4 @@
-"""What learnt steps and widths (A2Q) mean for an artifact: the graph it is for, and what it says about its bits."""
+"""What is learnt for nodes or of widths (A2Q) means for an artifact: the graph it is for, and its bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import onnx
 from torch import nn
 from torch.export import ExportedProgram
 
+from edgegnn.exporting.table import table_nodes
 from edgegnn.quantize import QuantModel
+from edgegnn.tasks import Task, example_graph
+from edgegnn.tasks.collating import named_args
 
 __all__ = ["fixed_nodes", "integer_operators", "learnt_facts", "with_fixed_nodes"]
 
@@ -17,9 +20,13 @@ _INTEGER = ("QGemm", "QuantizeGemm", "QSpMM", "QAttentionSpMM")
 _STANDARD = {"QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv"}
 
 
-def fixed_nodes(model: nn.Module | ExportedProgram) -> int | None:
+def fixed_nodes(model: nn.Module | ExportedProgram, task: Task) -> int | None:
     """Nodes of the one graph that a model has parameters for; None for a model of any graph."""
-    return model.fixed_nodes if isinstance(model, QuantModel) else None
+    if isinstance(model, QuantModel) and model.fixed_nodes is not None:
+        return model.fixed_nodes
+    if task.spec.kind == "graph" or isinstance(model, ExportedProgram):
+        return None
+    return table_nodes(model.eval(), named_args(model, task, example_graph(task, 1)))
 
 
 def with_fixed_nodes(model: onnx.ModelProto, nodes: int | None) -> onnx.ModelProto:

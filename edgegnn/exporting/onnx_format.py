@@ -48,7 +48,7 @@ def onnx_form(
     fp32 = 0
     for point in points:
         captured, plain = _captured(checkpoint, point)
-        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model))
+        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model, task))
         if quantized is not captured and not recipe.trains:
             twins.append((captured, quantized))
         found.update(qdq_points(quantized))

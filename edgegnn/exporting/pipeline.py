@@ -105,9 +105,10 @@ def export_checkpoint(
     check_format(format, recipe, constant_graph=constant_graph)
     limit = node_limit(model, max_nodes)
     ways = input_ways(model, names, limit) if task.spec.kind == "graph" else [(names, "")]
-    fixed = fixed_nodes(model)
+    fixed = fixed_nodes(model, task)
     if fixed is not None and format in ("torchscript", "both"):
-        raise UsageError(f"{recipe.name} learnt a width for each node: --format {format} is for a2q-groups")
+        cure = "a2q-groups" if recipe.method == "a2q" else "--format onnx"
+        raise UsageError(f"--format {format} is for models of any graph, this one is for {fixed} nodes: take {cure}")
 
     def graphs(own: tuple[str, ...]) -> tuple[list[Sample], list[Sample]]:
         awkward = [] if constant_graph else make_samples(task, own, fixed)
@@ -228,7 +229,7 @@ def check_traces(model: nn.Module | ExportedProgram, task: Task, max_nodes: int 
     errors: list[ExportError] = []
     for own, _ in ways:
         try:
-            capture_program(model, tensors_of(probe(task, own, 2)))
+            capture_program(model, tensors_of(probe(task, own, 2, whole=fixed_nodes(model, task) is not None)))
             return
         except ExportError as error:
             errors.append(error)

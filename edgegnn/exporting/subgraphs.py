@@ -18,20 +18,21 @@ Array = npt.NDArray[np.generic]
 _PROBE_NODES = 2000
 
 
-def probe(task: Task, names: Sequence[str], graphs: int = 1) -> Sample:
+def probe(task: Task, names: Sequence[str], graphs: int = 1, *, whole: bool = False) -> Sample:
     """A real graph to try a model with: cheap to run, of at most 2,000 nodes where a task has one graph.
 
     Args:
         task: the data.
         names: inputs of the model.
         graphs: how many graphs there are in it, in a task of many graphs.
+        whole: a graph stays whole, since the model takes no part of it.
     """
-    whole = Sample("probe", "data", example_inputs(names, example_graph(task, graphs)))
-    nodes = len(whole.inputs["x"])
-    if task.spec.kind == "graph" or nodes <= _PROBE_NODES:
-        return whole
-    edges = whole.inputs["edge_index"]
-    return part_of(whole, neighbourhood(edges, nodes, int(edges[0, 0]) if edges.size else 0, _PROBE_NODES), "probe")
+    sample = Sample("probe", "data", example_inputs(names, example_graph(task, graphs)))
+    nodes = len(sample.inputs["x"])
+    if whole or task.spec.kind == "graph" or nodes <= _PROBE_NODES:
+        return sample
+    edges = sample.inputs["edge_index"]
+    return part_of(sample, neighbourhood(edges, nodes, int(edges[0, 0]) if edges.size else 0, _PROBE_NODES), "probe")
 
 
 def neighbourhood(edge_index: Array, nodes: int, first: int, size: int) -> Array:

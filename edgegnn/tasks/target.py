@@ -64,8 +64,13 @@ def standard_deviation(spec: TaskSpec) -> Tensor:
 
 
 def columns_fit(spec: TaskSpec, columns: int) -> bool:
-    """Whether a model with so many columns fits the task: spare classes are never predicted, spare values are wrong."""
-    return columns >= spec.num_classes if spec.target == "classes" else columns == spec.num_classes
+    """Whether a model with so many columns fits the task.
+
+    Spare classes are never predicted, spare values are wrong; one column of two classes is the logit of the second.
+    """
+    if spec.target == "classes":
+        return columns >= spec.num_classes or (columns == 1 and spec.num_classes == 2)
+    return columns == spec.num_classes
 
 
 def _masked(outputs: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
