@@ -165,8 +165,8 @@ def _example(
     """Inputs to trace with, and their free dimensions.
 
     Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
-    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes; as many as in `args`
-    where they are `fixed`.
+    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes, and where they
+    are `fixed` as many as in `args`.
     """
     x = args["x" if "x" in args else "z"]
     nodes = Dim("num_nodes", min=least, max=2**31)
