@@ -28,13 +28,17 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.overrides import TorchFunctionMode
 
 from edgegnn.exporting.recurrent import recurrent_call
+from edgegnn.exporting.scatter_operators import torch_scatter_operators
 from edgegnn.exporting.traceable import traceable_layers
 from edgegnn.utils.layer_caches import drop_graph_caches
 
 __all__ = ["DataSizes", "quiet", "symbolic_int", "uncollected", "untouched"]
 
 # Results that hold the same values as the tensor they are made from.
-_SAME_VALUES = {"long", "to", "view", "reshape", "flatten", "contiguous", "clone", "detach", "squeeze", "unsqueeze"}
+_SAME_VALUES = {"long", "to", "view", "reshape", "flatten", "contiguous", "clone", "detach", "squeeze", "unsqueeze"} | {
+    "expand",
+    "expand_as",
+}
 # Results with as many rows as the data say. Like those of the inputs, their sizes are traced as "several": code that
 # branches on emptiness takes the general path, which has to hold for none as well.
 _SELECTIONS = {"__getitem__", "masked_select", "nonzero"}
@@ -162,7 +166,7 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
     """Shadow `int` in PyG's modules and in those beside the classes of `model`; PyG's own looks at values are off."""
     classes = {c for module in model.modules() for c in type(module).__mro__}
     tops = {c.__module__.partition(".")[0] for c in classes} - {"torch", "builtins", "typing", "abc"}
-    tops.add("torch_geometric")
+    tops |= {"torch_geometric", "torch_scatter"}
     shadowed: list[ModuleType] = []
     segment_matmul = torch_geometric.backend.use_segment_matmul
     try:
@@ -171,7 +175,7 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
             if name.partition(".")[0] in tops and isinstance(module, ModuleType) and "int" not in vars(module):
                 shadowed.append(module)
                 module.__dict__["int"] = _Int
-        with traceable_layers():
+        with traceable_layers(), torch_scatter_operators():
             yield
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul
