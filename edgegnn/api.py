@@ -158,6 +158,7 @@ def export(
     max_accuracy_drop: float | None = None,
     constant_graph: bool = False,
     max_nodes: int | None = None,
+    samples: int | None = None,
     targets: Sequence[str] = (),
     format: str | None = None,
     force: bool = False,
@@ -184,6 +185,7 @@ def export(
         max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
         max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
+        samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
@@ -269,6 +271,7 @@ def export(
         reference=reference,
         constant_graph=constant_graph,
         max_nodes=max_nodes,
+        samples=samples,
         machines=machines,
         format=format,
         command=shlex.join(["edgegnn", *sys.argv[1:]]),

@@ -15,6 +15,7 @@ from edgegnn.cli.options import (
     RECIPES,
     AllowImport,
     BatchSize,
+    ConstantGraph,
     Data,
     DataRoot,
     Distill,
@@ -23,7 +24,9 @@ from edgegnn.cli.options import (
     Factory,
     FactoryArgs,
     Force,
+    Format,
     Json,
+    KernelTargets,
     Lr,
     MaxAccuracyDrop,
     MaxNodes,
@@ -35,6 +38,7 @@ from edgegnn.cli.options import (
     Patience,
     PoolRatio,
     Prune,
+    Samples,
     Schedule,
     Seed,
     Sparsity,
@@ -184,20 +188,11 @@ def export(
     seed: Seed = 0,
     min_agreement: MinAgreement = None,
     max_accuracy_drop: MaxAccuracyDrop = None,
-    constant_graph: Annotated[
-        bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
-    ] = False,
+    constant_graph: ConstantGraph = False,
     max_nodes: MaxNodes = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", help="Put the native kernels of this device into it (default: this machine's)."),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="onnx, torchscript or both (default: onnx; torchscript if ONNX can't express the model)."
-        ),
-    ] = None,
+    samples: Samples = None,
+    target: KernelTargets = None,
+    format: Format = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -235,6 +230,7 @@ def export(
             max_accuracy_drop=max_accuracy_drop,
             constant_graph=constant_graph,
             max_nodes=max_nodes,
+            samples=samples,
             targets=target or (),
             format=format,
             force=force,

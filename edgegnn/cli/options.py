@@ -81,6 +81,27 @@ MaxAccuracyDrop = Annotated[
         help="Accept that quantization costs so much of the validation metric (default: 2).",
     ),
 ]
+ConstantGraph = Annotated[
+    bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
+]
+KernelTargets = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="Put the native kernels of this device into it (default: this machine's)."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="onnx, torchscript or both (default: onnx; torchscript if ONNX can't express the model)."
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        min=1,
+        help="Test graphs, nodes or pairs that samples.npz proves the artifact with (default: as many as fit in 8 MB).",
+    ),
+]
 MaxNodes = Annotated[
     int | None,
     typer.Option("--max-nodes", min=1, help="Refuse larger graphs, and take one at a time (default: the model's)."),

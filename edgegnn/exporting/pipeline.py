@@ -33,7 +33,8 @@ from edgegnn.exporting.sample_facts import (
     more_metrics,
     undefined_why,
 )
-from edgegnn.exporting.samples import Sample, example_inputs, make_samples, shipped, split_graphs, tensors_of
+from edgegnn.exporting.samples import Sample, example_inputs, make_samples, split_graphs, tensors_of
+from edgegnn.exporting.shipped import choose, fitting
 from edgegnn.exporting.smallest_graphs import runnable
 from edgegnn.exporting.subgraphs import probe
 from edgegnn.native import library_name
@@ -70,6 +71,7 @@ def export_checkpoint(
     constant_graph: bool = False,
     max_nodes: int | None = None,
     max_accuracy_drop: float | None = None,
+    samples: int | None = None,
     reference: nn.Module | ExportedProgram | None = None,
     machines: Mapping[str, str] | None = None,
     format: str | None = None,
@@ -88,6 +90,8 @@ def export_checkpoint(
         constant_graph: bake the edges of the task's one graph into the model, which then takes no `edge_index`.
         max_nodes: the most nodes that a graph may have, for one graph at a time; None: as the model's modules say.
         max_accuracy_drop: largest drop of the validation metric from the float model, in points; None: 2.
+        samples: how many graphs (nodes, pairs) of the test split to ship; None: as many as fit
+            (`edgegnn.exporting.shipped`).
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript when ONNX can't express the model.
@@ -133,10 +137,13 @@ def export_checkpoint(
     status("comparing with PyTorch")
     expected = torch_outputs(model, real)
     small = runnable(model, task, own, awkward, fixed=fixed is not None, most=limit)
-    awkward, expected = small.samples, expected + small.expected
-    whole = real[0].inputs
+    awkward, whole = small.samples, real[0].inputs
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
+    any_size = fixed is None and not constant_graph
+    ship = choose(model, task.spec.kind, real, expected, samples, cut=any_size)
+    parts = [replace(sample, origin="synthetic") for sample in ship.samples if ship.cut]  # of rows that count already
+    checked, expected = real + parts + awkward, expected + ship.expected[: len(parts)] + small.expected
     tolerance = tolerance_for(recipe, expected, min_agreement, task.spec.scale.get("std"))
     target = task.spec.target
     limits: dict[str, Any] = {
@@ -144,9 +151,9 @@ def export_checkpoint(
         "hint": _hint(recipe),
         "rounding": lambda sample: rounded_otherwise(model, _with_edges(sample, whole)),
     }
-    parity, outputs = check_parity(form.run, real + awkward, expected, tolerance, **limits)
+    parity, outputs = check_parity(form.run, checked, expected, tolerance, **limits)
     for other in others:
-        also, _ = check_parity(other.run, real + awkward, expected, tolerance, **limits)
+        also, _ = check_parity(other.run, checked, expected, tolerance, **limits)
         kept = {k: v for k, v in also.to_dict().items() if k in ("graphs", "agreement", "max_abs_error")}
         form.facts[other.runtime] = {**other.facts[other.runtime], "parity": kept}
     held_out = within_limit(split_graphs(task, own, "val"), limit)
@@ -157,7 +164,8 @@ def export_checkpoint(
     proof = Proof(model, reference, task, recipe, max_accuracy_drop)
     status("comparing with the float model")
     found, *_ = [proof.against_float(each, own, held_out, answers[1]) for each in (form, *others)]
-    keep = shipped(real)
+    keep = ship.samples + (awkward if any_size else fitting(awkward, ship.samples))
+    answered = outputs[len(real) :] if ship.cut else outputs
     manifest = {
         "recipe": recipe.name,
         "recipe_config": recipe.to_dict(),
@@ -171,7 +179,8 @@ def export_checkpoint(
         "limits": limits_of(limit) | small.limits,
         "fails_on": small.fails,
         **form.io,
-        "samples": [describe_sample(sample, task) for sample in keep + awkward],
+        "samples": [describe_sample(sample, task) for sample in keep],
+        "samples_taken": ship.to_dict(),
         "parity": parity.to_dict(),
         "metric": {
             **compared(task, real, expected, outputs),
@@ -182,10 +191,10 @@ def export_checkpoint(
         "against_float": found,
         "samples_metric": {
             "name": task.spec.metric,
-            "value": metric_of(task.spec.metric, keep, outputs),
-            "reason": undefined_why(task, keep),
+            "value": metric_of(task.spec.metric, ship.samples, answered),
+            "reason": undefined_why(task, ship.samples),
             "caveat": task.caveat,
-            "n": counted_rows(keep),
+            "n": counted_rows(ship.samples),
         },
         **form.facts,
         "pruning": describe_pruning(checkpoint.pruning),
@@ -198,13 +207,12 @@ def export_checkpoint(
     manifest["native"] = [{"machine": p.machine, "there": p.path is not None, "origin": p.origin} for p in native]
     libraries = {library_name(p.machine): p.path for p in native if p.path is not None} if machines else None
     status("writing and verifying the artifact")
-    at = {id(s): e for s, e in zip(real + awkward, expected, strict=True)}
     complete = write_artifact(
         path,
         form.onnx,
         manifest,
-        keep + awkward,
-        [at[id(s)] for s in keep + awkward],
+        keep,
+        (ship.expected + small.expected)[: len(keep)],
         force=force,
         libraries=libraries,
         others={name: content for each in (form, *others) for name, content in each.files.items()},

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgegnn.runtime.metrics import metric_text
 
-__all__ = ["against_float", "taken_graphs"]
+__all__ = ["against_float", "shipped_samples", "taken_graphs"]
 
 _NEEDS = {
     "least_nodes": "nodes",
@@ -28,6 +28,21 @@ def taken_graphs(manifest: dict[str, Any]) -> str:
         return ""
     why = f" ({alone})" if alone and not most else ""
     return ("one graph at a time" if alone else "graphs") + why + (f" of {of}" if of else "")
+
+
+def shipped_samples(manifest: dict[str, Any]) -> str:
+    """What of the test split samples.npz holds; "" for all of it."""
+    taken = manifest.get("samples_taken")
+    if taken is None or (taken["number"] == taken["of"] and not taken["cut"]):
+        return ""
+    words = f"{taken['number']:,} of {taken['of']:,} {taken['unit']} of the test split"
+    if not taken["cut"]:
+        return words
+    part, hops = manifest["samples"][0], taken["hops"]
+    same = f"with {hops} hops around them, which give the answers of the whole graph"
+    own = "whose answers are those of the part: the model's depend on the whole graph"
+    within = f"{part['num_nodes']:,} nodes, {part['num_edges']:,} edges: profile measures on them"
+    return f"{words}, {own if hops is None else same} ({within})"
 
 
 def against_float(manifest: dict[str, Any]) -> dict[str, str]:

@@ -14,13 +14,9 @@ from edgegnn.tasks import Task, forward_args
 from edgegnn.tasks.collating import PAIRS
 from edgegnn.tasks.link import pick_pairs
 
-__all__ = ["Sample", "example_inputs", "make_samples", "shipped", "split_graphs", "synthetic", "tensors_of"]
+__all__ = ["Sample", "example_inputs", "make_samples", "split_graphs", "synthetic", "tensors_of"]
 
 Array = npt.NDArray[np.generic]
-
-# Enough for the metric on the device to mean something, small enough to copy to it.
-MAX_SHIPPED_GRAPHS = 256
-MAX_SHIPPED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,6 @@ class Sample:
     label: Array | None = None
     mask: Array | None = None
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the inputs."""
-        return sum(value.nbytes for value in self.inputs.values())
-
 
 def split_graphs(task: Task, names: Sequence[str], split: str = "test") -> list[Sample]:
     """A whole split as samples: the one graph of a node task with the split's mask, or every graph of the split."""
@@ -63,18 +54,6 @@ def split_graphs(task: Task, names: Sequence[str], split: str = "test") -> list[
         data = task.graphs[i]
         samples.append(Sample(f"{split}/{i}", "data", example_inputs(names, data), data.y.numpy()))
     return samples
-
-
-def shipped(samples: list[Sample]) -> list[Sample]:
-    """The first samples of a list that fit into an artifact, at least one."""
-    kept: list[Sample] = []
-    total = 0
-    for sample in samples[:MAX_SHIPPED_GRAPHS]:
-        total += sample.nbytes
-        if kept and total > MAX_SHIPPED_BYTES:
-            break
-        kept.append(sample)
-    return kept
 
 
 def make_samples(task: Task, names: Sequence[str], fixed: int | None = None, seed: int = 0) -> list[Sample]:

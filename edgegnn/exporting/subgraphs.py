@@ -12,7 +12,7 @@ from edgegnn.exporting.samples import Sample, example_inputs
 from edgegnn.tasks import Task, example_graph
 from edgegnn.tasks.collating import PAIRS
 
-__all__ = ["neighbourhood", "part_of", "probe"]
+__all__ = ["around", "neighbourhood", "part_of", "probe"]
 
 Array = npt.NDArray[np.generic]
 _PROBE_NODES = 2000
@@ -57,6 +57,29 @@ def neighbourhood(edge_index: Array, nodes: int, first: int, size: int) -> Array
         if not len(new):
             new = order[~found[order]][:1]
         found[new[: size - count]] = True
+    return np.flatnonzero(found)
+
+
+def around(edge_index: Array, nodes: int, centres: Array, hops: int, *, both: bool) -> Array:
+    """Nodes from which a message reaches the centres in so many hops.
+
+    Args:
+        edge_index: `[2, E]`.
+        nodes: number of nodes of the graph.
+        centres: their numbers.
+        hops: how many.
+        both: messages go either way along an edge.
+
+    Returns:
+        Numbers of nodes, sorted; the centres among them.
+    """
+    found = np.zeros(nodes, bool)
+    found[centres] = True
+    for _ in range(hops):
+        reached = found.copy()
+        for source, target in (edge_index, edge_index[::-1]) if both else (edge_index,):
+            reached[source[found[target]]] = True
+        found = reached
     return np.flatnonzero(found)
 
 

@@ -1,0 +1,195 @@
+"""The graphs that an artifact ships to prove itself with: few enough to be copied to a device.
+
+Of a task of many graphs, the first ones of the test split. Of a task of one graph the whole graph, and where that is
+too large a part of it: some nodes (or pairs) of the test split with so much around them that the model gives them the
+same answers as in the whole graph. How many hops that takes is tried out. Where no number of hops does, as with a norm
+over all nodes, the part's answers are its own.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+from torch.export import ExportedProgram
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.parity import torch_outputs
+from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
+from edgegnn.exporting.samples import Sample
+from edgegnn.tasks.inputs import PAIRS
+
+__all__ = ["Shipped", "choose", "fitting"]
+
+Array = npt.NDArray[Any]
+Model = nn.Module | ExportedProgram
+
+# Enough for the metric on the device to mean something, small enough to copy to it.
+MOST_SAMPLES = 256
+MOST_BYTES = 8 * 2**20  # of the inputs, compressed
+_LOOK = 2**22  # bytes of an array that are compressed to see how far it packs
+_TRIED = 8  # nodes whose answers decide how many hops are enough
+_MOST_HOPS = 8
+_SAME = 1e-4  # of the largest output
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What was taken.
+
+    Attributes:
+        samples: the graphs.
+        expected: PyTorch's outputs on them.
+        unit: "graphs", "nodes" or "pairs" of the test split: what is counted.
+        number: how many.
+        of: how many there are.
+        cut: the graph is a part of the one in the data.
+        hops: how many hops around the nodes of a part give the answers of the whole graph; None where none do.
+    """
+
+    samples: list[Sample]
+    expected: list[Array]
+    unit: str
+    number: int
+    of: int
+    cut: bool = False
+    hops: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values, without the graphs."""
+        return {"unit": self.unit, "number": self.number, "of": self.of, "cut": self.cut, "hops": self.hops}
+
+
+def choose(
+    model: Model, kind: str, real: Sequence[Sample], expected: Sequence[Array], number: int | None, *, cut: bool
+) -> Shipped:
+    """The samples that an artifact ships.
+
+    Args:
+        model: what is exported.
+        kind: "graph", "node" or "link".
+        real: the test split: its graphs, or the one graph.
+        expected: PyTorch's outputs on them.
+        number: how many graphs, nodes or pairs, however large; None: as many as fit.
+        cut: a part of a graph will do: the model is for graphs of any size.
+    """
+    if kind == "graph":
+        first = list(real[: number or MOST_SAMPLES])
+        kept = first if number is not None else fitting(first) or first[:1]
+        return Shipped(kept, list(expected[: len(kept)]), "graphs", len(kept), len(real))
+    whole, unit = real[0], "pairs" if kind == "link" else "nodes"
+    rows = _rows(whole)
+    enough = number >= len(rows) if number is not None else _packed(whole) <= MOST_BYTES
+    if not enough and cut:
+        with suppress(ExportError):  # a model that doesn't run on a part, of too few edges say
+            part, hops = _part(model, whole, expected[0], np.random.default_rng(0).permutation(rows), number)
+            return Shipped([part], torch_outputs(model, [part]), unit, len(_rows(part)), len(rows), True, hops)
+    return Shipped([whole], list(expected[:1]), unit, len(rows), len(rows))
+
+
+def _part(model: Model, whole: Sample, want: Array, rows: Array, number: int | None) -> tuple[Sample, int | None]:
+    """A part of a graph around some rows, and how many hops around them it has; None for answers of its own."""
+    near = _hops(model, whole, want, rows[:_TRIED])
+    if near is not None:
+        for count in _halves(number or MOST_SAMPLES):
+            part = _around_rows(whole, rows[:count], *near)
+            if number is not None or _packed(part) <= MOST_BYTES:
+                return part, near[0]
+    return _nearest(whole, rows, number or len(rows)), None
+
+
+def fitting(samples: Sequence[Sample], taken: Sequence[Sample] = ()) -> list[Sample]:
+    """The first samples that fit beside those that are taken."""
+    kept: list[Sample] = []
+    total = sum(map(_packed, taken))
+    for sample in samples:
+        total += _packed(sample)
+        if total > MOST_BYTES:
+            break
+        kept.append(sample)
+    return kept
+
+
+def _packed(sample: Sample) -> float:
+    """About how many bytes the inputs take when they are compressed."""
+    return sum(map(_packed_array, sample.inputs.values()))
+
+
+def _packed_array(value: Array) -> float:
+    flat = value.reshape(-1)
+    size = _LOOK // value.itemsize
+    start = max(0, (len(flat) - size) // 2)
+    look = flat[start : start + size]
+    return len(zlib.compress(look.tobytes(), 1)) * len(flat) / max(len(look), 1)
+
+
+def _rows(whole: Sample) -> Array:
+    """The rows of the outputs that the test split is about."""
+    if whole.mask is not None:
+        return np.flatnonzero(whole.mask)
+    return np.arange(whole.inputs[PAIRS].shape[1] if PAIRS in whole.inputs else len(whole.inputs["x"]))
+
+
+def _halves(number: int) -> Iterator[int]:
+    while number:
+        yield number
+        number //= 2
+
+
+def _hops(model: Model, whole: Sample, want: Array, rows: Array) -> tuple[int, bool] | None:
+    """How many hops around rows give the answers of the whole graph, and whether against the edges' direction only.
+
+    None where no number does, short of the whole graph.
+    """
+    allowed = _SAME * max(1.0, float(np.abs(want).max(initial=0.0)))
+    nodes = len(whole.inputs["x"])
+    for both in (False, True):
+        for hops in range(1, _MOST_HOPS + 1):
+            part = _around_rows(whole, rows, hops, both)
+            if len(part.inputs["x"]) == nodes:
+                break
+            with suppress(ExportError):
+                (got,) = torch_outputs(model, [part])
+                if np.abs(got[_rows(part)] - want[np.sort(rows)]).max() <= allowed:
+                    return hops, both
+    return None
+
+
+def _around_rows(whole: Sample, rows: Array, hops: int, both: bool) -> Sample:
+    """The rows in the order of the whole graph, and what is around their nodes."""
+    chosen, nodes = np.sort(rows), len(whole.inputs["x"])
+    if PAIRS in whole.inputs:
+        pairs = np.ascontiguousarray(whole.inputs[PAIRS][:, chosen])
+        label = None if whole.label is None else whole.label[chosen]
+        whole, centres = replace(whole, inputs={**whole.inputs, PAIRS: pairs}, label=label), np.unique(pairs)
+    else:
+        mask = np.zeros(nodes, bool)
+        mask[chosen] = True
+        whole, centres = replace(whole, mask=mask), chosen
+    return _named(whole, around(whole.inputs["edge_index"], nodes, centres, hops, both=both))
+
+
+def _nearest(whole: Sample, rows: Array, number: int) -> Sample:
+    """A part that fits, around the first row, with at most so many rows of the test split."""
+    nodes = len(whole.inputs["x"])
+    first = int(whole.inputs[PAIRS][0, rows[0]] if PAIRS in whole.inputs else rows[0])
+    size = max(2, int(nodes * min(1.0, MOST_BYTES / _packed(whole))))
+    chosen = neighbourhood(whole.inputs["edge_index"], nodes, first, size)
+    if PAIRS in whole.inputs:
+        chosen = np.union1d(chosen, whole.inputs[PAIRS][:, rows[0]])
+    part = _named(whole, chosen)
+    if part.mask is None:
+        return part
+    mask = np.zeros(len(chosen), bool)
+    mask[_rows(part)[:number]] = True
+    return replace(part, mask=mask)
+
+
+def _named(whole: Sample, nodes: Array) -> Sample:
+    return part_of(whole, nodes, f"{whole.name}, {len(nodes)} of {len(whole.inputs['x'])} nodes")
