@@ -9,10 +9,10 @@ What moves, each time at random:
     inputs          floats, by half a unit in the last place
     results         of operators that round, by a unit in the last place
     outputs         floats, by the rounding of a sum of terms as large as the graph's largest output
-    equal numbers   take any order where PyTorch promises none (`sort` without `stable=True`, `topk`)
     points          what a quantization point rounds, by the rounding error of a float sum (`QuantModel.noise`)
 
-Whole numbers stay, as inputs and where sums and products give them: they are exact. A tanh of 1 isn't.
+Whole numbers stay, as inputs and where sums and products give them: they are exact. A tanh of 1 isn't. Of numbers that
+are equal all the same the lower index comes first, here (`edgegnn.exporting.ties`) and in the artifact.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ __all__ = ["rounded_otherwise"]
 
 Array = npt.NDArray[Any]
 _UNIT = 2.0**-23
-_UNORDERED = {"kthvalue", "sort", "topk"}  # equal numbers come in any order
 # Operators without the tag of those that work on each element that round all the same. What they give for whole numbers
 # may be whole and exact; what the second set gives is right to a unit or two in the last place, and never exact.
 _SUMS = {
@@ -80,7 +79,7 @@ def _moved(value: Array, random: np.random.Generator) -> Array:
 
 
 class _RoundedOtherwise(TorchDispatchMode):
-    """Move what operators give, and shuffle equal numbers in front of those that order them."""
+    """Move what operators give."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -89,11 +88,8 @@ class _RoundedOtherwise(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
         name = func._schema.name.split("::")[-1]
-        if name in _UNORDERED and not kwargs.get("stable"):
-            return self._shuffled(func, args, kwargs)
-        out = func(*args, **kwargs)
+        out = func(*args, **(kwargs or {}))
         by_element = torch.Tag.pointwise in func.tags or torch.Tag.reduction in func.tags
         inexact = name.removesuffix("_") in _INEXACT or name in _INEXACT
         if (not by_element and name not in _SUMS and not inexact) or name in _COPIES:
@@ -108,14 +104,3 @@ class _RoundedOtherwise(TorchDispatchMode):
         if exact:
             factor[value == value.round()] = 1
         return value.mul_(factor) if inside else value * factor
-
-    def _shuffled(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Order the numbers from a random order, and say where they were: of equal ones, another comes first."""
-        names = [argument.name for argument in func._schema.arguments]
-        given = dict(zip(names, args, strict=False)) | kwargs
-        value, dim = given["self"], given.get("dim", -1)
-        if not value.dim():
-            return func(*args, **kwargs)
-        order = torch.randperm(value.shape[dim], generator=self.generator)
-        values, places = func(value.index_select(dim, order), *args[1:], **kwargs)
-        return values, order[places]

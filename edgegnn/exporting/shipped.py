@@ -21,9 +21,9 @@ from torch.export import ExportedProgram
 
 from edgegnn.errors import ExportError
 from edgegnn.exporting.parity import torch_outputs
-from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
 from edgegnn.exporting.samples import Sample
-from edgegnn.tasks.inputs import PAIRS
+from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
+from edgegnn.tasks.collating import PAIRS
 
 __all__ = ["Shipped", "choose", "fitting"]
 

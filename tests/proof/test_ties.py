@@ -132,10 +132,10 @@ TIED = np.array([3.0, 1.0, 2.0, 1.0], np.float32)
 @pytest.mark.parametrize(
     ("function", "values", "number"),
     [
-        (lambda x: x.long().argsort(), TIED, 2),
-        (lambda x: x.long().topk(3).indices, TIED, 1),
-        (lambda x: (x.round() + 1).sort(descending=True).indices, TIED, 2),
-        (lambda x: x.round().sort(stable=True).indices, TIED, 0),
+        (lambda x: x.long().argsort(), TIED, 0),
+        (lambda x: (x * 3 + 1).topk(3).indices, TIED, 0),
+        (lambda x: (x * 1.1 - 0.1).sort(descending=True).indices, TIED, 2),
+        (lambda x: (x * 1.1 - 0.1).topk(3).indices, TIED, 1),
         (lambda x: x.sigmoid().argsort(), np.array([0.1, 25.0, 0.2, 30.0], np.float32), 2),
         (lambda x: x.tanh().argsort(), np.array([0.1, 0.3, 0.2, 0.4], np.float32), 0),
         (lambda x: torch.stack([x.sum() - 6.6, x[0] * 0], 0).argmax(), np.array([2.2, 1.1, 3.3], np.float32), 1),
@@ -144,9 +144,9 @@ TIED = np.array([3.0, 1.0, 2.0, 1.0], np.float32)
     ],
     ids=[
         "equal integers",
-        "equal integers, the largest",
         "equal whole numbers",
-        "stable",
+        "equal but for rounding",
+        "equal but for rounding, the largest",
         "saturated",
         "apart",
         "near zero",
