@@ -62,10 +62,11 @@ def export(place, model, data, quant="none"):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [10, 1000])
-def test_saturated_scores_are_tied_and_the_graphs_named(tmp_path, scale):
+def test_saturated_scores_are_exported_and_graphs_that_turn_are_named(tmp_path, scale):
     data = graphs(scale)
-    result = export(tmp_path, Pooled(), data)
-    assert set(result.parity.sensitive) & {f"test/{i}" for i in range(60)}
+    parity = export(tmp_path, Pooled(), data).parity
+    turned = {row["name"] for row in parity.per_graph if row["max_abs_error"] > 1e-3 * scale}
+    assert turned <= set(parity.sensitive)
     assert verify(tmp_path / "a").ok
 
 
