@@ -34,8 +34,9 @@ from common import RESULTS, environment, write
 from torch import nn
 
 from edgegnn.checkpoint import Checkpoint
-from edgegnn.compression.compress import PrunePlan, prune
+from edgegnn.compression.compress import prune
 from edgegnn.compression.model_source import finetune_config
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.models import build
 from edgegnn.quantize import finetune, recipe
 from edgegnn.tasks import Task, evaluate, load_task

@@ -58,12 +58,11 @@ from edgegnn.cli.options import (
 )
 from edgegnn.cli.quickstart import quickstart
 from edgegnn.cli.report import report
-from edgegnn.cli.start import main
 from edgegnn.cli.study import study as study_app
 from edgegnn.cli.tune import tune
 from edgegnn.errors import EdgeGNNError, UsageError
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="edgegnn",

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
+from edgegnn.compression.plan import Pruned, PrunePlan
 from edgegnn.compression.steps import prune_channels, prune_edges
-from edgegnn.errors import PruneError, QuantizeError, UsageError
+from edgegnn.errors import PruneError, QuantizeError
 from edgegnn.prune.finetune import before_the_cut, finetune_pruned
-from edgegnn.prune.magnitude import METHODS, check_sparsity, gradual_masks, magnitude_masks
+from edgegnn.prune.magnitude import METHODS, gradual_masks, magnitude_masks
 from edgegnn.prune.masks import Masks, masks_of, sparsity_of
-from edgegnn.prune.regularized import VARIANTS, growing_l1
+from edgegnn.prune.regularized import growing_l1
 from edgegnn.prune.weights import find_weights
 from edgegnn.quantize import QuantModel, Recipe, finetune
 from edgegnn.tasks import (
@@ -38,13 +39,10 @@ from edgegnn.tasks import (
     named_args,
     run_model,
 )
-from edgegnn.training import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
+from edgegnn.training import EpochLog, FitConfig, fit, steps_per_epoch
 
 __all__ = [
-    "METHOD_NAMES",
     "Compressed",
-    "PrunePlan",
-    "Pruned",
     "check_compressible",
     "compress",
     "dense_row",
@@ -54,67 +52,8 @@ __all__ = [
     "prune",
 ]
 
-METHOD_NAMES = (*METHODS, "regularized", "structured", "edges")
-SCHEDULES = ("one-shot", "gradual")
-
 Progress = Callable[[EpochLog], None]
 Status = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class PrunePlan:
-    """What to prune.
-
-    Attributes:
-        method: "fine-grained", "global", "regularized", "structured" or "edges".
-        sparsity: the share that goes, in [0, 1): of weights, of channels ("structured") or of edges ("edges").
-        schedule: of "fine-grained" and "global": "one-shot", or "gradual" (over the first half of fine-tuning).
-        variant: of "regularized": "l1" (single weights), "group-norm" or "growing" (whole channels); None for "l1".
-        finetune: train after pruning.
-
-    Raises:
-        UsageError: a value that isn't one of these, or two that exclude each other.
-    """
-
-    method: str
-    sparsity: float
-    schedule: str = "one-shot"
-    variant: str | None = None
-    finetune: bool = True
-
-    def __post_init__(self) -> None:
-        if self.method not in METHOD_NAMES:
-            raise UsageError(f"unknown pruning method {self.method!r}: choose one of {', '.join(METHOD_NAMES)}")
-        check_sparsity(self.sparsity)
-        if self.schedule not in SCHEDULES:
-            raise UsageError(f"unknown schedule {self.schedule!r}: choose {' or '.join(SCHEDULES)}")
-        if self.schedule == "gradual" and self.method not in METHODS:
-            raise UsageError(f"--schedule gradual is for {' and '.join(METHODS)}, not for {self.method}")
-        if self.schedule == "gradual" and not self.finetune:
-            raise UsageError("--schedule gradual prunes while fine-tuning: leave --no-finetune out")
-        if self.variant is not None and self.method != "regularized":
-            raise UsageError(f"--variant is for --prune regularized, not for {self.method}")
-        if self.variant is not None and self.variant not in VARIANTS:
-            raise UsageError(f"unknown variant {self.variant!r}: choose one of {', '.join(VARIANTS)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pruned:
-    """What pruning gave.
-
-    Attributes:
-        model: the pruned float module, fine-tuned if that was asked.
-        task: the task, with another graph where edges went.
-        facts: what `Checkpoint.pruning` holds.
-        fit: the last training; None where nothing was trained.
-        seconds: of all trainings.
-    """
-
-    model: nn.Module
-    task: Task
-    facts: dict[str, Any]
-    fit: FitResult | None
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edgegnn.tasks import Task, example_graph, forward_args, model_inputs
 from edgegnn.training import EpochLog, FitConfig, FitResult, fit, steps_per_epoch
 
 if TYPE_CHECKING:
-    from edgegnn.compression.compress import PrunePlan
+    from edgegnn.compression.plan import PrunePlan
 
 __all__ = ["prune_channels", "prune_edges"]
 

@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from edgegnn.checkpoint import Checkpoint, least_bytes, save_checkpoint
-from edgegnn.compression.compress import Compressed, Progress, PrunePlan, check_compressible, compress, dense_row
+from edgegnn.compression.compress import Compressed, Progress, check_compressible, compress, dense_row
 from edgegnn.compression.model_source import check_fits, finetune_config, open_model
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.errors import PruneError, UsageError
 from edgegnn.quantize import Recipe, recipe
 from edgegnn.utils.files import check_free, check_room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from edgegnn.devices.target import Target, TargetInfo, load_target, local_target, targets
+from edgegnn.devices.inventory import TargetInfo, targets
+from edgegnn.devices.target import Target, load_target, local_target
 
 __all__ = ["Target", "TargetInfo", "load_target", "local_target", "targets"]

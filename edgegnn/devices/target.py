@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import platformdirs
 
 import edgegnn
-from edgegnn.devices.carbon import carbon_version
 from edgegnn.errors import TargetError, UsageError
-from edgegnn.runtime import find_library
-from edgegnn.runtime.energy import READERS, find_reader
 from edgegnn.runtime.facts import arch
 from edgegnn.utils.files import read_toml
 
-__all__ = ["Meter", "Target", "TargetInfo", "load_target", "local_target", "target_files", "targets"]
+__all__ = ["HERE", "Meter", "Target", "load_target", "local_target", "read_target", "target_files"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_HERE = Path("targets")  # of the current folder, which may be a stranger's: used only when the user names a target
+HERE = Path("targets")  # of the current folder, which may be a stranger's: used only when the user names a target
 
 
 class Meter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,42 +87,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str = ""
 
 
-@dataclass(frozen=True)
-class TargetInfo:
-    """What is known about a target now.
-
-    Attributes:
-        name: its name.
-        description: one line.
-        arch: CPU architecture.
-        path: its file.
-        reachable: it can be measured on from here.
-        reason: why not; "" when it can.
-        runtime: version of onnxruntime found there, "" when none or not reachable.
-        native_kernels: edgegnn's own kernels can be used there.
-        energy: how energy would be read, "" when it can't be.
-        energy_reason: why no better reader would be used.
-    """
-
-    name: str
-    description: str
-    arch: str
-    path: Path
-    reachable: bool
-    reason: str
-    runtime: str
-    native_kernels: bool
-    energy: str
-    energy_reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values."""
-        return {**asdict(self), "path": str(self.path)}
-
-
 def target_files() -> dict[str, Path]:
     """Name -> file of all targets; a user's own (./targets, then the user config folder) win over the built-in ones."""
-    return _toml_files(_HERE, *_trusted())
+    return _toml_files(HERE, *_trusted())
 
 
 def _toml_files(*folders: Path) -> dict[str, Path]:
@@ -163,7 +124,7 @@ def load_target(name: str = "local") -> Target:
     if name not in files:
         known = ", ".join(["local", *files])
         raise UsageError(f"unknown target {name[:60]!r}: choose one of {known}, or write targets/NAME.toml")
-    return _read(files[name])
+    return read_target(files[name])
 
 
 def local_target() -> Target:
@@ -175,7 +136,7 @@ def local_target() -> Target:
         TargetError: there is none for its architecture, or a target file is damaged.
     """
     for path in _toml_files(*_trusted()).values():
-        target = _read(path)
+        target = read_target(path)
         if target.transport == "local" and target.arch == arch() and target.processor == "cpu":
             return target
     folder = _trusted()[0]
@@ -184,83 +145,18 @@ def local_target() -> Target:
     )
 
 
-def targets() -> list[TargetInfo]:
-    """All targets, with what is known about each now; a damaged file is listed with what is wrong.
-
-    Devices are asked all at once; one that doesn't answer costs a few seconds. Hosts that only ./targets names are not
-    asked: nobody has named them yet, and logging in there would already be doing what a stranger's file says.
-    """
-    files = target_files()
-    with ThreadPoolExecutor(max_workers=max(1, min(32, len(files)))) as pool:
-        return list(pool.map(_known, files, files.values()))
-
-
-def _known(name: str, path: Path) -> TargetInfo:
-    try:
-        return _info(_read(path), path)
-    except TargetError as error:
-        return TargetInfo(name, "", "", path, False, str(error), "", False, "", "")
-
-
-def _info(target: Target, path: Path) -> TargetInfo:
-    if target.transport == "ssh" and path.parent == _HERE:
-        reason = f"not asked, since ./targets names its host: edgegnn targets check {target.name}"
-        return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
-    if target.transport != "local":
-        from edgegnn.devices.probe import probe
-
-        return TargetInfo(target.name, target.description, target.arch, path, **probe(target))
-    if target.arch != arch():
-        reason = f"this machine is {arch()}, and the target is reached locally only"
-        return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
-    runtime, native = _runtime(), find_library() is not None
-    if target.processor == "cuda":
-        from edgegnn.devices.cuda import cuda_found
-
-        runtime, reason = cuda_found()
-        native = False
-        if not runtime:
-            return TargetInfo(target.name, target.description, target.arch, path, False, reason, "", False, "", "")
-    source, why = _energy(target)
-    return TargetInfo(target.name, target.description, target.arch, path, True, "", runtime, native, source, why)
-
-
-def _energy(target: Target) -> tuple[str, str]:
-    """How energy would be read on this machine, and why not better."""
-    reasons: list[str] = []
-    for kind in target.energy:
-        if kind == "meter":
-            if target.meter is not None:
-                return f"meter ({target.meter.command or target.meter.csv}), measured", "; ".join(reasons)
-        elif kind in READERS:
-            reader, reason = find_reader(kind)
-            if reader is not None:
-                reader.close()
-                return f"{reader.source}, {reader.kind}", "; ".join(reasons)
-            reasons.append(reason)
-        elif carbon_version():
-            return f"codecarbon {carbon_version()}, estimated", "; ".join(reasons)
-        else:
-            reasons.append("codecarbon is not installed")
-    return "", "; ".join(reasons)
-
-
-def _runtime() -> str:
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
-
-
 def _builtin() -> Path:
     package = Path(edgegnn.__file__).parent
     installed = package / "_targets"
     return installed if installed.is_dir() else package.parent / "targets"
 
 
-def _read(path: Path) -> Target:
+def read_target(path: Path) -> Target:
+    """The target that a file describes.
+
+    Raises:
+        TargetError: the file is damaged, or has an unknown key or a wrong type (file, line and key are named).
+    """
     text, values = read_toml(path, TargetError)
     if "name" in values:
         raise TargetError(f"{path}, line {_line(text, 'name')}: unknown key 'name': the name is the file's")

@@ -5,7 +5,6 @@ The measuring itself is done by the artifact's runner (`edgegnn.runtime.benchmar
 
 from __future__ import annotations
 
-from edgegnn.devices.target import Target, TargetInfo, load_target, local_target, targets
 from edgegnn.profiling.comparison import Change, Comparison, compare, parse_limit
 from edgegnn.profiling.measure import newest_artifact, profile
 from edgegnn.profiling.parallel import Pair, profile_all
@@ -17,11 +16,7 @@ __all__ = [
     "Comparison",
     "Pair",
     "ProfileRecord",
-    "Target",
-    "TargetInfo",
     "compare",
-    "load_target",
-    "local_target",
     "newest_artifact",
     "parse_limit",
     "profile",
@@ -31,6 +26,5 @@ __all__ = [
     "render",
     "render_comparison",
     "render_targets",
-    "targets",
     "write_record",
 ]

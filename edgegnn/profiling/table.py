@@ -7,7 +7,7 @@ from functools import partial
 
 from rich.table import Table
 
-from edgegnn.devices.target import TargetInfo
+from edgegnn.devices.inventory import TargetInfo
 from edgegnn.profiling.comparison import Change, Comparison
 from edgegnn.profiling.record import ProfileRecord
 from edgegnn.runtime.metrics import LOWER_IS_BETTER

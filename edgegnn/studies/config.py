@@ -160,7 +160,7 @@ def check_names(study: Study) -> None:
     Raises:
         StudyError: one is unknown, or two values exclude each other; file, line and what is known are named.
     """
-    from edgegnn.compression.compress import PrunePlan
+    from edgegnn.compression.plan import PrunePlan
     from edgegnn.devices import load_target
     from edgegnn.models import names as models
     from edgegnn.quantize import recipe

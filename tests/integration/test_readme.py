@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgegnn.cli import app
+from edgegnn.cli import app, start
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -63,7 +63,7 @@ def test_readme_flow_on_cora(data_root, tmp_path, monkeypatch, capsys):
     for line in ("train gcn cora -o model.pt", "export --quant dq-int8 model.pt", "export --quant dq-int4 model.pt"):
         monkeypatch.setattr("sys.argv", ["edgegnn", *line.split()])
         with pytest.raises(SystemExit) as done:
-            app.main()
+            start.main()
         assert done.value.code == 0, capsys.readouterr().err
     for recipe, ratio, accuracy in (("dq-int8", 0.27, 0.80), ("dq-int4", 0.15, 0.77)):
         manifest = json.loads(Path(f"model-{recipe}/manifest.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from edgegnn.cli import app
+from edgegnn.cli import start
 
 # A process of its own. Started by a job in the background, it would ignore Ctrl-C.
 EDGEGNN = [
@@ -57,7 +57,7 @@ def run(capsys, monkeypatch, *args):
     """Exit code, stdout and stderr of `edgegnn ARGS`."""
     monkeypatch.setattr(sys, "argv", ["edgegnn", *map(str, args)])
     with pytest.raises(SystemExit) as exit_:
-        app.main()
+        start.main()
     out, err = capsys.readouterr()
     return exit_.value.code, out, err
 

@@ -14,7 +14,8 @@ from ring_graphs import ring_graphs
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgegnn.compression.compress import PrunePlan, float_part, prune
+from edgegnn.compression.compress import float_part, prune
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.compression.sweep import parse_sparsities
 from edgegnn.errors import EdgeGNNError, PruneError, QuantizeError, UsageError
 from edgegnn.models import build

@@ -14,7 +14,7 @@ from loopback_sshd import Loopback
 from tiny_artifact import change_samples, make_artifact, seal
 
 import edgegnn
-from edgegnn.cli import app
+from edgegnn.cli import start
 from edgegnn.devices import load_target
 from edgegnn.devices.connection import at
 from edgegnn.devices.readiness import pins
@@ -149,7 +149,7 @@ def test_kernels_for_the_device_are_put_beside_the_runner(
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["edgegnn", *arguments])
     with pytest.raises(SystemExit) as stop:
-        app.main()
+        start.main()
     return int(stop.value.code or 0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edgegnn.devices import load_target, local_target, target, targets
+from edgegnn.devices import inventory, load_target, local_target, target, targets
 from edgegnn.devices.target import target_files
 from edgegnn.errors import TargetError, UsageError
 from edgegnn.profiling import render_targets
@@ -28,7 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
-    monkeypatch.setattr(target, "arch", lambda: machine)
+    for module in (target, inventory):
+        monkeypatch.setattr(module, "arch", lambda: machine)
 
 
 def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_file_that_is_no_text(folder: Path) -> None:
 def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "zz.toml").write_text("oops")
     on(monkeypatch, "x86_64")
-    monkeypatch.setattr(target, "find_reader", lambda kind: (None, "no counter"))
+    monkeypatch.setattr(inventory, "find_reader", lambda kind: (None, "no counter"))
     found = {info.name: info for info in targets()}
     import onnxruntime
 
@@ -117,7 +118,7 @@ def test_what_is_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = console.file.getvalue()
     assert "arm64 is not reachable: this machine is x86_64" in text
     assert "x86, energy: no counter" in text
-    monkeypatch.setattr(target, "carbon_version", lambda: "")
+    monkeypatch.setattr(inventory, "carbon_version", lambda: "")
     found = {info.name: info for info in targets()}
     assert (found["x86"].energy, found["x86"].energy_reason) == ("", "no counter; codecarbon is not installed")
 

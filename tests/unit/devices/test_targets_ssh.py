@@ -22,7 +22,7 @@ from loopback_sshd import Loopback
 from profile_example import record
 from tiny_artifact import change_samples, make_artifact, seal
 
-from edgegnn.cli import app
+from edgegnn.cli import start
 from edgegnn.devices import load_target, targets
 from edgegnn.devices.readiness import board as in_words
 from edgegnn.devices.readiness import broken_runtime, check, pins, wrong_machine
@@ -118,7 +118,7 @@ def test_port_and_key_on_the_command_line(
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["edgegnn", *arguments])
     with pytest.raises(SystemExit) as stop:
-        app.main()
+        start.main()
     return int(stop.value.code or 0)
 
 

@@ -13,8 +13,8 @@ import torch
 from link_example import MODULE, social_graph
 
 from edgegnn import api
-from edgegnn.cli import app
-from edgegnn.compression.compress import METHOD_NAMES
+from edgegnn.cli import start
+from edgegnn.compression.plan import METHOD_NAMES
 from edgegnn.errors import ArtifactError, DataError, UsageError
 from edgegnn.runtime import bench, make_session, open_artifact, predict, run_entry, verify
 from edgegnn.runtime.benchmark import Plan
@@ -204,7 +204,7 @@ def test_command_line(place, capsys, monkeypatch):
     def run(*args):
         monkeypatch.setattr(sys, "argv", ["edgegnn", *args])
         with pytest.raises(SystemExit) as exit_:
-            app.main()
+            start.main()
         out, err = capsys.readouterr()
         return exit_.value.code, out, err
 

@@ -14,7 +14,8 @@ from torch_geometric.data import Data
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgegnn.compression.compress import PrunePlan, prune
+from edgegnn.compression.compress import prune
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.errors import CheckpointError, DataError, PruneError, UsageError
 from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.models import build

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgegnn.compression.compress import PrunePlan, prune
+from edgegnn.compression.compress import prune
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.errors import UsageError
 from edgegnn.prune import magnitude_masks
 from edgegnn.prune.regularized import growing_l1

@@ -13,7 +13,7 @@ from loopback_sshd import Loopback
 from rich.console import Console
 from tiny_artifact import make_artifact
 
-from edgegnn.cli import app
+from edgegnn.cli import start
 from edgegnn.devices import load_target, targets
 from edgegnn.devices.readiness import check
 from edgegnn.profiling import profile, ratios, render
@@ -100,7 +100,7 @@ def test_what_a_pi_4_over_ssh_tells(
     assert "its energy is estimated" in next(s.detail for s in check(load_target("board")) if s.name == "64-bit system")
     monkeypatch.setattr(sys, "argv", ["edgegnn", "profile", "tiny", "--target", "board", "--quick", "--json"])
     with pytest.raises(SystemExit) as stop:
-        app.main()
+        start.main()
     assert not stop.value.code
     assert json.loads(capsys.readouterr().out)["energy_j"]["kind"] == "estimated"
     assert four.leftovers() == []

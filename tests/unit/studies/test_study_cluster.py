@@ -175,7 +175,7 @@ def start(study, address, *before):
     """`edgegnn study run --ray`, one thread each."""
     # A job in the background, and what it starts, would ignore Ctrl-C.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = "; ".join([listen, "import edgegnn, edgegnn.cli", *before, "edgegnn.cli.app.main()"])
+    code = "; ".join([listen, "import edgegnn, edgegnn.cli.start", *before, "edgegnn.cli.start.main()"])
     command = [sys.executable, "-c", code, "study", "run", study.path, "--ray", address, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -7,7 +7,8 @@ import torch
 from command_line import community_graph
 from ring_graphs import ring_graphs
 
-from edgegnn.compression.compress import PrunePlan, prune
+from edgegnn.compression.compress import prune
+from edgegnn.compression.plan import PrunePlan
 from edgegnn.models import build
 from edgegnn.tasks import logits_of_all, task_from_graphs
 from edgegnn.tasks.target import divergence
