@@ -154,7 +154,8 @@ def graph_split(graphs: Sequence[Data], seed: int, where: str) -> dict[str, Tens
     """
     if not has_split(graphs):
         raise UsageError(
-            f"{where} has no given split: set split of each graph to train, val or test, or say --split-file FILE"
+            f"{where}: these data have no given split: set split of each graph to train, val or test, or say "
+            "--split-file FILE"
         )
     labels = [_one(graph.get("split")) for graph in graphs]
     return Items("graph", len(graphs), seed, f"{where}: split", DataError).by_label(labels)

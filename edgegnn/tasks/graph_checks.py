@@ -212,9 +212,12 @@ def node_labels(graph: Data, used: Tensor | None, where: str) -> Tensor:
     if y.numel() != graph.num_nodes:
         raise DataError(f"{where}: {y.numel()} labels for {graph.num_nodes} nodes: set y to one class per node")
     y = y.reshape(-1)
-    labels = torch.full(y.shape, -1, dtype=torch.int64)
-    used = torch.arange(len(y)) if used is None else used
-    labels[used] = _classes(y[used], where, "node")
+    if used is None:
+        return _classes(y, where, "node")
+    classes = _classes(y[used], where, "node")
+    labels = y.nan_to_num(nan=-1).to(torch.int64)
+    labels[(labels > classes.max()) | (labels < 0)] = -1  # nodes in no split may carry any mark
+    labels[used] = classes
     return labels
 
 

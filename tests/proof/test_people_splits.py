@@ -197,5 +197,5 @@ def test_a_wrong_split_of_the_data_is_one_line():
     ):
         with pytest.raises(DataError, match=message):
             task_from_graphs(one_graph(split=split), data="mine")
-    with pytest.raises(UsageError, match="mine has no given split: set split of each graph"):
+    with pytest.raises(UsageError, match="mine: these data have no given split: set split of each graph"):
         task_from_graphs(small_graphs(), data="mine", split="given")
