@@ -10,14 +10,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgegnn import runtime as runtime
+    from edgegnn.api import compress as compress
     from edgegnn.api import export as export
+    from edgegnn.api import inspect as inspect
     from edgegnn.api import load as load
     from edgegnn.api import train as train
     from edgegnn.api import verify as verify
     from edgegnn.devices.ship import ship as ship
     from edgegnn.errors import EdgeGNNError as EdgeGNNError
+    from edgegnn.errors import EdgeGNNWarning as EdgeGNNWarning
     from edgegnn.profiling import profile as profile
     from edgegnn.reporting import write as report
+    from edgegnn.studies import study as study
     from edgegnn.tuning import tune as tune
 
 __version__ = "0.1.0"
@@ -27,23 +32,45 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _PUBLIC = {
     "EdgeGNNError": "edgegnn.errors:EdgeGNNError",
+    "EdgeGNNWarning": "edgegnn.errors:EdgeGNNWarning",
+    "compress": "edgegnn.api:compress",
     "export": "edgegnn.api:export",
+    "inspect": "edgegnn.api:inspect",
     "load": "edgegnn.api:load",
     "profile": "edgegnn.profiling:profile",
     "report": "edgegnn.reporting:write",
     "ship": "edgegnn.devices.ship:ship",
+    "study": "edgegnn.studies:study",
     "train": "edgegnn.api:train",
     "tune": "edgegnn.tuning:tune",
     "verify": "edgegnn.api:verify",
 }
 
-__all__ = ["EdgeGNNError", "__version__", "export", "load", "profile", "report", "ship", "train", "tune", "verify"]
+__all__ = [
+    "EdgeGNNError",
+    "EdgeGNNWarning",
+    "__version__",
+    "compress",
+    "export",
+    "inspect",
+    "load",
+    "profile",
+    "report",
+    "runtime",
+    "ship",
+    "study",
+    "train",
+    "tune",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     from importlib import import_module
 
+    if name == "runtime":
+        return import_module("edgegnn.runtime")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
     module, _, attribute = _PUBLIC[name].partition(":")

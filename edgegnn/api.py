@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +22,79 @@ if TYPE_CHECKING:
     from edgegnn.tasks import Task
     from edgegnn.training import EpochLog
 
-__all__ = ["compress", "export", "load", "sweep", "train", "verify"]
+__all__ = ["compress", "export", "inspect", "load", "sweep", "train", "verify"]
 
 Progress = Callable[["EpochLog"], None]
 
 
-def load(path: str | Path, **options: Any) -> Checkpoint:
-    """Open a model file; options as in `edgegnn.checkpoint.load_checkpoint`.
+def load(
+    path: str | Path,
+    *,
+    factory: str | None = None,
+    factory_args: dict[str, Any] | None = None,
+    allow_import: bool = False,
+    unsafe_pickle: bool = False,
+) -> Checkpoint:
+    """Open a model file.
+
+    Args:
+        path: a checkpoint, a bare state_dict (with `factory`), or a `.pt2` program.
+        factory: "package.module:function" that builds the module.
+        factory_args: its arguments.
+        allow_import: allow the import of a factory that the file names.
+        unsafe_pickle: open pickled modules too, which can run any code.
 
     Raises:
         CheckpointError: not a model file, damaged, newer, unsafe, or it does not fit its module.
+
+    Examples:
+        >>> checkpoint = edgegnn.load("model.pt")
+        >>> checkpoint.metrics["test"]
+        0.815
     """
     from edgegnn.checkpoint import load_checkpoint
 
-    return load_checkpoint(Path(path), **options)
+    return load_checkpoint(
+        Path(path),
+        factory=factory,
+        factory_args=factory_args,
+        allow_import=allow_import,
+        unsafe_pickle=unsafe_pickle,
+    )
+
+
+def inspect(
+    path: str | Path,
+    *,
+    factory: str | None = None,
+    factory_args: dict[str, Any] | None = None,
+    allow_import: bool = False,
+    unsafe_pickle: bool = False,
+) -> dict[str, Any]:
+    """Describe a model file or an artifact: sizes, recipe, accuracy, what stayed float and why.
+
+    Args:
+        path: a model file, or the folder or zip of an artifact; nothing in it is run.
+        factory: "package.module:function" that builds the module, for a bare state_dict.
+        factory_args: its arguments.
+        allow_import: allow the import of a factory that the file names.
+        unsafe_pickle: open pickled modules too, which can run any code.
+
+    Returns:
+        What `edgegnn inspect --json` prints: values that JSON can hold.
+
+    Raises:
+        CheckpointError, ArtifactError: neither of these, damaged, newer or unsafe.
+    """
+    from edgegnn.exporting.inspection import describe
+
+    return describe(
+        Path(path),
+        factory=factory,
+        factory_args=factory_args,
+        allow_import=allow_import,
+        unsafe_pickle=unsafe_pickle,
+    )
 
 
 def train(
@@ -162,6 +219,7 @@ def export(
     targets: Sequence[str] = (),
     format: str | None = None,
     force: bool = False,
+    command: str = "",
     progress: Progress | None = None,
     status: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
@@ -190,6 +248,7 @@ def export(
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
         force: replace an artifact that is there.
+        command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
         progress: called after each epoch of fine-tuning.
         status: told in a few words what is being done.
 
@@ -274,7 +333,7 @@ def export(
         samples=samples,
         machines=machines,
         format=format,
-        command=shlex.join(["edgegnn", *sys.argv[1:]]),
+        command=command,
         status=status,
     )
 

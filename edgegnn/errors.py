@@ -15,6 +15,8 @@
     ├── TuneError                a search that can't be gone on with, or that found nothing
     └── TargetError              a device that can't be reached, or can't do what is asked
 
+Warnings are `EdgeGNNWarning` or a class below it.
+
 This file travels inside `run.pyz` to the device: standard library only, Python 3.9.
 """
 
@@ -25,6 +27,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "EdgeGNNError",
+    "EdgeGNNWarning",
     "ExportError",
     "ParityError",
     "PruneError",
@@ -43,6 +46,10 @@ class EdgeGNNError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+
+class EdgeGNNWarning(UserWarning):
+    """Something works, but not as well as it could; the text says why and what to do."""
 
 
 class UsageError(EdgeGNNError):

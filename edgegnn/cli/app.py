@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -233,6 +235,7 @@ def export(
             targets=target or (),
             format=format,
             force=force,
+            command=shlex.join(["edgegnn", *sys.argv[1:]]),
             progress=progress,
             status=progress.status,
         )
@@ -365,10 +368,10 @@ def inspect(
 
     Example: edgegnn inspect --explain model-dq-int8
     """
+    from edgegnn import api
     from edgegnn.cli.render import summaries
-    from edgegnn.exporting.inspection import describe
 
-    description = describe(
+    description = api.inspect(
         path,
         factory=factory,
         factory_args=json_object("--factory-args", factory_args),

@@ -77,7 +77,13 @@ def run(
     for recipe in ("none", "dq-int8"):
         name = f"{data}-fp32" if recipe == "none" else f"{data}-{recipe}"
         exported = api.export(
-            marker, quant=recipe, output=folder / name, settings=None, force=True, progress=progress, status=status
+            marker,
+            quant=recipe,
+            output=folder / name,
+            force=True,
+            command="edgegnn quickstart",
+            progress=progress,
+            status=status,
         )
         status(f"verifying {name}")
         report = api.verify(exported.path)

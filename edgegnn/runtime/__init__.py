@@ -8,6 +8,8 @@ An artifact whose model is TorchScript needs torch in the place of onnxruntime; 
                     make_session                    │
                          └────── verify / bench / predict
 
+    open ──▶ Model, which is called like a function: what a program needs
+
 Everything that is read here may come from a stranger: every field is checked before it is used, and what is wrong ends
 in an `ArtifactError` or a `DataError` of one line.
 """
@@ -21,6 +23,7 @@ from edgegnn.runtime.entries import EntrySession, run_entry
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.metrics import compare, score
+from edgegnn.runtime.model import Model, open
 from edgegnn.runtime.native import find_library, library_name
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
@@ -31,6 +34,7 @@ __all__ = [
     "Artifact",
     "EntrySession",
     "Manifest",
+    "Model",
     "RangeWarning",
     "Sample",
     "VerifyReport",
@@ -42,6 +46,7 @@ __all__ = [
     "library_name",
     "make_session",
     "native_kernels",
+    "open",
     "open_artifact",
     "over_range_here",
     "predict",

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import edgegnn
 from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line, printable
-from edgegnn.runtime.artifact import open_artifact
+from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
 from edgegnn.runtime.entries import find_entry, run_entry
@@ -25,6 +25,7 @@ from edgegnn.runtime.metrics import metric_text, predictions, probabilities
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
+from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import make_session, predict
 
 __all__ = ["main"]
@@ -110,7 +111,11 @@ def _parser() -> _Parser:
     command.set_defaults(run=_bench)
 
     command = commands.add_parser("predict", parents=[common], help="predict one graph")
-    command.add_argument("--input", type=Path, required=True, help=".npz with one array per model input")
+    graph = command.add_mutually_exclusive_group(required=True)
+    graph.add_argument(
+        "--input", type=Path, help=".npz with one array per model input: numpy.savez('in.npz', x=x, edge_index=edges)"
+    )
+    graph.add_argument("--sample", type=int, metavar="N", help="graph N of those that the artifact ships, from 0 on")
     command.add_argument("--output", type=Path, help="write logits and classes to this .npz")
     command.add_argument("--force", action="store_true", help="replace the output file")
     command.add_argument(
@@ -249,7 +254,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{output} exists: choose another name, or replace it with --force")
     # Files beside the model are no reason not to use it: people put their inputs there.
     artifact = open_artifact(arguments.artifact, extra_files=True, runtime=arguments.runtime)
-    inputs = read_npz(arguments.input, DataError)
+    inputs = _graph(artifact, arguments)
     if arguments.entry is not None:
         find_entry(artifact.manifest.entries, arguments.entry)
         session = make_session(artifact, threads=arguments.threads)
@@ -284,6 +289,20 @@ def _predict(arguments: argparse.Namespace) -> int:
     else:
         _say(f"{output}: {len(labels)} rows")
     return 0
+
+
+def _graph(artifact: Artifact, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arrays of --input, or of the shipped graph that --sample names."""
+    if arguments.input is not None:
+        return read_npz(arguments.input, DataError)
+    samples = read_samples(artifact)
+    if not 0 <= arguments.sample < len(samples):
+        raise UsageError(f"the artifact ships {len(samples)} graphs: --sample must be 0 to {len(samples) - 1}")
+    inputs = samples[arguments.sample].inputs
+    if arguments.entry is None:
+        return inputs
+    own = {spec.name for spec in find_entry(artifact.manifest.entries, arguments.entry).inputs}
+    return {name: value for name, value in inputs.items() if name in own}
 
 
 def _print_arrays(arrays: dict[str, Any], output: Path | None, as_json: bool) -> int:

@@ -4,7 +4,7 @@ A model runs without it too, on the function bodies it carries. Looked for, in t
 
     EDGEGNN_LIBRARY     a path, or "none" to run on onnxruntime's own operators
     the package         `edgegnn.native`, where edgegnn is installed and was built with a compiler
-    beside run.pyz      `native/` of the artifact that the runner lies in
+    beside run.pyz      `native/` of the artifact that the runner lies in, whether it is run or imported from
 
 Never in an artifact that is merely opened: a library is code, and opening a stranger's file runs none.
 """
@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from pathlib import Path
 
 from edgegnn.errors import UsageError
 
-__all__ = ["ORT_NEEDED", "find_library", "library_name"]
+__all__ = ["ORT_NEEDED", "find_library", "library_name", "why_no_library"]
 
 ORT_NEEDED = (1, 17)
 _NONE = {"", "0", "none"}
@@ -45,7 +44,35 @@ def find_library() -> Path | None:
     try:
         from edgegnn.native import library
     except ImportError:  # in run.pyz
-        program = Path(sys.argv[0])
-        beside = program.resolve().parent / "native" / library_name()
-        return beside if program.suffix == ".pyz" and beside.is_file() else None
+        runner = _runner()
+        beside = runner.parent / "native" / library_name() if runner is not None else None
+        return beside if beside is not None and beside.is_file() else None
     return library()
+
+
+def why_no_library() -> str:
+    """Say why `find_library` finds none that loads here, and what to do."""
+    machine = platform.machine()
+    asked = os.environ.get("EDGEGNN_LIBRARY")
+    if asked is not None and asked.lower() in _NONE:
+        return f"EDGEGNN_LIBRARY is {asked!r}; unset it"
+    if (found := find_library()) is not None:
+        return f"{found} doesn't load here (onnxruntime {'.'.join(map(str, ORT_NEEDED))} or newer is needed)"
+    runner = _runner()
+    if runner is not None:
+        return (
+            f"{runner.parent} has no native/{library_name()}; export the artifact for this machine: "
+            f"edgegnn export --target NAME (of a target with the architecture {machine})"
+        )
+    return (
+        f"this installation of edgegnn has no kernels for {machine}; install a C++ compiler and then edgegnn again, or "
+        "name the library of the artifact: edgegnn.runtime.open(..., library=...)"
+    )
+
+
+def _runner() -> Path | None:
+    """The run.pyz that this module lies in; None where the package is installed."""
+    for parent in Path(__file__).parents:
+        if parent.suffix == ".pyz" and parent.is_file():
+            return parent.resolve()
+    return None

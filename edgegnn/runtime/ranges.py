@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ArtifactError, first_line
+from edgegnn.errors import ArtifactError, EdgeGNNWarning, first_line
 
 __all__ = ["RangePoint", "RangeWarning", "guarded_model", "over_range", "parse_ranges", "shares"]
 
@@ -26,7 +26,7 @@ _MARGIN, _ROW_MARGIN = 0.01, 0.25
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1  # fields of ModelProto, GraphProto, ValueInfoProto
 
 
-class RangeWarning(UserWarning):
+class RangeWarning(EdgeGNNWarning):
     """A graph saturates quantization points more than calibration did."""
 
 

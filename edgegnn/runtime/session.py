@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "available_cores",
+    "check_finite",
     "has_native_ops",
     "make_session",
     "native_kernels",
@@ -56,6 +57,8 @@ def make_session(
     spinning: bool = True,
     native: bool = True,
     processor: str = "cpu",
+    library: Path | None = None,
+    entries: Mapping[str, str] | None = None,
 ) -> InferenceSession | ScriptSession | EntrySession:
     """Load a model, with onnxruntime's own messages turned off.
 
@@ -69,11 +72,14 @@ def make_session(
             on the function bodies that the model carries.
         processor: "cpu", or "cuda": the GPU, with the standard operators. What goes in and comes out are arrays on the
             CPU all the same, so that a run contains the copies, and has ended when it returns.
+        library: the native library to use; None: the one that is found.
+        entries: further entries of onnxruntime's session configuration.
 
     Raises:
         ArtifactError: the runtime is missing, can't load the model or can't use the GPU, or an artifact's model has
             other inputs than its manifest says.
-        UsageError: a negative number of threads, an unknown processor.
+        UsageError: a negative number of threads, an unknown processor, a `library` that doesn't load here, or an entry
+            that onnxruntime refuses.
     """
     if threads < 0:
         raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
@@ -88,7 +94,13 @@ def make_session(
     if isinstance(model, Artifact) and model.manifest.entries:
         sessions = {
             entry.name: make_session(
-                model.folder / entry.file, threads=threads, spinning=spinning, native=native, processor=processor
+                model.folder / entry.file,
+                threads=threads,
+                spinning=spinning,
+                native=native,
+                processor=processor,
+                library=library,
+                entries=entries,
             )
             for entry in model.manifest.entries
         }
@@ -102,7 +114,8 @@ def make_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    registered = native and processor == "cpu" and has_native_ops(read) and _register(options)
+    _configure(options, entries or {})
+    registered = native and processor == "cpu" and has_native_ops(read) and _register(options, library)
     try:
         session = onnxruntime.InferenceSession(
             content if isinstance(content, bytes) else os.fspath(content),
@@ -163,21 +176,38 @@ def native_kernels(session: InferenceSession | ScriptSession | EntrySession) -> 
     return bool(getattr(session, "edgegnn_native", False))
 
 
-def has_native_ops(model: str | os.PathLike[str] | bytes) -> bool:
-    """Whether a model has operators of domain `ai.edgegnn`."""
+def has_native_ops(model: Artifact | str | os.PathLike[str] | bytes) -> bool:
+    """Whether a model, or one of an artifact's, has operators of domain `ai.edgegnn`."""
+    if isinstance(model, Artifact):
+        files = [entry.file for entry in model.manifest.entries] or [model.manifest.model_file]
+        return any(has_native_ops(model.folder / name) for name in files)
     return _DOMAIN in _content(model)
 
 
-def _register(options: SessionOptions) -> bool:
-    """Give a session the native library; False where there is none, or none that loads here."""
+def _configure(options: SessionOptions, entries: Mapping[str, str]) -> None:
+    for key, value in entries.items():
+        try:
+            options.add_session_config_entry(str(key), str(value))
+        except Exception as error:  # onnxruntime raises types of its own
+            raise UsageError(f"onnxruntime refuses the session option {key!r}: {first_line(error)}") from error
+
+
+def _register(options: SessionOptions, named: Path | None) -> bool:
+    """Give a session the native library; False where there is none, or none that loads here.
+
+    Raises:
+        UsageError: the library that the caller named doesn't load.
+    """
     import onnxruntime
 
-    library = find_library()
+    library = named or find_library()
     if library is None or version_pair(onnxruntime.__version__) < ORT_NEEDED:
         return False
     try:
         options.register_custom_ops_library(str(library))
-    except Exception:  # built for another system: the function bodies serve
+    except Exception as error:  # built for another system: the function bodies serve
+        if named is not None:
+            raise UsageError(f"{named} is no library that loads here: {first_line(error, 300)}") from error
         return False
     return True
 
@@ -228,18 +258,27 @@ def predict(
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     checked = check_inputs(opened.manifest.inputs, inputs, limits=opened.manifest.limits)
-    logits = run(make_session(opened, threads=threads), opened.manifest, checked)
+    logits = check_finite(run(make_session(opened, threads=threads), opened.manifest, checked))
+    problem = over_range_here(opened, checked, threads=threads)
+    if problem and guard:
+        raise DataError(problem)
+    if problem:
+        warnings.warn(problem, RangeWarning, stacklevel=2)
+    return logits
+
+
+def check_finite(logits: Array) -> Array:
+    """Return the logits as they are.
+
+    Raises:
+        ArtifactError: one of them is NaN or infinite.
+    """
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
         raise ArtifactError(
             f"the model gives NaN or infinite logits in row {bad[0]} ({len(bad)} of {len(logits)} rows): its numbers "
             "overflow on this graph; compare the values and the size of the graph with those that it was trained on"
         )
-    problem = over_range_here(opened, checked, threads=threads)
-    if problem and guard:
-        raise DataError(problem)
-    if problem:
-        warnings.warn(problem, RangeWarning, stacklevel=2)
     return logits
 
 

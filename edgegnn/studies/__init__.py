@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edgegnn.studies.config import Study, read_study
 from edgegnn.studies.plan import Cell, Step, cells
-from edgegnn.studies.running import Outcome, Summary, outcome, run
+from edgegnn.studies.running import Outcome, Summary, outcome, run, study
 from edgegnn.studies.store import open_store
 from edgegnn.studies.tables import groups, tables
 
@@ -25,5 +25,6 @@ __all__ = [
     "outcome",
     "read_study",
     "run",
+    "study",
     "tables",
 ]

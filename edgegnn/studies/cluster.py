@@ -55,14 +55,12 @@ class Parcel:
         study: whose step; paths in it are the driver's.
         step: what to do.
         version: of the driver's edgegnn.
-        command: the driver's, which artifacts name.
         files: the driver's paths of a data file and of a recipe's file, where the cell has such.
     """
 
     study: Study
     step: Step
     version: str
-    command: list[str]
     files: list[str]
 
 
@@ -108,7 +106,7 @@ class Cluster:
         """See `edgegnn.studies.local.Executor`."""
         study, cell = self._study, step.cell
         files = [path for name in (cell.dense["data"], cell.quant) if (path := beside(study, name)) != name]
-        parcel = Parcel(study, step, edgegnn.__version__, sys.argv, files)
+        parcel = Parcel(study, step, edgegnn.__version__, files)
         dense = self._share(steps.dense_path(study, cell)) if step.kind == "compress" else None
         ref = self._work.remote(parcel, dense, *(self._share(Path(path)) for path in files))
         self._running[ref] = step
@@ -187,7 +185,6 @@ def work(parcel: Parcel, dense: bytes | None, *contents: bytes) -> tuple[Ended, 
     from edgegnn.utils.files import stand_in
 
     torch.set_num_threads(1)  # a task is given one CPU
-    sys.argv = parcel.command
     step = parcel.step
     with tempfile.TemporaryDirectory(prefix="edgegnn-") as name:
         study = msgspec.structs.replace(parcel.study, store=str(Path(name) / "study.db"))

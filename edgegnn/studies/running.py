@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgegnn.errors import StudyError, UsageError
 from edgegnn.profiling.machine_lock import settle
 from edgegnn.studies import steps
-from edgegnn.studies.config import Study, check_names
+from edgegnn.studies.config import Study, check_names, read_study
 from edgegnn.studies.local import Ended, Executor, Here, Processes
 from edgegnn.studies.plan import Cell, Step, cells
 from edgegnn.studies.store import Row, Store, open_store
@@ -98,6 +98,59 @@ class Watch(Protocol):
 
         So many seconds are left for all, None where that can't be told yet.
         """
+
+
+class Quiet:
+    """A watch that keeps quiet."""
+
+    def begin(self, total: int, done: int, trained: int) -> None:
+        """See `Watch`."""
+
+    def step(self, step: Step, beside: int) -> None:
+        """See `Watch`."""
+
+    def epoch(self, log: EpochLog) -> None:
+        """See `Watch`."""
+
+    def status(self, text: str) -> None:
+        """See `Watch`."""
+
+    def measuring(self, left: int) -> None:
+        """See `Watch`."""
+
+    def ended(self, outcome: Outcome, kind: str, seconds: float, left: float | None) -> None:
+        """See `Watch`."""
+
+
+def study(
+    path: str | Path,
+    *,
+    jobs: int = 1,
+    ray: str | None = None,
+    retry_failed: bool = False,
+    watch: Watch | None = None,
+) -> Summary:
+    """Run the cells of a study that are missing; stopped in the middle, it goes on from there.
+
+    Args:
+        path: of study.toml.
+        jobs: trainings and compressions side by side on this machine.
+        ray: address of a Ray cluster that trains and compresses instead of this machine.
+        retry_failed: run cells that failed again.
+        watch: told about it; None: nobody.
+
+    Returns:
+        How each cell ended; `summary.failed` lists those that failed, with their reasons.
+
+    Raises:
+        UsageError: `jobs` and `ray`, `jobs` that is no positive number, or no address of a cluster.
+        StudyError: as for `run`, or the file is wrong (line and key are named).
+
+    Examples:
+        >>> summary = edgegnn.study("study.toml", jobs=2)
+        >>> [o.compress["test"] for o in summary.outcomes if o.status == "done"]
+    """
+    return run(read_study(Path(path)), watch or Quiet(), retry_failed=retry_failed, jobs=jobs, ray=ray)
 
 
 def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1, ray: str | None = None) -> Summary:

@@ -112,6 +112,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
         output=artifact_path(study, cell),
         targets=[study.target] if study.timing != "off" and study.target != "local" else (),
         force=True,
+        command="edgegnn study run",
         progress=progress,
         status=status,
     )

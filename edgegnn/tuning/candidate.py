@@ -215,6 +215,7 @@ def _made(
         quant=None if candidate.quant_trains else quant,
         output=folder / ARTIFACT,
         targets=[job.target] if job.target != "local" else (),
+        command="edgegnn tune",
         status=status,
         **job.source,
     )

@@ -97,7 +97,15 @@ def tune(
     force: bool = False,
     watch: Watch | None = None,
     shown_source: list[str] | None = None,
-    **source: Any,
+    data: str | None = None,
+    task: str | None = None,
+    split: str | None = None,
+    split_seed: int = 0,
+    data_root: Path | None = None,
+    factory: str | None = None,
+    factory_args: dict[str, Any] | None = None,
+    allow_import: bool = False,
+    unsafe_pickle: bool = False,
 ) -> Tuned:
     """Search for the smallest, fastest or most frugal model within an accuracy drop.
 
@@ -113,9 +121,19 @@ def tune(
         seed: of the sampler and of all trainings.
         force: begin anew.
         watch: told what goes on.
-        shown_source: `source` as options of the command line, for the command that reproduces the winner.
-        source: how to open the model and its data: data, task, split, split_seed, data_root, factory, factory_args,
-            allow_import, unsafe_pickle, as of `edgegnn.api.compress`.
+        shown_source: the arguments below as options of the command line, for the command that reproduces the winner.
+        data: data set or data file; None for the checkpoint's own.
+        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
+        split: which split of `data`.
+        split_seed: seed of a drawn split of `data`.
+        data_root: folder of the data sets.
+        factory: "package.module:function" that builds the module.
+        factory_args: its arguments.
+        allow_import: allow the import of a factory that the file names.
+        unsafe_pickle: open pickled modules too, which can run any code.
+
+    Returns:
+        What was found: the winner, the front, and where they are.
 
     Raises:
         UsageError: unknown names, values out of range, a folder with something else in it.
@@ -127,17 +145,24 @@ def tune(
     clock = Clock(60 * budget)
     device = load_target(target)
     _need_optuna()
-    checkpoint, task, _ = open_model(model, **source)
+    opened = {"data": data, "task": task, "split": split, "split_seed": split_seed, "data_root": data_root}
+    checkpoint, work, _ = open_model(
+        model,
+        **opened,  # type: ignore[arg-type]
+        factory=factory,
+        factory_args=factory_args,
+        allow_import=allow_import,
+        unsafe_pickle=unsafe_pickle,
+    )
     check_compressible(checkpoint)
-    check_fits(checkpoint, task)
-    opened = {k: v for k, v in source.items() if k in ("data", "task", "split", "split_seed", "data_root")}
-    judge = Judge(checkpoint.model, task)  # type: ignore[arg-type]
+    check_fits(checkpoint, work)
+    judge = Judge(checkpoint.model, work)  # type: ignore[arg-type]
     allowed = _allowed(max_drop, judge)
-    space = space_of(checkpoint.model, task)  # type: ignore[arg-type]
+    space = space_of(checkpoint.model, work)  # type: ignore[arg-type]
     job = Job(checkpoint, opened, space, judge, device.name, minimize, allowed, seed)
     settings = {
         "model": _checksum(model),
-        "data": task.spec.to_dict(),
+        "data": work.spec.to_dict(),
         "--target": device.name,
         "--minimize": minimize,
         "--max-accuracy-drop": allowed,
@@ -147,7 +172,7 @@ def tune(
     with open_memory(Path(output), space, settings, seed=seed, force=force) as memory:
         shown = ("model.pt" if isinstance(model, Checkpoint) else str(model), shown_source or [])
         clock.before = memory.spent
-        return _Search(job, memory, task, clock, watch or _Silent(), shown, trials).run()
+        return _Search(job, memory, work, clock, watch or _Silent(), shown, trials).run()
 
 
 class _Search:

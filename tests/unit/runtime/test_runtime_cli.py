@@ -226,3 +226,15 @@ def test_reader_of_the_output_goes_away(artifact: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 1
+
+
+def test_predict_a_shipped_graph(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", "--artifact", str(artifact), "--json"]
+    assert main([*arguments, "--sample", "1"]) == 0
+    with np.load(artifact / "samples.npz") as shipped:
+        expected = shipped["0001.expected"]
+    np.testing.assert_allclose(json.loads(capsys.readouterr().out)["logits"], expected, atol=1e-5)
+    assert main([*arguments, "--sample", "4"]) == 2
+    assert "the artifact ships 4 graphs: --sample must be 0 to 3" in capsys.readouterr().err
+    assert main([*arguments, "--sample", "0", "--input", "x.npz"]) == 2
+    assert main(arguments) == 2

@@ -53,7 +53,7 @@ def tiny(folder: Path, epochs: int = 3):
 
 
 def parcel(study, step, files=()):
-    return cluster.Parcel(study, step, edgegnn.__version__, ["edgegnn", "study", "run"], list(files))
+    return cluster.Parcel(study, step, edgegnn.__version__, list(files))
 
 
 # What travels -------------------------------------------------------------------------------------------------------
