@@ -16,7 +16,7 @@ from edgegnn.devices.transport.answers import Damaged, Message, Missing, Version
 from edgegnn.devices.transport.device import Device
 from edgegnn.errors import TargetError
 
-READY = "echo 'edgegnn-hello x86_64 64 /usr/bin/python3'; echo '{\"ok\": null}'; "
+READY = "echo 'edgegnn-hello x86_64 64 /p'; echo edgegnn-python 3.11.2; echo '{\"ok\": null}'; "
 DEEP = '{"ok": ' + "[" * 100_000
 
 

@@ -123,6 +123,14 @@ class Loopback:
         path.write_text("".join(f"{k} = {v!r}\n" for k, v in values.items() if v != ""))
         return load_target(NAME)
 
+    def login(self, script: str) -> None:
+        """Have the account run a shell script at every login, with what the host asked for in SSH_ORIGINAL_COMMAND."""
+        place = self.fakes / "login"
+        place.write_text(f"#!/bin/sh\n{textwrap.dedent(script)}\n")
+        place.chmod(0o755)
+        keys = self.folder / "authorized_keys"
+        keys.write_text(f'command="{place}" {(self.folder / "id.pub").read_text()}')
+
     def python(self, name: str, sitecustomize: str = "", **modules: str) -> str:
         """A Python for the device that runs some code when it starts, and has modules of its own."""
         folder = self.fakes / name
@@ -237,5 +245,6 @@ def board(loopback_server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyP
         shutil.rmtree(folder)
         folder.mkdir()
     loopback_server.know(loopback_server.folder / "host.pub")
+    shutil.copy(loopback_server.folder / "id.pub", loopback_server.folder / "authorized_keys")
     loopback_server.target()
     return loopback_server

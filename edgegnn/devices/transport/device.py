@@ -163,7 +163,7 @@ class Device:
         Raises:
             TargetError: no connection, no Python, or one that is too old.
         """
-        sent = False
+        spoken = sent = False  # its Python has said what it is; our program is on its way
         while (line := self._line(deadline)) is not None:
             word, _, rest = line.strip().partition(" ")
             # Whatever came before the greeting was the account's login scripts talking.
@@ -175,10 +175,11 @@ class Device:
                 found = _NUMBERS.match(rest)
                 if found is None or (int(found[1]), int(found[2])) < MIN_PYTHON:
                     raise NoPythonError(f"{self.name}: its {python or 'python3'} is Python {rest[:40]}: {_TOO_OLD}")
-            elif word == "edgegnn-send" and not sent:
+                spoken = True
+            elif word == "edgegnn-send" and spoken and not sent:
                 sent = True
                 self._write(b"%d\n" % agent().bytes + b"".join(blocks(agent())))
-            elif word == '{"ok":':
+            elif word == '{"ok":' and spoken:
                 self._ready = True
                 return
         raise self._lost("its Python can't run edgegnn's program")
