@@ -30,7 +30,7 @@ __all__ = ["is_program", "is_torchscript", "load_program"]
 _MODEL, _SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
 _PLAIN = ("archive_format", "archive_version", "byteorder", ".data/version", "version", ".data/serialization_id")
 _GROUPS = {"weights": "model_weights_config.json", "constants": "model_constants_config.json"}
-_OPERATOR = re.compile(r"torch\.ops\.(\w+)\.(\w+)\.(\w+)")
+_OPERATOR = re.compile(r"torch\.ops\.(\w+)\.(\w+)\.\w+")
 _OWN = ("fake_quantize", "learnt_quantize")
 _HIGHER = ("torch.ops.higher_order.wrap_with_set_grad_enabled", "torch.ops.higher_order.wrap_with_autocast")
 _INTEGERS = (
@@ -113,7 +113,7 @@ _POWERS = ("Pow", "PowByNatural")
 _SYMBOL = re.compile(r"z?[su]\d{1,4}|zu?f\d{1,4}")
 _CONTAINERS = ("builtins.tuple", "builtins.list", "builtins.dict")
 _METADATA = ("stack_trace", "nn_module_stack", "torch_fn")
-_MOST_EXPANDED = 2**24  # elements of a weight that repeats fewer
+_MOST_REPEATED = 2**22  # elements that weights may repeat, all together
 
 
 def is_program(path: Path) -> bool:
@@ -161,11 +161,13 @@ def _rebuilt(path: Path, entries: Mapping[str, bytes]) -> dict[str, bytes]:
         if f"{base}/model.pt" in entries:  # torch 2.8 and before
             found[f"{base}/model.pt"] = _tensors(path, f"{base}/model.pt", entries)
         else:
-            listed = json.loads(entries[f"{base}/{config}"])["config"]
+            listed, repeated = json.loads(entries[f"{base}/{config}"])["config"], 0
             for name, meta in listed.items():
                 content = entries[_payload(path, base, name, meta)]
-                _check_size(path, name, meta["tensor_meta"], len(content))
+                repeated += _check_size(path, name, meta["tensor_meta"], len(content))
                 found[f"{base}/{meta['path_name']}"] = content
+            if repeated > _MOST_REPEATED:
+                raise CheckpointError(f"{path} has weights of {repeated} elements that its file doesn't hold: refused")
             found[f"{base}/{config}"] = json.dumps({"config": listed}).encode()
         known |= {n for n in found if n.startswith(base)}
     foreign = sorted(n for n in entries if n not in known and not n.startswith("extra/"))
@@ -186,12 +188,17 @@ def _payload(path: Path, base: str, name: str, meta: dict[str, Any]) -> str:
     return f"{base}/{meta['path_name']}"
 
 
-def _check_size(path: Path, name: str, meta: dict[str, Any], stored: int) -> None:
-    sizes = [s["as_int"] for s in meta["sizes"]]
-    if not all(type(s) is int and s >= 0 for s in sizes) or (
-        math.prod(sizes) > max(stored, _MOST_EXPANDED * (stored > 0))
-    ):
+def _check_size(path: Path, name: str, meta: dict[str, Any], stored: int) -> int:
+    """See that a weight lies inside its bytes; returns how many more elements it has than bytes (it repeats some)."""
+    sizes, strides = ([number["as_int"] for number in meta[key]] for key in ("sizes", "strides"))
+    numbers = [*sizes, *strides, meta["storage_offset"]["as_int"]]
+    good = len(sizes) == len(strides) and all(type(n) is int and 0 <= n < 2**62 for n in numbers)
+    count = math.prod(sizes) if good else 0
+    if count:
+        good = numbers[-1] + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True)) < stored
+    if not good:
         raise CheckpointError(f"{path}: {name[:80]} has {stored} bytes for the shape {str(sizes)[:80]}: damaged")
+    return max(0, count - stored)
 
 
 def _tensors(path: Path, name: str, entries: Mapping[str, bytes]) -> bytes:
@@ -280,14 +287,13 @@ def _target(path: Path, target: str) -> None:
     found = _OPERATOR.fullmatch(target)
     known = target in _HIGHER or target in _ARITHMETIC
     if found:
-        space, name, overload = found.groups()
-        if space == "aten":
-            # Sizes are asked for, and checks made, by operators that have no schema of their own in older files.
-            known = computes(torch, name, "" if overload == "default" else overload) or name.startswith("sym_")
-        else:
-            known = known or (space == "edgegnn" and name in _OWN)
+        space, name = found.groups()
+        known = computes(name) if space == "aten" else space == "edgegnn" and name in _OWN
     if not known:
-        raise CheckpointError(f"{path} calls {target[:80]!r}, which is no torch operator that only computes: refused")
+        raise CheckpointError(
+            f"{path} calls {target[:80]!r}, which is not among the operators that only compute: refused. Write it "
+            "without run_decompositions(), or save `model.state_dict()` and give --factory"
+        )
 
 
 def _expression(path: Path, text: str) -> None:

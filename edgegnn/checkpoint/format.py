@@ -25,6 +25,7 @@ import inspect
 import io
 import pickle
 import sys
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ __all__ = ["FORMAT", "Checkpoint", "build_factory", "history_step", "least_bytes
 FORMAT = "edgegnn-checkpoint/1"
 PRUNED_FORMAT = "edgegnn-checkpoint/2"  # an edgegnn from before there was pruning says that the file is newer
 _MOST_BYTES = 2**28
-_MOST_LAYERS = 1000
+_MOST_COUNTED = 1000
 
 
 @dataclass
@@ -311,7 +312,7 @@ def _from_content(
     if "zoo" in source:
         from edgegnn.models import build
 
-        _check_sizes(path, source["zoo"], args)
+        _check_model(path, source["zoo"], args)
         model = build(source["zoo"], **args)
     elif "factory" in source:
         named = factory or source["factory"]
@@ -319,6 +320,8 @@ def _from_content(
             raise CheckpointError(
                 f"{path} is rebuilt by importing {named}: say --factory {named}, or allow it with --allow-import"
             )
+        if factory_args is None:
+            _check_numbers(path, args)
         model = build_factory(named, args, own_task)
         source = {"factory": named, "args": args}
     else:
@@ -329,6 +332,7 @@ def _from_content(
     if structure is not None:
         apply_structure(model, structure)
     if content["quant"] is not None:
+        _check_points(path, content["quant"]["structure"])
         model = QuantModel(model, recipe_from_dict(content["quant"]["recipe"]), content["quant"]["structure"])
     _load_state(path, model, _dense_state(path, content, model))
     return Checkpoint(
@@ -342,23 +346,43 @@ def _from_content(
     )
 
 
-def _check_sizes(path: Path, name: str, args: dict[str, Any]) -> None:
-    """Bound what a file asks for, before anything is built: a model is not much larger than its file."""
-    from edgegnn.models import build
+def _most_bytes(path: Path) -> int:
+    """What a file may ask for: a model is not much larger than its file."""
+    return max(_MOST_BYTES, 64 * path.stat().st_size)
 
-    most = max(_MOST_BYTES, 64 * path.stat().st_size)
-    for key, value in args.items():
-        limit = _MOST_LAYERS if key in ("layers", "heads", "subgraphs", "dim", "degree", "kernel_size") else most // 4
-        for number in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(number, (int, float)) and not abs(number) <= limit:
-                raise CheckpointError(
-                    f"{path} asks for {key} = {str(number)[:40]}, more than its file can hold: refused"
-                )
+
+def _check_numbers(path: Path, asked: Any, counts: Container[str] = (), key: str = "") -> None:
+    """Bound every number in what a file asks for, before anything is built; those called as `counts` says to 1000."""
+    if isinstance(asked, dict):
+        for name, value in asked.items():
+            _check_numbers(path, value, counts, str(name))
+    elif isinstance(asked, (list, tuple)):
+        for value in asked:
+            _check_numbers(path, value, counts, key)
+    elif isinstance(asked, (int, float)):
+        limit = _MOST_COUNTED if key in counts else _most_bytes(path) // 4
+        if not abs(asked) <= limit:
+            raise CheckpointError(
+                f"{path} asks for {key[:80]} = {str(asked)[:40]}, more than its file can hold: refused"
+            )
+
+
+def _check_model(path: Path, name: str, args: dict[str, Any]) -> None:
+    """Bound a model of the zoo before it is built."""
+    from edgegnn.models import COUNTS, build
+
+    _check_numbers(path, args, COUNTS)
     with torch.device("meta"):
         empty = build(name, **args)
     size = sum(v.numel() * v.element_size() for v in (*empty.parameters(), *empty.buffers()) if not is_lazy(v))
-    if size > most:
+    if size > _most_bytes(path):
         raise CheckpointError(f"{path} asks for a model of {size} bytes, more than its file can hold: refused")
+
+
+def _check_points(path: Path, structure: dict[str, Any]) -> None:
+    """Bound the quantization points of a model before they are made."""
+    learnt = [size for _, size in structure.get("learnt", {}).values()]
+    _check_numbers(path, {"quantized channels": sum(map(abs, [*structure["points"].values(), *learnt]))})
 
 
 def _dense_state(path: Path, content: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 import edgegnn.utils.pyg_sources  # noqa: F401
-from edgegnn.models.zoo import GraphModel, NodeModel, build, defaults, names, takes_attributes
+from edgegnn.models.zoo import COUNTS, GraphModel, NodeModel, build, defaults, names, takes_attributes
 
-__all__ = ["GraphModel", "NodeModel", "build", "defaults", "names", "takes_attributes"]
+__all__ = ["COUNTS", "GraphModel", "NodeModel", "build", "defaults", "names", "takes_attributes"]

@@ -44,6 +44,8 @@ _DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("transformer", "link"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
     ("ness", "link"): {"hidden": 32, "layers": 1, "heads": 1, "dropout": 0.5},
 }
+# Arguments that count layers and the like, or that others are raised to the power of; the rest are widths.
+COUNTS = frozenset(["layers", "heads", "subgraphs", "dim", "degree", "kernel_size"])
 _WITH_HEADS = ("gat", "transformer")
 _WITH_ATTRIBUTES = ("hgpsl",)  # as published
 

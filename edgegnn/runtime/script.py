@@ -2,8 +2,7 @@
 
 A TorchScript file holds tensors and code in TorchScript's own language, no Python objects: opening one runs no Python.
 Its language can still write files (`torch.save`), and code may run while the file is opened (`__setstate__`). So torch
-never sees the file: the entries that a model needs go into a new archive, once all that their code calls has been found
-among the operators that only compute.
+never sees the file: what a model needs goes into a new archive (see `script_check`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, first_line
 from edgegnn.runtime.archive import pack_entries, read_entries
-from edgegnn.runtime.operators import computes
+from edgegnn.runtime.script_check import Foreign, check_pickle, checked_code
 
 __all__ = ["ScriptSession", "torch_version"]
 
@@ -32,29 +31,6 @@ _ENTRY = re.compile(
     r"|code/(?:\w+/)*\w+\.py"
 )
 _DEBUG = ".debug_pkl"  # where code came from: pickled, and not needed
-_HOOKS = re.compile(
-    r"__[gs]etstate__|__torch__\.torch\.classes"
-)  # code that runs when a file is opened, foreign objects
-_TEXT = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
-# Not the classes of a file, which are called by their path: `__torch__.torch.nn.modules.linear.Linear`.
-_CALL = re.compile(r"(?<![\w.])(?:torch|ops\s*\.\s*(\w+))\s*\.\s*(\w+)")
-_PRIM = frozenset(
-    [
-        "NumToTensor",
-        "RaiseException",
-        "unchecked_cast",
-        "device",
-        "dtype",
-        "layout",
-        "is_cuda",
-        "data",
-        "min",
-        "max",
-        "abs",
-        "itemsize",
-    ]
-)
-_NAMES = frozenset(["device", "float64", "float32", "inf", "nan", "tensor", "Tensor", "len"])
 
 
 class ScriptSession:
@@ -153,7 +129,7 @@ def _torch() -> Any:
 
 
 def _rebuilt(name: str, content: bytes) -> bytes:
-    """A new archive of what a model needs, after a look at all that its code calls.
+    """A new archive of what a model needs.
 
     Raises:
         ArtifactError: the file is damaged, or could do more than compute.
@@ -168,29 +144,17 @@ def _rebuilt(name: str, content: bytes) -> bytes:
             continue
         if not _ENTRY.fullmatch(entry):
             raise ArtifactError(f"{name} holds {entry[:80]!r}, which no model of edgegnn does: refused")
-        if entry.endswith(".py"):
-            _check_code(name, inside)
-        kept[entry] = inside
+        try:
+            kept[entry] = checked_code(inside) if entry.endswith(".py") else inside
+            if entry.endswith(".pkl"):
+                folder = entry.removesuffix(".pkl") + "/"
+                storages = {key[len(folder) :]: value for key, value in entries.items() if key.startswith(folder)}
+                check_pickle(inside, storages)
+        except Foreign as error:
+            raise ArtifactError(
+                f"{name} uses {str(error)[:80]}, which no model of edgegnn does: refused; if it is one, export it again"
+            ) from error
     return pack_entries(kept)
-
-
-def _check_code(name: str, content: bytes) -> None:
-    torch = _torch()
-    try:
-        code = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{name} is no TorchScript file, or is damaged: its code is no text") from error
-    called = {(found[1] or "", found[2]) for found in _CALL.finditer(_TEXT.sub('""', code))}
-    bad = [hook[0] for hook in _HOOKS.finditer(code)]
-    for space, operator in sorted(called):
-        if space == "prim":
-            known = operator in _PRIM
-        else:
-            known = space in ("", "aten") and (computes(torch, operator) or (not space and operator in _NAMES))
-        if not known:
-            bad.append(f"{f'ops.{space}' if space else 'torch'}.{operator}")
-    if bad:
-        raise ArtifactError(f"{name} uses {bad[0][:80]}, which no model of edgegnn does: refused")
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def sizes(text):
     [
         (capitals, "no program of tensors does"),
         (library, "no program of tensors does"),
-        (described(writes_file), "from_file.*only computes"),
+        (described(writes_file), "from_file.*only compute"),
         (described(imports), "defaultdict"),
         (described(sizes("9**9**9**9")), "no arithmetic"),
         (described(sizes("Integral(s77)")), "no arithmetic"),

@@ -16,13 +16,14 @@ import pytest
 from loopback_sshd import Loopback
 from tiny_artifact import make_artifact, seal
 
+from edgegnn.devices import load_target
+from edgegnn.devices.connection import connect
+from edgegnn.devices.readiness import check
+from edgegnn.devices.ship import installed, ship
+from edgegnn.devices.transport.content import content
+from edgegnn.devices.transport.device import Device
 from edgegnn.errors import EdgeGNNError, TargetError
-from edgegnn.profile import load_target, profile
-from edgegnn.profile.preflight import check
-from edgegnn.profile.reach import connect
-from edgegnn.profile.ship import installed, ship
-from edgegnn.profile.transport.content import content
-from edgegnn.profile.transport.device import Device
+from edgegnn.profiling import profile
 from edgegnn.runtime import open_artifact
 from edgegnn.runtime.benchmark import Plan
 
@@ -109,8 +110,8 @@ def one_line(text: str) -> bool:
 
 def test_an_agent_that_lies(board: Loopback, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it says: a refusal in one line, or what an honest device gives."""
-    for limit in ("ship.VERIFY_SECONDS", "preflight.IMPORT_SECONDS"):
-        monkeypatch.setattr(f"edgegnn.profile.{limit}", 5.0)
+    for limit in ("ship.VERIFY_SECONDS", "readiness.IMPORT_SECONDS"):
+        monkeypatch.setattr(f"edgegnn.devices.{limit}", 5.0)
     tasks: list[Callable[[], object]] = [
         lambda: ship(artifact, "board"),
         lambda: installed(load_target("board")),
@@ -165,7 +166,7 @@ def cutting(monkeypatch: pytest.MonkeyPatch, at: int, cut: Callable[[], None]) -
 @pytest.mark.parametrize("how", ["the cable", "the agent"])
 def test_ship_cut_at_every_message(board: Loopback, artifact: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """The device has the old version or the whole new one; the next `ship` works."""
-    monkeypatch.setattr("edgegnn.profile.ship._prove", prove_quickly)
+    monkeypatch.setattr("edgegnn.devices.ship._prove", prove_quickly)
     target = load_target("board")
     seal(artifact, note="0")
     ship(artifact, target)

@@ -34,10 +34,11 @@ def csr(index: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """
     ordered, order = torch.sort(index, stable=True, dim=0, descending=False)
     if index.numel() > 0:
-        # The row pointers are written without looking: what is out of range must not get there.
         assert int(ordered[0]) >= 0, "index out of range: a negative target"
         assert int(ordered[-1]) < rows, "index out of range: a target that is not there"
-    return torch._convert_indices_from_coo_to_csr(ordered, rows), order
+    # PyTorch's own conversion to CSR writes without looking.
+    counts = torch.bincount(ordered, minlength=rows)
+    return torch.cat([torch.zeros([1], dtype=torch.int64), torch.cumsum(counts, 0)]), order
 
 
 def csr_columns(index: Tensor, order: Tensor, columns: int) -> Tensor:
