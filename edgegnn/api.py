@@ -216,6 +216,7 @@ def export(
     constant_graph: bool = False,
     max_nodes: int | None = None,
     samples: int | None = None,
+    thorough: bool = False,
     targets: Sequence[str] = (),
     format: str | None = None,
     force: bool = False,
@@ -244,6 +245,7 @@ def export(
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
         max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
+        thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
@@ -331,6 +333,7 @@ def export(
         constant_graph=constant_graph,
         max_nodes=max_nodes,
         samples=samples,
+        thorough=thorough,
         machines=machines,
         format=format,
         command=command,

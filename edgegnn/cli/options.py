@@ -81,6 +81,13 @@ MaxAccuracyDrop = Annotated[
         help="Accept that quantization costs so much of the validation metric (default: 2).",
     ),
 ]
+Thorough = Annotated[
+    bool,
+    typer.Option(
+        "--thorough",
+        help="Prove more: nodes and edges in another order, an isolated node, a second graph, half the edge weights.",
+    ),
+]
 ConstantGraph = Annotated[
     bool, typer.Option("--constant-graph", help="Bake the graph's edges into the model, which then takes x alone.")
 ]

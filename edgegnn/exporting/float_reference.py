@@ -16,6 +16,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.formats import Form
 from edgegnn.exporting.input_response import Run, check_follows, variations
 from edgegnn.exporting.learnt_bits import fixed_nodes
+from edgegnn.exporting.metamorphic import Held, Kept
 from edgegnn.exporting.parity import check_parity, tolerance_for, torch_outputs
 from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.sample_facts import counted_outputs, labels_of
@@ -41,6 +42,8 @@ __all__ = ["Proof"]
 Array = npt.NDArray[np.generic]
 Model = nn.Module | ExportedProgram
 _GRAPHS = 16
+# Of the largest output, how far answers may move for nothing: by sums in another order, and by a code here and there.
+_SUMS, _CODES, _COARSE_CODES = 1e-4, 0.05, 0.15
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Proof:
         def run(inputs: dict[str, Array]) -> Any:
             return form.run({name: value for name, value in inputs.items() if name in given})
 
-        bases = self._bases(names, any_edges="edge_index" in given)
+        bases = self.bases(names, any_edges="edge_index" in given)
         others = self._others(bases, given)
         changed = [sample for samples in others.values() for sample in samples]
         if self.recipe.method not in {"dynamic", "static"}:
@@ -112,7 +115,40 @@ class Proof:
             "inputs": [each.to_dict() for each in followed],
         }
 
-    def _bases(self, names: tuple[str, ...], *, any_edges: bool) -> list[Sample]:
+    def properties(self, form: Form, names: tuple[str, ...]) -> list[Kept]:
+        """Hold a form to the properties of the float model (`edgegnn.exporting.metamorphic`).
+
+        Args:
+            form: the artifact's.
+            names: inputs of the model.
+
+        Raises:
+            ExportError: the artifact doesn't keep one.
+        """
+        if all(value["name"] != "edge_index" for value in form.io["inputs"]):
+            return []  # its edges are constants
+
+        def limit(want: npt.NDArray[np.float32]) -> float:
+            coarse = self.recipe.method == "a2q" or self.recipe.fewest_bits < 8
+            share = _SUMS if self.recipe.method == "none" else _COARSE_CODES if coarse else _CODES
+            return share * max(1.0, float(np.abs(want).max(initial=0.0)))
+
+        def sway(sample: Sample) -> float:
+            first, *others = rounded_otherwise(self.model, sample)
+            return 4 * max(float(np.abs(other - first).max(initial=0.0)) for other in others)
+
+        held = Held(
+            self.task.spec.kind,
+            lambda sample: self._plain([sample])[0],
+            form.run,
+            limit,
+            sway,
+            own_ranges=self.recipe.method == "dynamic",
+            fixed=fixed_nodes(self.model, self.task) is not None,
+        )
+        return held.check(self.bases(names, any_edges=True))
+
+    def bases(self, names: tuple[str, ...], *, any_edges: bool) -> list[Sample]:
         """Real graphs: small ones, if the model takes any."""
         if self.task.spec.kind == "graph":
             if "batch" in names:

@@ -20,6 +20,7 @@ from edgegnn.exporting.capture import capture_program, program_inputs
 from edgegnn.exporting.float_reference import Proof
 from edgegnn.exporting.formats import build_forms, check_format, torchscript_form
 from edgegnn.exporting.learnt_bits import fixed_nodes
+from edgegnn.exporting.metamorphic import Kept
 from edgegnn.exporting.node_limits import input_ways, limits_of, node_limit, within_limit
 from edgegnn.exporting.onnx_format import onnx_form
 from edgegnn.exporting.parity import Parity, check_parity, tolerance_for, torch_outputs
@@ -72,6 +73,7 @@ def export_checkpoint(
     max_nodes: int | None = None,
     max_accuracy_drop: float | None = None,
     samples: int | None = None,
+    thorough: bool = False,
     reference: nn.Module | ExportedProgram | None = None,
     machines: Mapping[str, str] | None = None,
     format: str | None = None,
@@ -92,6 +94,7 @@ def export_checkpoint(
         max_accuracy_drop: largest drop of the validation metric from the float model, in points; None: 2.
         samples: how many graphs (nodes, pairs) of the test split to ship; None: as many as fit
             (`edgegnn.exporting.shipped`).
+        thorough: hold the artifact to the properties of the model, too (`edgegnn.exporting.metamorphic`).
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
         format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript when ONNX can't express the model.
@@ -164,6 +167,10 @@ def export_checkpoint(
     proof = Proof(model, reference, task, recipe, max_accuracy_drop)
     status("comparing with the float model")
     found, *_ = [proof.against_float(each, own, held_out, answers[1]) for each in (form, *others)]
+    properties: list[Kept] = []
+    if thorough:
+        status("trying properties of the model")
+        properties, *_ = [proof.properties(each, own) for each in (form, *others)]
     keep = ship.samples + (awkward if any_size else fitting(awkward, ship.samples))
     answered = outputs[len(real) :] if ship.cut else outputs
     manifest = {
@@ -189,6 +196,7 @@ def export_checkpoint(
         },
         "validation": compared(task, held_out, *answers),
         "against_float": found,
+        "properties": [each.to_dict() for each in properties],
         "samples_metric": {
             "name": task.spec.metric,
             "value": metric_of(task.spec.metric, ship.samples, answered),

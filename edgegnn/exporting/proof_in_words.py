@@ -6,7 +6,7 @@ from typing import Any
 
 from edgegnn.runtime.metrics import metric_text
 
-__all__ = ["against_float", "shipped_samples", "taken_graphs"]
+__all__ = ["against_float", "kept_properties", "shipped_samples", "taken_graphs"]
 
 _NEEDS = {
     "least_nodes": "nodes",
@@ -43,6 +43,14 @@ def shipped_samples(manifest: dict[str, Any]) -> str:
     own = "whose answers are those of the part: the model's depend on the whole graph"
     within = f"{part['num_nodes']:,} nodes, {part['num_edges']:,} edges: profile measures on them"
     return f"{words}, {own if hops is None else same} ({within})"
+
+
+def kept_properties(manifest: dict[str, Any]) -> str:
+    """Which properties of the model its artifact was held to; "" where none was tried."""
+    found: dict[str, list[str]] = {}
+    for entry in manifest.get("properties", []):
+        found.setdefault(entry["told"], []).append(entry["property"])
+    return "; ".join(f"{told}: {', '.join(names)}" for told, names in found.items())
 
 
 def against_float(manifest: dict[str, Any]) -> dict[str, str]:

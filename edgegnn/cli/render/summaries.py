@@ -16,7 +16,7 @@ from rich.text import Text
 from edgegnn.cli.render.bits import bits_in_words, bits_table
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
-from edgegnn.exporting.proof_in_words import against_float, shipped_samples, taken_graphs
+from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def exported(result: ExportResult, as_json: bool) -> None:
     if "average_bits" in m:
         table.add_row("average bits", bits_in_words(m["average_bits"]))
     _parity_rows(table, m)
+    if properties := kept_properties(m):
+        table.add_row("properties", properties)
     if taken := shipped_samples(m):
         table.add_row("samples.npz", f"{size(m['files']['samples.npz']['bytes'])}: {taken}")
     for name, words in against_float(m).items():
