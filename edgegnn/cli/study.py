@@ -98,7 +98,7 @@ def table(
     Example: edgegnn study table --format markdown
     """
     from edgegnn.cli.render import study
-    from edgegnn.studies import cells, open_store, outcome, read_study
+    from edgegnn.studies import cells, check_outcomes, open_store, outcome, read_study
     from edgegnn.studies.formats import FORMATS
 
     if format not in FORMATS:
@@ -109,4 +109,6 @@ def table(
     grid = cells(chosen)
     with open_store(chosen.store_path, create=False) as store:
         rows = store.rows()
-    study.tabled([outcome(cell, rows) for cell in grid], format, as_json)
+    outcomes = [outcome(cell, rows) for cell in grid]
+    check_outcomes(outcomes, chosen.store_path)
+    study.tabled(outcomes, format, as_json)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgegnn.errors import DataError, StudyError, UsageError, first_line
+from edgegnn.errors import DataError, StudyError, UsageError
 from edgegnn.profiling.record import ProfileRecord, read_record
-from edgegnn.studies import Outcome, Study, cells, open_store, outcome, read_study, tables
+from edgegnn.studies import Outcome, Study, cells, check_outcomes, open_store, outcome, read_study
 
 __all__ = ["LoadedStudy", "Sources", "read_sources"]
 
@@ -135,13 +135,7 @@ def _read_study(path: Path) -> LoadedStudy:
         failed = next((o for o in outcomes if o.status == "failed"), None)
         why = f"; {failed.cell.label} failed: {failed.reason}" if failed else ""
         raise StudyError(f"{path}: no cell has ended yet: run it with `edgegnn study run {path}`{why}")
-    try:
-        tables(outcomes)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"{type(error).__name__}: {first_line(error)}"
-        raise StudyError(
-            f"{study.store_path} is damaged, or of another edgegnn: it lacks something ({what})"
-        ) from error
+    check_outcomes(outcomes, study.store_path)
     return LoadedStudy(study, outcomes, _records(study, outcomes))
 
 

@@ -11,7 +11,7 @@ from edgegnn.studies.config import Study, read_study
 from edgegnn.studies.plan import Cell, Step, cells
 from edgegnn.studies.running import Outcome, Summary, outcome, run, study
 from edgegnn.studies.store import open_store
-from edgegnn.studies.tables import groups, tables
+from edgegnn.studies.tables import check_outcomes, groups, tables
 
 __all__ = [
     "Cell",
@@ -20,6 +20,7 @@ __all__ = [
     "Study",
     "Summary",
     "cells",
+    "check_outcomes",
     "groups",
     "open_store",
     "outcome",

@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import edgegnn
 from edgegnn.errors import StudyError
 from edgegnn.runtime.checksum import json_sha256
@@ -99,8 +101,8 @@ class Store:
             if len(values) == _COLUMNS:
                 self._check_row(values)
             try:
-                rows[key] = Row(status, reason, json.loads(result), seconds)
-            except (ValueError, TypeError, RecursionError) as error:
+                rows[key] = Row(status, reason, msgspec.json.decode(result, type=dict[str, Any]), seconds)
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
                 raise StudyError(f"{self.path} is damaged: {error}") from error
         return rows
 

@@ -12,12 +12,29 @@ from typing import Any
 
 import msgspec
 
-from edgegnn.errors import StudyError
+from edgegnn.errors import StudyError, first_line
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies.running import Outcome
 from edgegnn.utils.files import read_toml, size
 
-__all__ = ["COLUMNS", "Group", "Published", "StudyTable", "groups", "published", "tables"]
+__all__ = ["COLUMNS", "Group", "Published", "StudyTable", "check_outcomes", "groups", "published", "tables"]
+
+
+def check_outcomes(outcomes: Sequence[Outcome], store: Path) -> None:
+    """See that the results of a store are what its tables are made of: it may be a stranger's.
+
+    Args:
+        outcomes: of the study's cells.
+        store: the file that they come from.
+
+    Raises:
+        StudyError: something is missing, or of another type.
+    """
+    try:
+        tables(outcomes)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise StudyError(f"{store} is damaged, or of another edgegnn: it lacks something ({what})") from error
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
