@@ -46,7 +46,7 @@ def init(
     if quick and preset != "paper":
         raise UsageError("--quick is a cut of --preset paper")
     name = f"{preset}-quick" if quick else preset
-    text = (Path(__file__).parent / "study" / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "studies" / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     with replacing(output, force=force, error=StudyError) as temporary:
         temporary.write_text(text, encoding="utf-8")
     argument = "" if output == Path("study.toml") else f" {output}"
