@@ -98,8 +98,7 @@ def damage(rng: np.random.Generator, value: Array) -> Array:
             flat[place] = FLOATS[[rng.integers(len(FLOATS))]].view(np.float32)[0]
         else:
             number = INTEGERS[int(rng.integers(len(INTEGERS)))]
-            # A number of rows that fits is a request for as much memory, and no lie.
-            flat[place] = np.array(-1 if value.size == 1 and number == 2**31 - 1 else number).astype(value.dtype)
+            flat[place] = np.array(number).astype(value.dtype)
     return damaged
 
 

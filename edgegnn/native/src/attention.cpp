@@ -1,5 +1,7 @@
 // SegmentSoftmax, AttentionSpMM.
 
+#include <cstring>
+
 #include "csr.h"
 #include "ops.h"
 #include "spmm.h"
@@ -20,6 +22,8 @@ OrtStatus* segment_softmax(void*, Context& context) {
   void* y = nullptr;
   EDGEGNN_TRY(context.output(0, logits.dims, static_cast<size_t>(logits.rank), &y));
   if (logits.count == 0) return nullptr;
+  // Of a perm that names an entry twice, another one is never written.
+  if (perm != nullptr) std::memset(y, 0, static_cast<size_t>(logits.count) * sizeof(float));
   const int64_t heads = logits.trailing(1);
   const SoftmaxArgs args = {logits.as<float>(), heads, csr.indptr, csr.entries, perm, static_cast<float*>(y)};
   int faults = FAULT_NONE;

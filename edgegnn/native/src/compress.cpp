@@ -19,6 +19,8 @@ constexpr int64_t kSerial = 2 * kChunk;   // lists up to here are sorted by the 
 constexpr int64_t kBlock = 2048;          // edges that are checked, then read again from the first-level cache
 constexpr int64_t kBucketEdges = 4096;  // wanted in a bucket: its columns and positions fit the first-level cache
 constexpr int kMostBucketBits = 10;
+constexpr int64_t kMostRows = 1 << 24;  // without an edge; 64 MB of row pointers
+constexpr int64_t kRowsPerEdge = 64;
 
 // Whether all values are in [0, bound). The sign of value | (bound - 1 - value) says so, which SSE2 can do for 64-bit numbers.
 bool in_range(const int64_t* values, int64_t count, int64_t bound) {
@@ -364,6 +366,10 @@ OrtStatus* compress_parallel(Context& context, const EdgeList& edges, const Outp
 
 OrtStatus* compress(Context& context, const EdgeList& edges, const Outputs& outputs, Scratch* scratch) {
   if (edges.count + (edges.self_loops ? edges.rows : 0) > INT32_MAX) return invalid("more than 2^31 - 1 edges");
+  // The number of rows is an input like any other: one number must not ask for all memory.
+  if (edges.rows > kMostRows + kRowsPerEdge * edges.count) {
+    return invalid("num_rows = %lld is too much for %lld edges", static_cast<long long>(edges.rows), static_cast<long long>(edges.count));
+  }
   if (edges.count <= kSerial) {
     for (int64_t begin = 0; begin < edges.count; begin += kBlock) {
       const int64_t end = begin + kBlock < edges.count ? begin + kBlock : edges.count;

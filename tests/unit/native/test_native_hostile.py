@@ -201,3 +201,17 @@ def test_softmax_of_nan_with_any_payload():
     (got,) = native("SegmentSoftmax", logits, indptr, EMPTY, EMPTY, np.array(2))
     assert np.isnan(got[: len(nans)]).all()
     np.testing.assert_array_equal(got[len(nans) :], [0.5, 0.5])
+
+
+def test_an_entry_that_no_perm_names_is_zero() -> None:
+    (out,) = native("SegmentSoftmax", W, GOOD_INDPTR, EMPTY, np.zeros(E, np.int32), ROWS)
+    assert out[0] > 0
+    np.testing.assert_array_equal(out[1:], 0)
+
+
+@pytest.mark.parametrize("op", ["CooToCsr", "IndexToCsr"])
+def test_rows_that_no_edge_asks_for(op: str) -> None:
+    edges, many = np.zeros((2, 3), np.int64), np.array(INT_MAX)
+    inputs = (edges, many, many) if op == "CooToCsr" else (edges[0], many)
+    with pytest.raises(InvalidArgument, match=rf"{op}: num_rows = {INT_MAX} is too much for 3 edges"):
+        native(op, *inputs)
