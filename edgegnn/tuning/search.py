@@ -359,7 +359,7 @@ class _Search:
             )
             metric = read_manifest(self._folder(winner["number"]) / ARTIFACT).raw["metric"]
             dense = evaluate(job.checkpoint.model, self.task, "test")  # type: ignore[arg-type]
-            made["test"] = {"float": dense, "winner": metric["artifact"], "n": metric["n"], "caveat": metric["caveat"]}
+            made["test"] = {"float": dense, "winner": metric["artifact"], "n": metric["n"], "caveat": self.task.caveat}
         return contents(
             job,
             self.task.spec,
