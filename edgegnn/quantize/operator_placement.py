@@ -42,6 +42,7 @@ __all__ = ["EDGES", "GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
 EDGES = "edges"  # the label of edge lists among a model's inputs
 OUTPUTS = False  # a Linear's output has no point
 GRAPHS_FLOAT = True  # a row for each graph has none: too few to gain from integers, and sums have no largest size
+_LARGER, _SMALLER = 4, 2.0**-12  # than the data's rows, and than those
 _NARROWER = 6  # times: at 4 a sum of the product's floats costs what one of the rows' bytes does, from there on less
 
 
@@ -162,15 +163,18 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
     """Products of a layer that could as well stand in front of its sum, and make rows much narrower.
 
     What such a product reads is L(x) with L(x M) = L(x) M for any matrix M: sums over neighbours, means, numbers for
-    each row, the row itself added. Found by giving the layer other rows.
+    each row, the row itself added. Found by giving the layer other rows: some larger than those of the data, where a
+    limit shows, and some much smaller, where a threshold or a constant does.
     """
     products = {name: p for name, p in q.products(path).items() if x.shape[-1] >= _NARROWER * len(p.weight)}
     if not products:
         return []
     order, factor = torch.randperm(x.shape[-1], device=x.device), torch.rand(x.shape[-1], device=x.device) + 0.5
-    a, b = torch.randn_like(x), torch.randn_like(x)
+    largest = x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+    a, b = _LARGER * largest * torch.randn_like(x), _LARGER * largest * torch.randn_like(x)
     try:
-        seen = [_read_by(q, products, partial(forward, v)) for v in (a, b, a + b, a[..., order] * factor)]
+        others = (a, b, a + b, a[..., order] * factor, a * _SMALLER)
+        seen = [_read_by(q, products, partial(forward, v)) for v in others]
     except Exception:
         return []  # a layer that can't do with other rows is not linear in them
     return [
@@ -180,6 +184,7 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
         and _same(seen[2][name], seen[0][name] + seen[1][name])
         and seen[0][name].shape == x.shape
         and _same(seen[3][name], seen[0][name][..., order] * factor)
+        and _same(seen[4][name], seen[0][name] * _SMALLER)
         and seen[0][name] is not a
     ]
 

@@ -157,6 +157,17 @@ class PerRow(MessagePassing):
         return self.out(self.propagate(edge_index, x=x) / degree.unsqueeze(1) - 0.5 * x)
 
 
+class Bent(PerRow):
+    """A sum that something happens to on its way to the product."""
+
+    def __init__(self, bend):
+        super().__init__()
+        self.bend = bend
+
+    def forward(self, x, edge_index):
+        return self.out(self.bend(self.propagate(edge_index, x=x)))
+
+
 @pytest.mark.parametrize(
     ("conv", "products"),
     [
@@ -171,12 +182,32 @@ class PerRow(MessagePassing):
         (Scaled, []),
         (Picky, []),
         (PerRow, ["first.out"]),
+        (lambda: Bent(lambda x: 3 * x), ["first.out"]),
+        (lambda: Bent(lambda x: x.clamp(-1000, 1000)), []),  # not seen in numbers around 1
+        (lambda: Bent(lambda x: nn.functional.softshrink(x, 1e-3)), []),
+        (lambda: Bent(lambda x: x + 1e-3), []),
     ],
-    ids=["gin", "wide", "sage", "max", "projected", "graph", "hops", "gcn", "scaled", "picky", "own"],
+    ids=[
+        "gin",
+        "wide",
+        "sage",
+        "max",
+        "projected",
+        "graph",
+        "hops",
+        "gcn",
+        "scaled",
+        "picky",
+        "own",
+        "times",
+        "limit",
+        "threshold",
+        "constant",
+    ],
 )
 def test_products_that_narrow_read_the_sum_without_a_point(conv, products):
     g = torch.Generator().manual_seed(1)
-    wide = torch.rand(40, 32, generator=g), torch.randint(0, 40, (2, 150), generator=g)
+    wide = 100 * torch.rand(40, 32, generator=g), torch.randint(0, 40, (2, 150), generator=g)
     first = conv()
     model = Two(first, GCNConv(first(*wide).shape[1], 3))
     quantized = prepare(model, DQ, wide)
