@@ -20,14 +20,31 @@ class _Compared(msgspec.Struct):
 class _Metric(_Compared):
     name: str
     n: int
-    split: str = ""
     reason: str | None = None
     caveat: str | None = None
 
 
+class _TestMetric(_Compared):
+    name: str
+    n: int
+    split: str
+    reason: str | None = None
+    caveat: str | None = None
+
+
+class _Counts(msgspec.Struct):
+    train: int
+    val: int
+    test: int
+
+
+class _Negatives(msgspec.Struct):
+    train_pool: int
+
+
 class _Links(msgspec.Struct):
-    links: dict[str, int]
-    negatives: dict[str, int]
+    links: _Counts
+    negatives: _Negatives
     directed: bool
     protocol: str
 
@@ -122,7 +139,7 @@ class _Step(msgspec.Struct):
 class _Description(msgspec.Struct):
     task: _Task
     parity: _Parity
-    metric: _Metric
+    metric: _TestMetric
     sizes: _Sizes
     versions: dict[str, str]
     stayed_float: list[_Stayed]

@@ -75,7 +75,7 @@ def _bits(manifest: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if operators:
         facts["integer_operators"] = ", ".join(f"{count} {kind}" for kind, count in operators.items())
-    if "average_bits" in manifest:
+    if manifest.get("average_bits") and manifest.get("learnt_bits"):
         facts["average_bits"] = manifest["average_bits"]
         facts["learnt_bits"] = manifest["learnt_bits"]
     return facts

@@ -64,7 +64,12 @@ SHOWN: dict[str, Any] = {
     "task": {"data": "tiny", "kind": "node", "split": "given", "metric": "accuracy", "target": "classes"},
     "limits": {"num_nodes": 5000, "least_nodes": 1},
     "alone": "",
-    "history": [{"step": "train", "recipe": "none", "epochs_run": 2, "best_epoch": 1}],
+    "history": [
+        {"step": "train", "recipe": "none", "epochs_run": 2, "best_epoch": 1},
+        {"step": "prune", "method": "global", "sparsity": 0.5, "epochs_run": 2, "best_epoch": 1},
+    ],
+    "average_bits": {"rows": 2.0, "values": 2.5},
+    "learnt_bits": {"conv.input": {"average": 2.0, "kind": "node", "columns": 3, "histogram": {"2": 5}}},
     "stayed_float": [{"tensor": "bias", "bytes": 32, "why": "added in float"}],
     "aggregations": [{"layer": "conv", "aggregation": "sum", "rule": "Sum", "reason": ""}],
     "integer_operators": {"QGemm": 1},

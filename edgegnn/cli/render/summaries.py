@@ -284,7 +284,11 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         if key not in {"stayed_float", "history", "aggregations", "sparsity", "average_bits", "learnt_bits"}:
             table.add_row(key.replace("_", " "), str(value))
     for i, step in enumerate(facts.get("history", []), 1):
-        how = f"{step['method']} {step['sparsity']:g}" if step.get("step") == "prune" else step.get("recipe")
+        how = (
+            f"{step.get('method', '')} {step.get('sparsity', 0.0):g}"
+            if step.get("step") == "prune"
+            else step.get("recipe")
+        )
         words = f"{step.get('step')} ({how}): {step.get('epochs_run')} epochs, best {step.get('best_epoch')}"
         table.add_row(f"step {i}", words)
     _print(table)
