@@ -36,7 +36,7 @@ from edgegnn.quantize.a2q import (
     parameter_groups,
 )
 from edgegnn.quantize.dataflow import DataFlow
-from edgegnn.quantize.other_graphs import fewer_edges, is_edges, number_of_graphs, random_graphs
+from edgegnn.quantize.other_graphs import fewer_edges, first_graph, is_edges, number_of_graphs, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks.collating import by_name
@@ -451,6 +451,7 @@ def prepare(
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(**args)
         quantized.finding = False
+        _share_calls(quantized, args)
         _drop_unused(quantized.eval(), args)
         quantized.train()
     for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
@@ -488,6 +489,30 @@ def _run_followed(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
         flow.mark(value, operator_placement.EDGES if is_edges(value) else f"input {name}")
     with flow:
         quantized(**args)
+
+
+def _share_calls(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
+    """Let calls that only a batch of several graphs makes share the points of the first call.
+
+    A model may call a layer once for each group of graphs of similar size: how often depends on the data, and the
+    exported graph, which runs one graph, has no such calls.
+    """
+    alone = first_graph(list(args.values()))
+    if alone is None:
+        return
+    many = quantized.step.calls
+    try:
+        quantized(**dict(zip(args, alone, strict=True)))
+    except Exception:  # a graph that the model can't run alone says nothing
+        return
+    few = quantized.step.calls
+    for what, count in many.items():
+        layer = what.removesuffix(".propagate")
+        for call in range(max(1, few[what]), count):
+            for name in (f"{layer}.input.{call}", f"{layer}.message.{call}", f"{what}.{call}"):
+                key = name.replace(".", "/")
+                if key in quantized.points:
+                    del quantized.points[key]
 
 
 def _drop_unused(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:

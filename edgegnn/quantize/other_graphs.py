@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["fewer_edges", "is_edges", "number_of_graphs", "random_graphs"]
+__all__ = ["fewer_edges", "first_graph", "is_edges", "number_of_graphs", "random_graphs"]
 
 
 def is_edges(value: Tensor) -> bool:
@@ -26,6 +26,23 @@ def fewer_edges(args: Sequence[Tensor]) -> list[Tensor]:
         return value[keep] if edges and value.dim() and value.shape[0] == edges else value
 
     return [fewer(a) for a in args]
+
+
+def first_graph(args: Sequence[Tensor]) -> list[Tensor] | None:
+    """The first graph of a batch alone; None where there is one, or rows of nodes and edges can't be told apart."""
+    graph = _graph_of(args)
+    edges = next((a for a in args if is_edges(a)), None)
+    if edges is None or number_of_graphs(args) < 2 or edges.shape[1] == len(graph):
+        return None
+    nodes, kept = graph == 0, graph[edges[0]] == 0
+
+    def part(value: Tensor) -> Tensor:
+        if is_edges(value) and value.shape[1] == len(kept):
+            return value[:, kept]
+        rows = value.shape[0] if value.dim() else 0
+        return value[nodes] if rows == len(nodes) else value[kept] if rows == len(kept) else value
+
+    return [part(value) for value in args]
 
 
 def random_graphs(args: Sequence[Tensor]) -> list[list[Tensor]]:
