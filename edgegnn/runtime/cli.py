@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -31,6 +32,8 @@ from edgegnn.runtime.session import make_session, predict
 __all__ = ["main"]
 
 MAX_PRINTED_ROWS = 20
+# Why a file that is open takes nothing more: stdout, mostly.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         code: int = arguments.run(arguments)
+        if sys.stdout is None:  # it was closed before Python started
+            return _fail("can't write to stdout: it is closed", 1)
         sys.stdout.flush()
         return code
     except EdgeGNNError as error:
@@ -51,14 +56,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:
-        # Who read our output is gone; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read our output is gone
+        _drop_output()
         return 1
     except Exception as error:
         if debug:
             raise
+        _drop_output()
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            return _fail(f"can't write {error.filename or 'to stdout'}: {first_line(error)}", 1)
         return _fail(f"unexpected {type(error).__name__}: {first_line(error)} (run again with --debug)", 1)
+
+
+def _drop_output() -> None:
+    """Where stdout takes nothing, drop what was printed: Python would complain at its end."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

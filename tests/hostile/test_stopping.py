@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import EDGEGNN, files
+from tiny_artifact import make_artifact
 
 START = """
 import signal, time, weakref
@@ -137,6 +138,13 @@ def test_a_stdout_that_takes_nothing(tmp_path, stdout, says, arguments):
     command = f'"{sys.executable}" -m edgegnn {arguments} >{stdout}'
     process = started(tmp_path, "/bin/sh", "-c", command)
     assert ended(process) == (1, "", f"edgegnn: can't write to stdout: {says}\n")
+
+
+@pytest.mark.parametrize(("stdout", "says"), [("/dev/full", "No space left on device"), ("&-", "it is closed")])
+def test_a_stdout_that_takes_nothing_from_the_runner(tmp_path, stdout, says):
+    make_artifact(tmp_path / "tiny")
+    process = started(tmp_path, "/bin/sh", "-c", f'"{sys.executable}" tiny/run.pyz verify --artifact tiny >{stdout}')
+    assert ended(process) == (1, "", f"edgegnn: error: can't write to stdout: {says}\n")
 
 
 @pytest.mark.slow
