@@ -1,8 +1,8 @@
-"""The quantization points that the runtime's range guard watches, and how full they are in calibration."""
+"""What the runtime's range guard compares a graph with: quantization points, and sizes, of the user's own graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,36 +11,57 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from edgegnn.runtime.ranges import RangePoint, guarded_model, shares
+from edgegnn.exporting.samples import example_inputs
+from edgegnn.runtime.extent import Extent, extent_of
+from edgegnn.runtime.ranges import RangePoint, guarded_model
 from edgegnn.runtime.session import make_session
+from edgegnn.tasks import Task, example_graph
 
-__all__ = ["range_facts", "range_points"]
+__all__ = ["extent_facts", "range_facts", "range_points"]
 
 Array = npt.NDArray[np.generic]
 _CODES = {"uint8": (0, 255), "int8": (-128, 127), "uint4": (0, 15), "int4": (-8, 7)}
 
 
-def range_facts(model: onnx.ModelProto, graphs: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:
-    """The points of a finished model as the manifest lists them, with calibration's largest shares of each.
+def range_facts(model: onnx.ModelProto, file: str, graphs: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:
+    """The points of a finished model as the manifest lists them, with the most that calibration's graphs lose at each.
 
     Args:
         model: as it is shipped.
+        file: its name in the artifact.
         graphs: inputs of the graphs that were calibrated on.
     """
-    points = range_points(model)
+    points = [replace(point, file=file) for point in range_points(model)]
     if not points:
         return []
-    session = make_session(guarded_model(model.SerializeToString(), points))
-    names = [value.name for value in model.graph.input]
-    found = [shares(session, points, {name: graph[name] for name in names}) for graph in graphs]
+    session: Any = make_session(guarded_model(model.SerializeToString(), points))
+    names, tensors = [value.name for value in model.graph.input], [point.tensor for point in points]
+    runs = (session.run(tensors, {name: graph[name] for name in names}) for graph in graphs)
+    found = [[p.measure(values) for p, values in zip(points, arrays, strict=True)] for arrays in runs]
     most = np.max(found, axis=0) if found else np.zeros((len(points), 2))
     return [asdict(replace(p, share=float(m[0]), row=float(m[1]))) for p, m in zip(points, most, strict=True)]
+
+
+def extent_facts(task: Task, names: Sequence[str]) -> dict[str, Any]:
+    """The sizes of the graphs of training and validation, as the manifest gives them.
+
+    Args:
+        task: the data.
+        names: inputs of the model.
+    """
+    graphs = [example_graph(task, 1)]
+    if task.spec.kind == "graph":
+        graphs = [task.graphs[i] for split in ("train", "val") for i in task.index[split].tolist()]
+    found = [extent_of(example_inputs(names, graph)) for graph in graphs]
+    values = {name: max(each.values[name] for each in found) for name in found[0].values}
+    return asdict(Extent(max(each.nodes for each in found), max(each.degree for each in found), values))
 
 
 def range_points(model: onnx.ModelProto) -> list[RangePoint]:
     """The points of a model with one scale each: QuantizeLinear, and operators of ours that read or write codes."""
     constants = {i.name: i for i in model.graph.initializer}
-    visible = {name for node in model.graph.node for name in node.output} - {v.name for v in model.graph.output}
+    made = {name for node in model.graph.node for name in node.output}
+    visible = (made | {v.name for v in model.graph.input}) - {v.name for v in model.graph.output}
     found: dict[str, RangePoint] = {}
     for node in model.graph.node:
         for point in (_quantize_linear(node, constants), _read_values(node), _written_codes(node)):
@@ -79,7 +100,7 @@ def _written_codes(node: onnx.NodeProto) -> RangePoint | None:
     scale, zero = float(own["y_scale"]), int(own.get("y_zero_point", 0))
     ends = (own.get("clip_low", -np.inf) / scale + zero, own.get("clip_high", np.inf) / scale + zero)
     low, high = (int(np.rint(np.clip(end, 0, 255))) for end in ends)
-    return RangePoint(node.output[0], None if low == zero else low, None if high == zero else high)
+    return RangePoint(node.output[0], None if low == zero else low, None if high == zero else high, zero)
 
 
 def _of_values(tensor: str, scale: float, zero: int, low: int, high: int) -> RangePoint:

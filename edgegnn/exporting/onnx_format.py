@@ -70,8 +70,9 @@ def onnx_form(
         "aggregations": aggregations,
         "sizes": {"fp32_model_file": fp32},
     }
-    if len(points) == 1 and recipe.method not in {"none", "dynamic"}:
-        facts["ranges"] = range_facts(models[0], points[0].calibrate())
+    if recipe.method in {"static", "qat", "dq"}:
+        each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)]
+        facts["ranges"] = [entry for entries in each for entry in entries]
     more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
     first = twins[0] if twins else None
     run, io = chained(points, sessions), whole_io(points, models)

@@ -19,6 +19,7 @@ from edgegnn.exporting.artifact import versions, write_artifact
 from edgegnn.exporting.capture import capture_program, program_inputs
 from edgegnn.exporting.float_reference import Proof
 from edgegnn.exporting.formats import build_forms, check_format, torchscript_form
+from edgegnn.exporting.guarded_points import extent_facts
 from edgegnn.exporting.learnt_bits import fixed_nodes
 from edgegnn.exporting.metamorphic import Kept
 from edgegnn.exporting.node_limits import input_ways, limits_of, node_limit, within_limit
@@ -197,6 +198,7 @@ def export_checkpoint(
         "validation": compared(task, held_out, *answers),
         "against_float": found,
         "properties": [each.to_dict() for each in properties],
+        **({"extent": extent_facts(task, own)} if recipe.method not in {"none", "dynamic"} else {}),
         "samples_metric": {
             "name": task.spec.metric,
             "value": metric_of(task.spec.metric, ship.samples, answered),

@@ -179,7 +179,7 @@ def _with_own_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.Mo
 
 def _of_whole_graphs(model: onnx.ModelProto, graphs: Sequence[Mapping[str, npt.NDArray[np.generic]]]) -> set[str]:
     """Names of the products that read one row in a graph of several nodes."""
-    several = [graph for graph in graphs if len(graph["x"]) > 1][:_LOOKED_AT]
+    several = [graph for graph in graphs if len(next(iter(graph.values()))) > 1][:_LOOKED_AT]  # rows of x, or of z
     given = {value.name for value in model.graph.input}
     read = {node.name: node.input[0] for node in _products(model) if node.input[0] not in given}
     if not several or not read:

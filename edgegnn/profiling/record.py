@@ -292,6 +292,8 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         energy_reason: why there is no energy, or why no better reader was used.
         metric: see `Metric`; None with the reason in `metric_reason`: no labels, say, or labels of one class only.
         agreement: share of predictions over the shipped graphs that are PyTorch's, in [0, 1].
+        saturated: the largest share of values at an end of a quantization point in one of these graphs, in [0, 1]; None
+            of a model without points to look at.
         native_kernels: the model ran on edgegnn's own kernels (False: the runtime's standard operators).
         how: see `How`.
         device: see `Device`.
@@ -334,6 +336,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     metric_caveat: Sentence = ""
     data: Word = ""
     entries: Annotated[list[EntryLatency], msgspec.Meta(max_length=100)] = []
+    saturated: Share | None = None
     reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"
 

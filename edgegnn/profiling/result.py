@@ -58,6 +58,7 @@ _REPORTED = (
     "memory_bytes.baseline",
     "memory_bytes.gpu_peak",
     "agreement",
+    "saturated",
     "native_kernels",
     "device",
 )
@@ -141,6 +142,7 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
     energy_reason: Sentence = ""
     metric: Metric | None
     agreement: Share
+    saturated: Share | None = None
     native_kernels: bool
     how: _How
     device: Device
@@ -177,6 +179,7 @@ def make_record(
         energy_reason="; ".join(filter(None, [*asked.reasons, reason])),
         metric=said.metric,
         agreement=said.agreement,
+        saturated=said.saturated,
         native_kernels=said.native_kernels,
         how=_how(said, asked),
         device=_device(said.device, asked.target, followed.skew),

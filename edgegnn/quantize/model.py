@@ -467,10 +467,9 @@ def _look(quantized: QuantModel, example: Mapping[str, Tensor]) -> None:
     """Learn how layers use their rows: what they compute, on the example and on random graphs of its size."""
     quantized.looking = True
     try:
-        values = list(example.values())
-        for args in (values, fewer_edges(values)):
-            _run_followed(quantized, dict(zip(example, args, strict=True)))
-        for args in random_graphs(values):
+        for graph in (example, fewer_edges(example)):
+            _run_followed(quantized, graph)
+        for args in random_graphs(list(example.values())):
             try:
                 _run_followed(quantized, dict(zip(example, args, strict=True)))
             except Exception:  # the model is for graphs of a certain kind, of which one example shows too little

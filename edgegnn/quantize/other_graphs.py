@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,17 +15,22 @@ def is_edges(value: Tensor) -> bool:
     return value.dtype == torch.int64 and value.dim() == 2 and value.shape[0] == 2
 
 
-def fewer_edges(args: Sequence[Tensor]) -> list[Tensor]:
-    """The same graph with two edges of three, so that degrees differ."""
-    edges = next((a.shape[1] for a in args if is_edges(a)), 0)
+def fewer_edges(args: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same graph with two edges of three, so that degrees differ.
+
+    Args:
+        args: forward arguments by name; a row for each edge have `edge_index` and those of a name that begins like it.
+    """
+    edges = next((a.shape[1] for a in args.values() if is_edges(a)), 0)
     keep = torch.arange(edges) % 3 > 0
 
-    def fewer(value: Tensor) -> Tensor:
+    def fewer(name: str, value: Tensor) -> Tensor:
         if is_edges(value) and value.shape[1] == edges:
             return value[:, keep]
-        return value[keep] if edges and value.dim() and value.shape[0] == edges else value
+        of_edges = edges and name.startswith("edge_") and value.dim() and value.shape[0] == edges
+        return value[keep] if of_edges else value
 
-    return [fewer(a) for a in args]
+    return {name: fewer(name, value) for name, value in args.items()}
 
 
 def first_graph(args: Sequence[Tensor]) -> list[Tensor] | None:

@@ -20,6 +20,7 @@ from edgegnn.runtime.artifact import Artifact, open_artifact, read_manifest
 from edgegnn.runtime.benchmark import bench
 from edgegnn.runtime.bundle import build_runner
 from edgegnn.runtime.entries import EntrySession, run_entry
+from edgegnn.runtime.inference import GuardedModel, guarded, over_range_here, predict
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.metrics import compare, score
@@ -28,11 +29,12 @@ from edgegnn.runtime.native import find_library, library_name
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
 from edgegnn.runtime.samples import Sample, read_samples
-from edgegnn.runtime.session import make_session, native_kernels, over_range_here, predict
+from edgegnn.runtime.session import make_session, native_kernels
 
 __all__ = [
     "Artifact",
     "EntrySession",
+    "GuardedModel",
     "Manifest",
     "Model",
     "RangeWarning",
@@ -43,6 +45,7 @@ __all__ = [
     "check_inputs",
     "compare",
     "find_library",
+    "guarded",
     "library_name",
     "make_session",
     "native_kernels",

@@ -24,7 +24,7 @@ from edgegnn.runtime.energy import READERS, ReadingError, choose_reader, measure
 from edgegnn.runtime.entries import EntrySession, entry_steps
 from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import Latency, baseline_memory, latency_pass, peak_memory
-from edgegnn.runtime.proof import judge
+from edgegnn.runtime.proof import judge, saturated
 from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run
 from edgegnn.runtime.state import machine_state
@@ -103,7 +103,7 @@ def bench(
         `format` "edgegnn-bench/1", and the fields of the profile record: `latency_ms` (one inference over the graphs
         from data, in turn), `entries` (the same of each entry point alone, on the first graph, and how many pairs it
         scores), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
-        time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `energy_j` or
+        time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `saturated`, `energy_j` or
         `energy_reason`, `windows` (when the host reads), `how`, `device`, `native_kernels`.
 
     Raises:
@@ -166,6 +166,7 @@ def bench(
         "metric": None if report.metric is None else asdict(report.metric),
         "metric_reason": report.metric_reason,
         "agreement": report.agreement,
+        "saturated": saturated(opened, samples, threads),
         "native_kernels": native_kernels(session),
         "how": {
             **asdict(plan),

@@ -10,7 +10,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,14 +21,14 @@ from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line, prin
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
-from edgegnn.runtime.entries import find_entry, run_entry
+from edgegnn.runtime.entries import find_entry
+from edgegnn.runtime.inference import predict, predict_entry
 from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.metrics import metric_text, predictions, probabilities
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
 from edgegnn.runtime.samples import read_samples
-from edgegnn.runtime.session import make_session, predict
 
 __all__ = ["main"]
 
@@ -273,18 +274,14 @@ def _predict(arguments: argparse.Namespace) -> int:
     artifact = open_artifact(arguments.artifact, extra_files=True, runtime=arguments.runtime)
     inputs = _graph(artifact, arguments)
     if arguments.entry is not None:
-        find_entry(artifact.manifest.entries, arguments.entry)
-        session = make_session(artifact, threads=arguments.threads)
-        outputs = run_entry(session, artifact.manifest, arguments.entry, inputs)
+        with _warnings_told():
+            outputs = predict_entry(artifact, arguments.entry, inputs, threads=arguments.threads, guard=arguments.guard)
         if artifact.manifest.outputs[0].name not in outputs:
             return _print_arrays(outputs, output, arguments.json)
         logits = outputs[artifact.manifest.outputs[0].name]
     else:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", RangeWarning)
+        with _warnings_told():
             logits = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
-        for warning in caught:
-            print(f"edgegnn: warning: {printable(' '.join(str(warning.message).split()))}", file=sys.stderr)
     target = artifact.manifest.target
     labels = predictions(logits, target)
     found = {"values": logits} if target == "values" else {"logits": logits, target: labels}
@@ -306,6 +303,16 @@ def _predict(arguments: argparse.Namespace) -> int:
     else:
         _say(f"{output}: {len(labels)} rows")
     return 0
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Say what the range guard warns of in one line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RangeWarning)
+        yield
+    for warning in caught:
+        print(f"edgegnn: warning: {printable(' '.join(str(warning.message).split()))}", file=sys.stderr)
 
 
 def _graph(artifact: Artifact, arguments: argparse.Namespace) -> dict[str, Any]:

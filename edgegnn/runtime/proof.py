@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.runtime.inference import guarded
 from edgegnn.runtime.manifest import Manifest, Metric
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, compare, predictions, same_rows
-from edgegnn.runtime.ranges import parse_ranges, shares
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
-from edgegnn.runtime.session import make_session, native_kernels, range_session, run
+from edgegnn.runtime.session import make_session, native_kernels, run
 
 __all__ = ["SampleResult", "VerifyReport", "metric_problems", "verify"]
 
@@ -102,7 +102,7 @@ def verify(
     samples = read_samples(opened)
     session = make_session(opened, threads=threads)
     outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
-    report = replace(judge(opened.manifest, samples, outputs), saturated=_saturated(opened, samples, threads))
+    report = replace(judge(opened.manifest, samples, outputs), saturated=saturated(opened, samples, threads))
     if not native_kernels(session):
         return replace(report, kernels=(opened.manifest.runtime,))
     # One file for both worlds: the same model has to hold where nobody has our library.
@@ -118,12 +118,11 @@ def verify(
     )
 
 
-def _saturated(artifact: Artifact, samples: list[Sample], threads: int) -> float | None:
-    session = range_session(artifact, threads=threads)
-    if session is None:
-        return None
-    points = parse_ranges(artifact.manifest.raw)
-    return max(share for sample in samples for share, _ in shares(session, points, sample.inputs))
+def saturated(artifact: Artifact, samples: list[Sample], threads: int) -> float | None:
+    """The largest share of values at an end of a quantization point in a sample; None of a form without points."""
+    model = guarded(artifact, threads=threads)
+    found = [model.run(sample.inputs).saturated for sample in samples] if model.watches else []
+    return max((share for share in found if share is not None), default=None)
 
 
 def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> VerifyReport:

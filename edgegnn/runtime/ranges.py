@@ -1,10 +1,14 @@
-"""The range guard: how many values of a run lie at the end of their quantization points.
+"""The range guard: what a graph loses at the ends of quantization points.
 
-The manifest lists the points, each as a tensor of the model and the values from which on it is at an end, with the
-largest share of such values in any graph that was calibrated on, and in any row of one: a hub that is cut is one row of
-thousands. A second session, of the same model with these tensors
-as further outputs, tells the share of another graph. Sums grow with the size of a graph and the degree of its nodes:
-where more values lie at an end than ever before, answers may be clipped.
+The manifest lists the points, each as a tensor of one of the model's files and the values from which on it is at an
+end, with the most that a graph of calibration lost there. A model with these tensors as further outputs, beside its
+own, tells the same of another graph. Sums grow with the size of a graph and the degree of its nodes: where one loses
+more than any before, answers may be clipped.
+
+What is lost is seen where a tensor holds the values that are rounded. Where an operator writes codes, there are only
+those: then the share of codes at an end stands for it.
+
+A form without such tensors (learnt widths, TorchScript) has the sizes of calibration's graphs instead, in `Extent`.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ArtifactError, EdgeGNNWarning, first_line
+from edgegnn.errors import ArtifactError, EdgeGNNWarning
 
-__all__ = ["RangePoint", "RangeWarning", "guarded_model", "over_range", "parse_ranges", "shares"]
+__all__ = ["RangePoint", "RangeWarning", "guarded_model", "over_range", "parse_ranges"]
 
 Array = npt.NDArray[Any]
 # A share of this much more than calibration's is no chance: of all values (and then twice as much), of those of a row.
 _MARGIN, _ROW_MARGIN = 0.01, 0.25
+_FEW = 4  # codes of a row that aren't zero: fewer don't make a share
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1  # fields of ModelProto, GraphProto, ValueInfoProto
 
 
@@ -36,20 +41,25 @@ class RangePoint:
 
     Attributes:
         tensor: name of the values or codes in the model.
+        file: the model's file.
         low: from here down they are at the lower end; None where that end is zero, which nothing is clipped to.
         high: from here up they are at the upper end; None likewise.
+        zero: the code of zero; of values 0.
         share: the largest share of values at an end in one graph that was calibrated on.
-        row: the same in one row: of one node, say.
+        row: the most that one row lost, of one node say: the share of its length (Euclidean) that lies beyond the ends;
+            of codes, the share at an end among those that aren't zero.
     """
 
     tensor: str
     low: float | None
     high: float | None
+    zero: int = 0
+    file: str = "model.onnx"
     share: float = 0.0
     row: float = 0.0
 
-    def shares_of(self, values: Array) -> tuple[float, float]:
-        """The share of values at an end, and that in the fullest row; in [0, 1]."""
+    def measure(self, values: Array) -> tuple[float, float]:
+        """`share` and `row` of these values; in [0, 1]."""
         if values.size == 0:
             return 0.0, 0.0
         rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
@@ -58,8 +68,22 @@ class RangePoint:
             at_end |= rows >= self.high
         if self.low is not None:
             at_end |= rows <= self.low
-        counts = np.count_nonzero(at_end, axis=1)
-        return float(counts.sum()) / values.size, float(counts.max()) / rows.shape[1]
+        row = _lost(rows, self.low, self.high) if rows.dtype.kind == "f" else _filled(rows, at_end, self.zero)
+        return float(np.count_nonzero(at_end)) / values.size, row
+
+
+def _lost(rows: Array, low: float | None, high: float | None) -> float:
+    """The largest share of a row's length that lies beyond the ends."""
+    wide = rows.astype(np.float64)
+    beyond = np.linalg.norm(wide - np.clip(wide, low, high), axis=1) if (low, high) != (None, None) else np.zeros(1)
+    length = np.linalg.norm(wide, axis=1)
+    return float(np.divide(beyond, length, out=np.zeros_like(beyond), where=length > 0).max())
+
+
+def _filled(rows: Array, at_end: npt.NDArray[np.bool_], zero: int) -> float:
+    """The largest share of a row's codes at an end, among those that aren't zero."""
+    counted = np.maximum(np.count_nonzero(rows != zero, axis=1), min(_FEW, rows.shape[1]))
+    return float((np.count_nonzero(at_end, axis=1) / counted).max())
 
 
 def parse_ranges(raw: Mapping[str, Any]) -> tuple[RangePoint, ...]:
@@ -76,14 +100,19 @@ def parse_ranges(raw: Mapping[str, Any]) -> tuple[RangePoint, ...]:
 
 def _point(i: int, entry: Any) -> RangePoint:
     known = entry if isinstance(entry, dict) else {}
-    tensor, share, row = known.get("tensor"), _number(known.get("share")), _number(known.get("row"))
+    share, row = _number(known.get("share")), _number(known.get("row"))
+    zero, file = known.get("zero", 0), known.get("file", "model.onnx")
     ends = [known.get("low"), known.get("high")]
-    named = isinstance(tensor, str) and 0 < len(tensor) <= 300 and tensor.isprintable()
     numbers = [_number(end) for end in ends]
+    named = _is_name(known.get("tensor")) and _is_name(file) and type(zero) is int
     shown = share is not None and row is not None and 0 <= share <= 1 and 0 <= row <= 1
     if not named or not shown or [n is None for n in numbers] != [e is None for e in ends]:
         raise ArtifactError(f"manifest.json: ranges[{i}] is no quantization point: export the artifact again")
-    return RangePoint(str(tensor), numbers[0], numbers[1], share or 0.0, row or 0.0)
+    return RangePoint(known["tensor"], numbers[0], numbers[1], zero, file, share or 0.0, row or 0.0)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 300 and value.isprintable()
 
 
 def _number(value: Any) -> float | None:
@@ -108,32 +137,19 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
 
-def shares(session: Any, points: Sequence[RangePoint], inputs: Mapping[str, Array]) -> list[tuple[float, float]]:
-    """The shares at an end for each point (`RangePoint.shares_of`), in a session of the guarded model.
-
-    Raises:
-        ArtifactError: the model fails to run.
-    """
-    try:
-        found = session.run([point.tensor for point in points], dict(inputs))
-    except Exception as error:
-        raise ArtifactError(f"the model with its range guard fails to run: {first_line(error, 300)}") from error
-    return [point.shares_of(values) for point, values in zip(points, found)]  # noqa: B905 (Python 3.9)
-
-
 def over_range(points: Sequence[RangePoint], found: Sequence[tuple[float, float]]) -> str:
-    """What to say of shares that are larger than calibration's; "" when none is.
+    """What to say of points that lose more than in calibration; "" when none does.
 
     Args:
         points: the points.
-        found: the shares of each.
+        found: what `RangePoint.measure` gives for each.
     """
     over = []
     for point, (share, row) in zip(points, found):  # noqa: B905 (Python 3.9; as many)
-        if share > max(2 * point.share, point.share + _MARGIN):
-            over.append((share, point.share, f"the values at {point.tensor}"))
-        elif row > point.row + _ROW_MARGIN:
+        if row > point.row + _ROW_MARGIN:
             over.append((row, point.row, f"a row at {point.tensor}"))
+        elif share > max(2 * point.share, point.share + _MARGIN):
+            over.append((share, point.share, f"the values at {point.tensor}"))
     if not over:
         return ""
     share, before, what = max(over, key=lambda entry: entry[0] - entry[1])

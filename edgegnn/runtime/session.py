@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ArtifactError, DataError, UsageError, first_line
-from edgegnn.runtime.artifact import Artifact, open_artifact
+from edgegnn.errors import ArtifactError, UsageError, first_line
+from edgegnn.runtime.artifact import Artifact
 from edgegnn.runtime.cuda import PROCESSORS, PROVIDERS, check_provider, cuda_problem
 from edgegnn.runtime.entries import EntrySession
-from edgegnn.runtime.inputs import check_inputs, output_rows
+from edgegnn.runtime.inputs import output_rows
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.native import ORT_NEEDED, find_library
 from edgegnn.runtime.needs import needed_onnxruntime, version_pair
-from edgegnn.runtime.ranges import RangeWarning, guarded_model, over_range, parse_ranges, shares
+from edgegnn.runtime.ranges import RangePoint, guarded_model
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
 __all__ = [
     "available_cores",
     "check_finite",
+    "check_logits",
     "has_native_ops",
     "make_session",
     "native_kernels",
-    "over_range_here",
-    "predict",
-    "range_session",
     "run",
 ]
 
@@ -59,6 +56,7 @@ def make_session(
     processor: str = "cpu",
     library: Path | None = None,
     entries: Mapping[str, str] | None = None,
+    watch: Sequence[RangePoint] = (),
 ) -> InferenceSession | ScriptSession | EntrySession:
     """Load a model, with onnxruntime's own messages turned off.
 
@@ -74,6 +72,7 @@ def make_session(
             CPU all the same, so that a run contains the copies, and has ended when it returns.
         library: the native library to use; None: the one that is found.
         entries: further entries of onnxruntime's session configuration.
+        watch: quantization points whose tensors are further outputs (`edgegnn.runtime.ranges`).
 
     Raises:
         ArtifactError: the runtime is missing, can't load the model or can't use the GPU, or an artifact's model has
@@ -101,6 +100,7 @@ def make_session(
                 processor=processor,
                 library=library,
                 entries=entries,
+                watch=[point for point in watch if point.file == entry.file],
             )
             for entry in model.manifest.entries
         }
@@ -108,6 +108,8 @@ def make_session(
     onnxruntime = _onnxruntime()
     content = model.model if isinstance(model, Artifact) else model
     read = _content(content)
+    if watch:
+        content = guarded_model(read, watch)
     _check_version(read, onnxruntime.__version__)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -227,43 +229,19 @@ def run(
         (logits,) = session.run([manifest.outputs[0].name], inputs)
     except Exception as error:
         raise ArtifactError(f"the model fails to run: {first_line(error, 300)}") from error
+    return check_logits(logits, manifest, inputs)
+
+
+def check_logits(logits: Any, manifest: Manifest, inputs: Mapping[str, Array]) -> Array:
+    """Logits that a model gave, if they are float and have the rows that the inputs ask for.
+
+    Raises:
+        ArtifactError: they have another shape than the manifest says.
+    """
     rows = output_rows(manifest.kind, inputs)
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.shape[0] != rows or logits.dtype.kind != "f":
         found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
         raise ArtifactError(f"the model gives {found}, not float logits with {rows} rows")
-    return logits
-
-
-def predict(
-    artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, Any], *, threads: int = 0, guard: bool = False
-) -> Array:
-    """Logits of one graph (or of a batch of graphs).
-
-    A `RangeWarning` says when the graph saturates quantization points more than calibration did. Two sessions are made
-    for that: in a loop, make one with `make_session`, and ask `over_range_here` where you want to know.
-
-    Args:
-        artifact: an open artifact, or the path of one.
-        inputs: model input name -> array; see `check_inputs`.
-        threads: as in `make_session`.
-        guard: such a graph is an error.
-
-    Returns:
-        Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes.
-
-    Raises:
-        ArtifactError: the artifact is damaged, its model fails, or gives NaN or infinite logits: an artifact is only
-            written for a model that gives none on the graphs it was proved with.
-        DataError: the inputs don't fit the model, or `guard` and its ranges.
-    """
-    opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    checked = check_inputs(opened.manifest.inputs, inputs, limits=opened.manifest.limits)
-    logits = check_finite(run(make_session(opened, threads=threads), opened.manifest, checked))
-    problem = over_range_here(opened, checked, threads=threads)
-    if problem and guard:
-        raise DataError(problem)
-    if problem:
-        warnings.warn(problem, RangeWarning, stacklevel=2)
     return logits
 
 
@@ -280,30 +258,6 @@ def check_finite(logits: Array) -> Array:
             "overflow on this graph; compare the values and the size of the graph with those that it was trained on"
         )
     return logits
-
-
-def range_session(artifact: Artifact, *, threads: int = 0) -> InferenceSession | None:
-    """A session that gives the tensors of the range guard, too (`edgegnn.runtime.ranges`); None without any."""
-    points = parse_ranges(artifact.manifest.raw)
-    if not points or artifact.manifest.entries or artifact.manifest.runtime != "onnxruntime":
-        return None
-    session: InferenceSession = make_session(guarded_model(artifact.model.read_bytes(), points), threads=threads)
-    return session
-
-
-def over_range_here(artifact: Artifact, inputs: Mapping[str, Array], *, threads: int = 0) -> str:
-    """What the range guard says of a graph; "" when nothing saturates more than in calibration.
-
-    Args:
-        artifact: an open artifact.
-        inputs: of one graph, checked.
-        threads: as in `make_session`.
-    """
-    session = range_session(artifact, threads=threads)
-    if session is None:
-        return ""
-    points = parse_ranges(artifact.manifest.raw)
-    return over_range(points, shares(session, points, inputs))
 
 
 def _check_signature(session: InferenceSession, manifest: Manifest) -> None:
