@@ -27,11 +27,13 @@ from edgegnn.exporting.signal_to_noise import (
     Layer,
     check_drop,
     check_noise,
+    check_outputs,
     layer_noise,
     measure_drop,
     noise_floor,
     signal_to_noise,
     twin_noise,
+    worst_output,
 )
 from edgegnn.exporting.subgraphs import probe
 from edgegnn.quantize import QuantModel, Recipe
@@ -94,7 +96,8 @@ class Proof:
         plain = self._plain(held_out)
         noise = signal_to_noise(np.concatenate(plain), np.concatenate(answers)) if held_out else None
         elsewhere = [run(sample.inputs) for sample in changed]
-        random = signal_to_noise(np.concatenate(self._plain(changed)), np.concatenate(elsewhere)) if changed else None
+        meant = self._plain(changed)
+        random = signal_to_noise(np.concatenate(meant), np.concatenate(elsewhere)) if changed else None
         floor = noise_floor(self.recipe)
         known, drop = self._metric(held_out, answers, plain)
         check_drop(drop, layers)
@@ -103,6 +106,9 @@ class Proof:
             check_noise(noise, floor, layers, "the validation split")
             if fixed_nodes(self.model, self.task) is None:
                 check_noise(random, floor, layers, "graphs with other inputs")
+        if changed and fixed_nodes(self.model, self.task) is None:
+            worst = worst_output(np.concatenate(meant), np.concatenate(elsewhere))
+            check_outputs(worst, self.recipe, layers, "graphs with other inputs")
         return {
             "reference": known,
             "metric": None if drop is None else drop.to_dict(),

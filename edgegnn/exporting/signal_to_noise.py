@@ -38,11 +38,13 @@ __all__ = [
     "Layer",
     "check_drop",
     "check_noise",
+    "check_outputs",
     "layer_noise",
     "measure_drop",
     "noise_floor",
     "signal_to_noise",
     "twin_noise",
+    "worst_output",
 ]
 
 Array = npt.NDArray[Any]
@@ -55,6 +57,9 @@ _MOST_DB = 140.0  # float32 has no more
 # Outputs on other values of the inputs, measured over convolutions: from 7 dB at 8 bits, from 2 at 4 bits.
 _SOUND = 20.0  # dB; layers that keep so much don't explain a drop
 _FLOOR = {8: 3.0, 4: -3.0}
+# dB; below, an output is noise, whatever a metric says: a constant has 0, and at 4 bits rounding alone may be more.
+_NOTHING = {8: 0.5, 4: -6.0}
+_STILL = 0.04  # of the variance of the output that moves most
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,25 @@ def signal_to_noise(want: Array, got: Array) -> float | None:
     return _MOST_DB if noise == 0 else min(_MOST_DB, 10 * math.log10(signal / noise))
 
 
+def worst_output(want: Array, got: Array) -> tuple[int, float] | None:
+    """The output (column) with the least signal-to-noise ratio, and that in dB; None for constant signals.
+
+    An output that hardly moves counts as if it moved by a fifth of the one that moves most: beside that one, its noise
+    is what matters.
+
+    Args:
+        want: the signal, `[rows, outputs]`.
+        got: the signal with noise.
+    """
+    signal = want.astype(np.float64).var(axis=0)
+    noise = ((got.astype(np.float64) - want) ** 2).mean(axis=0)
+    if len(want) < 2 or not signal.max(initial=0.0) or not np.isfinite(noise).all():
+        return None
+    ratio = noise / np.maximum(signal, _STILL * signal.max())
+    worst = int(ratio.argmax())
+    return worst, -10 * math.log10(max(float(ratio[worst]), 10 ** (-_MOST_DB / 10)))
+
+
 def layer_noise(model: QuantModel, args: Mapping[str, Tensor]) -> list[Layer]:
     """Signal-to-noise of the layers of a quantized model, in the order in which they end.
 
@@ -273,7 +297,11 @@ def check_drop(drop: Drop | None, layers: Sequence[Layer]) -> None:
 
 def noise_floor(recipe: Recipe) -> float:
     """The smallest signal-to-noise of outputs, in dB."""
-    return _FLOOR[8 if recipe.method != "a2q" and recipe.fewest_bits == 8 else 4]
+    return _FLOOR[_bits(recipe)]
+
+
+def _bits(recipe: Recipe) -> int:
+    return 8 if recipe.method != "a2q" and recipe.fewest_bits == 8 else 4
 
 
 def check_noise(decibels: float | None, floor: float, layers: Sequence[Layer], what: str) -> None:
@@ -292,6 +320,26 @@ def check_noise(decibels: float | None, floor: float, layers: Sequence[Layer], w
         raise ParityError(
             f"quantization leaves little of the outputs on {what}: a signal-to-noise of {decibels:.1f} dB, at least "
             f"{floor:g} is needed; {_where(layers)}; choose more bits or another recipe"
+        )
+
+
+def check_outputs(worst: tuple[int, float] | None, recipe: Recipe, layers: Sequence[Layer], what: str) -> None:
+    """Fail where one output is noise, though a metric over all of them may not show it.
+
+    Args:
+        worst: of `worst_output`.
+        recipe: how the model is quantized.
+        layers: that of the layers.
+        what: the graphs, for the message.
+
+    Raises:
+        ParityError: it is; the message names the output, and the layer where most is lost.
+    """
+    least = _NOTHING[_bits(recipe)]
+    if worst is not None and worst[1] < least:
+        raise ParityError(
+            f"quantization leaves nothing of output {worst[0]} on {what}: a signal-to-noise of {worst[1]:.1f} dB, at "
+            f"least {least:g} is needed; {_where(layers)}; choose more bits or another recipe"
         )
 
 

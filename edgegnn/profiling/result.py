@@ -58,7 +58,6 @@ _REPORTED = (
     "memory_bytes.baseline",
     "memory_bytes.gpu_peak",
     "agreement",
-    "saturated",
     "native_kernels",
     "device",
 )
@@ -240,6 +239,7 @@ def _reported(said: _Said, asked: Asked, energy: HostEnergy) -> list[str]:
     if asked.target.transport == "local":
         return []
     more = {"entries": bool(said.entries), "metric.value": said.metric is not None, "energy_j": energy.by_runner}
+    more |= {"saturated": said.saturated is not None}
     return [*_REPORTED, *(name for name, there in more.items() if there)]
 
 

@@ -252,6 +252,7 @@ _REPORTED = {
     "memory_bytes": "memory",
     "energy_j": "energy",
     "value": "the metric's value",
+    "saturated": "saturated values",
     "native_kernels": "kernels",
     "device": "what it is",
 }

@@ -63,6 +63,12 @@ class GuardedModel:
         return any(part.points for part in self._parts)
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs of the whole."""
+        made = {name for part in self._parts for name in part.outputs}
+        return tuple(dict.fromkeys(name for part in self._parts for name in part.inputs if name not in made))
+
+    @property
     def entries(self) -> tuple[str, ...]:
         """Names of its entry points; () of a model that runs as a whole."""
         return tuple(part.name for part in self._parts if part.name)

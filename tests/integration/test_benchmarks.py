@@ -15,6 +15,8 @@ import aggregation_cases as cases
 import compiled
 import graphs
 import models
+import range_guard
+import torch
 from tables import goals_table, table
 from timing import Plan, take_turns
 from workers import finder, unquiet
@@ -88,3 +90,12 @@ def test_turns_and_tables():
     assert finder([{"a": 1}])(a=1) is None
     assert goals_table([]).startswith("| what")
     assert table(["x"], [["long cell"]]).count("\n") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layer", "warned"), [("GINE", 20), ("GATv2", 0)])
+def test_the_guard_warns_of_ten_times_the_edges_where_they_change_a_range(layer: str, warned: int):
+    torch.manual_seed(1)
+    row = range_guard.measure(layer, range_guard.layers()[layer](), "static-int8")
+    assert (row["alike"]["warned"], row["beyond"]["warned"]) == (0, warned)
+    assert max(row[what]["largest_error_without_warning"] for what in ("alike", "beyond")) < 0.5

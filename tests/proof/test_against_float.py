@@ -18,7 +18,16 @@ from edgegnn.errors import ParityError
 from edgegnn.exporting import float_reference, onnx_format
 from edgegnn.exporting.input_response import check_follows, variations
 from edgegnn.exporting.samples import Sample
-from edgegnn.exporting.signal_to_noise import Layer, check_drop, check_noise, measure_drop, signal_to_noise
+from edgegnn.exporting.signal_to_noise import (
+    Layer,
+    check_drop,
+    check_noise,
+    check_outputs,
+    measure_drop,
+    signal_to_noise,
+    worst_output,
+)
+from edgegnn.quantize import recipe
 
 NODES, EDGES = 60, 240
 
@@ -348,3 +357,48 @@ def test_a_model_that_was_trained_with_its_points_has_no_metric_to_lose(place):
     assert found["reference"] == "its own weights without quantization"
     assert found["metric"]["limit"] is None
     assert found["signal_to_noise"]["outputs"] > 10
+
+
+# Each output ------------------------------------------------------------
+
+
+def test_an_output_that_is_noise_is_named_with_the_layer_where_it_starts():
+    random = np.random.default_rng(0)
+    want = random.normal(size=(200, 3)) * [1.0, 5.0, 1e-4]
+    layers = [Layer("first", 40.0), Layer("second", -9.0)]
+    good = want + 0.01 * random.normal(size=want.shape)  # of the last output nothing is left, but it hardly moves
+    at, decibels = worst_output(want, good)
+    assert decibels > 30
+    check_outputs((at, decibels), recipe("dq-int8"), layers, "graphs")
+    garbage = good.copy()
+    garbage[:, 0] = 3 * random.normal(size=200)
+    assert signal_to_noise(want, garbage) > 3  # over all outputs it seems sound
+    at, decibels = worst_output(want, garbage)
+    assert (at, decibels < 0) == (0, True)
+    check_outputs((at, -5.0), recipe("dq-int4"), layers, "graphs")
+    with pytest.raises(ParityError, match=r"nothing of output 0 on graphs.* starts at second"):
+        check_outputs((at, decibels), recipe("dq-int8"), layers, "graphs")
+    assert worst_output(np.ones((5, 2)), np.zeros((5, 2))) is None
+    assert worst_output(want[:1], want[:1]) is None
+
+
+class Loud(nn.Module):
+    """The last class is never predicted, and comes from features whose range one large value spans."""
+
+    def __init__(self):
+        super().__init__()
+        self.out, self.never = nn.Linear(8, 2), nn.Linear(8, 1, bias=False)
+
+    def forward(self, x, edge_index):
+        # far below the others, in steps that eight bits of a range of millions don't have
+        return torch.cat([self.out(x), self.never(torch.cat([x[:, :7], 1e6 + 0 * x[:, :1]], 1)) * 5 - 1e7], 1)
+
+
+def test_an_artifact_whose_metric_survives_but_an_output_does_not_is_refused(place):
+    torch.manual_seed(0)
+    model = Loud()
+    with torch.no_grad():
+        model.never.weight[0, 7] = 0
+    with pytest.raises(ParityError, match="nothing of output 2"):
+        export(place, "static-int8", model)
+    assert not (place / "a").exists()
