@@ -83,16 +83,19 @@ def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
 
     if isinstance(checkpoint.model, ExportedProgram):
         return checkpoint
-    model = copy.deepcopy(checkpoint.model).eval()
+    training = checkpoint.model.training
     try:
         with torch.no_grad():
-            out = model(**named_args(model, task, _one_graph(task)))
+            out = checkpoint.model.eval()(**named_args(checkpoint.model, task, _one_graph(task)))
     except Exception:  # check_fits says why it fails
         return checkpoint
+    finally:
+        checkpoint.model.train(training)
     if not isinstance(out, torch.Tensor) or out.dim() > 1:
         return checkpoint
+    model = copy.deepcopy(checkpoint.model)
     model.register_forward_hook(_as_column)
-    return dataclasses.replace(checkpoint, model=model.train(checkpoint.model.training))
+    return dataclasses.replace(checkpoint, model=model)
 
 
 def _as_column(module: Any, args: Any, out: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GINEConv, SAGEConv, global_add_pool
 
+from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.compression.model_source import check_fits, fit_features
 from edgegnn.errors import DataError, ExportError
@@ -133,6 +134,24 @@ def test_one_number_a_node_needs_no_column(tmp_path):
     graphs = [Data(**{**g.to_dict(), "x": g.x[:, 0]}) for g in molecules()]
     result = exported(Molecules(), task_from_graphs(graphs, data="mine"), tmp_path)
     assert result.manifest["inputs"][0] == {"name": "x", "dtype": "int64", "shape": ["num_nodes"]}
+    assert verify(result.path).ok
+
+
+@pytest.mark.slow
+def test_a_quantized_checkpoint_of_whole_numbers_is_exported(tmp_path):
+    torch.manual_seed(0)
+    torch.save(Molecules().state_dict(), tmp_path / "weights.pt")
+    torch.save(molecules(), tmp_path / "data.pt")
+    api.compress(
+        tmp_path / "weights.pt",
+        quant="dq-int8",
+        output=tmp_path / "small.pt",
+        data=str(tmp_path / "data.pt"),
+        factory=f"{__name__}:Molecules",
+        settings={"epochs": 1},
+    )
+    result = api.export(tmp_path / "small.pt", output=tmp_path / "small", allow_import=True)
+    assert types(result)["x"] == types(result)["edge_attr"] == "int64"
     assert verify(result.path).ok
 
 
