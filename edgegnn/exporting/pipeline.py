@@ -117,6 +117,11 @@ def export_checkpoint(
     if fixed is not None and format in ("torchscript", "both"):
         cure = "a2q-groups" if recipe.method == "a2q" else "--format onnx"
         raise UsageError(f"--format {format} is for models of any graph, this one is for {fixed} nodes: take {cure}")
+    any_size = fixed is None and not constant_graph
+    if samples is not None and not any_size:
+        raise UsageError(
+            "--samples takes a part of a graph, and this artifact is for the whole graph only: leave it out"
+        )
 
     def graphs(own: tuple[str, ...]) -> tuple[list[Sample], list[Sample]]:
         awkward = [] if constant_graph else make_samples(task, own, fixed)
@@ -144,7 +149,6 @@ def export_checkpoint(
     awkward, whole = small.samples, real[0].inputs
     if constant_graph:
         real = [_without_edges(sample) for sample in real]
-    any_size = fixed is None and not constant_graph
     ship = choose(model, task.spec.kind, real, expected, samples, cut=any_size)
     parts = [replace(sample, origin="synthetic") for sample in ship.samples if ship.cut]  # of rows that count already
     checked, expected = real + parts + awkward, expected + ship.expected[: len(parts)] + small.expected

@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.errors import UsageError
 from edgegnn.exporting import shipped
 from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample
@@ -134,6 +135,14 @@ def test_the_artifact_proves_itself_with_the_part(place, quant):
     first = read_samples(open_artifact(place / "a"))[0]
     assert (first.origin, int(first.mask.sum())) == ("data", 20)
     assert len(first.inputs["x"]) < NODES / 5
+
+
+def test_a_number_is_refused_where_only_the_whole_graph_will_do(place):
+    checkpoint = Checkpoint(Model().eval(), {"factory": "models:build", "args": {}})
+    options = {"data": str(place / "data.pt"), "output": place / "b", "constant_graph": True}
+    with pytest.raises(UsageError, match="--samples takes a part of a graph"):
+        api.export(checkpoint, samples=20, **options)
+    assert not (place / "b").exists()
 
 
 @pytest.mark.slow
