@@ -2,12 +2,15 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from edgegnn.cli import app, start
+from edgegnn.native import library
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -39,9 +42,19 @@ def test_python_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     api.train("gcn", "digits-knn", output="model.pt", settings={"epochs": 12})
     torch.manual_seed(0)
-    (code,) = blocks("python")
+    _, code = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert list(tmp_path.glob("profiles/*/artifact.json"))
+
+
+def test_calling_an_artifact(work):
+    code, _ = blocks("python")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=work, check=False)
+    assert done.returncode == 0, done.stderr
+    kernels, _, shape = done.stdout.strip().partition(" ")
+    assert kernels == ("onnxruntime" if library() is None else "edgegnn")
+    assert shape.startswith("(")
 
 
 def test_recipes_in_the_table_are_the_recipes():

@@ -1,0 +1,52 @@
+"""The programs in examples/ do what they say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+from tiny_artifact import graph, make_artifact, reference
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_service(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "tiny")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(EXAMPLES / "service.py"), str(artifact), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as service:
+        try:
+            assert service.stdout is not None
+            assert "'tiny'" in service.stdout.readline()
+            inputs = graph(6, 10)
+            body = {name: value.tolist() for name, value in inputs.items()}
+            np.testing.assert_allclose(ask(port, body)["logits"], reference(inputs), atol=1e-5)
+            body["edge_index"] = [[0], [6]]
+            assert "the graph has 6 nodes" in ask(port, body)["error"]
+        finally:
+            service.terminate()
+
+
+def ask(port: int, body: dict[str, object]) -> dict[str, object]:
+    """Send a graph until the server, which says its name just before it listens, answers."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}", json.dumps(body).encode())
+    for _ in range(50):
+        with contextlib.suppress(ConnectionRefusedError):
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                return json.load(error)
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionRefusedError):
+                    raise
+    raise AssertionError("nobody listens")
