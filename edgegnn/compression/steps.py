@@ -50,6 +50,8 @@ def prune_channels(
     result: FitResult | None = None
     # A penalty takes long: first see whether the cut can be made at all.
     cut = prune_structured(model, inputs, plan.sparsity)
+    for name, why in cut.whole.items():
+        status(f"{name} is left whole: {why}")
     masked = (earlier or {}).get("tensors") or []
     if plan.variant is not None:
         status(f"{plan.variant}: training with the penalty")

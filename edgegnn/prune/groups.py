@@ -16,10 +16,10 @@ which tensors go when a channel goes.
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,38 @@ from edgegnn.prune.layers import Layer, layer_of
 from edgegnn.prune.opaque import End, OpaqueModel, Sink, Source, Through
 from edgegnn.prune.structure import owners
 
-__all__ = ["Group", "Inputs", "Slice", "channel_groups", "known_layers", "named_inputs"]
+__all__ = [
+    "Clock",
+    "Group",
+    "Inputs",
+    "Slice",
+    "channel_groups",
+    "known_layers",
+    "named_inputs",
+    "positions",
+    "tensors_by_name",
+]
 
 Inputs = Sequence[Tensor] | Mapping[str, Tensor]
 OTHERWISE = "use --prune global or fine-grained for this model"
+
+
+class Clock:
+    """Says when the search for channels has taken too long.
+
+    Args:
+        seconds: how long it may take from now.
+    """
+
+    def __init__(self, seconds: float = 120.0) -> None:
+        self.seconds, self._end = seconds, time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise a PruneError when the time is over."""
+        if time.monotonic() > self._end:
+            raise PruneError(
+                f"structured pruning did not find this model's channels within {self.seconds:g} seconds: {OTHERWISE}"
+            )
 
 
 @dataclass(frozen=True)
@@ -86,23 +114,31 @@ class Group:
         return f"{self.layer} ({self.kind})"
 
 
-def channel_groups(model: nn.Module, inputs: Inputs) -> list[Group]:
+def channel_groups(model: nn.Module, inputs: Inputs, clock: Clock | None = None) -> tuple[list[Group], dict[str, str]]:
     """Find the groups of channels of a model that can go; input features and output classes are none of them.
 
     Args:
         model: any float module; it stays as it is.
         inputs: a real graph: arguments of its forward, in order or by name.
+        clock: when to give up; None: in two minutes.
+
+    Returns:
+        The groups; and path and class of each layer that keeps all its channels -> why.
 
     Raises:
-        PruneError: a layer with parameters that nobody knows how to cut, or a model that can't be followed.
+        PruneError: the model has a weight of its own outside of layers, can't be followed, or not in time.
     """
+    clock = clock or Clock()
     named = named_inputs(model, inputs)
     copied = copied_model(model)
-    layers = dict(known_layers(copied))
-    vectors = _check_all_known(copied, layers)
+    whole = _whole_layers(model)
+    layers = {path: layer for path, layer in known_layers(copied) if not _inside(path, whole)}
+    vectors = _vectors(copied, [*layers, *whole])
     try:
-        traced = OpaqueModel(copied, layers, named)
-        return list(_groups(_dependency_graph(traced, named, vectors), traced, layers, vectors))
+        traced = OpaqueModel(copied, layers, named, list(whole))
+        lost: dict[str, str] = {_name(model, path): why for path, why in whole.items()}
+        graph = _dependency_graph(traced, named, vectors, clock)
+        return list(_groups(graph, traced, layers, vectors, lost, clock)), lost
     except PruneError:
         raise
     except Exception as error:
@@ -148,26 +184,75 @@ def copied_model(model: nn.Module) -> nn.Module:
         raise PruneError(f"the model can't be copied, which structured pruning needs: {first_line(error)}") from error
 
 
+def tensors_by_name(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by the first name of each."""
+    return {found[0][2]: getattr(found[0][0], found[0][1]) for found in owners(model).values()}
+
+
+def positions(
+    tensors: dict[str, Tensor], groups: Sequence[Group], gone: Sequence[Tensor]
+) -> dict[tuple[str, int], Tensor]:
+    """Tensor and dimension -> bool `[size]`, true where an entry belongs to a channel that goes."""
+    drop: dict[tuple[str, int], Tensor] = {}
+    for group, going in zip(groups, gone, strict=True):
+        for part in group.slices:
+            key = part.tensor, part.dim
+            here = going[part.channel.clamp_min(0)] & (part.channel >= 0)
+            drop[key] = drop.get(key, torch.zeros(tensors[part.tensor].shape[part.dim], dtype=torch.bool)) | here
+    return drop
+
+
 # Before tracing ------------------------------------------------------------
 
 
-def _check_all_known(model: nn.Module, layers: dict[str, Layer]) -> dict[nn.Parameter, tuple[str, int]]:
-    """Name and dimension of the vectors that no layer owns (the bias of a GCNConv); anything larger is refused."""
-    inside = tuple(f"{path}." for path in layers)
-    vectors: dict[nn.Parameter, tuple[str, int]] = {}
+def _whole_layers(model: nn.Module) -> dict[str, str]:
+    """Path of each layer that is left whole -> why: it has a weight that nobody knows how to cut.
+
+    Recurrent layers, RGCNConv, ARMAConv and a user's own are among them; what is inside of one belongs to it.
+
+    Raises:
+        PruneError: the model itself has such a weight, outside of all layers.
+    """
+    known = tuple(path for path, _ in known_layers(model))
+    found: dict[str, str] = {}
     for path, module in model.named_modules():
-        if path in layers or path.startswith(inside):
+        if _inside(path, found) or path in known or _inside(path, known):
             continue
         for own, parameter in module.named_parameters(recurse=False):
-            dims = [d for d, size in enumerate(parameter.shape) if size > 1]
-            if len(dims) > 1:
-                where = f"the layer {path} ({type(module).__name__})" if path else f"{type(module).__name__} itself"
+            if sum(size > 1 for size in parameter.shape) < 2:
+                continue
+            shape = list(parameter.shape)
+            if not path:
                 raise PruneError(
-                    f"structured pruning has no adapter for {where}, whose {own} has shape {list(parameter.shape)}: "
-                    f"{OTHERWISE}"
+                    f"structured pruning has no adapter for {type(module).__name__} itself, whose {own} has shape "
+                    f"{shape}: {OTHERWISE}"
                 )
-            if dims:
-                vectors[parameter] = (f"{path}.{own}" if path else own, dims[0])
+            found[path] = (
+                f"structured pruning has no adapter for {type(module).__name__}, whose {own} has shape {shape}"
+            )
+            break
+    return found
+
+
+def _inside(path: str, others: Iterable[str]) -> bool:
+    """Whether a module is inside one of others."""
+    return any(path.startswith(f"{other}.") for other in others)
+
+
+def _name(model: nn.Module, path: str) -> str:
+    return f"{path} ({type(model.get_submodule(path)).__name__})"
+
+
+def _vectors(model: nn.Module, layers: Sequence[str]) -> dict[nn.Parameter, tuple[str, int]]:
+    """Name and dimension of the vectors that no layer owns: the bias of a GCNConv."""
+    vectors: dict[nn.Parameter, tuple[str, int]] = {}
+    for path, module in model.named_modules():
+        if path in layers or _inside(path, layers):
+            continue
+        for own, parameter in module.named_parameters(recurse=False):
+            for dim, size in enumerate(parameter.shape):
+                if size > 1:
+                    vectors[parameter] = (f"{path}.{own}" if path else own, dim)
     return vectors
 
 
@@ -175,13 +260,13 @@ def _check_all_known(model: nn.Module, layers: dict[str, Layer]) -> dict[nn.Para
 
 
 def _dependency_graph(
-    traced: OpaqueModel, inputs: dict[str, Tensor], vectors: dict[nn.Parameter, tuple[str, int]]
+    traced: OpaqueModel, inputs: dict[str, Tensor], vectors: dict[nn.Parameter, tuple[str, int]], clock: Clock
 ) -> Any:
     import torch_pruning
 
     for parameter in traced.parameters():
         parameter.requires_grad_(True)
-    apart, alike = _pruners()
+    apart, alike = _pruners(clock)
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = torch_pruning.DependencyGraph().build_dependency(
@@ -196,12 +281,25 @@ def _dependency_graph(
             verbose=False,
         )
     _pass_row_slices(graph)
+    for node in graph.module2node.values():
+        for dependency in node.dependencies:
+            dependency.index_mapping = [None if m is None else _Timed(m, clock) for m in dependency.index_mapping]
     return graph
 
 
-@functools.cache
-def _pruners() -> tuple[Any, Any]:
-    """What torch-pruning asks of a layer: how many channels an end has.
+class _Timed:
+    """A mapping of channels, of which torch-pruning runs millions where it takes rows for channels."""
+
+    def __init__(self, mapping: Any, clock: Clock) -> None:
+        self._mapping, self._clock = mapping, clock
+
+    def __call__(self, indices: Any) -> Any:
+        self._clock.check()
+        return self._mapping(indices)
+
+
+def _pruners(clock: Clock) -> tuple[Any, Any]:
+    """What torch-pruning asks of a layer again and again: how many channels an end has.
 
     Nothing is cut by these. That both directions have one function says that channels go through.
     """
@@ -215,9 +313,11 @@ def _pruners() -> tuple[Any, Any]:
             raise NotImplementedError
 
         def get_out_channels(self, layer: Any) -> int | None:
+            clock.check()
             return None if isinstance(layer, Sink) else int(layer.channels)
 
         def get_in_channels(self, layer: Any) -> int | None:
+            clock.check()
             return None if isinstance(layer, Source) else int(layer.channels)
 
     class Alike(Apart):
@@ -238,50 +338,77 @@ def _pass_row_slices(graph: Any) -> None:
                 dependency.index_mapping = [None, None]
 
 
+class _LostError(Exception):
+    """Rows or columns of a tensor were taken for channels of a layer."""
+
+
 def _groups(
-    graph: Any, traced: OpaqueModel, layers: dict[str, Layer], vectors: dict[nn.Parameter, tuple[str, int]]
+    graph: Any,
+    traced: OpaqueModel,
+    layers: dict[str, Layer],
+    vectors: dict[nn.Parameter, tuple[str, int]],
+    lost: dict[str, str],
+    clock: Clock,
 ) -> Iterator[Group]:
+    """The groups; a layer whose channels are lost on the way is noted in `lost`, and keeps them."""
     canonical = {full: places[0][2] for places in owners(traced.model).values() for *_, full in places}
     done: set[nn.Module] = set()
     for source in traced.ends:
+        clock.check()
         if not isinstance(source, Source) or source.fixed or source in done or source not in graph.module2node:
             continue
-        whole = list(range(source.channels))
-        found = graph.get_pruning_group(source, graph.get_pruner_of_module(source).prune_out_channels, whole)
-        ends: list[tuple[End, Tensor]] = []
-        slices: dict[tuple[str, int], Slice] = {}
-        for item in found.items:
-            target = item.dep.target.module
-            if isinstance(target, nn.Parameter):
-                name, dim = vectors[target]
-                _put(slices, Slice(name, dim, _mapping(item, target.shape[dim], source), False))
-            elif isinstance(target, End):
-                ends.append((target, _mapping(item, target.channels, source)))
-        done |= {end for end, _ in ends if isinstance(end, Source)}
-        ties = [(end.tied, channel) for end, channel in ends if end.tied is not None]
-        ties += [tie for item in found.items for tie in _chunks(item, source)]
-        fixed = [channel for end, channel in ends if end.fixed]
-        unit = _units(source.channels, ties, fixed)
-        if int(unit.max()) < 0 or source.channels == 1:  # a score of one channel has none to lose
+        try:
+            group, members = _group(graph, source, traced, layers, vectors, canonical)
+        except _LostError:
+            lost[_name(traced.model, source.path)] = "its channels can't be followed"
             continue
-        inner = [(end, channel) for end, channel in ends if not end.fixed]
-        for end, channel in inner:
-            layer = layers[end.path]
-            port = layer.output if end.port == "output" and layer.output else layer.inputs[end.port]
-            for axis in port.axes:
-                name = canonical[f"{end.path}.{axis.tensor}" if end.path else axis.tensor]
-                _put(slices, Slice(name, axis.dim, channel[axis.channel], axis.weight))
-        kind = type(traced.model.get_submodule(source.path)).__name__
-        ports = tuple((end.path, end.port, channel) for end, channel in inner)
-        yield Group(source.path, kind, source.channels, unit, tuple(slices.values()), ports)
+        done |= members
+        if int(group.unit.max()) >= 0 and source.channels > 1:  # a score of one channel has none to lose
+            yield group
 
 
-def _mapping(item: Any, size: int, source: Source) -> Tensor:
+def _group(
+    graph: Any,
+    source: Source,
+    traced: OpaqueModel,
+    layers: dict[str, Layer],
+    vectors: dict[nn.Parameter, tuple[str, int]],
+    canonical: dict[str, str],
+) -> tuple[Group, set[nn.Module]]:
+    """The channels of a source, and all sources that share them."""
+    whole = list(range(source.channels))
+    found = graph.get_pruning_group(source, graph.get_pruner_of_module(source).prune_out_channels, whole)
+    ends: list[tuple[End, Tensor]] = []
+    slices: dict[tuple[str, int], Slice] = {}
+    for item in found.items:
+        target = item.dep.target.module
+        if isinstance(target, nn.Parameter):
+            name, dim = vectors[target]
+            _put(slices, Slice(name, dim, _mapping(item, target.shape[dim]), False))
+        elif isinstance(target, End):
+            ends.append((target, _mapping(item, target.channels)))
+    ties = [(end.tied, channel) for end, channel in ends if end.tied is not None]
+    ties += [tie for item in found.items for tie in _chunks(item)]
+    unit = _units(source.channels, ties, [channel for end, channel in ends if end.fixed])
+    inner = [(end, channel) for end, channel in ends if not end.fixed]
+    for end, channel in inner:
+        layer = layers[end.path]
+        port = layer.output if end.port == "output" and layer.output else layer.inputs[end.port]
+        for axis in port.axes:
+            name = canonical[f"{end.path}.{axis.tensor}" if end.path else axis.tensor]
+            _put(slices, Slice(name, axis.dim, channel[axis.channel], axis.weight))
+    kind = type(traced.model.get_submodule(source.path)).__name__
+    ports = tuple((end.path, end.port, channel) for end, channel in inner)
+    group = Group(source.path, kind, source.channels, unit, tuple(slices.values()), ports)
+    return group, {end for end, _ in ends if isinstance(end, Source)}
+
+
+def _mapping(item: Any, size: int) -> Tensor:
     """Which channel of the source each channel of a group's member is; -1 for none."""
     channel = torch.full((size,), -1)
     for index, root in zip(item.idxs, item.root_idxs, strict=True):
         if root is None or not 0 <= index < size:
-            raise PruneError(f"structured pruning can't follow the channels of {source.path}: {OTHERWISE}")
+            raise _LostError
         channel[index] = root
     return channel
 
@@ -293,11 +420,11 @@ def _put(slices: dict[tuple[str, int], Slice], new: Slice) -> None:
     slices[new.tensor, new.dim] = Slice(new.tensor, new.dim, channel, new.weight)
 
 
-def _chunks(item: Any, source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(item: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Channels that are split into equal parts, which stay equal if the same channels of each part go."""
     sizes = getattr(item.dep.target.module, "split_sizes", None)
     if sizes and len(set(sizes)) == 1:
-        yield torch.arange(sum(sizes)) % sizes[0], _mapping(item, sum(sizes), source)
+        yield torch.arange(sum(sizes)) % sizes[0], _mapping(item, sum(sizes))
 
 
 def _units(channels: int, ties: list[tuple[Tensor, Tensor]], fixed: list[Tensor]) -> Tensor:

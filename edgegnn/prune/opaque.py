@@ -1,7 +1,7 @@
 """Run a model with its layers made opaque, so that autograd's graph shows what couples their channels.
 
-A layer takes channels at sinks and gives them at a source; what it computes in between leaves no trace. See
-`edgegnn.prune.groups`.
+A layer takes channels at sinks and gives them at a source; what it computes in between leaves no trace. A layer that is
+left whole takes and gives channels that can't go. See `edgegnn.prune.groups`.
 """
 
 from __future__ import annotations
@@ -67,17 +67,22 @@ class Through(End):
 class OpaqueModel(nn.Module):
     """The model with opaque layers; its forward gives the sinks, from which torch-pruning goes back."""
 
-    def __init__(self, model: nn.Module, layers: dict[str, Layer], inputs: dict[str, Tensor]) -> None:
+    def __init__(
+        self, model: nn.Module, layers: dict[str, Layer], inputs: dict[str, Tensor], whole: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.model = model
         self.ends = nn.ModuleList()  # before the first forward: torch-pruning watches the modules it finds
         self.reached: list[Tensor] = []
+        widths = _widths_of(model, whole)
         with torch.no_grad():
             outputs = [v for v in tree_leaves(model(**inputs)) if isinstance(v, Tensor)]
         self.given = {k: self._end(Source("", k, v.shape[-1], fixed=True)) for k, v in inputs.items() if _has_rows(v)}
         self.results = [self._end(Sink("", "", v.shape[-1] if v.dim() > 1 else 1, fixed=True)) for v in outputs]
         for path, layer in layers.items():
             self._make_opaque(path, model.get_submodule(path), layer)
+        for path in whole:
+            self._keep_whole(path, model.get_submodule(path), widths[path])
 
     def forward(self, inputs: dict[str, Tensor]) -> list[Tensor]:
         """Run the model and return what its layers and its results took."""
@@ -93,6 +98,21 @@ class OpaqueModel(nn.Module):
     def _end(self, end: End) -> End:
         self.ends.append(end)
         return end
+
+    def _keep_whole(self, path: str, module: nn.Module, widths: set[int]) -> None:
+        original = module.forward
+        sinks = {width: self._end(Sink(path, "x", width, fixed=True)) for width in widths}
+        sources = {width: self._end(Source(path, "output", width, fixed=True)) for width in widths}
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            for value in tree_leaves((args, kwargs)):
+                if _has_rows(value) and value.requires_grad:
+                    self.reached.append(sinks[value.shape[-1]](value))
+            with torch.no_grad():
+                out = original(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+            return tree_map(lambda v: sources[v.shape[-1]](v) if _has_rows(v) else v, out)
+
+        module.forward = forward
 
     def _make_opaque(self, path: str, module: nn.Module, layer: Layer) -> None:
         original = module.forward
@@ -121,6 +141,19 @@ class OpaqueModel(nn.Module):
             return (value, *more) if isinstance(values, tuple) else value
 
         module.forward = forward
+
+
+def _widths_of(model: nn.Module, paths: Sequence[str]) -> dict[str, set[int]]:
+    """Path of a module -> the widths of what it takes and gives, noted in the next forward."""
+    found: dict[str, set[int]] = {path: set() for path in paths}
+    for path in paths:
+        module = model.get_submodule(path)
+
+        def hook(_: nn.Module, args: Any, kwargs: Any, out: Any, own: set[int] = found[path]) -> None:
+            own.update(v.shape[-1] for v in tree_leaves((args, kwargs, out)) if _has_rows(v))
+
+        module.register_forward_hook(hook, with_kwargs=True)
+    return found
 
 
 def _has_rows(value: Any) -> bool:

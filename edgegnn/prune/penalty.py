@@ -49,7 +49,7 @@ def channel_penalty(
     """
     if variant not in CHANNEL_VARIANTS:
         raise UsageError(f"unknown variant {variant!r}: choose {' or '.join(CHANNEL_VARIANTS)}")
-    groups = channel_groups(model, inputs)
+    groups, _ = channel_groups(model, inputs)
     own: dict[str, Tensor] = dict(model.named_parameters())
     full = STRENGTH[variant] if strength is None else strength
     factors = [torch.zeros(group.channels) for group in groups]

@@ -7,8 +7,9 @@ entries, one between two hidden layers a quarter. Attention heads stay, each wit
 Which channels: those of the smallest group magnitude, the mean over all weights that have a channel of the sum of
 squares (torch-pruning's `GroupMagnitudeImportance`, p = 2; DepGraph, Fang et al. 2023, arXiv 2301.12900).
 
-Before anything is returned, the pruned model is compared with the whole one whose same channels are set to zero: they
-compute the same, or a layer was misunderstood and that is an error.
+Before anything is returned, the pruned model is compared with the whole one whose same channels are set to zero, on
+several graphs: they compute the same, or a layer was misunderstood and its channels stay (`edgegnn.prune.equality`).
+Layers that nobody knows how to cut stay whole, too. What stays is named, with the reason.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from edgegnn.errors import PruneError, UsageError, first_line
+from edgegnn.errors import PruneError, UsageError
 from edgegnn.prune.count import Work, compare_work, count_work
+from edgegnn.prune.equality import misunderstood
 from edgegnn.prune.groups import (
     OTHERWISE,
+    Clock,
     Group,
     Inputs,
     channel_groups,
     copied_model,
     known_layers,
     named_inputs,
+    positions,
+    tensors_by_name,
 )
 from edgegnn.prune.structure import owners
 from edgegnn.quantize import QuantModel
@@ -51,12 +55,14 @@ class Structured:
         channels: path of the layer that makes them -> channels (before, after).
         parameters: before, after, and what the ratio says.
         work: multiply-adds of one forward on the example graph, before and after.
+        whole: path and class of a layer that kept all its channels -> why.
     """
 
     model: nn.Module
     channels: dict[str, tuple[int, int]]
     parameters: tuple[int, int, float]
     work: tuple[Work, Work]
+    whole: dict[str, str]
 
     @property
     def achieved(self) -> float:
@@ -71,6 +77,7 @@ class Structured:
             "channels": {name: list(pair) for name, pair in self.channels.items()},
             "parameters": {"before": before, "after": after, "expected": round(expected)},
             **compare_work(*self.work),
+            "whole": self.whole,
         }
 
 
@@ -84,19 +91,30 @@ def prune_structured(model: nn.Module, inputs: Inputs, ratio: float) -> Structur
 
     Raises:
         UsageError: ratio outside [0, 1).
-        PruneError: the model has a layer that can't be followed (it is named), no channel that could go, a layer that
-            would be emptied, or so few channels that the ratio can't be met.
+        PruneError: the model can't be followed, or not in time; it has no channel that could go, a layer that would be
+            emptied, or so few channels that the ratio can't be met.
     """
     if not 0 <= ratio < 1:
         raise UsageError(f"the share of channels to prune must be at least 0 and below 1, not {ratio}")
     if isinstance(model, QuantModel):
         raise PruneError("the model is quantized already: prune the float model, then quantize")
     named = named_inputs(model, inputs)
-    groups = channel_groups(model, named)
-    if not groups:
-        raise PruneError("no channels can go: all of them are the model's inputs or outputs, or layers of one channel")
+    clock = Clock()
+    groups, whole = channel_groups(model, named, clock)
     gone = [_choose(model, group, ratio) for group in groups]
-    pruned = _cut_and_check(model, named, groups, gone)
+    wrong = misunderstood(model, named, groups, gone, cut_channels, clock)
+    for group in groups:
+        if group.name in wrong:
+            whole[group.name] = f"its channels can't be followed: without some of them {wrong[group.name]}"
+    kept = [at for at, group in enumerate(groups) if group.name not in wrong]
+    groups, gone = [groups[at] for at in kept], [gone[at] for at in kept]
+    if not groups:
+        reason = "; ".join(f"{name}: {why}" for name, why in whole.items())
+        raise PruneError(
+            f"no channels can go: {reason or 'all are inputs or outputs of the model, or layers of one channel'}; "
+            f"{OTHERWISE}"
+        )
+    pruned = _cut(model, named, groups, gone)
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, pruned))
     expected = _expected_parameters(model, groups, ratio)
     if abs(after - expected) > TOLERANCE * before:
@@ -110,6 +128,7 @@ def prune_structured(model: nn.Module, inputs: Inputs, ratio: float) -> Structur
         {g.layer: (g.channels, g.channels - int(d.sum())) for g, d in zip(groups, gone, strict=True)},
         (before, after, expected),
         (count_work(model, named), count_work(pruned, named)),
+        whole,
     )
 
 
@@ -143,8 +162,8 @@ def cut_channels(model: nn.Module, groups: Sequence[Group], gone: Sequence[Tenso
         gone: bool `[channels]` for each group.
     """
     layers = dict(known_layers(model))
-    tensors, places = _tensors(model), {found[0][2]: found for found in owners(model).values()}
-    keep = {key: ~drop for key, drop in _positions(tensors, groups, gone).items()}
+    tensors, places = tensors_by_name(model), {found[0][2]: found for found in owners(model).values()}
+    keep = {key: ~drop for key, drop in positions(tensors, groups, gone).items()}
     for name in dict.fromkeys(name for name, _ in keep):
         value = tensors[name]
         less = value.detach()
@@ -165,11 +184,6 @@ def cut_channels(model: nn.Module, groups: Sequence[Group], gone: Sequence[Tenso
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by the first name of each."""
-    return {found[0][2]: getattr(found[0][0], found[0][1]) for found in owners(model).values()}
-
-
 def _choose(model: nn.Module, group: Group, ratio: float) -> Tensor:
     """Mark the channels that go (bool `[channels]`): whole units, those that matter least."""
     free = group.unit >= 0
@@ -180,25 +194,12 @@ def _choose(model: nn.Module, group: Group, ratio: float) -> Tensor:
             f"a ratio of {ratio:g} would leave nothing of the {group.units} channels of {group.name}: "
             f"ask for at most {most:.2g}"
         )
-    matters = group_magnitude(_tensors(model), group)
+    matters = group_magnitude(tensors_by_name(model), group)
     size = torch.zeros(group.units).index_add_(0, group.unit[free], torch.ones(int(free.sum())))
     of_unit = torch.zeros(group.units).index_add_(0, group.unit[free], matters[free]) / size
     going = torch.zeros(group.units, dtype=torch.bool)
     going[of_unit.argsort(stable=True)[: group.units - left]] = True
     return free & going[group.unit.clamp_min(0)]
-
-
-def _positions(
-    tensors: dict[str, Tensor], groups: Sequence[Group], gone: Sequence[Tensor]
-) -> dict[tuple[str, int], Tensor]:
-    """Tensor and dimension -> bool `[size]`, true where an entry belongs to a channel that goes."""
-    drop: dict[tuple[str, int], Tensor] = {}
-    for group, going in zip(groups, gone, strict=True):
-        for part in group.slices:
-            key = part.tensor, part.dim
-            here = going[part.channel.clamp_min(0)] & (part.channel >= 0)
-            drop[key] = drop.get(key, torch.zeros(tensors[part.tensor].shape[part.dim], dtype=torch.bool)) | here
-    return drop
 
 
 def _port_sizes(groups: Sequence[Group], gone: Sequence[Tensor]) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
@@ -221,8 +222,8 @@ def _scale(module: nn.Module, name: str, factor: float) -> None:
 
 def _expected_parameters(model: nn.Module, groups: Sequence[Group], ratio: float) -> float:
     """How many parameters would be left if every group lost exactly the ratio."""
-    tensors = _tensors(model)
-    free = _positions(tensors, groups, [g.unit >= 0 for g in groups])
+    tensors = tensors_by_name(model)
+    free = positions(tensors, groups, [g.unit >= 0 for g in groups])
     total = 0.0
     for name, value in tensors.items():
         if isinstance(value, nn.Parameter):
@@ -234,20 +235,11 @@ def _expected_parameters(model: nn.Module, groups: Sequence[Group], ratio: float
     return total
 
 
-# Proving ------------------------------------------------------------
+# Cutting ------------------------------------------------------------
 
 
-def _cut_and_check(model: nn.Module, inputs: dict[str, Tensor], groups: list[Group], gone: list[Tensor]) -> nn.Module:
-    problem = _problem(model, inputs, groups, gone)
-    if problem is not None:
-        for group, going in zip(groups, gone, strict=True):
-            alone = _problem(model, inputs, [group], [going])
-            if alone is not None:
-                raise PruneError(
-                    f"structured pruning can't follow the channels of {group.name}: without some of them {alone}; "
-                    f"{OTHERWISE}"
-                )
-        raise PruneError(f"structured pruning can't follow this model: without some channels {problem}; {OTHERWISE}")
+def _cut(model: nn.Module, inputs: dict[str, Tensor], groups: list[Group], gone: list[Tensor]) -> nn.Module:
+    """A copy without these channels, in which modules that were followed from the inside say their widths."""
     pruned = copied_model(model)
     before = _widths(pruned, inputs)
     cut_channels(pruned, groups, gone)
@@ -257,42 +249,6 @@ def _cut_and_check(model: nn.Module, inputs: dict[str, Tensor], groups: list[Gro
         if path in before and path not in known:
             _follow_widths(module, before[path], after[path])
     return pruned
-
-
-def _problem(model: nn.Module, inputs: dict[str, Tensor], groups: list[Group], gone: list[Tensor]) -> str | None:
-    """What is wrong with the pruned model, compared with the whole one with zeros for the same channels."""
-    whole, pruned = copied_model(model), copied_model(model)
-    tensors = _tensors(whole)
-    with torch.no_grad():
-        for (name, dim), drop in _positions(tensors, groups, gone).items():
-            tensors[name].index_fill_(dim, drop.nonzero().view(-1), 0)
-    cut_channels(pruned, groups, gone)
-    outputs = []
-    for copied in (whole, pruned):
-        for path, layer in known_layers(copied):
-            if layer.mixes:  # mean and variance over fewer channels are others, and meant to be
-                copied.get_submodule(path).forward = _Affine(copied.get_submodule(path))
-        try:
-            with torch.no_grad():
-                outputs.append([v for v in tree_leaves(copied(**inputs)) if isinstance(v, Tensor)])
-        except Exception as error:
-            return f"its forward fails ({first_line(error)})"
-    for a, b in zip(*outputs, strict=True):
-        if a.shape != b.shape or not torch.allclose(a, b, rtol=0, atol=1e-3 * max(1e-3, float(a.abs().max()))):
-            return "it computes something else"
-    return None
-
-
-class _Affine:
-    """What is left of a normalization without its normalizing."""
-
-    def __init__(self, module: Any) -> None:
-        self.module = module
-
-    def __call__(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        if self.module.weight is not None:
-            x = x * self.module.weight
-        return x if self.module.bias is None else x + self.module.bias
 
 
 def _widths(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, tuple[Any, Any]]:
