@@ -79,21 +79,22 @@ def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
     import torch
     from torch.export import ExportedProgram
 
+    from edgegnn.exporting.tracing import untouched
+    from edgegnn.quantize import QuantModel
     from edgegnn.tasks.collating import named_args
 
     if isinstance(checkpoint.model, ExportedProgram):
         return checkpoint
-    training = checkpoint.model.training
+    model = checkpoint.model
     try:
-        with torch.no_grad():
-            out = checkpoint.model.eval()(**named_args(checkpoint.model, task, _one_graph(task)))
+        with torch.no_grad(), untouched(model):
+            out = model(**named_args(model, task, _one_graph(task)))
     except Exception:  # check_fits says why it fails
         return checkpoint
-    finally:
-        checkpoint.model.train(training)
     if not isinstance(out, torch.Tensor) or out.dim() > 1:
         return checkpoint
-    model = copy.deepcopy(checkpoint.model)
+    if not isinstance(model, QuantModel):  # the caller's own stays as it is
+        model = copy.deepcopy(model)
     model.register_forward_hook(_as_column)
     return dataclasses.replace(checkpoint, model=model)
 
@@ -206,6 +207,7 @@ def _ends_in_sigmoid(checkpoint: Checkpoint, task: Task) -> bool:
     from torch.export import ExportedProgram
     from torch.utils._python_dispatch import TorchDispatchMode
 
+    from edgegnn.exporting.tracing import untouched
     from edgegnn.tasks.collating import named_args
 
     model, made = checkpoint.model, set()
@@ -221,8 +223,8 @@ def _ends_in_sigmoid(checkpoint: Checkpoint, task: Task) -> bool:
     kept: list[torch.Tensor] = []  # an address stays unique while its tensor lives
     if isinstance(model, ExportedProgram):
         return False
-    with torch.no_grad(), Watch():
-        out = model.eval()(**named_args(model, task, _one_graph(task)))
+    with torch.no_grad(), untouched(model), Watch():
+        out = model(**named_args(model, task, _one_graph(task)))
     return out.untyped_storage()._cdata in made
 
 
