@@ -162,7 +162,7 @@ def molecules(count=45):
     return graphs
 
 
-def exported(model, tmp_path, quant, status=lambda _: None):
+def exported(model, tmp_path, quant, status=lambda _: None, format=None):
     torch.save(molecules(), tmp_path / "data.pt")
     checkpoint = Checkpoint(model.eval(), {"factory": "models:build", "args": {}})
     return api.export(
@@ -172,6 +172,7 @@ def exported(model, tmp_path, quant, status=lambda _: None):
         output=tmp_path / "artifact",
         settings={"epochs": 1},
         status=status,
+        format=format,
     )
 
 
@@ -187,6 +188,13 @@ def test_an_artifact_with_it_holds(name, quant, tmp_path):
     if quant != "static-int8":  # nodes of equal score: PyTorch's order is that of the artifact
         assert found.parity.max_abs_error < 1e-4
     assert verify(tmp_path / "artifact").ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sort", "LSTM"])
+def test_torchscript_computes_it_with_operators_of_torch(name, tmp_path):
+    set_seed()
+    assert exported(READOUTS[name](), tmp_path, "none", format="torchscript").parity.max_abs_error < 1e-5
 
 
 def test_what_cannot_be_exported_is_said_before_training(tmp_path):

@@ -162,10 +162,11 @@ def _copy(module: fx.GraphModule, flat: Program, env: dict[fx.Node, Any], seen: 
             places = [n for n in inner.graph.nodes if n.op == "placeholder"]
             env[node] = _copy(inner, flat, {**env, **dict(zip(places, given, strict=True))}, seen)
             continue
-        _check(node)
-        key = (node.target, repr(args), repr(kwargs))
+        target, args, kwargs = _torchs_own(node.target, args, kwargs)
+        _check(node, target)
+        key = (target, repr(args), repr(kwargs))
         if key not in seen:
-            new = flat.graph.call_function(node.target, args, kwargs)
+            new = flat.graph.call_function(target, args, kwargs)
             new.meta = dict(node.meta)
             seen[key] = new
         env[node] = seen[key]
@@ -186,9 +187,20 @@ def _name(target: Any) -> str:
     return str(getattr(target, "__name__", target))
 
 
-def _check(node: fx.Node) -> None:
+def _torchs_own(target: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """The call by operators of torch: recurrent layers of any length; sorts that put the lower index first."""
+    aten = torch.ops.aten
+    if str(target) in ("edgegnn.lstm.default", "edgegnn.gru.default"):
+        own = aten.lstm.input if "lstm" in str(target) else aten.gru.input
+        return own, (*args[:5], 0.0, False, *args[5:]), {}
+    if target is aten.sort.default:
+        given = dict(zip(("dim", "descending"), args[1:], strict=False)) | kwargs
+        return aten.sort.stable, args[:1], {"stable": True, **given}
+    return target, args, kwargs
+
+
+def _check(node: fx.Node, target: Any) -> None:
     """Torch's own functional operators, and arithmetic on sizes."""
-    target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         if isinstance(target, torch._ops.HigherOrderOperator):
             raise ExportError(f"{_where(node)} uses {target}, which has no TorchScript form")
