@@ -12,7 +12,7 @@ import torch
 import torch_geometric.nn as gnn
 from torch import Tensor, nn
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from capture_example import CLASSES, FEATURES, HIDDEN, mlp
 from rewrite_layers import CONVS, EDGE_ATTR, ELSEWHERE
 

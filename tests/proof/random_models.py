@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,7 +39,7 @@ from edgegnn.errors import EdgeGNNError
 from edgegnn.exporting import onnx_format, pipeline
 
 RIGHT, REFUSED, WRONG, CRASHED, SLOW, UNFIT = "right", "refused", "wrong", "crashed", "slow", "unfit"
-_FAILURES = (WRONG, CRASHED, SLOW)
+FAILURES = (WRONG, CRASHED, SLOW)
 _SECONDS = 240
 TOGETHER = ("none", "static-int8", "dynamic-int8")
 _PER_PROCESS = 60  # torch.export keeps memory
@@ -223,8 +224,16 @@ def row(spec: Spec, outcome: Outcome, seconds: float) -> dict[str, Any]:
         "message": outcome.message[:400],
         "seconds": round(seconds, 1),
         **{k: round(v, 1) if isinstance(v, float) else v for k, v in found.items() if k != "problem"},
+        "commit": _commit(),
         "spec": describe(spec),
     }
+
+
+@cache
+def _commit() -> str:
+    """Which sources these are; "" outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def work(seeds: range, output: Path) -> None:
@@ -236,7 +245,7 @@ def work(seeds: range, output: Path) -> None:
         for spec in together:
             start = time.process_time()
             outcome = limited(spec, captured)
-            if outcome.kind in _FAILURES:
+            if outcome.kind in FAILURES:
                 write_script(spec, outcome, output.with_suffix(""))
             with output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row(spec, outcome, time.process_time() - start)) + "\n")
@@ -264,7 +273,7 @@ def main() -> None:
     if args.worker:
         return work(range(*args.worker), args.output)
     if args.shrink is not None:
-        bad = next(r for r in read(args.output) if r["seed"] == args.shrink and r["outcome"] in _FAILURES)
+        bad = next(r for r in read(args.output) if r["seed"] == args.shrink and r["outcome"] in FAILURES)
         spec = shrink(draw(args.shrink, bad["recipe"]), bad["outcome"])
         write_script(spec, run(spec), args.output.with_suffix(""))
         return print(spec)
@@ -278,7 +287,9 @@ def main() -> None:
         code = subprocess.run(
             [sys.executable, __file__, "--output", str(args.output), "--worker", *span], check=False
         ).returncode
-        if code and _now(args.output).exists():
+        if code and not _now(args.output).exists():
+            sys.exit("the worker can't start")
+        if code:
             seed = int(_now(args.output).read_text())
             died = Outcome(CRASHED, f"the process died ({code})")
             with args.output.open("a", encoding="utf-8") as file:
@@ -288,7 +299,7 @@ def main() -> None:
     for each in read(args.output):
         counts[each["outcome"]] = counts.get(each["outcome"], 0) + 1
     print(", ".join(f"{v} {k}" for k, v in sorted(counts.items())))
-    sys.exit(any(counts.get(kind) for kind in _FAILURES))
+    sys.exit(any(counts.get(kind) for kind in FAILURES))
 
 
 if __name__ == "__main__":

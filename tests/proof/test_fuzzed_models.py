@@ -7,6 +7,7 @@ import pytest
 import random_check
 from random_models import CRASHED, RIGHT, SLOW, TOGETHER, WRONG, limited, run, smaller
 from random_spec import Layer, Spec, draw
+from random_summary import reason, summary
 
 SEEDS = 10_000_000  # others than those of the long run
 SMALL = Spec(1, "none", (Layer("gcn"),))
@@ -52,3 +53,28 @@ def test_a_spec_gets_smaller_until_nothing_is_left():
         assert simpler != spec
         spec = simpler
     assert spec == Spec(SEEDS, spec.recipe, (Layer(spec.layers[0].name),), task=spec.task, edges=spec.edges)
+
+
+def line(seed, recipe, outcome, message=""):
+    return {"seed": seed, "recipe": recipe, "outcome": outcome, "message": message, "known": 20.0, "graphs": 9}
+
+
+def test_the_summary_counts_the_last_try_of_each():
+    rows = [
+        line(1, "none", WRONG, "NaN"),
+        line(1, "none", RIGHT),
+        line(1, "static-int8", "refused", "ParityError: quantization costs 8.1 points of mae"),
+        line(2, "static-int8", "refused", "ParityError: quantization costs 12 points of accuracy"),
+        line(3, "none", CRASHED, "KeyError"),
+    ]
+    found = summary(rows)
+    assert found["by_recipe"] == {"none": {"right": 1, "crashed": 1}, "static-int8": {"refused": 2}}
+    assert (found["models"], found["models_and_recipes"]) == (3, 4)
+    assert [each["seed"] for each in found["failures"]] == [3]
+    assert [(each["seed"], each["now"]) for each in found["failures_fixed"]] == [(1, "right")]
+    assert list(found["refusals"].values()) == [2]
+
+
+def test_a_reason_has_no_numbers_of_its_own():
+    one, other = (f"ExportError: convs.{i} (X) can't be exported: {i} values (spec.py:{i})" for i in (1, 23))
+    assert reason(one) == reason(other)
