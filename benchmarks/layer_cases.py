@@ -114,7 +114,7 @@ _AGGRS: dict[str, Callable[[], nn.Module]] = {
     "LSTMAggregation": lambda: gnn.LSTMAggregation(HIDDEN, HIDDEN),
     "GRUAggregation": lambda: gnn.aggr.GRUAggregation(HIDDEN, HIDDEN),
     "Set2Set": lambda: gnn.Set2Set(HIDDEN, 3),
-    "DegreeScalerAggregation": lambda: gnn.DegreeScalerAggregation("mean", ["identity", "linear"], _DEGREES),
+    "DegreeScalerAggregation": lambda: gnn.DegreeScalerAggregation(["mean"], ["identity", "linear"], _DEGREES),
     "SortAggregation": lambda: gnn.SortAggregation(4),
     "GraphMultisetTransformer": lambda: gnn.GraphMultisetTransformer(HIDDEN, 4, heads=2),
     "AttentionalAggregation": lambda: gnn.AttentionalAggregation(mlp(HIDDEN, 1)),
