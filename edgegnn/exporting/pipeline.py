@@ -37,7 +37,7 @@ from edgegnn.exporting.sample_facts import (
 )
 from edgegnn.exporting.samples import Sample, example_inputs, make_samples, split_graphs, tensors_of
 from edgegnn.exporting.shipped import choose, fitting
-from edgegnn.exporting.smallest_graphs import runnable
+from edgegnn.exporting.smallest_graphs import least_values, runnable
 from edgegnn.exporting.subgraphs import probe
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
@@ -188,7 +188,7 @@ def export_checkpoint(
         "runtime": form.runtime,
         "fallback": why,
         "alone": form.alone,
-        "limits": limits_of(limit) | small.limits,
+        "limits": limits_of(limit) | small.limits | least_values(model, _with_edges(real[0], whole)),
         "fails_on": small.fails,
         **form.io,
         "samples": [describe_sample(sample, task) for sample in keep],

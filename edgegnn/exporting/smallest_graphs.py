@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample, synthetic
 from edgegnn.tasks import Task
 
-__all__ = ["Runnable", "runnable"]
+__all__ = ["Runnable", "least_values", "runnable"]
 
 Array = npt.NDArray[np.generic]
 _SIZES = (*range(1, 17), 24, 32, 48, 64, 128)
@@ -81,6 +81,22 @@ def runnable(
     if not fixed:
         kept += [s for s in _at_the_limit(task, names, limits) if not _problem(model, s)]
     return Runnable(kept, torch_outputs(model, kept), limits, fails)
+
+
+def least_values(model: nn.Module | ExportedProgram, sample: Sample) -> dict[str, int]:
+    """For `limits` of the manifest: 0 for each whole-numbered feature with which PyTorch takes no -1.
+
+    Args:
+        model: what is exported.
+        sample: a real graph.
+    """
+    found = {}
+    for name, value in sample.inputs.items():
+        if name in ("x", "edge_attr", "edge_weight") and value.dtype.kind == "i" and value.size:
+            other = replace(sample, inputs={**sample.inputs, name: np.where(value == value.min(), -1, value)})
+            if _problem(model, other):
+                found[f"least_value_{name}"] = 0
+    return found
 
 
 def _problem(model: nn.Module | ExportedProgram, sample: Sample) -> str:

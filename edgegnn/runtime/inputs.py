@@ -66,6 +66,7 @@ def check_inputs(
     if "batch" in arrays:
         _check_batch(arrays["batch"])
     _check_least(arrays, nodes, limits or {})
+    _check_values(arrays, limits or {})
     return arrays
 
 
@@ -142,6 +143,17 @@ def _check_least(arrays: Mapping[str, Array], nodes: int, limits: Mapping[str, i
             raise DataError(
                 f"{place} has {found[fewest]} {what}, the model needs at least {limits[name]} (PyTorch fails, or gives "
                 "NaN, with fewer: found when the artifact was exported)"
+            )
+
+
+def _check_values(arrays: Mapping[str, Array], limits: Mapping[str, int]) -> None:
+    """Whole numbers by which the model looks up rows: onnxruntime would count negative ones from the end."""
+    for name, array in arrays.items():
+        least = limits.get(f"least_value_{name}")
+        if least is not None and array.size and int(array.min()) < least:
+            raise DataError(
+                f"{name} holds {int(array.min())}, the model takes {least} and more (PyTorch fails with less, found at "
+                "export)"
             )
 
 

@@ -117,7 +117,7 @@ class Manifest:
         raw: the whole file, unchecked.
         limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit;
             and what PyTorch needs in each graph, "least_nodes", "least_edges", "least_in_degree", "least_out_degree" or
-            "least_degree" -> smallest value.
+            "least_degree" -> smallest value; "least_value_x" -> the smallest whole number that x may hold.
         entries: the entry points that make up the onnxruntime model, () where it is one file.
     """
 

@@ -115,6 +115,9 @@ def test_whole_numbers_reach_an_embedding(tmp_path, quant):
     inputs["x"] = inputs["x"].astype(np.uint8)  # any integer type is taken
     got = predict(open_artifact(result.path), inputs)
     assert np.abs(got - want).max() < (1e-5 if quant == "none" else 0.5)
+    inputs["edge_attr"] = np.full(20, -1)
+    with pytest.raises(DataError, match="edge_attr holds -1, the model takes 0 and more"):
+        predict(open_artifact(result.path), inputs)
 
 
 @pytest.mark.slow
