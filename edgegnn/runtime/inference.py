@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,20 @@ from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.entries import EntrySession, find_entry
 from edgegnn.runtime.extent import Extent, beyond_extent, extent_of, parse_extent
 from edgegnn.runtime.inputs import check_inputs
+from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.ranges import RangePoint, RangeWarning, over_range, parse_ranges
-from edgegnn.runtime.session import check_finite, check_logits, make_session
+from edgegnn.runtime.session import check_finite, check_logits, make_session, native_kernels
 
-__all__ = ["GuardedModel", "Watched", "guarded", "over_range_here", "predict", "predict_entry"]
+__all__ = [
+    "GuardedModel",
+    "Watched",
+    "answer",
+    "answer_entry",
+    "guarded",
+    "over_range_here",
+    "predict",
+    "predict_entry",
+]
 
 Array = npt.NDArray[Any]
 
@@ -61,6 +72,11 @@ class GuardedModel:
     def watches(self) -> bool:
         """Whether it has quantization points to look at."""
         return any(part.points for part in self._parts)
+
+    @property
+    def native(self) -> bool:
+        """Whether it runs on edgegnn's kernels."""
+        return any(native_kernels(part.session) for part in self._parts)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -106,7 +122,16 @@ class GuardedModel:
         return Watched(made, None, beyond_extent(self._extent, extent_of(inputs)) if sized and self._extent else "")
 
 
-def guarded(artifact: Artifact, *, threads: int = 0) -> GuardedModel:
+def guarded(
+    artifact: Artifact,
+    *,
+    threads: int = 0,
+    spinning: bool = True,
+    processor: str = "cpu",
+    library: Path | None = None,
+    entries: Mapping[str, str] | None = None,
+    watch: bool = True,
+) -> GuardedModel:
     """Load a model so that it also tells when a graph is beyond what it was calibrated on.
 
     Quantization points are looked at where the model has tensors for them. Of other quantized forms (learnt widths,
@@ -114,12 +139,25 @@ def guarded(artifact: Artifact, *, threads: int = 0) -> GuardedModel:
 
     Args:
         artifact: an open artifact.
-        threads: as in `make_session`.
+        threads: as in `make_session`, and so are the next four.
+        spinning: worker threads wait busily.
+        processor: "cpu" or "cuda".
+        library: the native library; None: the one that is found.
+        entries: of onnxruntime's session configuration.
+        watch: False to look at nothing; `Watched.over` is "" then.
     """
     manifest = artifact.manifest
-    points = parse_ranges(manifest.raw) if manifest.runtime == "onnxruntime" else ()
-    session = make_session(artifact, threads=threads, watch=points)
-    extent = None if points else parse_extent(manifest.raw)
+    points = parse_ranges(manifest.raw) if watch and manifest.runtime == "onnxruntime" else ()
+    session = make_session(
+        artifact,
+        threads=threads,
+        spinning=spinning,
+        processor=processor,
+        library=library,
+        entries=entries,
+        watch=points,
+    )
+    extent = parse_extent(manifest.raw) if watch and not points else None
     if not isinstance(session, EntrySession):
         names = tuple(spec.name for spec in manifest.inputs)
         return GuardedModel((_Part("", session, names, (manifest.outputs[0].name,), points),), extent)
@@ -159,9 +197,13 @@ def predict(
         DataError: the inputs don't fit the model, or `guard` and its ranges.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    manifest = opened.manifest
+    return answer(guarded(opened, threads=threads), opened.manifest, inputs, guard=guard)
+
+
+def answer(model: GuardedModel, manifest: Manifest, inputs: Mapping[str, Any], *, guard: bool = False) -> Array:
+    """Logits of one graph by a model that is loaded; arguments, result and errors as of `predict`."""
     checked = check_inputs(manifest.inputs, inputs, limits=manifest.limits)
-    watched = guarded(opened, threads=threads).run(checked)
+    watched = model.run(checked)
     logits = check_finite(check_logits(watched.outputs[manifest.outputs[0].name], manifest, checked))
     _tell(watched.over, guard=guard)
     return logits
@@ -179,8 +221,14 @@ def predict_entry(
         UsageError: no such entry point.
         ArtifactError, DataError: as in `predict`.
     """
-    found = find_entry(artifact.manifest.entries, entry)
-    model = guarded(artifact, threads=threads)
+    return answer_entry(guarded(artifact, threads=threads), artifact.manifest, entry, inputs, guard=guard)
+
+
+def answer_entry(
+    model: GuardedModel, manifest: Manifest, entry: str, inputs: Mapping[str, Any], *, guard: bool = False
+) -> dict[str, Array]:
+    """What one entry point of a loaded model gives; arguments, result and errors as of `predict_entry`."""
+    found = find_entry(manifest.entries, entry)
     if entry not in model.entries:
         raise UsageError("TorchScript runs the whole model at once: entry points need --runtime onnxruntime")
     watched = model.run(check_inputs(found.inputs, inputs), entry)
@@ -206,4 +254,4 @@ def _tell(over: str, *, guard: bool) -> None:
     if over and guard:
         raise DataError(over)
     if over:
-        warnings.warn(over, RangeWarning, stacklevel=3)
+        warnings.warn(over, RangeWarning, stacklevel=4)

@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgegnn.errors import EdgeGNNWarning
+from edgegnn.errors import EdgeGNNWarning, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.entries import find_entry, run_entry
-from edgegnn.runtime.inputs import check_inputs
+from edgegnn.runtime.inference import GuardedModel, answer, answer_entry, guarded
 from edgegnn.runtime.manifest import Manifest, TensorSpec
 from edgegnn.runtime.metrics import predictions
 from edgegnn.runtime.native import why_no_library
 from edgegnn.runtime.samples import Sample, read_samples
-from edgegnn.runtime.session import check_finite, has_native_ops, make_session, native_kernels, run
+from edgegnn.runtime.session import has_native_ops
 
 __all__ = ["Model", "open"]
 
+GUARDS = ("warn", "error", "off")
 Array = npt.NDArray[Any]
 
 
@@ -40,8 +40,8 @@ class Model:
     A model may be called from several threads at once: nothing in it changes after it was opened.
     """
 
-    def __init__(self, artifact: Artifact, session: Any) -> None:
-        self._artifact, self._session = artifact, session
+    def __init__(self, artifact: Artifact, loaded: GuardedModel, guard: str) -> None:
+        self._artifact, self._loaded, self._strict = artifact, loaded, guard == "error"
 
     @property
     def manifest(self) -> Manifest:
@@ -58,7 +58,7 @@ class Model:
         """What the graph operators run on: "edgegnn", "onnxruntime" or "torch"."""
         if self.manifest.runtime == "torchscript":
             return "torch"
-        return "edgegnn" if native_kernels(self._session) else "onnxruntime"
+        return "edgegnn" if self._loaded.native else "onnxruntime"
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -82,11 +82,14 @@ class Model:
             graphs, `[P, 1]` of a model for pairs of nodes.
 
         Raises:
-            DataError: an input is missing or unknown, or has a wrong type, shape, index or a value that isn't finite.
+            DataError: an input is missing or unknown, or has a wrong type, shape, index or value; or the graph is
+                beyond what the model was calibrated on, and `guard` is "error".
             ArtifactError: the model fails to run, or gives NaN or infinite logits.
+
+        Warns:
+            RangeWarning: the graph is beyond what the model was calibrated on, and `guard` is "warn".
         """
-        checked = check_inputs(self.manifest.inputs, inputs, limits=self.manifest.limits)
-        return check_finite(run(self._session, self.manifest, checked))
+        return answer(self._loaded, self.manifest, inputs, guard=self._strict)
 
     def classify(self, **inputs: Any) -> Array:
         """Return what the logits mean: int64 `[rows]` class numbers, bool `[rows, C]` labels, or the values themselves.
@@ -110,8 +113,7 @@ class Model:
             DataError: the inputs don't fit it.
             ArtifactError: it fails to run.
         """
-        find_entry(self.manifest.entries, name)
-        return run_entry(self._session, self.manifest, name, inputs)
+        return answer_entry(self._loaded, self.manifest, name, inputs, guard=self._strict)
 
     def samples(self) -> list[Sample]:
         """Return the graphs that the artifact ships, with PyTorch's logits: `model(**model.samples()[0].inputs)`.
@@ -135,6 +137,7 @@ def open(
     processor: str = "cpu",
     runtime: str | None = None,
     session_options: Mapping[str, str] | None = None,
+    guard: str = "warn",
 ) -> Model:
     """Open an artifact to call it from this program.
 
@@ -148,6 +151,8 @@ def open(
         processor: "cpu", or "cuda" for an NVIDIA GPU.
         runtime: "onnxruntime" or "torchscript", for an artifact that has both; None: its own.
         session_options: entries of onnxruntime's session configuration, {"session.set_denormal_as_zero": "1"}.
+        guard: what a graph beyond the calibrated range is: "warn" (a `RangeWarning`), "error" (a `DataError`), or
+            "off": no range is looked at, which is the fastest.
 
     Returns:
         The model. `model.kernels` says whether edgegnn's kernels run it.
@@ -166,16 +171,19 @@ def open(
         'edgegnn'
         >>> logits = model(x=x, edge_index=edge_index)
     """
+    if guard not in GUARDS:
+        raise UsageError(f"guard must be one of {', '.join(GUARDS)}, not {guard!r}")
     opened = open_artifact(artifact, extra_files=True, runtime=runtime)
-    session = make_session(
+    loaded = guarded(
         opened,
         threads=threads,
         spinning=spinning,
         processor=processor,
         library=Path(library) if library is not None else None,
         entries=session_options,
+        watch=guard != "off",
     )
-    model = Model(opened, session)
+    model = Model(opened, loaded, guard)
     if model.kernels == "onnxruntime" and processor == "cpu" and has_native_ops(opened):
         warnings.warn(
             f"{model.name} runs on onnxruntime's standard operators, which is many times slower than edgegnn's "

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tiny_artifact import graph, make_artifact, reference
 
 from edgegnn import native, runtime
 from edgegnn.errors import ArtifactError, DataError, EdgeGNNWarning, UsageError
+from edgegnn.runtime import RangeWarning
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +74,29 @@ def test_calls_from_several_threads_give_the_same(artifact: Path) -> None:
 def test_settings_reach_the_session(artifact: Path) -> None:
     key = "session.set_denormal_as_zero"
     model = runtime.open(artifact, threads=2, spinning=False, session_options={key: "1"})
-    options = model._session.get_session_options()
+    options = model._loaded._parts[0].session.get_session_options()
     assert options.intra_op_num_threads == 2
     assert options.get_session_config_entry(key) == "1"
     with pytest.raises(UsageError, match="threads"):
         runtime.open(artifact, threads=-1)
     with pytest.raises(UsageError, match="refuses the session option"):
         runtime.open(artifact, session_options={"": "1"})
+    with pytest.raises(UsageError, match="guard must be one of warn, error, off, not 'on'"):
+        runtime.open(artifact, guard="on")
+
+
+def test_guard_warns_refuses_or_keeps_quiet(work: Path) -> None:
+    inputs = runtime.open("model-dq-int8").samples()[0].inputs
+    far = {**inputs, "x": inputs["x"] * 1000}
+    with pytest.warns(RangeWarning, match="beyond what was calibrated on"):
+        runtime.open("model-dq-int8")(**far)
+    with pytest.raises(DataError, match="beyond what was calibrated on"):
+        runtime.open("model-dq-int8", guard="error")(**far)
+    quiet = runtime.open("model-dq-int8", guard="off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet(**far)
+    np.testing.assert_array_equal(quiet(**inputs), runtime.open("model-dq-int8")(**inputs))
 
 
 def test_an_entry_point_that_is_not_there(artifact: Path) -> None:
