@@ -59,7 +59,7 @@ def test_hosts_that_only_a_folder_names_are_not_asked(strange: Path, monkeypatch
         asked.append(target.name)
         raise TargetError("not in this test")
 
-    monkeypatch.setattr("edgegnn.devices.probe.probe", probe)
+    monkeypatch.setattr("edgegnn.devices.inventory.probe", probe)
     board = {t.name: t for t in targets()}["board"]
     assert "edgegnn targets check board" in board.reason
     assert not board.reachable

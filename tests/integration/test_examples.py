@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -49,4 +50,5 @@ def ask(port: int, body: dict[str, object]) -> dict[str, object]:
             except urllib.error.URLError as error:
                 if not isinstance(error.reason, ConnectionRefusedError):
                     raise
+        time.sleep(0.2)
     raise AssertionError("nobody listens")

@@ -247,7 +247,12 @@ def test_program(tmp_path):
     [
         ("model.json", rb'("expr_str"\s*:\s*")[^"]*', rb"\1__import__('os').mkdir('pwned')", "no arithmetic"),
         ("model.json", rb'("expr_str"\s*:\s*")[^"]*', rb"\1exec(open('x'))", "no arithmetic"),
-        ("model.json", rb'("target"\s*:\s*")torch.ops[^"]*', rb"\1torch.serialization.os.system", "no torch operator"),
+        (
+            "model.json",
+            rb'("target"\s*:\s*")torch.ops[^"]*',
+            rb"\1torch.serialization.os.system",
+            "not among the operators",
+        ),
         ("config.json", rb'"use_pickle"\s*:\s*false', rb'"use_pickle": true', "pickled tensors"),
     ],
 )

@@ -224,15 +224,6 @@ def test_import_and_help_are_lean():
     assert done.stdout.strip() == "[]"
 
 
-def test_public_names():
-    import edgegnn
-
-    assert edgegnn.__all__ == sorted(edgegnn.__all__)
-    assert all(callable(getattr(edgegnn, name)) for name in edgegnn.__all__ if name[0] != "_")
-    with pytest.raises(AttributeError):
-        _ = edgegnn.nothing
-
-
 def test_run_pyz_needs_no_torch(work):
     """The runner, in an interpreter where importing torch or edgegnn's other parts would fail."""
     (work / "shadow").mkdir()

@@ -142,7 +142,7 @@ def test_interrupt_leaves_nothing_running(artifact: Path, tmp_path: Path) -> Non
     """Ctrl-C in the middle of the windows: the runner is gone, no record is left."""
     code = f"""
         import signal, sys
-        from edgegnn.profile import profile
+        from edgegnn.profiling import profile
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
         try:
             profile({str(artifact)!r}, threads=1, progress=lambda text: print(text, flush=True))

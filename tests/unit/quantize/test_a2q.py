@@ -242,7 +242,7 @@ def test_training_reaches_the_target_and_is_saved(kind, tmp_path, monkeypatch):
     path = tmp_path / "a2q.pt"
     source = {"factory": "mine:build", "args": {}}
     save_checkpoint(Checkpoint(quantized, source, task.spec), path)
-    monkeypatch.setattr("edgegnn.checkpoint.build_factory", lambda *_: model())
+    monkeypatch.setattr("edgegnn.checkpoint.format.build_factory", lambda *_: model())
     again = load_checkpoint(path, allow_import=True).model
     graph = task.graphs[0]
     args = (graph.x, graph.edge_index, *([] if kind == "node" else [torch.zeros(len(graph.x), dtype=torch.int64)]))
