@@ -224,6 +224,18 @@ def _products(model: onnx.ModelProto, *, stacks: bool = True) -> list[onnx.NodeP
     return products
 
 
+def _without_repeats(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without nodes that make a tensor again: onnxruntime transposes a shared weight once for each reader."""
+    made: dict[str, onnx.NodeProto] = {}
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        first = made.setdefault(node.output[0], node)
+        if first is node or (first.op_type, first.input) != (node.op_type, node.input):
+            model.graph.node.append(node)
+    return model
+
+
 def _quantized(quantize: Any, model: onnx.ModelProto, products: Collection[str], **options: Any) -> onnx.ModelProto:
     """The model with these products quantized, by name."""
     copy = onnx.ModelProto()
@@ -242,7 +254,7 @@ def _quantized(quantize: Any, model: onnx.ModelProto, products: Collection[str],
             )
         except Exception as error:
             raise ExportError(f"onnxruntime.quantization failed: {' '.join(str(error).split())[:300]}") from error
-        result = ir.from_proto(onnx.load(out))
+        result = ir.from_proto(_without_repeats(onnx.load(out)))
     decide_exactly(result.graph)
     for step in (
         passes.RemoveUnusedNodesPass(),
