@@ -13,7 +13,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]  # on two cores the library takes minutes to build
 
 SOURCE = Path(__file__).parents[3] / "edgegnn" / "native"
-SUPPORT = Path(__file__).parents[2] / "support"
+TESTS = Path(__file__).parent
 
 
 def _beside_compiler(compiler: str, name: str) -> Path:
@@ -47,7 +47,7 @@ def test_operators_under_sanitizers(sanitized: tuple[Path, str], level: str):
     library, preload = sanitized
     files = sorted(
         str(path)
-        for path in SUPPORT.glob("test_native_*.py")
+        for path in TESTS.glob("test_native_*.py")
         if path.stem.removeprefix("test_native_") not in ("abi", "isa", "sanitize", "driver")
     )
     environment = {
@@ -61,6 +61,7 @@ def test_operators_under_sanitizers(sanitized: tuple[Path, str], level: str):
         "PYTHONMALLOC": "malloc",
     }
     options = ["-q", "-x", "-n", "0", "--noconftest", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    assert len(files) > 5
     command = [sys.executable, "-m", "pytest", *options, *files]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=SUPPORT.parent)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TESTS)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
