@@ -40,6 +40,8 @@ def started(folder: Path, *command: str, **options: object) -> subprocess.Popen[
     environment = os.environ | {"TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
     (folder / "tmp").mkdir(exist_ok=True)
     pipe = subprocess.PIPE
+    # Under nohup the signal is ignored here, and what is started would ignore it, too.
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     return subprocess.Popen(
         command,
         cwd=folder,

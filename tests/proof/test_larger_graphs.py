@@ -87,7 +87,7 @@ def test_a_sum_over_a_graph_of_any_size_follows_the_float_model(
         names = ("x", "edge_index", "edge_attr", "batch")
         (got,) = predict(tmp_path / "a", {n: a.numpy() for n, a in zip(names, args, strict=True)}).ravel()
         assert abs(want) > 20  # several times what most graphs give
-        assert got == pytest.approx(want, rel=0.15 if "4" in name else 0.03), len(data.x)
+        assert got == pytest.approx(want, rel=0.15 if "4" in name else 0.05), len(data.x)
 
 
 class Hubs(nn.Module):
