@@ -23,6 +23,7 @@ from edgegnn.devices.readiness import check
 from edgegnn.devices.target import Target
 from edgegnn.errors import ArtifactError, TargetError, UsageError
 from edgegnn.profiling import measure, profile, read_record, render
+from edgegnn.profiling.result import Followed
 from edgegnn.runtime import bench, cuda, make_session, read_manifest, session
 from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.energy import nvml
@@ -238,10 +239,10 @@ def test_profile_tells_the_runner(artifact: Path, gpu: FakeNvml, monkeypatch: py
     FakeProvider(monkeypatch)
     commands: list[list[str]] = []
 
-    def here(command: list[str], **options: Any) -> Any:
+    def here(command: list[str], **options: Any) -> Followed:
         commands.append(command)
         result = bench(artifact, plan=BLINK, threads=1, processor="cuda", readers=["nvml"])
-        return json.loads(json.dumps(result)), [], ""
+        return Followed(json.dumps(result).encode(), (), "", 60.0)
 
     monkeypatch.setattr(measure, "follow", here)
     made = profile(artifact, target="cuda", plan=BLINK, threads=1)
