@@ -57,11 +57,14 @@ def test_only_boards_whose_maker_has_told(tmp_path: Path) -> None:
 def four(board: Loopback) -> Loopback:
     """A device that says it is a Pi 4."""
     code = f"""
-    import pathlib
+    import io, pathlib
     def says(real, answer):
         return lambda self, *a, **k: answer if str(self) == "/proc/device-tree/model" else real(self, *a, **k)
     pathlib.Path.read_text = says(pathlib.Path.read_text, "{PI}\\0")
     pathlib.Path.read_bytes = says(pathlib.Path.read_bytes, b"{PI}\\0")
+    opened = pathlib.Path.open
+    is_model = lambda path: str(path) == "/proc/device-tree/model"
+    pathlib.Path.open = lambda self, *a, **k: io.BytesIO(b"{PI}\\0") if is_model(self) else opened(self, *a, **k)
     """
     board.target(python=board.python("four", code))
     text = Path(os.environ["XDG_CONFIG_HOME"], "edgegnn/targets/board.toml")
