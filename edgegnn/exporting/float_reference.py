@@ -15,7 +15,6 @@ from torch.export import ExportedProgram
 from edgegnn.errors import ExportError
 from edgegnn.exporting.formats import Form
 from edgegnn.exporting.input_response import Run, check_follows, variations
-from edgegnn.exporting.learnt_bits import fixed_nodes
 from edgegnn.exporting.metamorphic import Held, Kept
 from edgegnn.exporting.parity import check_parity, tolerance_for, torch_outputs
 from edgegnn.exporting.rounding import rounded_otherwise
@@ -49,6 +48,21 @@ _SUMS, _CODES, _COARSE_CODES = 1e-4, 0.05, 0.15
 
 
 @dataclass(frozen=True)
+class _Others:
+    """Graphs with other values of one input.
+
+    Attributes:
+        samples: the graphs.
+        expected: outputs of the model that is exported.
+        plain: outputs of the same weights without quantization.
+    """
+
+    samples: list[Sample]
+    expected: list[npt.NDArray[np.float32]]
+    plain: list[npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Proof:
     """What an artifact is compared with.
 
@@ -58,6 +72,7 @@ class Proof:
         task: the data.
         recipe: how the model is quantized.
         limit: the largest drop of the metric, in points; None for the default.
+        fixed: the model is for one graph with its own nodes.
     """
 
     model: Model
@@ -65,6 +80,7 @@ class Proof:
     task: Task
     recipe: Recipe
     limit: float | None = None
+    fixed: bool = False
 
     def against_float(
         self, form: Form, names: tuple[str, ...], held_out: list[Sample], answers: list[Any]
@@ -87,26 +103,27 @@ class Proof:
 
         bases = self.bases(names, any_edges="edge_index" in given)
         others = self._others(bases, given)
-        changed = [sample for samples in others.values() for sample in samples]
+        changed = [sample for other in others.values() for sample in other.samples]
         if self.recipe.method not in {"dynamic", "static"}:
-            self._check_equal(run, changed)
+            self._check_equal(run, changed, [out for other in others.values() for out in other.expected])
         if self.recipe.method == "none":
             return {}
         layers = self._layers(form, bases[0])
         plain = self._plain(held_out)
         noise = signal_to_noise(np.concatenate(plain), np.concatenate(answers)) if held_out else None
         elsewhere = [run(sample.inputs) for sample in changed]
-        meant = self._plain(changed)
+        meant = [out for other in others.values() for out in other.plain]
         random = signal_to_noise(np.concatenate(meant), np.concatenate(elsewhere)) if changed else None
         floor = noise_floor(self.recipe)
         known, drop = self._metric(held_out, answers, plain)
         check_drop(drop, layers)
-        followed = check_follows(bases, others, lambda inputs: self._plain([replace(bases[0], inputs=inputs)])[0], run)
+        samples = {name: other.samples for name, other in others.items()}
+        followed = check_follows(bases, samples, lambda inputs: self._plain([replace(bases[0], inputs=inputs)])[0], run)
         if drop is None or drop.points > drop.limit:  # no metric, or a loss on too few rows to tell it from chance
             check_noise(noise, floor, layers, "the validation split")
-            if fixed_nodes(self.model, self.task) is None:
+            if not self.fixed:
                 check_noise(random, floor, layers, "graphs with other inputs")
-        if changed and fixed_nodes(self.model, self.task) is None:
+        if changed and not self.fixed:
             worst = worst_output(np.concatenate(meant), np.concatenate(elsewhere))
             check_outputs(worst, self.recipe, layers, "graphs with other inputs")
         return {
@@ -150,7 +167,7 @@ class Proof:
             limit,
             sway,
             own_ranges=self.recipe.method == "dynamic",
-            fixed=fixed_nodes(self.model, self.task) is not None,
+            fixed=self.fixed,
         )
         return held.check(self.bases(names, any_edges=True))
 
@@ -161,11 +178,11 @@ class Proof:
                 return [probe(self.task, names, _GRAPHS)]
             first = self.task.index["train"].tolist()[:_GRAPHS]
             return [Sample(f"train/{i}", "data", example_inputs(names, self.task.graphs[i])) for i in first]
-        if fixed_nodes(self.model, self.task) is not None or not any_edges:
+        if self.fixed or not any_edges:
             return [Sample("probe", "data", example_inputs(names, self.task.graphs[0]))]
         return [probe(self.task, names)]
 
-    def _others(self, bases: list[Sample], given: list[str]) -> dict[str, list[Sample]]:
+    def _others(self, bases: list[Sample], given: list[str]) -> dict[str, _Others]:
         """The graphs with other values of each input of the artifact, where the model itself runs on them."""
         changed = [variations(base, seed) for seed, base in enumerate(bases)]
         found = {}
@@ -174,17 +191,16 @@ class Proof:
             if not any(name in each for each in changed):
                 continue
             try:
-                torch_outputs(self.model, samples)
-                self._plain(samples)
+                expected = torch_outputs(self.model, samples)
+                plain = self._plain(samples) if isinstance(self.model, QuantModel) else expected
             except ExportError:
                 continue
-            found[name] = samples
+            found[name] = _Others(samples, expected, plain)
         return found
 
-    def _check_equal(self, run: Run, samples: list[Sample]) -> None:
+    def _check_equal(self, run: Run, samples: list[Sample], expected: list[npt.NDArray[np.float32]]) -> None:
         """The artifact computes what its PyTorch model computes on other inputs, too."""
         if samples:
-            expected = torch_outputs(self.model, samples)
             check_parity(
                 run,
                 samples,

@@ -189,10 +189,7 @@ class Held:
             for each in properties(base, self.kind, seed):
                 if not self.fixed or each.name == _EDGES:
                     found.setdefault(each.name, []).append(self._try(base, each, want, got))
-        worst = [
-            max(several, key=lambda kept: (kept.told != "kept", kept.artifact or 0.0)) for several in found.values()
-        ]
-        return worst + self._weights(bases)
+        return [max(several, key=_telling) for several in found.values()] + self._weights(bases)
 
     def _try(self, base: Sample, each: Property, want: Array, got: Array) -> Kept:
         try:
@@ -236,6 +233,7 @@ def _times(value: Any, factor: float) -> Any:
 
 
 def _telling(kept: Kept) -> tuple[bool, float]:
+    """How much a finding says: one that isn't kept most, then by how far the artifact's answers move."""
     return kept.told != "kept", kept.artifact or 0.0
 
 

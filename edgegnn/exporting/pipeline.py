@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def export_checkpoint(
         raise UsageError("--constant-graph is for node tasks: the nodes of one graph that stays as it is")
     check_format(format, recipe, constant_graph=constant_graph)
     limit = node_limit(model, max_nodes)
-    ways = input_ways(model, names, limit) if task.spec.kind == "graph" else [(names, "")]
+    ways = _ways(model, task, limit)
     fixed = fixed_nodes(model, task)
     if fixed is not None and format in ("torchscript", "both"):
         cure = "a2q-groups" if recipe.method == "a2q" else "--format onnx"
@@ -169,7 +169,7 @@ def export_checkpoint(
         answers = expected[:1], outputs[:1]
     else:
         answers = torch_outputs(model, held_out), [form.run(sample.inputs) for sample in held_out]
-    proof = Proof(model, reference, task, recipe, max_accuracy_drop)
+    proof = Proof(model, reference, task, recipe, max_accuracy_drop, fixed is not None)
     status("comparing with the float model")
     found, *_ = [proof.against_float(each, own, held_out, answers[1]) for each in (form, *others)]
     properties: list[Kept] = []
@@ -246,16 +246,21 @@ def check_traces(model: nn.Module | ExportedProgram, task: Task, max_nodes: int 
     Raises:
         ExportError: a layer can't be traced; the message names it.
     """
-    names = input_names(model, task)
-    ways = input_ways(model, names, node_limit(model, max_nodes)) if task.spec.kind == "graph" else [(names, "")]
+    whole = fixed_nodes(model, task) is not None
     errors: list[ExportError] = []
-    for own, _ in ways:
+    for own, _ in _ways(model, task, node_limit(model, max_nodes)):
         try:
-            capture_program(model, tensors_of(probe(task, own, 2, whole=fixed_nodes(model, task) is not None)))
+            capture_program(model, tensors_of(probe(task, own, 2, whole=whole)))
             return
         except ExportError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _ways(model: nn.Module | ExportedProgram, task: Task, limit: int | None) -> Sequence[tuple[tuple[str, ...], str]]:
+    """The inputs to try (`node_limits.input_ways`); models that aren't for graphs have one way."""
+    names = input_names(model, task)
+    return input_ways(model, names, limit) if task.spec.kind == "graph" else [(names, "")]
 
 
 def input_names(model: nn.Module | ExportedProgram, task: Task) -> tuple[str, ...]:
