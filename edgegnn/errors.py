@@ -22,6 +22,10 @@ This file travels inside `run.pyz` to the device: standard library only, Python 
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 __all__ = [
     "ArtifactError",
     "CheckpointError",
@@ -38,8 +42,14 @@ __all__ = [
     "TrainError",
     "TuneError",
     "UsageError",
+    "drop_output",
     "first_line",
+    "printable",
+    "refused_write",
 ]
+
+# Why a file that is open takes nothing more: stdout, mostly.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class EdgeGNNError(Exception):
@@ -118,3 +128,20 @@ def first_line(error: BaseException, limit: int = 200) -> str:
     """What a library's error says, in one line: its reason, the first line of its text, or its type."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(text).splitlines()[0][:limit]
+
+
+def refused_write(error: BaseException) -> str:
+    """Say what could not be written, for an error of a file or stream that takes nothing more; "" for any other."""
+    if not isinstance(error, OSError) or error.errno not in _REFUSED:
+        return ""
+    return f"can't write {error.filename or 'to stdout'}: {first_line(error)}"
+
+
+def drop_output() -> None:
+    """Where stdout takes nothing, drop what was printed: Python would complain at its end."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

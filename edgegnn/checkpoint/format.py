@@ -25,7 +25,7 @@ import inspect
 import io
 import pickle
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) 
 
 def least_bytes(model: nn.Module) -> int:
     """Bytes that the file of a dense model has at least."""
-    return sum(v.numel() * v.element_size() for v in model.parameters() if not is_lazy(v))
+    return _bytes_of(model.parameters())
 
 
 def load_checkpoint(
@@ -346,6 +346,11 @@ def _from_content(
     )
 
 
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of all tensors that have a shape yet."""
+    return sum(v.numel() * v.element_size() for v in tensors if not is_lazy(v))
+
+
 def _most_bytes(path: Path) -> int:
     """What a file may ask for: a model is not much larger than its file."""
     return max(_MOST_BYTES, 64 * path.stat().st_size)
@@ -374,7 +379,7 @@ def _check_model(path: Path, name: str, args: dict[str, Any]) -> None:
     _check_numbers(path, args, COUNTS)
     with torch.device("meta"):
         empty = build(name, **args)
-    size = sum(v.numel() * v.element_size() for v in (*empty.parameters(), *empty.buffers()) if not is_lazy(v))
+    size = _bytes_of((*empty.parameters(), *empty.buffers()))
     if size > _most_bytes(path):
         raise CheckpointError(f"{path} asks for a model of {size} bytes, more than its file can hold: refused")
 
@@ -393,7 +398,7 @@ def _dense_state(path: Path, content: dict[str, Any], model: nn.Module) -> dict[
     own = [v for v in model.state_dict().values() if isinstance(v, Tensor)]
     known = not any(is_lazy(v) for v in own)  # what has no shape before it is loaded says nothing
     try:
-        most = 2 * sum(v.numel() * v.element_size() for v in own) + (1 << 20) if known else None
+        most = 2 * _bytes_of(own) + (1 << 20) if known else None
         return decode_state(content["sparse_state"], most=most)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -17,12 +17,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from edgegnn.errors import EdgeGNNError, first_line, printable
+from edgegnn.errors import EdgeGNNError, drop_output, first_line, printable, refused_write
 
 __all__ = ["main"]
 
-# Why a file that is open takes nothing more: stdout, mostly.
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # Why there can be no such file.
 _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -88,7 +86,7 @@ def _run(stop: _Stop) -> tuple[int, str]:
             import traceback
 
             traceback.print_exception(error)
-        _drop_output()
+        drop_output()
         if stop.number or isinstance(error, KeyboardInterrupt):  # a library may have made another error of it
             return 128 + (stop.number or signal.SIGINT), stop.words
         return _explained(error)
@@ -106,19 +104,11 @@ def _explained(error: BaseException) -> tuple[int, str]:
         return 1, ""
     if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename is not None:
         return 1, f"can't use {str(error.filename)[:80]}: {first_line(error)}"
-    if isinstance(error, OSError) and error.errno in _REFUSED:
-        return 1, f"can't write {error.filename or 'to stdout'}: {first_line(error)}"
+    if refused := refused_write(error):
+        return 1, refused
     if not isinstance(error, Exception):
         raise error
     return 1, f"unexpected {type(error).__name__}: {first_line(error)} (a bug; --debug shows where)"
-
-
-def _drop_output() -> None:
-    """Where stdout takes nothing, drop what was printed: Python would complain at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_streams() -> None:

@@ -24,7 +24,7 @@ from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.tasks import Task, model_inputs, run_model
 from edgegnn.tasks.evaluation import batches
-from edgegnn.tasks.link import pick_pairs
+from edgegnn.tasks.link import PER_EDGE, pick_pairs
 
 __all__ = ["hold_data"]
 
@@ -119,4 +119,4 @@ def _without_edges(graph: Data) -> Data:
 
 
 def _per_edge(graph: Data, edges: int) -> Sequence[str]:
-    return [key for key in ("edge_attr", "edge_weight") if graph.get(key) is not None and len(graph[key]) == edges]
+    return [key for key in PER_EDGE if graph.get(key) is not None and len(graph[key]) == edges]

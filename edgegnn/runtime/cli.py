@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import math
-import os
 import sys
 import tempfile
 import warnings
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import edgegnn
-from edgegnn.errors import DataError, EdgeGNNError, UsageError, first_line, printable
+from edgegnn.errors import DataError, EdgeGNNError, UsageError, drop_output, first_line, printable, refused_write
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
@@ -33,8 +31,6 @@ from edgegnn.runtime.samples import read_samples
 __all__ = ["main"]
 
 MAX_PRINTED_ROWS = 20
-# Why a file that is open takes nothing more: stdout, mostly.
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,25 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # who read our output is gone
-        _drop_output()
+        drop_output()
         return 1
     except Exception as error:
         if debug:
             raise
-        _drop_output()
-        if isinstance(error, OSError) and error.errno in _REFUSED:
-            return _fail(f"can't write {error.filename or 'to stdout'}: {first_line(error)}", 1)
+        drop_output()
+        if refused := refused_write(error):
+            return _fail(refused, 1)
         return _fail(f"unexpected {type(error).__name__}: {first_line(error)} (run again with --debug)", 1)
-
-
-def _drop_output() -> None:
-    """Where stdout takes nothing, drop what was printed: Python would complain at its end."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

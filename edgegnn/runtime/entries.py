@@ -20,7 +20,7 @@ from edgegnn.runtime.manifest import Entry, Manifest
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["EntrySession", "entry_steps", "find_entry", "run_entry"]
+__all__ = ["EntrySession", "check_outputs", "entry_steps", "find_entry", "run_entry"]
 
 Array = npt.NDArray[Any]
 
@@ -105,10 +105,19 @@ def run_entry(session: Any, manifest: Manifest, name: str, inputs: Mapping[str, 
         found = session.run_entry(name, checked)
     except Exception as error:
         raise ArtifactError(f"{entry.file} fails to run: {first_line(error, 300)}") from error
-    for key, value in found.items():
+    return check_outputs(entry, found)
+
+
+def check_outputs(entry: Entry, outputs: dict[str, Array]) -> dict[str, Array]:
+    """Return what an entry point gave, as it is.
+
+    Raises:
+        ArtifactError: a value is NaN or infinite.
+    """
+    for key, value in outputs.items():
         if not np.isfinite(value).all():
             raise ArtifactError(f"{entry.file} gives NaN or infinite {key}")
-    return found
+    return outputs
 
 
 def entry_steps(

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, DataError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.entries import EntrySession, find_entry
+from edgegnn.runtime.entries import EntrySession, check_outputs, find_entry
 from edgegnn.runtime.extent import Extent, beyond_extent, extent_of, parse_extent
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
@@ -118,8 +117,9 @@ class GuardedModel:
             found += [point.measure(array) for point, array in zip(part.points, watched)]  # noqa: B905 (as many)
         if points:
             return Watched(made, max(share for share, _ in found), over_range(points, found))
-        sized = self._extent is not None and not entry
-        return Watched(made, None, beyond_extent(self._extent, extent_of(inputs)) if sized and self._extent else "")
+        if self._extent is None or entry:
+            return Watched(made, None, "")
+        return Watched(made, None, beyond_extent(self._extent, extent_of(inputs)))
 
 
 def guarded(
@@ -232,11 +232,9 @@ def answer_entry(
     if entry not in model.entries:
         raise UsageError("TorchScript runs the whole model at once: entry points need --runtime onnxruntime")
     watched = model.run(check_inputs(found.inputs, inputs), entry)
-    for name, value in watched.outputs.items():
-        if not np.isfinite(value).all():
-            raise ArtifactError(f"{found.file} gives NaN or infinite {name}")
+    outputs = check_outputs(found, watched.outputs)
     _tell(watched.over, guard=guard)
-    return watched.outputs
+    return outputs
 
 
 def over_range_here(artifact: Artifact, inputs: Mapping[str, Array], *, threads: int = 0) -> str:

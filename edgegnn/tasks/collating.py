@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 INPUTS = ("x", "edge_index", PAIRS, "edge_attr", "edge_weight", "batch")
-_PER_EDGE = ("edge_attr", "edge_weight")
 _COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
 
 

@@ -22,14 +22,14 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 
-__all__ = ["EMBEDDING", "METRICS", "SHARES", "link_split", "pick_pairs", "training_pairs"]
+__all__ = ["EMBEDDING", "METRICS", "PER_EDGE", "SHARES", "link_split", "pick_pairs", "training_pairs"]
 
 EMBEDDING = 32  # width of node embeddings where nobody says another
 METRICS = ("roc_auc", "average_precision")  # the first one chooses the epoch
 SHARES = (0.05, 0.15)  # of validation and of test, where none are given: those of NESS (arXiv 2303.08958)
 _POOL = 20  # negatives for training, for each training link
 _LARGEST_POOL = 2**20
-_PER_EDGE = ("edge_attr", "edge_weight")
+PER_EDGE = ("edge_attr", "edge_weight")  # attributes with a row for each edge
 
 
 def link_split(
@@ -183,6 +183,6 @@ def _messages(graph: Data, new: Data, keep: Tensor) -> None:
         new.x = graph.x
     new.num_nodes = int(graph.num_nodes or 0)
     new.edge_index = graph.edge_index[:, keep].contiguous()
-    for name in _PER_EDGE:
+    for name in PER_EDGE:
         if graph.get(name) is not None:
             new[name] = graph[name][keep]
