@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import EdgeGNNError, PruneError, QuantizeError, UsageError
+from edgegnn.errors import EdgeGNNError, PruneError, UsageError
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.compression.compress import Compressed
     from edgegnn.exporting.pipeline import ExportResult
-    from edgegnn.quantize import Recipe
     from edgegnn.runtime import VerifyReport
     from edgegnn.tasks import Task
     from edgegnn.training import EpochLog
@@ -140,7 +139,7 @@ def train(
     import torch
 
     from edgegnn.checkpoint import Checkpoint, history_step, least_bytes, save_checkpoint
-    from edgegnn.compression.model_source import split_facts
+    from edgegnn.compression.model_source import split_facts, training_recipe
     from edgegnn.models import build
     from edgegnn.models import defaults as architecture_defaults
     from edgegnn.quantize import finetune
@@ -152,7 +151,7 @@ def train(
 
     if output is not None:
         check_free(Path(output), force=force)
-    chosen = _training_recipe(quant)
+    chosen = training_recipe(quant)
     asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
     work = _load_features(model, data, node_attributes, asked)
     as_columns(work.graphs)
@@ -261,7 +260,7 @@ def export(
     """
     from edgegnn.checkpoint import history_step
     from edgegnn.compression.compress import hold
-    from edgegnn.compression.model_source import check_fits, finetune_config, open_model
+    from edgegnn.compression.model_source import check_fits, finetune_config, open_model, recipe_for
     from edgegnn.devices.target import load_target
     from edgegnn.exporting.artifact import check_output
     from edgegnn.exporting.pipeline import check_traces, export_checkpoint, input_names
@@ -288,7 +287,7 @@ def export(
         allow_import=allow_import,
         unsafe_pickle=unsafe_pickle,
     )
-    chosen = _recipe_for(checkpoint, wanted)
+    chosen = recipe_for(checkpoint, wanted)
     reference = None
     if path is None:
         path = Path(f"{stem}-{chosen.name}" if chosen.name != "none" else f"{stem}-fp32")
@@ -471,40 +470,3 @@ def _load_features(model: str, data: str, wanted: bool | None, asked: dict[str, 
             if wanted:
                 raise
     return load_task(data, **asked)
-
-
-def _training_recipe(quant: str | None) -> Recipe | None:
-    from edgegnn.quantize import recipe
-
-    if quant is None or quant == "none":
-        return None
-    chosen = recipe(quant)
-    if not chosen.trains:
-        raise UsageError(
-            f"{quant} quantizes after training: train without --quant, then `edgegnn export --quant {quant}`"
-        )
-    return chosen
-
-
-def _recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
-    """The recipe to export with, given what the model was trained with."""
-    from torch.export import ExportedProgram
-
-    from edgegnn.quantize import RECIPES, recipe
-
-    trained = checkpoint.recipe
-    if trained is not None:
-        same = wanted is None or wanted == trained or wanted == RECIPES.get(trained.name)  # its name, no more
-        if wanted is not None and not same:
-            raise QuantizeError(
-                f"the model was trained with {trained.name}, so it can't be exported with {wanted.name}: "
-                f"leave --quant out, or start from the float model"
-            )
-        return trained
-    chosen = wanted or recipe("none")
-    if chosen.trains and isinstance(checkpoint.model, ExportedProgram):
-        raise QuantizeError(
-            f"{chosen.name} trains, and a .pt2 program can't be trained: use none, dynamic-int8 or static-int8, "
-            "or give a state_dict with --factory"
-        )
-    return chosen

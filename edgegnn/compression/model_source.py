@@ -1,4 +1,4 @@
-"""What the commands that change a model share: opening it with its task, and how it is fine-tuned."""
+"""What the commands that change a model share: opening it with its task, its recipe, and how it is fine-tuned."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgegnn.errors import CheckpointError, DataError, UsageError, first_line
+from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from edgegnn.checkpoint import Checkpoint
+    from edgegnn.quantize import Recipe
     from edgegnn.tasks import Task
     from edgegnn.training import FitConfig
 
-__all__ = ["check_fits", "finetune_config", "fit_features", "open_model", "split_facts"]
+__all__ = [
+    "check_fits",
+    "finetune_config",
+    "fit_features",
+    "open_model",
+    "recipe_for",
+    "split_facts",
+    "training_recipe",
+]
 
 _LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 
@@ -263,3 +272,49 @@ def finetune_config(
         distill=distill,
     )
     return dataclasses.replace(base, **{k: v for k, v in settings.items() if v is not None})
+
+
+def training_recipe(quant: str | None) -> Recipe | None:
+    """The recipe to train a zoo model with; None for floats.
+
+    Raises:
+        UsageError: it quantizes after training.
+    """
+    from edgegnn.quantize import recipe
+
+    if quant is None or quant == "none":
+        return None
+    chosen = recipe(quant)
+    if not chosen.trains:
+        raise UsageError(
+            f"{quant} quantizes after training: train without --quant, then `edgegnn export --quant {quant}`"
+        )
+    return chosen
+
+
+def recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
+    """The recipe to export with, given what the model was trained with.
+
+    Raises:
+        QuantizeError: the model was trained with another one, or can't be trained.
+    """
+    from torch.export import ExportedProgram
+
+    from edgegnn.quantize import RECIPES, recipe
+
+    trained = checkpoint.recipe
+    if trained is not None:
+        same = wanted is None or wanted == trained or wanted == RECIPES.get(trained.name)  # its name, no more
+        if wanted is not None and not same:
+            raise QuantizeError(
+                f"the model was trained with {trained.name}, so it can't be exported with {wanted.name}: "
+                f"leave --quant out, or start from the float model"
+            )
+        return trained
+    chosen = wanted or recipe("none")
+    if chosen.trains and isinstance(checkpoint.model, ExportedProgram):
+        raise QuantizeError(
+            f"{chosen.name} trains, and a .pt2 program can't be trained: use none, dynamic-int8 or static-int8, "
+            "or give a state_dict with --factory"
+        )
+    return chosen

@@ -2,7 +2,8 @@
 
 from edgegnn.quantize.degree_protection import add_protection, protection_probability
 from edgegnn.quantize.finetune import finetune
-from edgegnn.quantize.model import QuantModel, prepare
+from edgegnn.quantize.model import QuantModel
+from edgegnn.quantize.preparing import prepare
 from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict
 
 __all__ = [

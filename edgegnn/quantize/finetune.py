@@ -9,7 +9,8 @@ from torch import nn
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize.degree_protection import add_protection
-from edgegnn.quantize.model import QuantModel, prepare
+from edgegnn.quantize.model import QuantModel
+from edgegnn.quantize.preparing import prepare
 from edgegnn.quantize.reach import hold_data
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks import Task, example_graph, named_args

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -36,14 +36,11 @@ from edgegnn.quantize.a2q import (
     parameter_groups,
 )
 from edgegnn.quantize.dataflow import DataFlow
-from edgegnn.quantize.other_graphs import fewer_edges, first_graph, is_edges, number_of_graphs, random_graphs
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
-from edgegnn.tasks.collating import by_name
 from edgegnn.training.dropout import RememberDropout
-from edgegnn.utils.layer_caches import drop_graph_caches
 
-__all__ = ["QuantModel", "prepare"]
+__all__ = ["QuantModel"]
 
 _LINEAR = (nn.Linear, pyg_linear.Linear)
 _TOLERATED = 0.4  # bits above the target that still count as reached
@@ -423,100 +420,3 @@ def _holders(model: nn.Module) -> dict[str, list[str]]:
 def _is_scalar_input(linear: nn.Module) -> bool:
     """The first Linear after a raw scalar feature stays float (as the released GIN of 2008.05000)."""
     return getattr(linear, "in_channels", getattr(linear, "in_features", 0)) == 1
-
-
-def prepare(
-    model: nn.Module, recipe: Recipe, example_args: Mapping[str, Tensor] | Sequence[Tensor], nodes: int = 0
-) -> QuantModel:
-    """Find the quantization points of `model` by one dry run and return the model that trains with them.
-
-    Args:
-        model: any module; its parameters are shared with the result.
-        recipe: "qat", "dq" or "a2q".
-        example_args: forward arguments, by name or in its order (a real graph with at least one edge).
-        nodes: nodes of the one graph that the model is for; 0 for any graphs ("a2q" asks).
-
-    Raises:
-        QuantizeError: the recipe doesn't train, or no tensor of the model can be quantized.
-    """
-    args = by_name(model, example_args)
-    drop_graph_caches(model)  # what the example gives would hide what other graphs give
-    quantized = QuantModel(model, recipe, nodes=nodes)
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        quantized.eval()
-        _look(quantized, args)
-        quantized.train(recipe.method != "a2q")
-        quantized.graphs = number_of_graphs(list(args.values()))
-        quantized.points.train()  # learnt steps start from what inference sees, without dropout
-        quantized(**args)
-        quantized.finding = False
-        _share_calls(quantized, args)
-        _drop_unused(quantized.eval(), args)
-        quantized.train()
-    for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
-        value.copy_(buffers[name])
-    if not quantized.points:
-        raise QuantizeError("nothing to quantize: the model has no Linear, no weight matrix, no message passing layer")
-    for point in quantized._all_points():
-        point.forget()
-    return quantized
-
-
-def _look(quantized: QuantModel, example: Mapping[str, Tensor]) -> None:
-    """Learn how layers use their rows: what they compute, on the example and on random graphs of its size."""
-    quantized.looking = True
-    try:
-        for graph in (example, fewer_edges(example)):
-            _run_followed(quantized, graph)
-        for args in random_graphs(list(example.values())):
-            try:
-                _run_followed(quantized, dict(zip(example, args, strict=True)))
-            except Exception:  # the model is for graphs of a certain kind, of which one example shows too little
-                for layer in quantized.layers.values():
-                    layer.update({"scaled": False} if layer else {})
-                break
-    finally:
-        quantized.looking, quantized.flow = False, None
-
-
-def _run_followed(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
-    flow = quantized.flow = DataFlow()
-    for name, value in (*quantized.model.named_parameters(), *quantized.model.named_buffers()):
-        flow.mark(value, name)
-    for name, value in args.items():
-        flow.mark(value, operator_placement.EDGES if is_edges(value) else f"input {name}")
-    with flow:
-        quantized(**args)
-
-
-def _share_calls(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
-    """Let calls that only a batch of several graphs makes share the points of the first call.
-
-    A model may call a layer once for each group of graphs of similar size: how often depends on the data, and the
-    exported graph, which runs one graph, has no such calls.
-    """
-    alone = first_graph(list(args.values()))
-    if alone is None:
-        return
-    many = quantized.step.calls
-    try:
-        quantized(**dict(zip(args, alone, strict=True)))
-    except Exception:  # a graph that the model can't run alone says nothing
-        return
-    few = quantized.step.calls
-    for what, count in many.items():
-        layer = what.removesuffix(".propagate")
-        for call in range(max(1, few[what]), count):
-            for name in (f"{layer}.input.{call}", f"{layer}.message.{call}", f"{what}.{call}"):
-                key = name.replace(".", "/")
-                if key in quantized.points:
-                    del quantized.points[key]
-
-
-def _drop_unused(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
-    """Take out points that no output is computed from: an old head, weights of edges that nobody gave."""
-    with DataFlow() as flow:
-        out = quantized(**args)
-    used = flow.sources(out)
-    quantized.drop([p.name for p in quantized._all_points() if p.name not in used], "forward does not use it")
