@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from loopback_sshd import Loopback
+from profile_example import BLINK_THERE
 from tiny_artifact import make_artifact, seal
 
 from edgegnn.devices import load_target
@@ -25,11 +26,9 @@ from edgegnn.devices.transport.device import Device
 from edgegnn.errors import EdgeGNNError, TargetError
 from edgegnn.profiling import profile
 from edgegnn.runtime import open_artifact
-from edgegnn.runtime.benchmark import Plan
 
 pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what goes wrong
 
-BLINK = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=2, window_seconds=0.1)
 LIAR = Path(__file__).with_name("lying_agent.py")
 
 
@@ -115,7 +114,7 @@ def test_an_agent_that_lies(board: Loopback, artifact: Path, monkeypatch: pytest
     tasks: list[Callable[[], object]] = [
         lambda: ship(artifact, "board"),
         lambda: installed(load_target("board")),
-        lambda: profile("tiny", target="board", plan=BLINK, threads=1, timeout=5.0),
+        lambda: profile("tiny", target="board", plan=BLINK_THERE, threads=1, timeout=5.0),
     ]
     refused = []
     for seed in range(9):

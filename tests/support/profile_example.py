@@ -8,6 +8,8 @@ from edgegnn.profiling.record import Device, Energy, EnergyWindow, How, Latency,
 from edgegnn.runtime.benchmark import Plan
 
 BLINK = Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2)  # a measurement of a moment
+# The same on a board over SSH, whose windows have to hold a look at the clock there.
+BLINK_THERE = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=2, window_seconds=0.1)
 
 
 def record(**changes: Any) -> ProfileRecord:

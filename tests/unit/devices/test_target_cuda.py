@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fake_nvml import FakeNvml
+from profile_example import BLINK
 from rich.console import Console
 from tiny_artifact import make_artifact, seal
 
@@ -29,7 +30,6 @@ from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.energy import nvml
 from edgegnn.runtime.script import ScriptSession, _bring_to
 
-BLINK = Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2)
 GPU = Target(name="cuda", description="a GPU", arch="x86_64", transport="local", processor="cuda", energy=("nvml",))
 
 

@@ -19,7 +19,7 @@ import pytest
 from command_line import EDGEGNN
 from device_facts import known
 from loopback_sshd import Loopback
-from profile_example import record
+from profile_example import BLINK_THERE, record
 from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.cli import start
@@ -37,7 +37,6 @@ from edgegnn.runtime.facts import arch
 
 pytestmark = pytest.mark.slow  # each starts an SSH server and waits for what goes wrong
 
-BLINK = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=2, window_seconds=0.1)
 LONG = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=60.0, windows=2, window_seconds=0.1)
 RECORD = Path("profiles/board/tiny.json")
 
@@ -53,7 +52,7 @@ def artifact(pristine: Path, board: Loopback, tmp_path: Path) -> Path:
 
 
 def measure(**options: Any) -> ProfileRecord:
-    return profile("tiny", **{"target": "board", "plan": BLINK, "threads": 1, **options})
+    return profile("tiny", **{"target": "board", "plan": BLINK_THERE, "threads": 1, **options})
 
 
 def when(phase: str, action: Callable[[], object]) -> Callable[[str], None]:
@@ -146,7 +145,7 @@ def test_what_was_measured_before_a_cut_stays(board: Loopback, artifact: Path) -
     seal(other, {**json.loads((other / "manifest.json").read_text()), "name": "other"})
     cut = when("other (2 of 2): latency", board.cut)
     pairs = profile_all(
-        ["tiny", "other"], [load_target("board")], plan=BLINK, threads=1, progress=lambda _, text: cut(text)
+        ["tiny", "other"], [load_target("board")], plan=BLINK_THERE, threads=1, progress=lambda _, text: cut(text)
     )
     assert [pair.record is not None for pair in pairs] == [True, False]
     assert "the connection was lost" in str(pairs[1].error)
@@ -213,7 +212,7 @@ def test_two_at_the_same_time(board: Loopback, artifact: Path) -> None:
             measure(out=None)
         failures.append(str(error.value))
 
-    assert measure(plan=BLINK, progress=when("latency", second)).agreement == 1.0
+    assert measure(plan=BLINK_THERE, progress=when("latency", second)).agreement == 1.0
     assert failures[0].startswith("board: busy: another edgegnn works on it now")
     RECORD.unlink()
     fine_again(board)
@@ -256,7 +255,7 @@ def test_several_artifacts_on_several_targets(
     pairs = profile_all(
         ["tiny", "broken", "other"],
         [load_target("board"), local],
-        plan=BLINK,
+        plan=BLINK_THERE,
         threads=1,
         progress=lambda name, text: told.append((name, text)),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from loopback_sshd import Loopback
+from profile_example import BLINK_THERE
 from rich.console import Console
 from tiny_artifact import make_artifact
 
@@ -17,11 +18,9 @@ from edgegnn.cli import start
 from edgegnn.devices import load_target, targets
 from edgegnn.devices.readiness import check
 from edgegnn.profiling import profile, ratios, render
-from edgegnn.runtime.benchmark import Plan
 from edgegnn.runtime.energy import BoardModel, board_watts, choose_reader, find_board_model, find_reader
 
 PI = "Raspberry Pi 4 Model B Rev 1.4"
-BLINK = Plan(True, warmup_runs=2, warmup_seconds=0.02, runs=5, seconds=0.05, windows=2, window_seconds=0.1)
 
 
 def test_power_is_a_line_between_idle_and_busy() -> None:
@@ -77,7 +76,7 @@ def test_what_a_pi_4_over_ssh_tells(
     four: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_artifact(tmp_path / "tiny")
-    made = profile("tiny", target="board", plan=BLINK, threads=1)
+    made = profile("tiny", target="board", plan=BLINK_THERE, threads=1)
     assert made.device.model == PI
     energy = made.energy_j
     assert energy is not None, made.energy_reason
