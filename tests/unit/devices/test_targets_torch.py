@@ -9,8 +9,8 @@ import pytest
 import torch
 from device_facts import known
 from loopback_sshd import Loopback
+from profile_example import BLINK_THERE
 from test_ship import run, wheel, with_python
-from test_targets_ssh import BLINK
 from torchscript_example import tiny
 
 from edgegnn.devices import load_target
@@ -40,7 +40,7 @@ def step(name: str) -> tuple[str, str]:
 
 
 def test_a_device_with_torch(board: Loopback, artifact: Path) -> None:
-    made = profile("tiny", target="board", plan=BLINK, threads=1)
+    made = profile("tiny", target="board", plan=BLINK_THERE, threads=1)
     assert (made.runtime, made.device.torch, made.device.onnxruntime) == ("torchscript", torch.__version__, "")
     assert (made.agreement, made.native_kernels) == (1.0, False)
     assert ship(artifact, "board").verified == 4
@@ -51,7 +51,7 @@ def test_a_device_with_torch(board: Loopback, artifact: Path) -> None:
 
 def test_a_device_without_torch(board: Loopback, artifact: Path) -> None:
     board.target(python=board.python("bare", HIDE))
-    for measure in (lambda: profile("tiny", target="board", plan=BLINK), lambda: ship(artifact, "board")):
+    for measure in (lambda: profile("tiny", target="board", plan=BLINK_THERE), lambda: ship(artifact, "board")):
         with pytest.raises(TargetError) as error:
             measure()
         text = str(error.value)
@@ -68,7 +68,7 @@ def test_a_torch_that_dies(board: Loopback, artifact: Path) -> None:
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
     board.target(python=board.python("crash", torch=crash))
     with pytest.raises(TargetError, match=r"^board: torch \S+ uses instructions that the CPU .*export the model with"):
-        profile("tiny", target="board", plan=BLINK)
+        profile("tiny", target="board", plan=BLINK_THERE)
     with pytest.raises(TargetError, match=r"tiny is not installed, it fails there: torch \S+ uses instructions"):
         ship(artifact, "board")
     assert step("torch")[0] == "warning"
