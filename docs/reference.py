@@ -1,0 +1,134 @@
+"""Write the reference pages while mkdocs builds: commands, functions, records and keys, from the code that has them.
+
+A hook of mkdocs (`hooks` in mkdocs.yml). No page that it makes is kept in the repository, so none can be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import msgspec
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from typer.cli import get_docs_for_click
+
+import edgegnn
+from edgegnn import errors
+from edgegnn.cli import app
+from edgegnn.profiling import record
+from edgegnn.quantize import RECIPES, Recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those of the folder."""
+    for place, page in PAGES.items():
+        files.append(File.generated(config, place, content=page()))
+    return files
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as its `--help` has them."""
+    command = typer.main.get_command(app.app)
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="edgegnn"), name="edgegnn")
+    return text.replace("# `edgegnn`\n", "# Commands\n", 1)
+
+
+def python() -> str:
+    """The public functions of the package."""
+    names = [name for name in edgegnn.__all__ if name in edgegnn._PUBLIC and name not in errors.__all__]
+    intro = (
+        "# Python\n\n`import edgegnn` is cheap: torch and onnxruntime load with the first call that needs them. "
+        "Errors are [here](errors.md), what a program calls an artifact with is [here](runtime.md).\n"
+    )
+    return "\n".join([intro, *(f"::: {edgegnn._PUBLIC[name].replace(':', '.')}\n" for name in names)])
+
+
+def runtime() -> str:
+    """What a program calls an artifact with."""
+    return "# Calling an artifact\n\n::: edgegnn.runtime.model.open\n\n::: edgegnn.runtime.model.Model\n"
+
+
+def recipes() -> str:
+    """The recipes with what they set, and every field of a recipe."""
+    plain = Recipe("plain")
+    rows = []
+    for recipe in RECIPES.values():
+        own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in ("name", "method")}
+        settings = [f"`{name}`: {value}" for name, value in own.items() if value != getattr(plain, name)]
+        rows.append(f"| `{recipe.name}` | {recipe.method} | {', '.join(settings)} |")
+    table = "\n".join(["| name | method | what it sets beside the defaults |", "| --- | --- | --- |", *rows])
+    return f"# Recipes\n\n{table}\n\n::: edgegnn.quantize.recipe.Recipe\n"
+
+
+def target_file() -> str:
+    """The keys of a target file."""
+    return "# Target file\n\n::: edgegnn.devices.target.Target\n\n::: edgegnn.devices.target.Meter\n"
+
+
+def study_file() -> str:
+    """The commented study.toml that `edgegnn study init` writes."""
+    text = (ROOT / "edgegnn/studies/presets/example.toml").read_text(encoding="utf-8")
+    return f"# Study file\n\nWhat `edgegnn study init` writes, every key with its comment:\n\n```toml\n{text}```\n"
+
+
+def profile_record() -> str:
+    """The classes of a profile record, the record itself first."""
+    structs = [name for name, value in vars(record).items() if isinstance(value, type) and _is_struct(value)]
+    structs.sort(key=lambda name: name != "ProfileRecord")
+    return "# Profile record\n\n" + "\n".join(f"::: edgegnn.profiling.record.{name}\n" for name in structs)
+
+
+def _is_struct(value: type) -> bool:
+    return issubclass(value, msgspec.Struct) and value.__module__ == record.__name__
+
+
+def operators() -> str:
+    """The native operators, from the page that lies beside them."""
+    text = (ROOT / "edgegnn/native/OPS.md").read_text(encoding="utf-8")
+    return text.replace("[reference.py](reference.py)", "`edgegnn/native/reference.py`")
+
+
+def error_classes() -> str:
+    """The tree of errors, with what the command line ends with."""
+    rows = [
+        f"| `{name}` | `{value.__base__.__name__}` | {value.exit_code} | {(value.__doc__ or '').splitlines()[0]} |"
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.EdgeGNNError)
+    ]
+    return "\n".join(
+        [
+            "# Errors\n",
+            "An error on purpose is one line that says what is wrong and what to do. On the command line it goes to",
+            "stderr, and `edgegnn --debug ...` shows the traceback, too. In a program it is one of these classes:\n",
+            "| class | is a | exit | what |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+            "Warnings are `edgegnn.EdgeGNNWarning` or a class below it.",
+            "",
+        ]
+    )
+
+
+def _beside(name: str) -> Callable[[], str]:
+    return lambda: (ROOT / name).read_text(encoding="utf-8")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/commands.md": commands,
+    "reference/python.md": python,
+    "reference/runtime.md": runtime,
+    "reference/recipes.md": recipes,
+    "reference/target-file.md": target_file,
+    "reference/study-file.md": study_file,
+    "reference/profile-record.md": profile_record,
+    "reference/operators.md": operators,
+    "reference/errors.md": error_classes,
+    "security.md": _beside("SECURITY.md"),
+    "changelog.md": _beside("CHANGELOG.md"),
+}
