@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tiny_artifact import graph, make_artifact, reference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,6 +36,29 @@ def test_service(tmp_path: Path) -> None:
             assert "the graph has 6 nodes" in ask(port, body)["error"]
         finally:
             service.terminate()
+
+
+@pytest.mark.slow
+def test_edge_gat(tmp_path: Path) -> None:
+    printed = example("edge_gat.py", tmp_path)
+    right = float(printed.partition("a graph it never saw: ")[2].partition("%")[0])
+    assert right > 80
+
+
+@pytest.mark.slow
+def test_molecules(tmp_path: Path) -> None:
+    printed = example("molecules.py", tmp_path)
+    values = dict(line.split(": ") for line in printed.splitlines()[1:])
+    assert 0 < float(values["CCCCCCO"]) < 4  # rdkit: 1.56
+
+
+def example(name: str, folder: Path) -> str:
+    """Run a program of examples/ in a folder of its own; what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def ask(port: int, body: dict[str, object]) -> dict[str, object]:
