@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegnn.native.reference_geometry import farthest_points, knn, radius
+
 __all__ = ["OPS", "run"]
 
 Array = npt.NDArray[Any]
@@ -448,4 +450,7 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "QuantizeGemmNormFloat": quantize_gemm,
     "QuantizeRows": quantize_rows,
     "SparseGemm": sparse_gemm,
+    "Knn": knn,
+    "Radius": radius,
+    "FarthestPoints": farthest_points,
 }

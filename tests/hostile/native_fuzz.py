@@ -49,6 +49,7 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
     weight = rng.integers(-127, 128, (columns, out)).astype(np.int8)
     gemm = [weight, floats(out) ** 2, floats(1), floats(1), floats(1)]
     attention = [floats(nodes, heads), floats(nodes, heads), indptr, col, row, count]
+    graphs = [np.sort(rng.integers(0, 3, count)) for count in (nodes, edges)]
     weighted = [floats(edges, heads), indptr, col, row, perm, count]
     makers: dict[str, tuple[list[Array], dict[str, float]]] = {
         "CooToCsr": ([pairs, count, count], {"self_loops": int(rng.integers(2))}),
@@ -74,6 +75,12 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
             {},
         ),
         "SparseGemm": ([floats(nodes, columns), floats(columns, out), floats(out)], {}),
+        "Knn": ([floats(nodes, heads), floats(edges, heads), *graphs], {"k": heads, "loop": int(rng.integers(2))}),
+        "Radius": (
+            [floats(nodes, heads), floats(edges, heads), *graphs],
+            {"squared_radius": 1.0, "max_num_neighbors": heads},
+        ),
+        "FarthestPoints": ([floats(nodes, heads), graphs[0]], {"ratio": 0.4}),
     }
     op = sorted(makers)[int(rng.integers(len(makers)))]
     inputs, attributes = makers[op]

@@ -9,6 +9,7 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     SegmentSum, -Mean, -Max, -Min, -Softmax   ScatterElements
     QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
+    Knn, Radius, FarthestPoints               see edgegnn.exporting.rewrite.functions_geometry
 
 The reference of what each computes is `edgegnn.native.reference`.
 """
@@ -21,6 +22,7 @@ import onnx.parser
 import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.bodies import COUNT, SEGMENT, SPMM, WIDTH, attention, extreme, mean, total, weighted
+from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.functions_integer import INTEGER
 from edgegnn.exporting.rewrite.graph_editor import tail_of
 
@@ -129,6 +131,7 @@ OPS: dict[str, tuple[str, str, str, str]] = {
         attention() + "  y = Identity (mixed)\n",
     ),
     **INTEGER,
+    **GEOMETRY,
 }
 
 

@@ -9,7 +9,8 @@
   X(attention_ops)           \
   X(qspmm_ops)               \
   X(quantize_ops)            \
-  X(qgemm_ops)
+  X(qgemm_ops)               \
+  X(neighbour_ops)
 
 namespace edgegnn {
 
