@@ -18,7 +18,8 @@ def _distances(x: str, y: str, size: str, out: str) -> str:
       {out}_x = Transpose <perm = [1, 0]> ({x})
       {out}_y = Transpose <perm = [1, 0]> ({y})
       {out}_start = ConstantOfShape ({size})
-      {out}_sum = Scan <num_scan_inputs = 2, body = {out}_coordinate (float[m, n] sum, float[n] a, float[m] b) => (float[m, n] more) {{
+      {out}_sum = Scan <num_scan_inputs = 2, body = {out}_coordinate
+          (float[m, n] sum, float[n] a, float[m] b) => (float[m, n] more) {{
         {out}_last = Constant <value_ints = [-1]> ()
         {out}_column = Unsqueeze (b, {out}_last)
         {out}_difference = Sub ({out}_column, a)
@@ -33,9 +34,9 @@ def _distances(x: str, y: str, size: str, out: str) -> str:
 def _blocks(choose: str) -> str:
     """`edge_index`, from what `choose` makes of the squared distances `near` [b, s] of a block.
 
-    `choose` gives `sources` and `queries`, int64 of one shape, and `good`, bool of the same shape. It may use `same` [b, s],
-    whether a pair is of one graph, `from` int64 [s], the numbers of the sources, and `rows` int64 [b, 1], those of the
-    queries.
+    `choose` gives `sources` and `queries`, int64 of one shape, and `good`, bool of the same shape. It may use `same`
+    [b, s], whether a pair is of one graph, `from` int64 [s], the numbers of the sources, and `rows` int64 [b, 1], those
+    of the queries.
     """
     return f"""
   zero = Constant <value_int = 0> ()
@@ -52,7 +53,8 @@ def _blocks(choose: str) -> str:
   yes = Constant <value = bool {{1}}> ()
   none_size = Constant <value_ints = [2, 0]> ()
   none = ConstantOfShape <value = int64[1] {{0}}> (none_size)
-  edge_index = Loop (blocks, yes, none) <body = one_block (int64 i, bool go, int64[2, e] before) => (bool on, int64[2, f] after) {{
+  edge_index = Loop (blocks, yes, none) <body = one_block
+      (int64 i, bool go, int64[2, e] before) => (bool on, int64[2, f] after) {{
       on = Identity (go)
       begin = Mul (i, block)
       past = Add (begin, block)
@@ -142,7 +144,8 @@ _FARTHEST = f"""
   graphs = Add (last_graph, one)
   none = ConstantOfShape <value = int64[1] {{0}}> (first)
   ratio = Constant <value_float: float = @ratio> ()
-  index = Loop (graphs, yes, none) <body = one_graph (int64 g, bool go, int64[e] before) => (bool on, int64[f] after) {{
+  index = Loop (graphs, yes, none) <body = one_graph
+      (int64 g, bool go, int64[e] before) => (bool on, int64[f] after) {{
       on = Identity (go)
       inside = Equal (batch, g)
       places = NonZero (inside)
@@ -156,7 +159,9 @@ _FARTHEST = f"""
       counts = Reshape (there, minus_one)
       size = Concat <axis = 0> (last_one, counts)
       far = ConstantOfShape <value = float[1] {{inf}}> (counts)
-      last_at, last_least, picked = Loop (wanted, yes, zero, far) <body = one_point (int64 j, bool go_on, int64 at, float[n] least) => (bool still, int64 next, float[n] less, int64 picked_one) {{
+      last_at, last_least, picked = Loop (wanted, yes, zero, far) <body = one_point
+          (int64 j, bool go_on, int64 at, float[n] least)
+          => (bool still, int64 next, float[n] less, int64 picked_one) {{
           still = Identity (go_on)
           picked_one = Identity (at)
           at_list = Reshape (at, minus_one)
