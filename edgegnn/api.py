@@ -263,8 +263,10 @@ def export(
     from edgegnn.compression.model_source import check_fits, finetune_config, open_model, recipe_for
     from edgegnn.devices.target import load_target
     from edgegnn.exporting.artifact import check_output
-    from edgegnn.exporting.pipeline import check_traces, export_checkpoint, input_names
+    from edgegnn.exporting.building import check_traces
+    from edgegnn.exporting.pipeline import export_checkpoint
     from edgegnn.exporting.randomness import check_repeats
+    from edgegnn.exporting.request import input_names
     from edgegnn.exporting.samples import tensors_of
     from edgegnn.exporting.subgraphs import probe
     from edgegnn.quantize import finetune, recipe

@@ -142,7 +142,7 @@ def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
     """
     from edgegnn.errors import ExportError
     from edgegnn.exporting.parity import torch_outputs
-    from edgegnn.exporting.pipeline import input_names
+    from edgegnn.exporting.request import input_names
     from edgegnn.exporting.samples import Sample, example_inputs
 
     names = input_names(checkpoint.model, task)
@@ -182,7 +182,7 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
     """
     from edgegnn.errors import ExportError
     from edgegnn.exporting.parity import torch_outputs
-    from edgegnn.exporting.pipeline import input_names
+    from edgegnn.exporting.request import input_names
     from edgegnn.exporting.samples import Sample, example_inputs
     from edgegnn.tasks.target import columns_fit
 

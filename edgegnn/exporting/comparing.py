@@ -1,0 +1,170 @@
+"""The second step of an export: the artifact's forms against PyTorch's model and against the user's float model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.exporting.building import Built
+from edgegnn.exporting.float_reference import Proof
+from edgegnn.exporting.metamorphic import Kept
+from edgegnn.exporting.node_limits import within_limit
+from edgegnn.exporting.parity import Parity, Tolerance, check_parity, tolerance_for, torch_outputs
+from edgegnn.exporting.request import ExportRequest
+from edgegnn.exporting.rounding import rounded_otherwise
+from edgegnn.exporting.samples import Sample, split_graphs
+from edgegnn.exporting.shipped import Shipped, choose, fitting
+from edgegnn.exporting.smallest_graphs import Runnable, runnable
+from edgegnn.quantize import Recipe
+
+__all__ = ["Answers", "Comparison", "compare", "with_edges"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Graphs with the outputs of PyTorch's model and of the artifact on them."""
+
+    samples: list[Sample]
+    expected: list[Any]
+    outputs: list[Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How an artifact compares with its model.
+
+    Attributes:
+        parity: of the form that the manifest names, on all graphs.
+        other_parity: runtime of each other form -> its parity.
+        test: the test split.
+        validation: the validation split.
+        shipped: what of the test split the artifact ships.
+        taken: how that was chosen.
+        awkward: the awkward graphs that the artifact ships, with PyTorch's outputs.
+        small: the smallest graphs that the model runs on.
+        against_float: what quantization costs (`edgegnn.exporting.float_reference`).
+        properties: what was found of the model's properties.
+    """
+
+    parity: Parity
+    other_parity: Mapping[str, Parity]
+    test: Answers
+    validation: Answers
+    shipped: Answers
+    taken: Shipped
+    awkward: list[Sample]
+    small: Runnable
+    against_float: dict[str, Any]
+    properties: list[Kept]
+
+    @property
+    def kept(self) -> list[Sample]:
+        """The graphs in samples.npz."""
+        return self.taken.samples + self.awkward
+
+    @property
+    def kept_expected(self) -> list[Any]:
+        """PyTorch's outputs on the graphs in samples.npz."""
+        return self.taken.expected + self.small.expected[: len(self.awkward)]
+
+
+def compare(request: ExportRequest, built: Built, status: Callable[[str], None]) -> Comparison:
+    """Compare each form with PyTorch's model and with the float model.
+
+    Args:
+        request: what is asked for.
+        built: the forms and the graphs.
+        status: told in a few words what is being done.
+
+    Raises:
+        ParityError: a form computes something else, or quantization costs too much.
+        ExportError: PyTorch's model fails on a real graph, or a form doesn't keep a property of the model.
+    """
+    status("comparing with PyTorch")
+    model, task, takes = request.model, request.task, built.takes
+    any_size = takes.fixed is None and not request.constant_graph
+    expected = torch_outputs(model, built.real)
+    small = runnable(model, task, built.names, built.awkward, fixed=takes.fixed is not None, most=takes.limit)
+    real = [_without_edges(sample) for sample in built.real] if request.constant_graph else built.real
+    taken = choose(model, task.spec.kind, real, expected, request.samples, cut=any_size)
+    # Rows of a part count in the test split already: it is compared like a graph that was made up.
+    parts = [replace(sample, origin="synthetic") for sample in taken.samples if taken.cut]
+    expected_all = expected + taken.expected[: len(parts)] + small.expected
+    every = Answers(real + parts + small.samples, expected_all, [])
+    parity, outputs, other_parity = _parities(request, built, every)
+    test = Answers(real, expected, outputs[: len(real)])
+    first = len(real) if taken.cut else 0
+    shipped = Answers(taken.samples, taken.expected, outputs[first : first + len(taken.samples)])
+    validation = _validation(request, built, test)
+    status("comparing with the float model")
+    proof = Proof(model, request.reference, task, request.recipe, request.max_accuracy_drop, takes.fixed is not None)
+    against, *_ = [
+        proof.against_float(form, built.names, validation.samples, validation.outputs) for form in built.forms
+    ]
+    return Comparison(
+        parity,
+        other_parity,
+        test,
+        validation,
+        shipped,
+        taken,
+        small.samples if any_size else fitting(small.samples, taken.samples),
+        small,
+        against,
+        _properties(proof, built, status) if request.thorough else [],
+    )
+
+
+def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Parity, list[Any], dict[str, Parity]]:
+    """The parity of the first form, its outputs, and the parity of each other form."""
+    spec, whole = request.task.spec, built.real[0].inputs
+    tolerance = tolerance_for(request.recipe, every.expected, request.min_agreement, spec.scale.get("std"))
+
+    def parity_of(run: Callable[[dict[str, Array]], Any], tolerance: Tolerance) -> tuple[Parity, list[Any]]:
+        return check_parity(
+            run,
+            every.samples,
+            every.expected,
+            tolerance,
+            target=spec.target,
+            hint=_hint(request.recipe),
+            rounding=lambda sample: rounded_otherwise(request.model, with_edges(sample, whole)),
+        )
+
+    parity, outputs = parity_of(built.form.run, tolerance)
+    return parity, outputs, {other.runtime: parity_of(other.run, tolerance)[0] for other in built.others}
+
+
+def _validation(request: ExportRequest, built: Built, test: Answers) -> Answers:
+    held_out = within_limit(split_graphs(request.task, built.names, "val"), built.takes.limit)
+    if request.task.spec.kind == "node":  # other rows of the same graph
+        return Answers(held_out, test.expected[:1], test.outputs[:1])
+    expected = torch_outputs(request.model, held_out)
+    return Answers(held_out, expected, [built.form.run(sample.inputs) for sample in held_out])
+
+
+def _properties(proof: Proof, built: Built, status: Callable[[str], None]) -> list[Kept]:
+    status("trying properties of the model")
+    first, *_ = [proof.properties(form, built.names) for form in built.forms]
+    return first
+
+
+def with_edges(sample: Sample, whole: Mapping[str, Array]) -> Sample:
+    """The sample with the inputs that a constant graph took from it."""
+    return replace(sample, inputs={name: sample.inputs.get(name, value) for name, value in whole.items()})
+
+
+def _without_edges(sample: Sample) -> Sample:
+    return replace(sample, inputs={k: v for k, v in sample.inputs.items() if k != "edge_index"})
+
+
+def _hint(recipe: Recipe) -> str:
+    if recipe.method in {"dynamic", "static"}:
+        return "; try --quant dq-int8, or accept it with --min-agreement"
+    return ""
