@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import copy
 import dataclasses
-import importlib
 import json
 import statistics
 import time
@@ -116,7 +115,8 @@ def ways(config: FitConfig) -> dict[str, FitConfig]:
 @contextlib.contextmanager
 def measured() -> Iterator[dict[str, float]]:
     """Processor seconds of what runs inside: "all", and "validation" among them."""
-    fitting = importlib.import_module("edgegnn.training.fit")  # the package's own `fit` is the function
+    from edgegnn.training import fitting
+
     clock = {"all": 0.0, "validation": 0.0}
     validate = fitting._validate
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import EdgeGNNError, PruneError, UsageError
+from edgegnn.errors import EdgeGNNError, UsageError
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgegnn.tasks import Task
     from edgegnn.training import EpochLog
 
-__all__ = ["compress", "export", "inspect", "load", "sweep", "train", "verify"]
+__all__ = ["compress", "export", "inspect", "load", "train", "verify"]
 
 Progress = Callable[["EpochLog"], None]
 
@@ -51,15 +51,11 @@ def load(
         >>> checkpoint.metrics["test"]
         0.815
     """
-    from edgegnn.checkpoint import load_checkpoint
+    from edgegnn.compression.model_source import ModelSource
 
-    return load_checkpoint(
-        Path(path),
-        factory=factory,
-        factory_args=factory_args,
-        allow_import=allow_import,
-        unsafe_pickle=unsafe_pickle,
-    )
+    source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
+    source.check(path)
+    return source.load(path)
 
 
 def inspect(
@@ -85,7 +81,11 @@ def inspect(
     Raises:
         CheckpointError, ArtifactError: neither of these, damaged, newer or unsafe.
     """
-    from edgegnn.exporting.inspection import describe
+    from edgegnn.compression.model_source import ModelSource
+
+    ModelSource(factory, factory_args, allow_import, unsafe_pickle).check(path)
+
+    from edgegnn.exporting.inspection import describe  # only now: importing torch takes seconds
 
     return describe(
         Path(path),
@@ -136,22 +136,34 @@ def train(
     Raises:
         UsageError, DataError, TrainError, CheckpointError
     """
-    import torch
-
-    from edgegnn.checkpoint import Checkpoint, history_step, least_bytes, save_checkpoint
-    from edgegnn.compression.model_source import split_facts, training_recipe
-    from edgegnn.models import build
+    from edgegnn.compression.model_source import DataSource, training_recipe
+    from edgegnn.models import check_model, only_task
     from edgegnn.models import defaults as architecture_defaults
-    from edgegnn.quantize import finetune
-    from edgegnn.tasks import all_metrics
-    from edgegnn.tasks.link import EMBEDDING
-    from edgegnn.tasks.transforms import as_columns
-    from edgegnn.training import fit, fit_defaults
+    from edgegnn.tasks.catalog import TASKS, check_metric
+    from edgegnn.training.config import check_settings, fit_defaults
     from edgegnn.utils.files import check_free, check_room
 
     if output is not None:
         check_free(Path(output), force=force)
     chosen = training_recipe(quant)
+    check_model(model)
+    task = only_task(model) if task is None else task
+    DataSource(data, task, split, split_seed, data_root).check()
+    check_model(model, None if task is None else TASKS[task][0])
+    check_metric(metric)
+    check_settings(settings)
+
+    import torch  # only now: what is wrong with the request was said at once
+
+    from edgegnn.checkpoint import Checkpoint, history_step, least_bytes, save_checkpoint
+    from edgegnn.compression.model_source import split_facts
+    from edgegnn.models import build
+    from edgegnn.quantize import finetune
+    from edgegnn.tasks import all_metrics
+    from edgegnn.tasks.link import EMBEDDING
+    from edgegnn.tasks.transforms import as_columns
+    from edgegnn.training import fit
+
     asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
     work = _load_features(model, data, node_attributes, asked)
     as_columns(work.graphs)
@@ -258,37 +270,37 @@ def export(
         ParityError: the artifact computes something else.
         TargetError: a target's file is damaged.
     """
-    from edgegnn.checkpoint import history_step
-    from edgegnn.compression.compress import hold
-    from edgegnn.compression.model_source import check_fits, finetune_config, open_model, recipe_for
+    from edgegnn.compression.model_source import DataSource, ModelSource
     from edgegnn.devices.target import load_target
-    from edgegnn.exporting.artifact import check_output
-    from edgegnn.exporting.building import check_traces
-    from edgegnn.exporting.pipeline import export_checkpoint
-    from edgegnn.exporting.randomness import check_repeats
-    from edgegnn.exporting.request import input_names
-    from edgegnn.exporting.samples import tensors_of
-    from edgegnn.exporting.subgraphs import probe
-    from edgegnn.quantize import finetune, recipe
-    from edgegnn.tasks import all_metrics
+    from edgegnn.exporting.early_checks import check_format_name, check_output
+    from edgegnn.quantize import recipe
+    from edgegnn.training.config import check_settings
 
     wanted = recipe(quant) if quant is not None else None
     machines: dict[str, str] = {load_target(name).arch: name for name in targets}
     path = None if output is None else Path(output)
     if path is not None:
         check_output(path, force=force)
-    checkpoint, work, stem = open_model(
-        model,
-        data=data,
-        task=task,
-        split=split,
-        split_seed=split_seed,
-        data_root=data_root,
-        factory=factory,
-        factory_args=factory_args,
-        allow_import=allow_import,
-        unsafe_pickle=unsafe_pickle,
-    )
+    check_format_name(format)
+    check_settings(settings)
+    source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
+    place = DataSource(data, task, split, split_seed, data_root)
+    source.check(model)
+    place.check()
+
+    from edgegnn.checkpoint import history_step  # only now: importing torch takes seconds
+    from edgegnn.compression.compress import hold
+    from edgegnn.compression.model_source import check_fits, finetune_config, open_model, recipe_for
+    from edgegnn.exporting.building import check_traces
+    from edgegnn.exporting.pipeline import export_checkpoint
+    from edgegnn.exporting.randomness import check_repeats
+    from edgegnn.exporting.request import input_names
+    from edgegnn.exporting.samples import tensors_of
+    from edgegnn.exporting.subgraphs import probe
+    from edgegnn.quantize import finetune
+    from edgegnn.tasks import all_metrics
+
+    checkpoint, work, stem = open_model(model, source, place)
     chosen = recipe_for(checkpoint, wanted)
     reference = None
     if path is None:
@@ -394,50 +406,42 @@ def compress(
     Raises:
         UsageError, CheckpointError, DataError, PruneError, QuantizeError, TrainError: as their names say.
     """
-    from edgegnn.compression.sweep import sweep as run
+    from edgegnn.compression.model_source import DataSource, ModelSource
+    from edgegnn.compression.request import check_compression
+    from edgegnn.utils.files import check_free
+
+    sparsities = [sparsity] if sparsity is not None else []
+    check_compression(sparsities, prune, quant, schedule, variant, finetune, settings)
+    if output is not None:
+        check_free(Path(output), force=force)
+    source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
+    place = DataSource(data, task, split, split_seed, data_root)
+    source.check(model)
+    place.check()
+
+    from edgegnn.compression.sweep import sweep as run  # only now: importing torch takes seconds
 
     outcomes = run(
         model,
-        [sparsity] if sparsity is not None else [],
+        sparsities,
         prune=prune,
         quant=quant,
         output=output,
         schedule=schedule,
         variant=variant,
         finetune=finetune,
-        data=data,
-        task=task,
-        split=split,
-        split_seed=split_seed,
-        data_root=data_root,
-        factory=factory,
-        factory_args=factory_args,
-        allow_import=allow_import,
-        unsafe_pickle=unsafe_pickle,
         settings=settings,
         force=force,
         progress=progress,
         status=status,
         dense=False,
+        source=source,
+        data=place,
     )
     outcome = next(outcomes)
     if isinstance(outcome, EdgeGNNError):
         raise outcome
     return outcome
-
-
-def sweep(
-    model: str | Path | Checkpoint, sparsities: Sequence[float], **options: Any
-) -> Iterator[Compressed | PruneError]:
-    """Compress a model once for each sparsity, each time from the model as it is; `edgegnn.compression.sweep` says how.
-
-    Yields:
-        The model itself, measured in the same way; then a result per sparsity as it comes, or the PruneError of one
-        that this model can't be given.
-    """
-    from edgegnn.compression.sweep import sweep as run
-
-    return run(model, sparsities, **options)
 
 
 def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:

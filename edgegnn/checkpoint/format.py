@@ -36,9 +36,10 @@ from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from edgegnn.checkpoint.exported_program import is_program, is_torchscript, load_program
+from edgegnn.checkpoint.factory_name import split_factory
 from edgegnn.checkpoint.foreign_names import find_state_dict, without_prefix
 from edgegnn.checkpoint.sparse_state import decode_state, encode_state, weight_grids
-from edgegnn.errors import CheckpointError, EdgeGNNError, UsageError, first_line
+from edgegnn.errors import CheckpointError, EdgeGNNError, first_line
 from edgegnn.prune.structure import apply_structure
 from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
 from edgegnn.runtime.archive import verified
@@ -199,12 +200,7 @@ def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.
         UsageError: `name` is not of that form.
         CheckpointError: it can't be imported, or fails, or gives no `nn.Module`.
     """
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise UsageError(f"--factory {name!r} is not of the form package.module:function")
-    if module_name.endswith(".py") or "/" in module_name:
-        like = f"{Path(module_name).stem}:{function_name}"
-        raise UsageError(f"--factory {name!r} names a file, not a module: write {like}, in the folder of that file")
+    module_name, function_name = split_factory(name)
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -54,7 +54,9 @@ from edgegnn.cli.options import (
     UnsafePickle,
     Variant,
     WeightDecay,
+    data_source,
     json_object,
+    model_source,
     quant_of,
     settings_of,
     split_of,
@@ -290,35 +292,33 @@ def compress(
         edgegnn compress model.pt --prune global --sparsity 0.1:0.9:0.1
     """
     from edgegnn.cli.render import summaries
-    from edgegnn.compression.sweep import parse_sparsities, sweep
+    from edgegnn.compression.request import check_compression, parse_sparsities
 
     sparsities = parse_sparsities(sparsity) if sparsity is not None else []
     several = len(sparsities) > 1
     place = output if output is not None or several else Path("small.pt")
+    recipe = quant_of(quant, target_bits)
+    settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed) | {"distill": distill}
+    check_compression(sparsities, prune, recipe, schedule, variant, not no_finetune, settings)
+    source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
+    chosen = data_source(data, task, split, split_file, split_seed, data_root)
+
+    from edgegnn.compression.sweep import sweep  # only now: importing torch takes seconds
+
     with summaries.training(f"compressing {model.name}") as progress:
         results = list(
             sweep(
                 model,
                 sparsities,
                 prune=prune,
-                quant=quant_of(quant, target_bits),
+                quant=recipe,
                 output=place,
                 schedule=schedule,
                 variant=variant,
                 finetune=not no_finetune,
-                data=data,
-                task=task,
-                split=split_of(split, split_file),
-                split_seed=split_seed,
-                data_root=data_root,
-                factory=factory,
-                factory_args=json_object("--factory-args", factory_args),
-                allow_import=allow_import,
-                unsafe_pickle=unsafe_pickle,
-                settings={
-                    **settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed),
-                    "distill": distill,
-                },
+                source=source,
+                data=chosen,
+                settings=settings,
                 force=force,
                 progress=progress,
                 status=progress.status,

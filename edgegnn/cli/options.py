@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgegnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgegnn.compression.model_source import DataSource, ModelSource
 
 RECIPES = "none, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, a2q, or a recipe's .json file"
 
@@ -208,6 +211,41 @@ def split_of(split: str | None, file: Path | None) -> str | None:
     if split is not None and file is not None:
         raise UsageError("--split and --split-file both name a split: give one of them")
     return split if file is None else f"file:{file}"
+
+
+def model_source(
+    path: Path | None, factory: str | None, factory_args: str | None, allow_import: bool, unsafe_pickle: bool
+) -> ModelSource:
+    """How the model file at `path` is opened (None: which file, is said elsewhere).
+
+    Raises:
+        UsageError, CheckpointError: there is no such file, or an option that can't be read.
+    """
+    from edgegnn.compression.model_source import ModelSource
+
+    source = ModelSource(factory, json_object("--factory-args", factory_args), allow_import, unsafe_pickle)
+    source.check(path)
+    return source
+
+
+def data_source(
+    data: str | None,
+    task: str | None,
+    split: str | None,
+    split_file: Path | None,
+    split_seed: int,
+    data_root: Path | None,
+) -> DataSource:
+    """Which data are named.
+
+    Raises:
+        UsageError, DataError: an unknown name, or a file that is not there.
+    """
+    from edgegnn.compression.model_source import DataSource
+
+    source = DataSource(data, task, split_of(split, split_file), split_seed, data_root)
+    source.check()
+    return source
 
 
 def quant_of(quant: str | None, target_bits: float | None) -> str | None:

@@ -20,9 +20,10 @@ from edgegnn.cli.options import (
     SplitSeed,
     Task,
     UnsafePickle,
-    json_object,
-    split_of,
+    data_source,
+    model_source,
 )
+from edgegnn.errors import UsageError
 
 __all__ = ["report"]
 
@@ -69,7 +70,18 @@ def report(
         edgegnn report study.toml model.pt
     """
     from edgegnn.cli.render import report
-    from edgegnn.reporting import write
+    from edgegnn.utils.extras import need
+    from edgegnn.utils.files import check_free
+
+    need("report", "a report needs")
+    for path in sources:
+        if not path.exists():
+            raise UsageError(f"there is no {path}: name a study.toml, profile records, or a model.pt")
+    check_free(output, force=force)
+    opened = model_source(None, factory, factory_args, allow_import, unsafe_pickle)
+    place = data_source(data, task, split, split_file, split_seed, data_root)
+
+    from edgegnn.reporting import write  # only now: importing torch takes seconds
 
     with report.reporting() as status:
         written = write(
@@ -80,16 +92,7 @@ def report(
             title=title,
             force=force,
             status=status,
-            model_options={
-                "data": data,
-                "task": task,
-                "split": split_of(split, split_file),
-                "split_seed": split_seed,
-                "data_root": data_root,
-                "factory": factory,
-                "factory_args": json_object("--factory-args", factory_args),
-                "allow_import": allow_import,
-                "unsafe_pickle": unsafe_pickle,
-            },
+            source=opened,
+            data=place,
         )
     report.reported(written, as_json)

@@ -14,6 +14,7 @@ __all__ = ["study"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 File = Annotated[Path, typer.Argument(metavar="[STUDY]", help="The study's file.")]
 PRESETS = ("example", "paper")
+FORMATS = ("text", "markdown", "csv", "latex")
 
 study = typer.Typer(
     name="study",
@@ -74,7 +75,13 @@ def run(
     Example: edgegnn study run study.toml
     """
     from edgegnn.cli.render import study
-    from edgegnn.studies import read_study
+    from edgegnn.utils.extras import need
+
+    _check_there(path)
+    if ray is not None:
+        need("cluster", "--ray needs")
+
+    from edgegnn.studies import read_study  # only now: importing torch takes seconds
     from edgegnn.studies import run as run_study
 
     chosen = read_study(path)
@@ -98,13 +105,15 @@ def table(
     Example: edgegnn study table --format markdown
     """
     from edgegnn.cli.render import study
-    from edgegnn.studies import cells, check_outcomes, open_store, outcome, read_study
-    from edgegnn.studies.formats import FORMATS
 
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     if as_json and format != "text":
         raise UsageError("--json and --format exclude each other")
+    _check_there(path)
+
+    from edgegnn.studies import cells, check_outcomes, open_store, outcome, read_study  # importing torch takes seconds
+
     chosen = read_study(path)
     grid = cells(chosen)
     with open_store(chosen.store_path, create=False) as store:
@@ -112,3 +121,8 @@ def table(
     outcomes = [outcome(cell, rows) for cell in grid]
     check_outcomes(outcomes, chosen.store_path)
     study.tabled(outcomes, format, as_json)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"there is no {path}: write one with `edgegnn study init`")

@@ -21,8 +21,8 @@ from edgegnn.cli.options import (
     Target,
     Task,
     UnsafePickle,
-    json_object,
-    split_of,
+    data_source,
+    model_source,
 )
 
 __all__ = ["tune"]
@@ -68,7 +68,13 @@ def tune(
         edgegnn tune weights.pt --factory mymodels:build --data data.pt --minimize latency --budget 30
     """
     from edgegnn.cli.render import tune
-    from edgegnn.tuning import tune as run
+    from edgegnn.devices.target import load_target
+    from edgegnn.tuning.request import check_request
+
+    check_request(minimize, max_drop, budget, trials)
+    load_target(target)
+    source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
+    place = data_source(data, task, split, split_file, split_seed, data_root)
 
     options: dict[str, str | Path | int | None] = {
         "--data": data,
@@ -82,6 +88,9 @@ def tune(
     }
     shown = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     shown += ["--allow-import"] * allow_import + ["--unsafe-pickle"] * unsafe_pickle
+
+    from edgegnn.tuning import tune as run  # only now: importing torch takes seconds
+
     with tune.searching() as watch:
         found = run(
             model,
@@ -95,13 +104,9 @@ def tune(
             force=force,
             watch=watch,
             shown_source=shown,
-            data=data,
-            task=task,
-            split=split_of(split, split_file),
-            split_seed=split_seed,
-            data_root=data_root,
-            factory=factory,
-            factory_args=json_object("--factory-args", factory_args),
+            **place.options(),
+            factory=source.factory,
+            factory_args=source.factory_args,
             allow_import=allow_import,
             unsafe_pickle=unsafe_pickle,
         )

@@ -25,8 +25,9 @@ from edgegnn.compression.plan import Pruned, PrunePlan
 from edgegnn.compression.steps import prune_channels, prune_edges
 from edgegnn.errors import PruneError, QuantizeError
 from edgegnn.prune.finetune import before_the_cut, finetune_pruned
-from edgegnn.prune.magnitude import METHODS, gradual_masks, magnitude_masks
+from edgegnn.prune.magnitude import gradual_masks, magnitude_masks
 from edgegnn.prune.masks import Masks, masks_of, sparsity_of
+from edgegnn.prune.methods import METHODS
 from edgegnn.prune.regularized import growing_l1
 from edgegnn.prune.weights import find_weights
 from edgegnn.quantize import QuantModel, Recipe, finetune

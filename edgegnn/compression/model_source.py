@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
+from edgegnn.tasks.catalog import check_data, check_split, check_task
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.quantize import Recipe
-    from edgegnn.tasks import Task
+    from edgegnn.tasks import Task, TaskSpec
     from edgegnn.training import FitConfig
 
 __all__ = [
+    "DataSource",
+    "ModelSource",
     "check_fits",
     "finetune_config",
     "fit_features",
@@ -34,46 +37,133 @@ __all__ = [
 _LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 
 
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """How a model file is opened.
+
+    Attributes:
+        factory: "package.module:function" that builds the module of a bare state_dict.
+        factory_args: its arguments.
+        allow_import: allow the import of a factory that the file names.
+        unsafe_pickle: open pickled modules too, which can run any code.
+    """
+
+    factory: str | None = None
+    factory_args: dict[str, Any] | None = None
+    allow_import: bool = False
+    unsafe_pickle: bool = False
+
+    def check(self, path: str | Path | Checkpoint | None) -> None:
+        """Refuse a file that is not there, or no name of a factory, before torch is imported; None is no file.
+
+        Raises:
+            CheckpointError: there is no such file.
+            UsageError: the factory is not of the form package.module:function.
+        """
+        from edgegnn.checkpoint.factory_name import split_factory
+
+        if isinstance(path, (str, Path)) and not Path(path).exists():
+            raise CheckpointError(f"no such file: {path}")
+        if self.factory is not None:
+            split_factory(self.factory)
+
+    def load(self, path: str | Path, task: TaskSpec | None = None) -> Checkpoint:
+        """Read a model file; `task` fills arguments of the factory where the file names none.
+
+        Raises:
+            CheckpointError: as of `edgegnn.checkpoint.load_checkpoint`.
+        """
+        from edgegnn.checkpoint import load_checkpoint
+
+        return load_checkpoint(
+            Path(path),
+            factory=self.factory,
+            factory_args=self.factory_args,
+            allow_import=self.allow_import,
+            unsafe_pickle=self.unsafe_pickle,
+            task=task,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """Which data a model is trained, compared and measured on.
+
+    Attributes:
+        data: data set or data file; None for the checkpoint's own.
+        task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
+        split: which split of `data`; "file:PATH" for one in a file.
+        split_seed: seed of a drawn split of `data`.
+        data_root: folder of the data sets.
+    """
+
+    data: str | None = None
+    task: str | None = None
+    split: str | None = None
+    split_seed: int = 0
+    data_root: Path | None = None
+
+    def check(self) -> None:
+        """Refuse unknown names and missing files before torch is imported.
+
+        Raises:
+            UsageError: an unknown data set, task or split, or a task without data.
+            DataError: a data file that is not there, or rdkit is missing for molecules.
+        """
+        if self.task is not None and self.data is None:
+            raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
+        check_task(self.task)
+        check_split(self.split)
+        if self.data is not None:
+            check_data(self.data)
+
+    def options(self) -> dict[str, Any]:
+        """The fields as arguments of the public functions, which have the same names."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def load(self) -> Task | None:
+        """Load the data; None where none are named.
+
+        Raises:
+            UsageError, DataError: as of `edgegnn.tasks.load_task`.
+        """
+        from edgegnn.tasks import load_task
+
+        if self.data is None:
+            return None
+        return load_task(self.data, split=self.split, seed=self.split_seed, root=self.data_root, task=self.task)
+
+
 def open_model(
     model: str | Path | Checkpoint,
-    *,
-    data: str | None = None,
-    task: str | None = None,
-    split: str | None = None,
-    split_seed: int = 0,
-    data_root: Path | None = None,
-    **options: Any,
+    source: ModelSource = ModelSource(),
+    data: DataSource = DataSource(),
 ) -> tuple[Checkpoint, Task, str]:
     """A model, the task that is named or its own (on the pruned graph of the model), and the stem of its file name.
 
     Args:
         model: a model file, or a loaded checkpoint.
-        data: data set or data file; None for the checkpoint's own.
-        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
-        split: which split of `data`; "file:PATH" for one in a file.
-        split_seed: seed of a drawn split of `data`.
-        data_root: folder of the data sets.
-        options: of `load_checkpoint`.
+        source: how the file is opened.
+        data: the data; without a name the checkpoint's own.
 
     Raises:
-        UsageError: no data set is named.
+        UsageError: no data set is named, or an unknown name.
         CheckpointError, DataError: as their names say.
     """
-    from edgegnn.checkpoint import Checkpoint, load_checkpoint
-    from edgegnn.tasks import load_task, restore_task
+    source.check(model)
+    data.check()
+    from edgegnn.checkpoint import Checkpoint
+    from edgegnn.tasks import restore_task
 
-    if task is not None and data is None:
-        raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
-    work = load_task(data, split=split, seed=split_seed, root=data_root, task=task) if data is not None else None
+    work = data.load()
     if isinstance(model, Checkpoint):
         checkpoint, stem = model, "model"
     else:
-        checkpoint = load_checkpoint(Path(model), task=work.spec if work else None, **options)
-        stem = Path(model).stem
+        checkpoint, stem = source.load(model, work.spec if work else None), Path(model).stem
     if work is None:
         if checkpoint.task is None:
             raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
-        work = restore_task(checkpoint.task, root=data_root)
+        work = restore_task(checkpoint.task, root=data.data_root)
     edges = (checkpoint.pruning or {}).get("edges")
     if edges is not None:
         from edgegnn.prune.edges import without_edges

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import UsageError
-from edgegnn.prune.magnitude import METHODS, check_sparsity
-from edgegnn.prune.regularized import VARIANTS
-from edgegnn.tasks import (
-    Task,
-)
-from edgegnn.training import FitResult
+from edgegnn.prune.methods import METHODS, VARIANTS, check_sparsity
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgegnn.tasks import Task
+    from edgegnn.training import FitResult
 
 __all__ = ["METHOD_NAMES", "SCHEDULES", "PrunePlan", "Pruned"]
 
 METHOD_NAMES = (*METHODS, "regularized", "structured", "edges")
-
-
 SCHEDULES = ("one-shot", "gradual")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ from torch import nn
 
 from edgegnn.checkpoint import Checkpoint, least_bytes, save_checkpoint
 from edgegnn.compression.compress import Compressed, Progress, check_compressible, compress, dense_row
-from edgegnn.compression.model_source import check_fits, finetune_config, open_model
-from edgegnn.compression.plan import PrunePlan
+from edgegnn.compression.model_source import DataSource, ModelSource, check_fits, finetune_config, open_model
+from edgegnn.compression.request import check_compression
 from edgegnn.errors import PruneError, UsageError
-from edgegnn.quantize import Recipe, recipe
 from edgegnn.utils.files import check_free, check_room
 
-__all__ = ["parse_sparsities", "sweep"]
+__all__ = ["sweep"]
 
-_MOST = 1000  # sparsities in one sweep
 # After pruning, the dense model is the teacher. The rate starts as high as it was when dense, and falls: at 0.3 of it,
 # GCN on Cora with a tenth of each layer's weights (2 seeds) ends at a validation accuracy of 68 %, so at 78 %.
 _FINETUNING = {"lr_share": 1.0, "epochs_share": 0.25, "distill": 0.9}
@@ -41,7 +38,8 @@ def sweep(
     progress: Progress | None = None,
     status: Callable[[str], None] = lambda _: None,
     dense: bool = True,
-    **source: Any,
+    source: ModelSource = ModelSource(),  # noqa: B008 - frozen
+    data: DataSource = DataSource(),  # noqa: B008 - frozen
 ) -> Iterator[Compressed | PruneError]:
     """Compress a model once for each sparsity, each time from the model as it is. Nothing is selected.
 
@@ -59,7 +57,8 @@ def sweep(
         progress: called after each epoch.
         status: told in a few words what is being done.
         dense: give the model itself first, measured in the same way.
-        source: how to open the model and its data, as in `edgegnn.compression.model_source.open_model`.
+        source: how the model file is opened.
+        data: its data; without a name the checkpoint's own.
 
     Yields:
         A result per sparsity as it comes, or the PruneError of a sparsity that this model can't be given.
@@ -68,23 +67,12 @@ def sweep(
         UsageError, CheckpointError, DataError, QuantizeError, TrainError: as their names say; before anything is
             trained where that can be known.
     """
-    chosen = _compressing_recipe(quant)
-    if prune is None and (sparsities or schedule != "one-shot" or variant is not None or not finetune):
-        raise UsageError("--sparsity, --schedule, --variant and --no-finetune are for --prune METHOD: name one")
-    if prune is None and chosen is None:
-        raise UsageError("nothing to do: say --prune METHOD --sparsity S, --quant RECIPE, or both")
-    if prune is not None and not sparsities:
-        raise UsageError(f"--prune {prune} needs --sparsity: 0.5 prunes half, 0.1:0.9:0.1 tries nine sparsities")
-    if chosen is not None and not finetune:
-        raise UsageError(f"{chosen.name} trains: leave --no-finetune out, or --quant")
-    plans: list[PrunePlan | None] = [None]
-    if prune is not None:
-        plans = [PrunePlan(prune, s, schedule, variant, finetune) for s in sparsities]
+    chosen, plans = check_compression(sparsities, prune, quant, schedule, variant, finetune, settings)
     paths = _outputs(output, sparsities)
     for path in paths:
         if path is not None:
             check_free(path, force=force)
-    checkpoint, task, _ = open_model(model, **source)
+    checkpoint, task, _ = open_model(model, source, data)
     check_compressible(checkpoint)
     check_fits(checkpoint, task)
     if prune is None and isinstance(checkpoint.model, nn.Module):
@@ -105,43 +93,6 @@ def sweep(
         if path is not None:
             save_checkpoint(result.checkpoint, path, force=force)
         yield dataclasses.replace(result, path=path)
-
-
-def parse_sparsities(text: str) -> list[float]:
-    """Read "0.5", or "0.1:0.9:0.1" as nine sparsities, the end included.
-
-    Raises:
-        UsageError: neither of these, or one outside [0, 1).
-    """
-    parts = text.split(":")
-    try:
-        values = [Decimal(part.strip()) for part in parts]
-    except InvalidOperation:
-        values = []
-    if len(values) not in (1, 3) or not all(v.is_finite() for v in values):
-        raise UsageError(f"can't read --sparsity {text!r}: write 0.5, or FROM:TO:STEP as in 0.1:0.9:0.1")
-    if len(values) == 3:
-        first, last, step = values
-        if step <= 0 or last < first:
-            raise UsageError(f"--sparsity {text} names no sparsity: FROM:TO:STEP goes up, with a STEP above 0")
-        if (last - first) / step >= _MOST:
-            raise UsageError(f"--sparsity {text} names more than {_MOST:,} sparsities: take a larger STEP")
-        values = [first + i * step for i in range(int((last - first) / step) + 1)]
-    for value in values:
-        if not 0 <= value < 1:
-            raise UsageError(f"sparsity must lie in [0, 1), not {value}: 0.5 prunes half of the weights")
-    return [float(v) for v in values]
-
-
-def _compressing_recipe(quant: str | None) -> Recipe | None:
-    if quant is None or quant == "none":
-        return None
-    chosen = recipe(quant)
-    if not chosen.trains:
-        raise UsageError(
-            f"{quant} quantizes while exporting: compress without --quant, then `edgegnn export --quant {quant}`"
-        )
-    return chosen
 
 
 def _outputs(output: str | Path | None, sparsities: Sequence[float]) -> list[Path | None]:

@@ -16,33 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgegnn.errors import ExportError, UsageError
+from edgegnn.errors import ExportError
+from edgegnn.exporting.early_checks import check_output
 from edgegnn.exporting.samples import Sample
 from edgegnn.runtime import build_runner, find_library, library_name
-from edgegnn.runtime.manifest import MODEL_FILES, is_file_name, seal_manifest
+from edgegnn.runtime.manifest import MODEL_FILES, seal_manifest
 from edgegnn.runtime.session import has_native_ops
-from edgegnn.utils.files import check_free, saved
+from edgegnn.utils.files import saved
 
-__all__ = ["FORMAT", "check_output", "graph_io", "versions", "write_artifact"]
+__all__ = ["FORMAT", "graph_io", "versions", "write_artifact"]
 
 FORMAT = "edgegnn-artifact/1"
-
-
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse early, before any training, an output place that could not be used at the end.
-
-    Raises:
-        UsageError: `path` exists and not `force`, or it exists and is no artifact, or no artifact can have its name.
-    """
-    name = (path.with_suffix("") if path.suffix == ".zip" else path).name
-    if not is_file_name(name):
-        raise UsageError(f"no artifact can have the name {name[:80]!r}: choose another, shorter or plainer one with -o")
-    check_free(path, force=force)
-    if path.suffix == ".zip":
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder: choose another place with -o")
-    elif path.exists() and not (path / "manifest.json").is_file():
-        raise UsageError(f"{path} exists and is not an artifact: not replaced, choose another place with -o")
 
 
 def write_artifact(

@@ -22,17 +22,16 @@ from torch.export import ExportedProgram
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ArtifactError, EdgeGNNError, ExportError, ParityError, UsageError
 from edgegnn.exporting.capture import capture_program, copy_program
+from edgegnn.exporting.early_checks import check_format_name
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime.script import ScriptSession
 from edgegnn.tasks.collating import PAIRS
 
-__all__ = ["FORMATS", "Form", "build_forms", "check_format", "torchscript_form"]
+__all__ = ["Form", "build_forms", "check_format", "torchscript_form"]
 
 Array = npt.NDArray[np.generic]
-
-FORMATS = ("onnx", "torchscript", "both")
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) ->
     Raises:
         UsageError: an unknown format, or one that doesn't go with the recipe or with a constant graph.
     """
-    if format is not None and format not in FORMATS:
-        raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    check_format_name(format)
     if format in (None, "onnx"):
         return
     if recipe.method in {"dynamic", "static"}:

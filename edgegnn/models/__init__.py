@@ -1,8 +1,29 @@
-"""The model zoo: GCN, GAT, GIN, GraphSAGE, SplineCNN, a graph transformer, HGP-SL and NESS, built from PyG layers."""
+"""The model zoo: GCN, GAT, GIN, GraphSAGE, SplineCNN, a graph transformer, HGP-SL and NESS, built from PyG layers.
+
+Names and defaults are known without importing torch.
+"""
 
 from __future__ import annotations
 
-import edgegnn.utils.pyg_sources  # noqa: F401
-from edgegnn.models.zoo import COUNTS, GraphModel, NodeModel, build, defaults, names, takes_attributes
+from typing import TYPE_CHECKING
 
-__all__ = ["COUNTS", "GraphModel", "NodeModel", "build", "defaults", "names", "takes_attributes"]
+from edgegnn.models.catalog import COUNTS, check_model, defaults, kinds_of, names, only_task, takes_attributes
+from edgegnn.utils.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from edgegnn.models.zoo import GraphModel, NodeModel, build
+else:
+    __getattr__ = on_first_use(__name__, {"zoo": ("GraphModel", "NodeModel", "build")})
+
+__all__ = [
+    "COUNTS",
+    "GraphModel",
+    "NodeModel",
+    "build",
+    "check_model",
+    "defaults",
+    "kinds_of",
+    "names",
+    "only_task",
+    "takes_attributes",
+]

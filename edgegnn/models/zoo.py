@@ -5,49 +5,21 @@ Every entry is an ordinary `nn.Module` around PyG layers: nothing outside this p
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_mean_pool
 
+import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import UsageError
+from edgegnn.models.catalog import DEFAULTS, WITH_HEADS, check_model
 from edgegnn.models.hgpsl import HGPSL
 from edgegnn.models.ness import NESS
 from edgegnn.models.scaled import Scaled
 from edgegnn.models.spline import SplineModel
 from edgegnn.models.transformer import Encoder, NodeTransformer
 from edgegnn.tasks.pair_models import as_pair_model
-from edgegnn.tasks.spec import KINDS
-
-# Chosen on validation data only. Dropout of the node models is high because Cora's 140 labels are soon known by heart.
-_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("gcn", "node"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.8},
-    ("gat", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.6},
-    ("gin", "node"): {"hidden": 64, "layers": 2, "heads": 1, "dropout": 0.7},
-    ("sage", "node"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.8},
-    ("spline", "node"): {"hidden": 16, "layers": 2, "heads": 1, "dropout": 0.5},
-    ("transformer", "node"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.8},
-    ("gcn", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
-    ("gat", "graph"): {"hidden": 16, "layers": 4, "heads": 4, "dropout": 0.5},
-    ("gin", "graph"): {"hidden": 64, "layers": 5, "heads": 1, "dropout": 0.5},
-    ("sage", "graph"): {"hidden": 64, "layers": 4, "heads": 1, "dropout": 0.5},
-    ("transformer", "graph"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
-    ("hgpsl", "graph"): {"hidden": 128, "layers": 3, "heads": 1, "dropout": 0.0, "pool_ratio": 0.5},  # as published
-    # Link tasks: encoders, whose width is the tasks' own.
-    ("gcn", "link"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.5},
-    ("gat", "link"): {"hidden": 16, "layers": 2, "heads": 8, "dropout": 0.5},
-    ("gin", "link"): {"hidden": 64, "layers": 2, "heads": 1, "dropout": 0.5},
-    ("sage", "link"): {"hidden": 128, "layers": 2, "heads": 1, "dropout": 0.5},
-    ("spline", "link"): {"hidden": 32, "layers": 2, "heads": 1, "dropout": 0.5},
-    ("transformer", "link"): {"hidden": 8, "layers": 2, "heads": 8, "dropout": 0.5},
-    ("ness", "link"): {"hidden": 32, "layers": 1, "heads": 1, "dropout": 0.5},
-}
-# Arguments that count layers and the like, or that others are raised to the power of; the rest are widths.
-COUNTS = frozenset(["layers", "heads", "subgraphs", "dim", "degree", "kernel_size"])
-_WITH_HEADS = ("gat", "transformer")
-_WITH_ATTRIBUTES = ("hgpsl",)  # as published
 
 
 class NodeModel(nn.Module):
@@ -108,26 +80,6 @@ class GraphModel(nn.Module):
         return self.lin2(x)
 
 
-def names() -> list[str]:
-    """Return the names of the models in the zoo."""
-    return sorted({name for name, _ in _DEFAULTS})
-
-
-def takes_attributes(name: str) -> bool:
-    """Return whether a model is trained with node attributes where a data set has them and nothing else is said."""
-    return name in _WITH_ATTRIBUTES
-
-
-def defaults(name: str, kind: str) -> dict[str, Any]:
-    """Return the hyperparameters `build` uses where none are given: hidden, layers, heads, dropout (and pool_ratio).
-
-    Raises:
-        UsageError: unknown model or kind.
-    """
-    _check(name, kind)
-    return dict(_DEFAULTS[name, kind])
-
-
 def build(
     name: str,
     *,
@@ -161,22 +113,22 @@ def build(
     Raises:
         UsageError: unknown name or kind, or a hyperparameter out of range.
     """
-    _check(name, kind)
+    check_model(name, kind)
     if scale is not None:
         sizes = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
         plain = build(name, in_channels=in_channels, out_channels=out_channels, kind=kind, **sizes)  # type: ignore[arg-type]
         return Scaled(plain, scale["mean"], scale["std"])
     given = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
-    p = _DEFAULTS[name, kind] | {k: v for k, v in given.items() if v is not None}
+    p = DEFAULTS[name, kind] | {k: v for k, v in given.items() if v is not None}
     for key, value in {"in_channels": in_channels, "out_channels": out_channels, **p}.items():
         if key not in ("dropout", "pool_ratio") and (not isinstance(value, int) or value < 1):
             raise UsageError(f"{key} must be a whole number of at least 1, not {value!r}")
     if not 0 <= p["dropout"] < 1:
         raise UsageError(f"dropout must be at least 0 and below 1, not {p['dropout']!r}")
-    if name not in _WITH_HEADS and p["heads"] != 1:
-        raise UsageError(f"{name} has no attention heads: leave out --heads, or choose {' or '.join(_WITH_HEADS)}")
-    if pool_ratio is not None and "pool_ratio" not in _DEFAULTS[name, kind]:
-        able = " or ".join(sorted({n for (n, _), own in _DEFAULTS.items() if "pool_ratio" in own}))
+    if name not in WITH_HEADS and p["heads"] != 1:
+        raise UsageError(f"{name} has no attention heads: leave out --heads, or choose {' or '.join(WITH_HEADS)}")
+    if pool_ratio is not None and "pool_ratio" not in DEFAULTS[name, kind]:
+        able = " or ".join(sorted({n for (n, _), own in DEFAULTS.items() if "pool_ratio" in own}))
         raise UsageError(f"{name} has no pools: leave out --pool-ratio, or choose {able}")
     if name == "hgpsl":
         return HGPSL(in_channels, p["hidden"], out_channels, p["layers"], p["pool_ratio"], p["dropout"])
@@ -254,15 +206,3 @@ def _transformer(in_channels: int, out_channels: int, p: dict[str, Any], kind: s
     if kind == "node":
         return NodeTransformer(encoder, width, out_channels, p["dropout"])
     return GraphModel([encoder], [nn.Identity()], width, out_channels, p["dropout"])
-
-
-def _check(name: str, kind: str) -> None:
-    if kind not in KINDS:
-        raise UsageError(f"unknown kind of task {kind!r}: use {', '.join(KINDS)}")
-    if name not in names():
-        close = difflib.get_close_matches(name.lower(), names(), 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"unknown model {name!r}{hint}: choose one of {', '.join(names())}")
-    if (name, kind) not in _DEFAULTS:
-        able = ", ".join(n for n in names() if (n, kind) in _DEFAULTS)
-        raise UsageError(f"{name} has no form for {kind} tasks: choose one of {able}")

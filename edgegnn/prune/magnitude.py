@@ -15,20 +15,9 @@ from torch import Tensor, nn
 
 from edgegnn.errors import PruneError, UsageError
 from edgegnn.prune.masks import Masks
+from edgegnn.prune.methods import METHODS, check_sparsity
 
-__all__ = ["METHODS", "check_sparsity", "count_pruned", "gradual_masks", "gradual_sparsity", "magnitude_masks"]
-
-METHODS = ("fine-grained", "global")
-
-
-def check_sparsity(sparsity: float) -> None:
-    """Refuse a sparsity outside [0, 1).
-
-    Raises:
-        UsageError: it is outside, or not a number.
-    """
-    if not 0 <= sparsity < 1:
-        raise UsageError(f"sparsity must lie in [0, 1), not {sparsity}: 0.5 prunes half of the weights")
+__all__ = ["count_pruned", "gradual_masks", "gradual_sparsity", "magnitude_masks"]
 
 
 def count_pruned(size: int, sparsity: float) -> int:

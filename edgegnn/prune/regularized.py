@@ -20,11 +20,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from edgegnn.prune.magnitude import check_sparsity, count_pruned
+from edgegnn.prune.magnitude import count_pruned
+from edgegnn.prune.methods import check_sparsity
 
-__all__ = ["VARIANTS", "growing_l1"]
-
-VARIANTS = ("l1", "group-norm", "growing")
+__all__ = ["growing_l1"]
 
 
 def growing_l1(

@@ -1,10 +1,30 @@
-"""Quantization of graph neural networks: quantizers and range observers; QAT and Degree-Quant as recipes over them."""
+"""Quantization of graph neural networks: quantizers and range observers; QAT and Degree-Quant as recipes over them.
 
-from edgegnn.quantize.degree_protection import add_protection, protection_probability
-from edgegnn.quantize.finetune import finetune
-from edgegnn.quantize.model import QuantModel
-from edgegnn.quantize.preparing import prepare
+The recipes are known without importing torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict
+from edgegnn.utils.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from edgegnn.quantize.degree_protection import add_protection, protection_probability
+    from edgegnn.quantize.finetuning import finetune
+    from edgegnn.quantize.model import QuantModel
+    from edgegnn.quantize.preparing import prepare
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "degree_protection": ("add_protection", "protection_probability"),
+            "finetuning": ("finetune",),
+            "model": ("QuantModel",),
+            "preparing": ("prepare",),
+        },
+    )
 
 __all__ = [
     "RECIPES",

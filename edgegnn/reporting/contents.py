@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgegnn.compression.model_source import DataSource, ModelSource
 from edgegnn.profiling.record import ProfileRecord
 from edgegnn.profiling.table import notes, rows
 from edgegnn.reporting import layers
@@ -57,7 +58,8 @@ def contents(
     title: str = "",
     *,
     sensitivity: bool = False,
-    model_options: dict[str, Any] | None = None,
+    source: ModelSource = ModelSource(),  # noqa: B008 - frozen
+    data: DataSource = DataSource(),  # noqa: B008 - frozen
     status: Callable[[str], None] = lambda _: None,
 ) -> Contents:
     """Put a report together.
@@ -66,21 +68,21 @@ def contents(
         sources: what it is made from.
         title: of the page; "": what it is about.
         sensitivity: measure the layers of the studies' dense models.
-        model_options: of `edgegnn.compression.model_source.open_model`, for checkpoints.
+        source: how checkpoints are opened.
+        data: the data of checkpoints; without a name their own.
         status: called with what is being done.
 
     Raises:
         EdgeGNNError: a checkpoint can't be opened or measured.
     """
-    options = model_options or {}
     studies = _apart([of_study(loaded.outcomes) for loaded in sources.studies], sources)
     of_studies = [e for found in studies.values() for e in found]
     records = [record for _, record in sources.records]
     entries = of_studies + of_records(records)
-    studied = [layers.of_checkpoint(path, options, status) for path in sources.checkpoints]
+    studied = [layers.of_checkpoint(path, source, data, status) for path in sources.checkpoints]
     missing: list[str] = []
     for loaded in sources.studies if sensitivity else ():
-        more, lacks = layers.of_study(loaded, options.get("data_root"), status)
+        more, lacks = layers.of_study(loaded, data.data_root, status)
         studied, missing = studied + more, missing + lacks
     status("drawing")
     sections = []

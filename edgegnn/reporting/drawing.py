@@ -17,10 +17,9 @@ from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
-from edgegnn.errors import UsageError
 from edgegnn.reporting.palette import BACKGROUND, GRID, INK, LIGHT, MUTED
 
-__all__ = ["Drawn", "canvas", "check_installed", "save"]
+__all__ = ["Drawn", "canvas", "save"]
 
 _WIDTH = 4.0  # inches, 288 points: on a phone of 360 pixels a point is 1.14 of them
 _SETTINGS: dict[str, Any] = {
@@ -71,21 +70,6 @@ class Drawn:
     png: Callable[[], bytes]
 
 
-def check_installed() -> None:
-    """Refuse early where an optional package is missing.
-
-    Raises:
-        UsageError: matplotlib or jinja2 is not installed.
-    """
-    try:
-        import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"a report needs {error.name}: pip install 'edgegnn[report]'") from None
-    # Fonts that it lacks, or is still looking for, are of no concern: text is set in the reader's.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-
-
 @contextmanager
 def canvas(height: float = 3.3) -> Iterator[tuple[Any, Any]]:
     """A figure with one panel (`Figure`, `Axes`), with the report's fonts and colours while the block lasts.
@@ -96,6 +80,8 @@ def canvas(height: float = 3.3) -> Iterator[tuple[Any, Any]]:
     import matplotlib
     from matplotlib.figure import Figure
 
+    # Fonts that it lacks, or is still looking for, are of no concern: text is set in the reader's.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         yield figure, figure.add_subplot()

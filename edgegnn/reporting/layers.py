@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edgegnn.compression.model_source import DataSource, ModelSource
 from edgegnn.errors import EdgeGNNError
 from edgegnn.reporting.model_points import Value, plain
 from edgegnn.reporting.sources import LoadedStudy
@@ -37,12 +37,13 @@ class Studied:
         return self.results[0].metric
 
 
-def of_checkpoint(path: Path, options: dict[str, Any], status: Callable[[str], None]) -> Studied:
+def of_checkpoint(path: Path, source: ModelSource, data: DataSource, status: Callable[[str], None]) -> Studied:
     """Measure a checkpoint.
 
     Args:
         path: model.pt, or a state_dict.
-        options: of `edgegnn.compression.model_source.open_model`.
+        source: how it is opened.
+        data: its data; without a name the checkpoint's own.
         status: called with what is being done.
 
     Raises:
@@ -54,7 +55,7 @@ def of_checkpoint(path: Path, options: dict[str, Any], status: Callable[[str], N
     from edgegnn.errors import CheckpointError
 
     status(f"opening {path.name}")
-    checkpoint, task, _ = open_model(path, **options)
+    checkpoint, task, _ = open_model(path, source, data)
     if not isinstance(checkpoint.model, nn.Module):
         raise CheckpointError(f"{path} is a program (.pt2), whose layers can't be changed one by one: name its module")
     check_fits(checkpoint, task)
@@ -82,7 +83,7 @@ def of_study(
                 missing.append(f"{label}: {path.name} is not kept beside the store.")
                 continue
             try:
-                results += of_checkpoint(path, {"data_root": data_root}, status).results
+                results += of_checkpoint(path, ModelSource(), DataSource(data_root=data_root), status).results
             except EdgeGNNError as error:
                 missing.append(f"{label}: no sensitivity of layers: {plain(error)}")
         if results:

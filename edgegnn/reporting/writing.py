@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from edgegnn.compression.model_source import DataSource, ModelSource
 from edgegnn.errors import ReportError, UsageError
 from edgegnn.reporting.contents import Contents, contents
-from edgegnn.reporting.drawing import check_installed
 from edgegnn.reporting.page import render
 from edgegnn.reporting.sources import read_sources
+from edgegnn.utils.extras import need
 from edgegnn.utils.files import check_free, replacing
 
 __all__ = ["Written", "write"]
@@ -44,7 +44,8 @@ def write(
     title: str = "",
     force: bool = False,
     status: Callable[[str], None] = lambda _: None,
-    model_options: dict[str, Any] | None = None,
+    source: ModelSource = ModelSource(),  # noqa: B008 - frozen
+    data: DataSource = DataSource(),  # noqa: B008 - frozen
 ) -> Written:
     """Write a report: the page, and where it is asked for a file for each figure.
 
@@ -56,14 +57,15 @@ def write(
         title: of the page; "": what it is about.
         force: replace what is there.
         status: called with what is being done.
-        model_options: of `edgegnn.compression.model_source.open_model`, for checkpoints.
+        source: how checkpoints are opened.
+        data: the data of checkpoints; without a name their own.
 
     Raises:
         UsageError: a source is none, an output exists, or matplotlib or jinja2 is missing.
         ReportError: a file can't be written.
         EdgeGNNError: a source can't be read, as its type says.
     """
-    check_installed()
+    need("report", "a report needs")
     output, paths = Path(output), [Path(source) for source in sources]
     found = read_sources(paths)
     check_free(output, force=force)
@@ -71,9 +73,9 @@ def write(
         raise UsageError(f"{output} is a source of the report: choose another place with -o")
     if sensitivity and not found.studies:
         raise UsageError("--sensitivity needs a study; of a checkpoint that is named it is always measured")
-    if not found.checkpoints and any(value for key, value in (model_options or {}).items() if key != "data_root"):
+    if not found.checkpoints and (source, replace(data, data_root=None)) != (ModelSource(), DataSource()):
         raise UsageError("--data and the other options of a model need a checkpoint among the sources")
-    made = contents(found, title, sensitivity=sensitivity, model_options=model_options, status=status)
+    made = contents(found, title, sensitivity=sensitivity, source=source, data=data, status=status)
     page = render(made).encode()
     pictures: dict[Path, bytes] = {}
     if figures is not None:

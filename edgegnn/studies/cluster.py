@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import logging
 import math
@@ -37,6 +36,7 @@ from edgegnn.studies import steps
 from edgegnn.studies.config import Study, beside
 from edgegnn.studies.local import Ended, attempt, perform
 from edgegnn.studies.plan import Step
+from edgegnn.utils.extras import need
 
 __all__ = ["Cluster", "Parcel", "check_address", "unpack", "work"]
 
@@ -80,8 +80,7 @@ class Cluster:
     slots = sys.maxsize  # Ray keeps what waits
 
     def __init__(self, study: Study, address: str, status: Callable[[str], None]) -> None:
-        if importlib.util.find_spec("ray") is None or importlib.util.find_spec("grpc") is None:
-            raise UsageError("--ray needs ray: pip install 'edgegnn[cluster]'")
+        need("cluster", "--ray needs")
         status(f"connecting to the Ray cluster {address}")
         self._study = msgspec.structs.replace(study, path=str(Path(study.path).absolute()))
         self._running: dict[Any, Step] = {}

@@ -192,7 +192,7 @@ def check_names(study: Study) -> None:
             schedule = case.schedule if method in ("fine-grained", "global") else "one-shot"
             check(method, place("prune"), lambda m=method, s=schedule, v=variant: PrunePlan(m, 0.5, s, v))  # type: ignore[misc]
         if case.task is not None:
-            from edgegnn.tasks.loading import TASKS
+            from edgegnn.tasks import TASKS
 
             check(case.task, place("task"), lambda t=case.task: _known("task", t, list(TASKS)))  # type: ignore[misc]
 
@@ -205,7 +205,7 @@ def beside(study: Study, name: str) -> str:
 
 
 def _data(study: Study, name: str) -> None:
-    from edgegnn.tasks.loading import names
+    from edgegnn.tasks import names
 
     known = names()
     prefixes = tuple(form.removesuffix("NAME") for form in known if form.endswith(":NAME"))

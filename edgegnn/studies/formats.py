@@ -9,9 +9,7 @@ from typing import Any
 
 from edgegnn.studies.tables import COLUMNS, Group, StudyTable
 
-__all__ = ["FORMATS", "as_csv", "as_latex", "as_markdown"]
-
-FORMATS = ("text", "markdown", "csv", "latex")
+__all__ = ["as_csv", "as_latex", "as_markdown"]
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -1,12 +1,30 @@
-"""What a model is trained for: data sets, splits, model inputs, loss and metric."""
+"""What a model is trained for: data sets, splits, model inputs, loss and metric.
+
+Names of data sets, tasks and metrics are known without importing torch.
+"""
 
 from __future__ import annotations
 
-import edgegnn.utils.pyg_sources  # noqa: F401
-from edgegnn.tasks.collating import collate, example_graph, forward_args, model_inputs, named_args, run_model
-from edgegnn.tasks.evaluation import all_metrics, evaluate, logits_and_labels, logits_of_all, score
-from edgegnn.tasks.loading import TASKS, load_task, names, restore_task, task_from_graphs
-from edgegnn.tasks.spec import Task, TaskSpec
+from typing import TYPE_CHECKING
+
+from edgegnn.tasks.catalog import TASKS, names
+from edgegnn.utils.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from edgegnn.tasks.collating import collate, example_graph, forward_args, model_inputs, named_args, run_model
+    from edgegnn.tasks.evaluation import all_metrics, evaluate, logits_and_labels, logits_of_all, score
+    from edgegnn.tasks.loading import load_task, restore_task, task_from_graphs
+    from edgegnn.tasks.spec import Task, TaskSpec
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "collating": ("collate", "example_graph", "forward_args", "model_inputs", "named_args", "run_model"),
+            "evaluation": ("all_metrics", "evaluate", "logits_and_labels", "logits_of_all", "score"),
+            "loading": ("load_task", "restore_task", "task_from_graphs"),
+            "spec": ("Task", "TaskSpec"),
+        },
+    )
 
 __all__ = [
     "TASKS",

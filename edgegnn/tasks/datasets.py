@@ -26,13 +26,13 @@ import torch_geometric
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, first_line
+from edgegnn.tasks.catalog import CITATION
 from edgegnn.tasks.unpickling import arrays_only
 
-__all__ = ["ATTRIBUTES", "CITATION", "NoAttributesError", "cache_folder", "load_raw", "planetoid", "quiet", "tu"]
+__all__ = ["ATTRIBUTES", "NoAttributesError", "cache_folder", "load_raw", "planetoid", "quiet", "tu"]
 
 _TIMEOUT_S = 10.0
 ATTRIBUTES = "+attributes"  # behind the name of a TU set
-CITATION = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 
 
 class NoAttributesError(DataError):

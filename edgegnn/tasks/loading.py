@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
+from edgegnn.tasks.catalog import ALIASES, CITATION, NODE_SETS, SUPERPIXELS, TASKS, check_data, check_task, is_file
 from edgegnn.tasks.files import read_graphs
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
@@ -25,19 +26,7 @@ from edgegnn.tasks.split_file import FROM_FILE, read_split
 from edgegnn.tasks.transforms import columns_of, transform
 from edgegnn.utils.files import at_hand
 
-__all__ = ["TASKS", "load_task", "names", "restore_task", "task_from_graphs", "with_attributes"]
-
-_ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
-_FILE_ENDINGS = (".pt", ".pth", ".npz", ".csv")
-_SUPERPIXELS = {"mnist-superpixels": "MNIST", "cifar10-superpixels": "CIFAR10"}
-# Name of a kind of task -> what gets an answer, and what the answer is.
-TASKS = {
-    "node": ("node", "classes"),
-    "graph": ("graph", "classes"),
-    "graph-multilabel": ("graph", "labels"),
-    "graph-regression": ("graph", "values"),
-    "link-prediction": ("link", "classes"),
-}
+__all__ = ["load_task", "restore_task", "task_from_graphs", "with_attributes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +47,6 @@ class _Wanted:
         if self.kind == "link":  # the published splits are of nodes
             defaults.pop("split", None)
         return dataclasses.replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) in (None, False)})
-
-
-def names() -> list[str]:
-    """Return the names of the data sets, and the forms of those known by prefix."""
-    prefixed = [f"{prefix}:NAME" for prefix in ("tu", "molnet", *published_splits.NODE_SETS)]
-    return [*datasets.CITATION, *_ALIASES, "digits", "digits-knn", "zinc", *_SUPERPIXELS, *prefixed]
 
 
 def load_task(
@@ -102,7 +85,7 @@ def with_attributes(data: str) -> str:
     Raises:
         UsageError: other data.
     """
-    name = _ALIASES.get(data.lower(), data)
+    name = ALIASES.get(data.lower(), data)
     if not name.lower().startswith("tu:"):
         raise UsageError(f"--node-attributes is for data sets of the TU collection (tu:PROTEINS), not for {data}")
     return name if name.endswith(datasets.ATTRIBUTES) else name + datasets.ATTRIBUTES
@@ -162,21 +145,18 @@ def _wanted(
 ) -> _Wanted:
     if seed < 0:
         raise UsageError(f"a seed must be 0 or more, not {seed}")
-    if task is not None and task not in TASKS:
-        raise UsageError(
-            f"unknown task {task!r}{published_splits.closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}"
-        )
+    check_task(task)
     kind, target = TASKS[task] if task is not None else (None, None)
     return _Wanted(split, seed, root, kind, target, metric, one_hot)
 
 
 def _load(data: str, wanted: _Wanted) -> Task:
-    if _is_file(data):
+    if is_file(data):
         path = at_hand(data)
         return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
-    prefix, _, rest = _ALIASES.get(data.lower(), data).partition(":")
+    prefix, _, rest = ALIASES.get(data.lower(), data).partition(":")
     prefix, root = prefix.lower(), wanted.root
-    if prefix in datasets.CITATION and not rest:
+    if prefix in CITATION and not rest:
         return _node_task(datasets.planetoid(prefix, root)[0], prefix, wanted.but(split="public"))
     if prefix == "digits-knn":
         return _node_task(digits.knn_graph(), prefix, wanted)
@@ -194,25 +174,16 @@ def _load(data: str, wanted: _Wanted) -> Task:
         graphs, index = published_splits.zinc(root)
         chosen = wanted.but(split="public", target="values", metric="mae", one_hot=wanted.features is None)
         return _graph_task(graphs, prefix, chosen, index)
-    if prefix in _SUPERPIXELS:
-        graphs, index = published_splits.superpixels(_SUPERPIXELS[prefix], root)
+    if prefix in SUPERPIXELS:
+        graphs, index = published_splits.superpixels(SUPERPIXELS[prefix], root)
         return _graph_task(graphs, prefix, wanted.but(split="public"), index)
-    if prefix in published_splits.NODE_SETS and rest:
+    if prefix in NODE_SETS and rest:
         graph, chosen = published_splits.node_set(prefix, rest, root), wanted.but(split="public")
         if chosen.split == "public":
             given.pick_masks(graph, wanted.seed, name)
         return _node_task(graph, name, chosen)
-    if "/" in data or "\\" in data:
-        raise DataError(f"there is no data file {data}: check the path")
-    hint = published_splits.closest(data, names())
-    raise UsageError(f"unknown data set {data!r}{hint}: choose one of {', '.join(names())}, or pass --data FILE.pt")
-
-
-def _is_file(data: str) -> bool:
-    """Whether a task's data is the path of a user's file rather than a name."""
-    prefixes = tuple(f"{prefix}:" for prefix in ("tu", "molnet", *published_splits.NODE_SETS))
-    known = data.lower() in names() or data.lower().startswith(prefixes)
-    return not known and (data.endswith(_FILE_ENDINGS) or Path(data).is_file())
+    check_data(data)
+    raise UsageError(f"{data} names a collection, not a data set: write the name behind it")
 
 
 def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
@@ -243,7 +214,7 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
         classes = graph_checks.node_labels(graph, torch.cat(list(index.values())), data)
     else:
         classes = graph_checks.node_labels(graph, None, data)
-        if split == "full" and data in datasets.CITATION:
+        if split == "full" and data in CITATION:
             index = splits.random(len(classes), wanted.seed, 500, 500)
         else:
             index = _draw_labelled(classes, split, wanted.seed, f"{data}: {{}} nodes")

@@ -11,8 +11,9 @@ import torch
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.tasks.catalog import closest
 from edgegnn.tasks.datasets import load_raw, quiet
-from edgegnn.tasks.published_splits import closest
+from edgegnn.utils.extras import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,10 +103,7 @@ def read_csv(path: Path) -> list[Data]:
 
 def require_rdkit() -> None:
     """Raise a DataError that says what to install when rdkit is missing."""
-    try:
-        import rdkit  # noqa: F401
-    except ImportError:
-        raise DataError('molecules need rdkit: pip install "edgegnn[molecules]"') from None
+    need("molecules", "molecules need", DataError)
 
 
 def _counting(unread: set[int]) -> Callable[[str], Any]:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from edgegnn.errors import DataError, UsageError
+from edgegnn.errors import DataError
+from edgegnn.tasks.catalog import node_set_name
 from edgegnn.tasks.datasets import load_raw
 from edgegnn.tasks.splits import as_index
 
-__all__ = ["NODE_SETS", "closest", "node_set", "superpixels", "zinc"]
+__all__ = ["node_set", "superpixels", "zinc"]
 
-NODE_SETS = {
-    "hetero": ("Roman-empire", "Amazon-ratings", "Minesweeper", "Tolokers", "Questions"),
-    "webkb": ("Cornell", "Texas", "Wisconsin"),
-    "wikipedia": ("Chameleon", "Squirrel"),
-}
 _PARTS = ("train", "val", "test")
 
 
@@ -74,22 +69,19 @@ def superpixels(name: str, root: Path | None) -> tuple[list[Data], dict[str, Ten
 
 
 def node_set(collection: str, name: str, root: Path | None) -> Data:
-    """Load a graph of `NODE_SETS`; its masks are [N, 10], a column for each published split.
+    """Load a graph of `edgegnn.tasks.catalog.NODE_SETS`; its masks are [N, 10], a column for each published split.
 
     Raises:
         DataError: unknown name, no raw files and no network, or files that can't be read.
     """
-    known = {n.lower(): n for n in NODE_SETS[collection]}
-    key = name.lower().replace("_", "-")
-    if key not in known:
-        hint = closest(key, [n.lower() for n in known])
-        raise UsageError(f"{collection} has no data set {name!r}{hint}: choose one of {', '.join(known.values())}")
+    published = node_set_name(collection, name)
+    key = published.lower()
     if collection == "hetero":
         from torch_geometric.datasets import HeterophilousGraphDataset as Hetero
 
         stem = key.replace("-", "_")
         url = f"{Hetero.url}/{stem}.npz"
-        return load_raw(stem, [f"{stem}.npz"], root, url, lambda at: Hetero(at, known[key]))[0]
+        return load_raw(stem, [f"{stem}.npz"], root, url, lambda at: Hetero(at, published))[0]
     files = ["out1_node_feature_label.txt", "out1_graph_edges.txt"]
     splits = [f"{key}_split_0.6_0.2_{i}.npz" for i in range(10)]
     if collection == "webkb":
@@ -101,12 +93,6 @@ def node_set(collection: str, name: str, root: Path | None) -> Data:
 
     url = f"{Wikipedia.processed_url}/new_data/{key}/{files[0]}"
     return load_raw(key, files + splits, root, url, lambda at: Wikipedia(at, key), inside="geom_gcn/raw")[0]
-
-
-def closest(name: str, known: list[str]) -> str:
-    """ " (did you mean NAME?)", or "" when nothing is alike."""
-    found = difflib.get_close_matches(name.lower(), known, 1)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _tagged(parts: list[Any]) -> list[Data]:

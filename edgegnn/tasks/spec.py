@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 from torch_geometric.data import Data
 
+import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
+from edgegnn.tasks.catalog import KINDS
 
-__all__ = ["KINDS", "Task", "TaskSpec"]
-
-KINDS = ("node", "graph", "link")
+__all__ = ["Task", "TaskSpec"]
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "data": str,

@@ -38,12 +38,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RELATIVE_TAU", "STATISTICS", "Frozen", "GradES", "GradESReport"]
+from edgegnn.training.config import RELATIVE_TAU
 
-STATISTICS = ("relative", "gradient", "weight")
-# A level moves by 20 to 80 % while a model begins to learn, later by 1 to 10 % (GCN and transformer on Cora, GIN on
-# PROTEINS and digits). From then on it is mostly alpha that says when a matrix is frozen.
-RELATIVE_TAU = 0.1
+__all__ = ["Frozen", "GradES", "GradESReport"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +86,7 @@ class GradES:
         model: its parameters of two or more dimensions that learn are watched.
         optimizer: frozen parameters are taken out of it.
         planned_steps: T.
-        statistic: one of `STATISTICS`.
+        statistic: one of `edgegnn.training.config.STATISTICS`.
         tau: freeze below it.
         alpha: share of the planned steps in which nothing is frozen, in [0, 1); "relative" needs two windows anyway.
         window: steps over which "relative" takes the level of G; None for a tenth of the planned ones, at least 2.

@@ -8,6 +8,13 @@ A candidate is first judged by its accuracy and the size of its file, which are 
 
 from __future__ import annotations
 
-from edgegnn.tuning.search import Tuned, Watch, tune
+from typing import TYPE_CHECKING
+
+from edgegnn.utils.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from edgegnn.tuning.search import Tuned, Watch, tune
+else:
+    __getattr__ = on_first_use(__name__, {"search": ("Tuned", "Watch", "tune")})
 
 __all__ = ["Tuned", "Watch", "tune"]

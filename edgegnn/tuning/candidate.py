@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
@@ -21,6 +21,7 @@ from edgegnn.tuning.space import Candidate, Space
 from edgegnn.tuning.store import ARTIFACT, CHECKPOINT, RECIPE, Record
 
 if TYPE_CHECKING:
+    from edgegnn.compression.model_source import DataSource
     from edgegnn.training import EpochLog
 
 __all__ = ["Job", "OutOfTime", "attempt", "measure"]
@@ -32,7 +33,7 @@ class Job:
 
     Attributes:
         checkpoint: the float model.
-        source: how its data are opened: arguments of `edgegnn.api.compress`.
+        source: its data.
         space: what can be chosen.
         judge: the validation split.
         target: the device.
@@ -42,7 +43,7 @@ class Job:
     """
 
     checkpoint: Checkpoint
-    source: dict[str, Any]
+    source: DataSource
     space: Space
     judge: Judge
     target: str
@@ -196,7 +197,7 @@ def _made(
             settings=settings,
             progress=progress,
             status=status,
-            **job.source,
+            **job.source.options(),
         )
         steps = small.checkpoint.history[len(checkpoint.history) :]
         trained = sum(step["seconds"] for step in steps)
@@ -217,7 +218,7 @@ def _made(
         targets=[job.target] if job.target != "local" else (),
         command="edgegnn tune",
         status=status,
-        **job.source,
+        **job.source.options(),
     )
     status("judging")
     verdict = job.judge.artifact(folder / ARTIFACT)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from edgegnn.tuning.space import Candidate, Space, presets, starts
 from edgegnn.tuning.store import Record
 
-__all__ = ["MINIMIZE", "best", "figure", "finalists", "front", "known", "next_fixed", "value_of"]
+__all__ = ["best", "figure", "finalists", "front", "known", "next_fixed", "value_of"]
 
-MINIMIZE = ("size", "latency", "energy")
 _LATE = 0.7  # share of the budget after which short trainings that promise something are given full ones first
 _EVERY = 3  # before, after so many short ones
 _OUTSIDE = 100.0  # what optuna is told of candidates that lose too much: this and more

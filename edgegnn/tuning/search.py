@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import math
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.compression.compress import check_compressible
-from edgegnn.compression.model_source import check_fits, finetune_config, open_model
+from edgegnn.compression.model_source import DataSource, ModelSource, check_fits, finetune_config, open_model
 from edgegnn.devices import load_target
 from edgegnn.errors import EdgeGNNError, TuneError, UsageError
 from edgegnn.runtime import read_manifest
@@ -23,8 +22,9 @@ from edgegnn.tasks import Task, evaluate
 from edgegnn.tuning.accuracy_drop import Judge
 from edgegnn.tuning.budget import Clock, Costs
 from edgegnn.tuning.candidate import Job, OutOfTime, attempt, measure
-from edgegnn.tuning.choose import MINIMIZE, best, figure, finalists, front, known, next_fixed, value_of
+from edgegnn.tuning.choose import best, figure, finalists, front, known, next_fixed, value_of
 from edgegnn.tuning.report import contents, nothing_found
+from edgegnn.tuning.request import check_request
 from edgegnn.tuning.space import Candidate, commands, space_of
 from edgegnn.tuning.store import ARTIFACT, CANDIDATES, CHECKPOINT, RECIPE, Memory, Record, open_memory
 from edgegnn.utils.files import replacing
@@ -141,25 +141,18 @@ def tune(
         TargetError: unknown device.
         TuneError: the search can't be gone on with, or found nothing within the drop; front.json says what it found.
     """
-    _check(minimize, max_drop, budget, trials)
+    check_request(minimize, max_drop, budget, trials)
+    source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
+    data_source = DataSource(data, task, split, split_seed, data_root)
     clock = Clock(60 * budget)
     device = load_target(target)
-    _need_optuna()
-    opened = {"data": data, "task": task, "split": split, "split_seed": split_seed, "data_root": data_root}
-    checkpoint, work, _ = open_model(
-        model,
-        **opened,  # type: ignore[arg-type]
-        factory=factory,
-        factory_args=factory_args,
-        allow_import=allow_import,
-        unsafe_pickle=unsafe_pickle,
-    )
+    checkpoint, work, _ = open_model(model, source, data_source)
     check_compressible(checkpoint)
     check_fits(checkpoint, work)
     judge = Judge(checkpoint.model, work)  # type: ignore[arg-type]
     allowed = _allowed(max_drop, judge)
     space = space_of(checkpoint.model, work)  # type: ignore[arg-type]
-    job = Job(checkpoint, opened, space, judge, device.name, minimize, allowed, seed)
+    job = Job(checkpoint, data_source, space, judge, device.name, minimize, allowed, seed)
     settings = {
         "model": _checksum(model),
         "data": work.spec.to_dict(),
@@ -288,7 +281,7 @@ class _Search:
         self.watch.status("how long does an epoch take?")
         seconds = 0.0
         try:
-            small = api.compress(job.checkpoint, **trained, settings={"epochs": 2}, **job.source)
+            small = api.compress(job.checkpoint, **trained, settings={"epochs": 2}, **job.source.options())
             seconds = small.checkpoint.history[-1]["seconds"] / 2
         except EdgeGNNError:
             pass  # the candidates will say why
@@ -397,24 +390,6 @@ class _Silent:
     def status(self, text: str) -> None: ...
 
     def ended(self, record: Record, winner: Record | None) -> None: ...
-
-
-def _check(minimize: str, max_drop: float | None, budget: float, trials: int | None) -> None:
-    if minimize not in MINIMIZE:
-        raise UsageError(f"can't minimize {minimize!r}: choose {', '.join(MINIMIZE[:-1])} or {MINIMIZE[-1]}")
-    if max_drop is not None and not 0 <= max_drop < math.inf:
-        raise UsageError(f"--max-accuracy-drop must be 0 or more, not {max_drop:g}")
-    if not 0 < budget < math.inf:
-        raise UsageError(f"--budget must be more than 0 minutes, not {budget:g}")
-    if trials is not None and trials < 1:
-        raise UsageError(f"--trials must be 1 or more, not {trials}")
-
-
-def _need_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise UsageError("edgegnn tune needs optuna: pip install 'edgegnn[tune]'") from error
 
 
 def _allowed(max_drop: float | None, judge: Judge) -> float:

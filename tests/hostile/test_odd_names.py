@@ -10,7 +10,7 @@ from tiny_artifact import make_artifact, seal
 
 from edgegnn.devices.ship import ship
 from edgegnn.errors import UsageError
-from edgegnn.exporting.artifact import check_output
+from edgegnn.exporting.early_checks import check_output
 from edgegnn.runtime import open_artifact
 from edgegnn.utils.files import replacing
 

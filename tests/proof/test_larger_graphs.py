@@ -15,7 +15,7 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.compression.compress import compress
 from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.quantize import QuantModel, recipe
-from edgegnn.quantize.finetune import finetune
+from edgegnn.quantize.finetuning import finetune
 from edgegnn.quantize.reach import hold_data
 from edgegnn.runtime import open_artifact, predict
 from edgegnn.runtime.ranges import parse_ranges

@@ -13,7 +13,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 
 from edgegnn import api
-from edgegnn.compression.model_source import open_model
+from edgegnn.compression.model_source import DataSource, ModelSource, open_model
 
 CAVEAT = "split drawn here; the model may have seen these graphs"
 OWNERS = """
@@ -111,7 +111,7 @@ def test_compressing_a_model_does_not_make_its_split_ours(owners, tmp_path, monk
         factory="owners:build",
     )
     assert compressed.row["caveat"] == CAVEAT
-    assert open_model(tmp_path / "small.pt", allow_import=True)[1].caveat == CAVEAT
+    assert open_model(tmp_path / "small.pt", ModelSource(allow_import=True))[1].caveat == CAVEAT
     assert CAVEAT in api.load(tmp_path / "small.pt", allow_import=True).history[-1]["caveat"]
 
 
@@ -121,5 +121,5 @@ def test_a_model_trained_here_by_the_same_split_says_nothing(owners, tmp_path, m
     monkeypatch.chdir(folder)
     api.train("gin", "data.pt", output=tmp_path / "model.pt", settings={"epochs": 1}, architecture={"hidden": 4})
     assert open_model(tmp_path / "model.pt")[1].caveat == ""
-    assert open_model(tmp_path / "model.pt", data="data.pt")[1].caveat == ""
-    assert open_model(tmp_path / "model.pt", data="data.pt", split_seed=1)[1].caveat == CAVEAT
+    assert open_model(tmp_path / "model.pt", data=DataSource("data.pt"))[1].caveat == ""
+    assert open_model(tmp_path / "model.pt", data=DataSource("data.pt", split_seed=1))[1].caveat == CAVEAT

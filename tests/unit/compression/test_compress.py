@@ -16,7 +16,8 @@ from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgegnn.compression.compress import float_part, prune
 from edgegnn.compression.plan import PrunePlan
-from edgegnn.compression.sweep import parse_sparsities
+from edgegnn.compression.request import parse_sparsities
+from edgegnn.compression.sweep import sweep
 from edgegnn.errors import EdgeGNNError, PruneError, QuantizeError, UsageError
 from edgegnn.models import build
 from edgegnn.prune import masks_of, sparsity_of
@@ -268,7 +269,7 @@ def test_a_phase_of_training_keeps_its_last_epoch_and_stops_for_nothing():
 
 
 def test_sweep_gives_the_dense_model_then_each(work):
-    rows = list(api.sweep("model.pt", [0.0, 0.5, 0.98], prune="global", settings=FEW))
+    rows = list(sweep("model.pt", [0.0, 0.5, 0.98], prune="global", settings=FEW))
     dense, zero, half, most = rows
     assert dense.row["sparsity"] is None
     assert dense.checkpoint.metrics == api.load("model.pt").metrics
@@ -412,7 +413,7 @@ def test_nothing_is_trained_before_the_output_is_known_to_be_free(work, capsys, 
     args = ["compress", "model.pt", "--prune", "global", "--sparsity", "0.4:0.5:0.1", "-o", "small-{sparsity}.pt"]
     logs = []
     with pytest.raises(UsageError, match=r"small-0\.5\.pt exists"):
-        list(api.sweep("model.pt", [0.4, 0.5], prune="global", output="small-{sparsity}.pt", progress=logs.append))
+        list(sweep("model.pt", [0.4, 0.5], prune="global", output="small-{sparsity}.pt", progress=logs.append))
     assert not logs
     assert run(capsys, monkeypatch, *args)[0] == 2
     assert Path("small-0.5.pt").read_text() == "mine"

@@ -27,7 +27,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture_program
 from edgegnn.exporting.torchscript import aggregate, make_twin, weights
 from edgegnn.models import build
-from edgegnn.models.zoo import _DEFAULTS
+from edgegnn.models.catalog import DEFAULTS
 from edgegnn.quantize import prepare, recipe
 
 
@@ -256,7 +256,7 @@ def test_every_layer_of_pyg(name):
 @pytest.mark.parametrize(
     ("name", "kind"),
     # hgpsl takes no edges between graphs, which these graphs have: it has tests of its own
-    [(name, kind) for name, kind in _DEFAULTS if name != "hgpsl" and kind in ("node", "graph")],
+    [(name, kind) for name, kind in DEFAULTS if name != "hgpsl" and kind in ("node", "graph")],
 )
 def test_zoo(name, kind):
     torch.manual_seed(0)

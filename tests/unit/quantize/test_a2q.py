@@ -1,7 +1,6 @@
 """A2Q (2302.00193): its quantizer's vectors, the choice of groups, and training with a memory target."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -252,7 +251,8 @@ def test_training_reaches_the_target_and_is_saved(kind, tmp_path, monkeypatch):
 
 def test_the_rate_falls_where_groups_are_learnt_over_batches(monkeypatch):
     seen = []
-    flow = sys.modules["edgegnn.quantize.finetune"]  # its name in the package is the function's
+    from edgegnn.quantize import finetuning as flow
+
     monkeypatch.setattr(flow, "fit", lambda model, task, config, **_: seen.append(config) or 1 / 0)
     for build, task in ((Gin, graph_task()), (Gcn, node_task())):
         for epochs, halve in ((8, 50), (8, 1), (2, None)):

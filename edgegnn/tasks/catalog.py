@@ -1,0 +1,157 @@
+"""What there is by name: data sets, kinds of tasks, splits. Nothing here imports torch or opens a data set."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from edgegnn.errors import DataError, UsageError
+from edgegnn.utils.extras import need
+from edgegnn.utils.files import at_hand
+
+__all__ = [
+    "ALIASES",
+    "CITATION",
+    "FILE_ENDINGS",
+    "KINDS",
+    "NODE_SETS",
+    "SUPERPIXELS",
+    "TASKS",
+    "check_data",
+    "check_metric",
+    "check_split",
+    "check_task",
+    "closest",
+    "is_file",
+    "names",
+    "node_set_name",
+]
+
+KINDS = ("node", "graph", "link")
+# Name of a kind of task -> what gets an answer, and what the answer is.
+TASKS = {
+    "node": ("node", "classes"),
+    "graph": ("graph", "classes"),
+    "graph-multilabel": ("graph", "labels"),
+    "graph-regression": ("graph", "values"),
+    "link-prediction": ("link", "classes"),
+}
+CITATION = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
+SUPERPIXELS = {"mnist-superpixels": "MNIST", "cifar10-superpixels": "CIFAR10"}
+NODE_SETS = {
+    "hetero": ("Roman-empire", "Amazon-ratings", "Minesweeper", "Tolokers", "Questions"),
+    "webkb": ("Cornell", "Texas", "Wisconsin"),
+    "wikipedia": ("Chameleon", "Squirrel"),
+}
+FILE_ENDINGS = (".pt", ".pth", ".npz", ".csv")
+_PREFIXES = ("tu", "molnet", *NODE_SETS)
+_SPLIT = re.compile(r"public|full|stratified|scaffold|given|random(:.*)?|fold:\d+|file:.*", re.DOTALL)
+
+
+def names() -> list[str]:
+    """Return the names of the data sets, and the forms of those known by prefix."""
+    prefixed = [f"{prefix}:NAME" for prefix in _PREFIXES]
+    return [*CITATION, *ALIASES, "digits", "digits-knn", "zinc", *SUPERPIXELS, *prefixed]
+
+
+def is_file(data: str) -> bool:
+    """Return whether a task's data is the path of a user's file rather than a name."""
+    return not _is_name(data) and (data.endswith(FILE_ENDINGS) or Path(data).is_file())
+
+
+def _is_name(data: str) -> bool:
+    return data.lower() in names() or data.lower().startswith(tuple(f"{prefix}:" for prefix in _PREFIXES))
+
+
+def check_data(data: str) -> None:
+    """Refuse what names no data set and no file that is there.
+
+    Raises:
+        UsageError: an unknown name.
+        DataError: a file that is not there.
+    """
+    if _is_name(data):
+        prefix, _, rest = ALIASES.get(data.lower(), data).lower().partition(":")
+        if prefix == "molnet":
+            need("molecules", "molecules need", DataError)
+        if prefix in NODE_SETS:
+            node_set_name(prefix, rest)
+        elif ":" in data and rest in ("", "name"):
+            raise UsageError(f"{data} names a collection, not a data set: write {prefix}: and a name behind it")
+        return
+    if is_file(data):
+        if not at_hand(data).exists():
+            raise DataError(f"there is no data file {data}: check the path")
+        if data.endswith(".csv"):
+            need("molecules", "molecules need", DataError)
+        return
+    if "/" in data or "\\" in data:
+        raise DataError(f"there is no data file {data}: check the path")
+    known = names()
+    raise UsageError(
+        f"unknown data set {data!r}{closest(data, known)}: choose one of {', '.join(known)}, or pass --data FILE.pt"
+    )
+
+
+def node_set_name(collection: str, name: str) -> str:
+    """Return the name of a graph of `NODE_SETS` as it was published.
+
+    Raises:
+        UsageError: the collection has no such graph.
+    """
+    known = {n.lower(): n for n in NODE_SETS[collection]}
+    key = name.lower().replace("_", "-")
+    if key not in known:
+        hint = closest(key, [n.lower() for n in known])
+        raise UsageError(f"{collection} has no data set {name!r}{hint}: choose one of {', '.join(known.values())}")
+    return known[key]
+
+
+def check_task(task: str | None) -> None:
+    """Refuse an unknown task; None is none asked for.
+
+    Raises:
+        UsageError: it is none of `TASKS`.
+    """
+    if task is not None and task not in TASKS:
+        raise UsageError(f"unknown task {task!r}{closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}")
+
+
+def check_metric(metric: str | None) -> None:
+    """Refuse an unknown metric; None is none asked for.
+
+    Raises:
+        UsageError: no kind of target has it.
+    """
+    if metric is None:
+        return
+    from edgegnn.runtime.metrics import METRICS  # numpy, which completion in a shell does not wait for
+
+    if metric not in METRICS:
+        hint = closest(metric, list(METRICS))
+        raise UsageError(f"unknown metric {metric!r}{hint}: choose one of {', '.join(METRICS)}")
+
+
+def check_split(split: str | None) -> None:
+    """Refuse what is no split of any data; None is none asked for.
+
+    Raises:
+        UsageError: an unknown name, or a file that is not there.
+    """
+    if split is None:
+        return
+    if not _SPLIT.fullmatch(split):
+        raise UsageError(
+            f"unknown split {split!r}: choose public, full, stratified, scaffold, random, given or fold:0 to fold:9"
+        )
+    file = split.removeprefix("file:")
+    if file != split and not at_hand(file).is_file():
+        raise UsageError(f"--split-file {file}: there is no such file")
+
+
+def closest(name: str, known: list[str]) -> str:
+    """ " (did you mean NAME?)", or "" when nothing is alike."""
+    found = difflib.get_close_matches(name.lower(), known, 1)
+    return f" (did you mean {found[0]}?)" if found else ""
