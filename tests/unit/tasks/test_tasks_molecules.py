@@ -25,7 +25,7 @@ def is_partition(task, n):
 
 def test_molecules_need_rdkit(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "rdkit", None)
-    with pytest.raises(DataError, match=r'pip install "edgegnn\[molecules\]"'):
+    with pytest.raises(DataError, match=r"pip install 'edgegnn\[molecules\]'"):
         load_task("bbbp", root=tmp_path)
 
 
