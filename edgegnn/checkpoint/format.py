@@ -46,6 +46,7 @@ from edgegnn.runtime.archive import verified
 from edgegnn.tasks import TaskSpec
 from edgegnn.tasks.link import EMBEDDING
 from edgegnn.tasks.pair_models import as_pair_model
+from edgegnn.tasks.points import point_graphs
 from edgegnn.training import FitConfig, FitResult
 from edgegnn.utils.files import saved
 from edgegnn.utils.layer_caches import drop_graph_caches
@@ -193,6 +194,7 @@ def load_checkpoint(
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {first_line(error)}") from error
 
 
+@point_graphs()
 def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.Module:
     """Import "package.module:function" (the working folder is searched too) and build the module.
 

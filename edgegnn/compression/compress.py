@@ -40,6 +40,7 @@ from edgegnn.tasks import (
     named_args,
     run_model,
 )
+from edgegnn.tasks.points import point_graphs
 from edgegnn.training import EpochLog, FitConfig, fit, steps_per_epoch
 
 __all__ = [
@@ -74,6 +75,7 @@ class Compressed:
     path: Path | None = None
 
 
+@point_graphs()
 def compress(
     checkpoint: Checkpoint,
     task: Task,
@@ -171,6 +173,7 @@ def prune(
     return Pruned(*step(model, task, plan, config, earlier, progress, status, teacher))
 
 
+@point_graphs()
 def dense_row(checkpoint: Checkpoint, task: Task) -> Compressed:
     """The model as it is, measured as the compressed ones are."""
     module = float_part(checkpoint)

@@ -23,12 +23,14 @@ from edgegnn.exporting.diagnostics import blame, layer_of, sentence
 from edgegnn.exporting.lower_learnt import LEARNT
 from edgegnn.exporting.lower_points import translation_table, without_points
 from edgegnn.exporting.node_limits import complete
+from edgegnn.exporting.point_operators import point_table
 from edgegnn.exporting.recurrent import recurrent_table
 from edgegnn.exporting.simplify import simplify
 from edgegnn.exporting.table import table_nodes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.quantize import QuantModel
 from edgegnn.tasks.collating import PAIRS
+from edgegnn.tasks.points import point_graphs
 
 __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
 
@@ -87,6 +89,7 @@ def _capture(
         ]
 
 
+@point_graphs()
 def capture_program(
     model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]
 ) -> tuple[ExportedProgram, tuple[str, ...]]:
@@ -294,7 +297,7 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
             verbose=False,
             optimize=False,  # its optimizer takes small constants for 0
             opset_version=21 if min(bits) <= 4 else 18,
-            custom_translation_table={**translation_table(), **recurrent_table(), **_OURS},
+            custom_translation_table={**translation_table(), **recurrent_table(), **point_table(), **_OURS},
         )
     except Exception as error:
         raise ExportError(blame(model, error, program=program)) from error

@@ -13,6 +13,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.lower_learnt import lower_learnt_quantize
 from edgegnn.exporting.lower_points import keep_products_exact, lower_fake_quantize
 from edgegnn.exporting.qdq import constant, fold_weights_ir
+from edgegnn.exporting.rewrite.functions import add_functions
 from edgegnn.exporting.score_order import rank_exactly
 from edgegnn.exporting.simplify import keep_small_shares, share_constants
 from edgegnn.tasks.collating import PAIRS
@@ -67,6 +68,7 @@ def finish(
         passes.NameFixPass(),  # a parameter may have the name of an input or of a result
     ):
         step(model)
+    add_functions(model)
     _name_nodes(graph)
     passes.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()

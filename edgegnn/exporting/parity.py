@@ -25,6 +25,7 @@ from edgegnn.exporting.ties import LowerIndexFirst
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import compare
 from edgegnn.runtime.metrics import same_rows
+from edgegnn.tasks.points import point_graphs
 
 __all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_outputs"]
 
@@ -89,7 +90,7 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
     for sample in samples:
         args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
         try:
-            with torch.no_grad(), LowerIndexFirst():
+            with torch.no_grad(), LowerIndexFirst(), point_graphs():
                 out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**complete(module, args))
         except Exception as error:
             raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error

@@ -32,6 +32,7 @@ from edgegnn.runtime import verify
 from edgegnn.runtime.manifest import MODEL_FILES
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.tasks import Task
+from edgegnn.tasks.points import point_graphs
 
 __all__ = ["ExportResult", "export_checkpoint"]
 
@@ -45,6 +46,7 @@ class ExportResult:
     parity: Parity
 
 
+@point_graphs()
 def export_checkpoint(
     checkpoint: Checkpoint,
     task: Task,

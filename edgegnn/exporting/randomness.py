@@ -28,6 +28,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.diagnostics import layer_of, outside
 from edgegnn.exporting.node_limits import complete
 from edgegnn.quantize import QuantModel
+from edgegnn.tasks.points import point_graphs
 
 __all__ = ["check_repeats"]
 
@@ -40,6 +41,7 @@ _CURE = {
 }
 
 
+@point_graphs()
 def check_repeats(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]) -> None:
     """Run a model twice on the same inputs, with other random numbers, and compare.
 

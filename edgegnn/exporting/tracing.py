@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode
 from edgegnn.exporting.recurrent import recurrent_call
 from edgegnn.exporting.scatter_operators import torch_scatter_operators
 from edgegnn.exporting.traceable import traceable_layers
+from edgegnn.tasks.points import point_graphs
 from edgegnn.utils.layer_caches import drop_graph_caches
 
 __all__ = ["DataSizes", "quiet", "symbolic_int", "uncollected", "untouched"]
@@ -175,7 +176,7 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
             if name.partition(".")[0] in tops and isinstance(module, ModuleType) and "int" not in vars(module):
                 shadowed.append(module)
                 module.__dict__["int"] = _Int
-        with traceable_layers(), torch_scatter_operators():
+        with traceable_layers(), torch_scatter_operators(), point_graphs():
             yield
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul

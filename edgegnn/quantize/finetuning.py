@@ -14,6 +14,7 @@ from edgegnn.quantize.preparing import prepare
 from edgegnn.quantize.reach import hold_data
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.tasks import Task, example_graph, named_args
+from edgegnn.tasks.points import point_graphs
 from edgegnn.training import EpochLog, FitConfig, FitResult, fit, validate
 
 __all__ = ["finetune"]
@@ -21,6 +22,7 @@ __all__ = ["finetune"]
 _HALVINGS = 4  # of all rates but that of widths, where groups are learnt over batches of graphs
 
 
+@point_graphs()
 def finetune(
     model: nn.Module,
     task: Task,

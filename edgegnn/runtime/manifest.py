@@ -318,9 +318,9 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
 
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
     names = [t.name for t in inputs]
-    # A model for one graph has its edges in the file.
-    second = names[1:2]
-    if names[:1] != ["x"] or second not in ([], ["edge_index"], ["edge_attr"], ["edge_weight"], ["edge_label_index"]):
+    # A model for one graph has its edges in the file, one of points makes its own.
+    second = {"edge_index", "edge_attr", "edge_weight", "edge_label_index", "batch"}
+    if names[:1] != ["x"] or not second.issuperset(names[1:2]):
         raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
     for tensor in inputs:
         pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
 from edgegnn.tasks.link import pick_pairs, training_pairs
+from edgegnn.tasks.points import point_graphs
 
 if TYPE_CHECKING:
     from edgegnn.tasks.spec import Task
@@ -42,12 +43,12 @@ def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
             graphs lack, and `batch` on a node task.
 
     Raises:
-        UsageError: the forward does not take x and edge_index, or needs something that is no graph input.
+        UsageError: the forward does not take x, or needs something that is no graph input.
     """
     parameters = inspect.signature(model.forward).parameters
     where = type(model).__name__
-    if "x" not in parameters or "edge_index" not in parameters:
-        raise UsageError(f"{where}.forward must take x and edge_index (then edge_attr, edge_weight, batch as needed)")
+    if "x" not in parameters:
+        raise UsageError(f"{where}.forward must take x (then edge_index, edge_attr, edge_weight, batch as needed)")
     named = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     strange = [p.name for p in named if p.name not in INPUTS and p.default is p.empty]
     if strange:
@@ -106,6 +107,7 @@ def by_name(model: nn.Module, args: Mapping[str, Tensor] | Sequence[Tensor]) -> 
     return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
 
+@point_graphs()
 def run_model(model: nn.Module, names: Sequence[str], data: Data) -> Tensor:
     """Call the model on a graph or batch, by parameter name (a user's forward may have another order)."""
     logits: Tensor = model(**dict(zip(names, forward_args(names, data), strict=True)))

@@ -60,6 +60,7 @@ def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
     Raises:
         DataError: the first thing found that no model can use, with the graph's number and the cure.
     """
+    without = _without_edges(graphs)
     types = {
         key: {g[key].dtype for g in graphs if isinstance(g.get(key), Tensor)} for key in (*_FEATURES, "edge_index")
     }
@@ -75,10 +76,19 @@ def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
                 raise DataError(
                     f"{where}: graph {i}: {key} has {_columns(shape)}, graph 0 has {_columns(shapes[0])}: {cure}"
                 )
-    if all(g.edge_index.size(1) == 0 for g in graphs):
+    if all(g.edge_index.size(1) == 0 for g in graphs) and not without:
         raise DataError(f"{where}: the edge index is empty: a graph network needs edges")
     _say_converted(types, where)
     return tuple(key for key in _FEATURES if types[key] and all(map(_is_whole, types[key])))
+
+
+def _without_edges(graphs: Sequence[Data]) -> bool:
+    """Give graphs of points, none of which has edges, an empty `edge_index`, in place: their model makes its own."""
+    if any("edge_index" in graph for graph in graphs) or not all("pos" in graph or "x" in graph for graph in graphs):
+        return False
+    for graph in graphs:
+        graph.edge_index = torch.zeros((2, 0), dtype=torch.int64)
+    return True
 
 
 def _say_converted(types: Mapping[str, Iterable[torch.dtype]], where: str) -> None:

@@ -18,6 +18,7 @@ from edgegnn.tasks import target
 from edgegnn.tasks.collating import collate, model_inputs, run_model
 from edgegnn.tasks.evaluation import logits_and_labels, score
 from edgegnn.tasks.link import pick_pairs, training_pairs
+from edgegnn.tasks.points import point_graphs
 from edgegnn.tasks.spec import Task
 from edgegnn.tasks.target import columns_fit
 from edgegnn.training.config import FitConfig
@@ -58,6 +59,7 @@ class FitResult:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@point_graphs()
 def fit(
     model: nn.Module,
     task: Task,
