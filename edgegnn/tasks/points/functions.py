@@ -7,6 +7,8 @@ points that are equally far the one with the lower number comes first, neighbour
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -150,7 +152,7 @@ def _graphs(x: Tensor, batch: Tensor | None) -> Tensor:
 
 def _several(found: Tensor) -> Tensor:
     """Traced as several, like other sizes that only the data know: code that branches on none takes the long way."""
-    size = found.shape[-1]
+    size: Any = found.shape[-1]
     if not isinstance(size, int):
         torch._check(size >= 2)
     return found

@@ -8,6 +8,7 @@ keeps each call whole, with a number of edges that only the data know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def knn_edges(x: Tensor, y: Tensor, batch_x: Tensor, batch_y: Tensor, k: int, lo
     Raises:
         ValueError: a point with NaN or infinity, or graphs out of order.
     """
-    return _by_block(x, y, batch_x, batch_y, lambda *block: nearest(*block, k, loop))
+    return _by_block(x, y, batch_x, batch_y, partial(nearest, k=k, loop=loop))
 
 
 @torch.library.custom_op("edgegnn::radius", mutates_args=())
@@ -44,7 +45,7 @@ def radius_edges(
     x: Tensor, y: Tensor, batch_x: Tensor, batch_y: Tensor, squared_radius: float, most: int, loop: bool
 ) -> Tensor:
     """The points x nearer than a radius to each of y: the first `most` by number; else as `knn_edges`."""
-    return _by_block(x, y, batch_x, batch_y, lambda *block: within(*block, squared_radius, most, loop))
+    return _by_block(x, y, batch_x, batch_y, partial(within, squared_radius=squared_radius, most=most, loop=loop))
 
 
 @knn_edges.register_fake
