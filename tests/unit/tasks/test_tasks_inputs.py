@@ -68,8 +68,8 @@ def test_inputs_are_read_from_the_signature():
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        (lambda self, data: data, "must take x and edge_index"),
-        (lambda self, x, adjacency: x, "must take x and edge_index"),
+        (lambda self, data: data, "must take x"),
+        (lambda self, x, adjacency: x, "needs adjacency"),
         (lambda self, x, edge_index, positions: x, "needs positions"),
     ],
 )
