@@ -56,6 +56,10 @@ def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
     found = [name for name in INPUTS if name in parameters]
     if task is None:
         return tuple(found)
+    if "edge_index" in found and not any(graph.edge_index.numel() for graph in task.graphs):
+        if parameters["edge_index"].default is inspect.Parameter.empty:
+            raise DataError(f"{where}.forward needs edge_index, which the graphs of {task.spec.data} lack: add it")
+        found.remove("edge_index")
 
     def fed(name: str) -> bool:
         if parameters[name].default is inspect.Parameter.empty:

@@ -139,7 +139,6 @@ BAD_NODE = {
     "no columns": ({"x": torch.ones(40, 0)}, "no columns"),
     "complex": ({"x": torch.ones(40, 3, dtype=torch.cfloat)}, "complex"),
     "sparse features": ({"x": torch.ones(40, 3).to_sparse()}, "to_dense"),
-    "no edge index": ({"edge_index": None}, "no edge_index"),
     "transposed": ({"edge_index": torch.zeros(9, 2, dtype=torch.long)}, r"shape \[9, 2\].*transpose"),
     "flat edges": ({"edge_index": torch.zeros(9, dtype=torch.long)}, r"must be \[2, E\]"),
     "three rows": ({"edge_index": torch.zeros(3, 9, dtype=torch.long)}, r"must be \[2, E\]"),
