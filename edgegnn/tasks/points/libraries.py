@@ -69,7 +69,8 @@ def _replace_torch_cluster(stack: ExitStack) -> None:
     package = sys.modules.get(_CLUSTER)
     if package is None:
         if importlib.util.find_spec(_CLUSTER) is None:
-            stack.enter_context(patch.dict(sys.modules, {_CLUSTER: functions}))
+            sys.modules[_CLUSTER] = functions
+            stack.callback(sys.modules.pop, _CLUSTER, None)
         return
     own = {id(vars(package)[name]): name for name in functions.__all__ if name in vars(package)}
     for module in list(sys.modules.values()):

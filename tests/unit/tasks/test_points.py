@@ -92,4 +92,6 @@ def test_torch_cluster_where_it_is_not(monkeypatch):
         from torch_cluster import radius_graph as theirs
 
         assert theirs(POINTS, 1.2, BATCH).shape == (2, 4)
+        sys.modules["imported_meanwhile"] = ModuleType("imported_meanwhile")
     assert "torch_cluster" not in sys.modules
+    assert sys.modules.pop("imported_meanwhile")
