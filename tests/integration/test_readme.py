@@ -1,76 +1,39 @@
-"""What the README shows, run as it stands there."""
+"""What the README promises: its blocks run, its figures hold. `test_docs.py` has what every page has to keep."""
 
-import re
-import shlex
+from __future__ import annotations
+
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
+from document_blocks import ROOT, blocks
 
-from edgegnn.cli import app, start
+from edgegnn.cli import start
 from edgegnn.native import library
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def test_it_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_every_command_and_option_in_the_readme_exists():
-    import typer
-
-    known = typer.main.get_command(app.app).commands
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    used = [line.partition("#")[0].split("&&")[-1].strip() for line in lines]
-    commands = [shlex.split(line)[1:] for line in used if line.startswith("edgegnn ")]
-    assert len(commands) >= 8
-    for words in commands:
-        command = known[words[0]]
-        if len(words) > 1 and words[1] in getattr(command, "commands", {}):
-            command = command.commands[words[1]]
-        options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
-        assert {w for w in words if w.startswith("-")} <= options, words
-
-
-@pytest.mark.slow
-def test_python_example(tmp_path, monkeypatch):
-    from edgegnn import api
-
-    monkeypatch.chdir(tmp_path)
-    api.train("gcn", "digits-knn", output="model.pt", settings={"epochs": 12})
-    torch.manual_seed(0)
-    _, code = blocks("python")
-    exec(compile(code, "README.md", "exec"), {})
-    assert list(tmp_path.glob("profiles/*/artifact.json"))
-
-
-def test_calling_an_artifact(work):
-    code, _ = blocks("python")
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=work, check=False)
+def test_calling_an_artifact(work: Path) -> None:
+    code = next(block.code for block in blocks(README) if block.how == "run")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=work, check=False)
     assert done.returncode == 0, done.stderr
     kernels, _, shape = done.stdout.strip().partition(" ")
     assert kernels == ("onnxruntime" if library() is None else "edgegnn")
     assert shape.startswith("(")
 
 
-def test_recipes_in_the_table_are_the_recipes():
-    from edgegnn.quantize import RECIPES
-
-    table = README.partition("## Which recipe")[2].partition("## ")[0]
-    assert set(re.findall(r"`([a-z0-9][a-z0-9-]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, flags=re.M)))) == set(
-        RECIPES
-    )
-
-
 @pytest.mark.slow
-def test_readme_flow_on_cora(data_root, tmp_path, monkeypatch, capsys):
+def test_readme_flow_on_cora(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """train → export → verify → profile with the README's figures: size, accuracy, equal predictions."""
-    import json
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDGEGNN_DATA", str(data_root))
     for line in ("train gcn cora -o model.pt", "export --quant dq-int8 model.pt", "export --quant dq-int4 model.pt"):
