@@ -1,6 +1,6 @@
 """Make docs/images/quickstart.svg, the terminal picture of the README, from a real run.
 
-    python docs/terminal.py            on a machine that does nothing else: the picture has times
+Run it on a machine that does nothing else, since the picture has times: `python docs/terminal.py`.
 """
 
 from __future__ import annotations

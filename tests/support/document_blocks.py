@@ -1,8 +1,8 @@
 """The code blocks of the README and of docs/: found, parsed against the command line, and run.
 
-    ```python title="mymodels.py"       a file: written to the page's folder
-    <!-- run --> or <!-- run: slow -->  in front of a block: the page's test runs it, in the order of the page
-    any other block                     its `edgegnn` lines are parsed: commands, options, types, names
+```python title="mymodels.py"       a file: written to the page's folder
+<!-- run --> or <!-- run: slow -->  in front of a block: the page's test runs it, in the order of the page
+any other block                     its `edgegnn` lines are parsed: commands, options, types, names
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from edgegnn.cli import app, start
@@ -23,7 +24,8 @@ from edgegnn.cli import app, start
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<how>run|run: slow) -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$",
+    r"(?:^<!-- (?P<how>run|run: slow) -->\n)?"
+    r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -116,7 +118,6 @@ def _run(block: Block, page: Path, names: dict[str, Any], monkeypatch: Any) -> N
 
 def _edgegnn(words: list[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(sys, "argv", words)
-    try:
+    with pytest.raises(SystemExit) as end:
         start.main()
-    except SystemExit as end:
-        assert end.code == 0, words
+    assert end.value.code == 0, words
