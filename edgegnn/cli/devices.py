@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from edgegnn.cli.completion import complete_artifact, complete_target
+from edgegnn.cli.options import DEVICE, Force, Host, Identity, Json, Port
 from edgegnn.errors import UsageError
 
-if TYPE_CHECKING:
-    from edgegnn.profiling import ProfileRecord
+__all__ = ["ship", "targets"]
 
-__all__ = ["Compare", "FailAbove", "Host", "Identity", "Port", "baseline", "compared", "ship", "targets"]
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Host = Annotated[
-    str | None, typer.Option("--host", metavar="[USER@]HOST", help="Name, address or SSH alias of the device.")
-]
-Port = Annotated[int | None, typer.Option("--port", help="Port of its SSH server.")]
-Identity = Annotated[Path | None, typer.Option("--identity", metavar="KEY", help="File of the private key to use.")]
-Compare = Annotated[
-    Path | None,
-    typer.Option("--compare", metavar="OLD.json", help="Also show what changed from this record, and how surely."),
-]
-FailAbove = Annotated[
-    str | None,
-    typer.Option("--fail-above", metavar="5%", help="With --compare: exit 1 when p50 grew by more, beyond noise."),
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the target.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the target.", autocompletion=complete_target)]
 
 targets = typer.Typer(
     name="targets",
-    help="List the known devices, check one, or make one ready.",
+    help="List the known devices, describe a new one, check one, or make one ready.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -42,7 +27,11 @@ targets = typer.Typer(
 def list_targets(context: typer.Context, as_json: Json = False) -> None:
     """List the known devices: reachable, runtime found, native kernels, how energy would be read.
 
-    Example: edgegnn targets
+    Examples:
+        edgegnn targets
+        edgegnn targets init shelf --host pi@192.168.1.7
+        edgegnn targets setup shelf
+        edgegnn targets check shelf
     """
     if context.invoked_subcommand is not None:
         if as_json:
@@ -57,6 +46,49 @@ def list_targets(context: typer.Context, as_json: Json = False) -> None:
 
 
 @targets.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new target: small letters, digits, - and _.")],
+    host: Host = None,
+    port: Port = None,
+    identity: Identity = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            "--arch",
+            metavar="ARCH",
+            help="aarch64 or x86_64 (default: what the device says, else aarch64).",
+            rich_help_panel=DEVICE,
+        ),
+    ] = None,
+    description: Annotated[
+        str | None,
+        typer.Option("--description", metavar="TEXT", help="One line (default: what the device says it is)."),
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Describe a device of your own in ./targets/NAME.toml; it is asked over SSH what it is, if it answers.
+
+    Without --host the address is asked for.
+
+    Examples:
+        edgegnn targets init shelf --host pi@192.168.1.7
+        edgegnn targets init lab --host lab-board --port 2222 --identity ~/.ssh/lab --arch aarch64
+    """
+    from edgegnn.cli.render import devices, summaries
+    from edgegnn.devices.new_target import check_new, write_target
+
+    check_new(name, force=force)
+    if host is None:
+        host = str(typer.prompt("its address (user@host, or an alias of your SSH configuration)", err=True))
+    with summaries.measuring(f"asking {host}") as status:
+        made = write_target(
+            name, host, port=port, identity=identity, arch=arch, description=description, force=force, tell=status
+        )
+    devices.described(made, as_json)
+
+
+@targets.command()
 def check(
     name: Name,
     host: Host = None,
@@ -66,7 +98,9 @@ def check(
 ) -> None:
     """Is a device ready to be measured on? Step by step, each failure with its cure; exit 1 when it is not.
 
-    Example: edgegnn targets check rpi
+    Examples:
+        edgegnn targets check rpi
+        edgegnn targets check rpi --host pi@192.168.1.7 --json
     """
     from edgegnn.cli.render import devices, summaries
     from edgegnn.devices import load_target
@@ -89,7 +123,9 @@ def setup(
     identity: Identity = None,
     wheelhouse: Annotated[
         Path | None,
-        typer.Option("--wheelhouse", help="Folder of wheels to install from, for a device without network."),
+        typer.Option(
+            "--wheelhouse", metavar="DIR", help="Folder of wheels to install from, for a device without network."
+        ),
     ] = None,
     onnxruntime: Annotated[
         str | None,
@@ -104,7 +140,9 @@ def setup(
 
     Nothing needs root there. Doing it again changes nothing.
 
-    Example: edgegnn targets setup rpi --host pi@192.168.1.7
+    Examples:
+        edgegnn targets setup rpi --host pi@192.168.1.7
+        edgegnn targets setup rpi --wheelhouse wheels
     """
     from edgegnn.cli.render import devices, summaries
     from edgegnn.devices import load_target
@@ -117,45 +155,28 @@ def setup(
     devices.ready(result, as_json)
 
 
-def baseline(
-    compare: Path | None, fail_above: str | None, measurements: int
-) -> tuple[ProfileRecord | None, float | None]:
-    """The record and the limit of `profile --compare OLD.json --fail-above 5%`, read before anything is measured.
-
-    Raises:
-        DataError: there is no such record.
-        UsageError: the options don't fit together.
-    """
-    from edgegnn.profiling import parse_limit, read_record
-
-    if compare is None:
-        if fail_above is not None:
-            raise UsageError("--fail-above says how much is allowed with --compare OLD.json")
-        return None, None
-    if measurements > 1:
-        raise UsageError("--compare is for one artifact on one target")
-    return read_record(compare), None if fail_above is None else parse_limit(fail_above)
-
-
-def compared(old: ProfileRecord, new: ProfileRecord, limit: float | None, as_json: bool) -> None:
-    """Show what changed; exit 1 when that is too much."""
-    from edgegnn.cli.render import devices
-    from edgegnn.profiling import compare
-
-    comparison = compare(old, new, fail_above=limit)
-    devices.compared(new, comparison, as_json)
-    if comparison.failed:
-        raise typer.Exit(1)
-
-
 def ship(
     artifact: Annotated[
-        str | None, typer.Argument(help="The artifact (default: the newest one here); with --rollback, its name.")
+        str | None,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="The artifact (default: the newest one here); with --rollback, its name.",
+            autocompletion=complete_artifact,
+        ),
     ] = None,
-    target: Annotated[str, typer.Option("--target", help="The device; see edgegnn targets.")] = "",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            metavar="NAME",
+            help="The device; see edgegnn targets.",
+            autocompletion=complete_target,
+            rich_help_panel=DEVICE,
+        ),
+    ] = "",
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before the one in use.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List what is installed there.")] = False,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="Versions that stay there.")] = 5,
+    keep: Annotated[int, typer.Option("--keep", metavar="N", min=1, help="Versions that stay there.")] = 5,
     host: Host = None,
     port: Port = None,
     identity: Identity = None,
@@ -165,7 +186,10 @@ def ship(
 
     Only files that changed travel. A program on the device opens the folder that is printed.
 
-    Example: edgegnn ship model-dq-int8 --target rpi
+    Examples:
+        edgegnn ship model-dq-int8 --target rpi
+        edgegnn ship --target rpi --list
+        edgegnn ship --target rpi --rollback model-dq-int8
     """
     from edgegnn.cli.render import devices, summaries
     from edgegnn.devices import load_target

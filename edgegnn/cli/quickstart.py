@@ -97,15 +97,19 @@ def run(
 
 
 def quickstart(
-    data: Annotated[str, typer.Option("--data", help="digits (graphs) or digits-knn (nodes).")] = "digits",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path(
-        "edgegnn-quickstart"
-    ),
+    data: Annotated[
+        str, typer.Option("--data", metavar="DATA", help="digits (graphs) or digits-knn (nodes).")
+    ] = "digits",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for everything it makes.")
+    ] = Path("edgegnn-quickstart"),
     as_json: Json = False,
 ) -> None:
     """Train, export as fp32 and INT8, verify and profile both, on data that comes with the install.
 
-    Example: edgegnn quickstart
+    Examples:
+        edgegnn quickstart
+        edgegnn quickstart --data digits-knn -o first-look
     """
     from edgegnn.cli.render import summaries
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgegnn.cli.options import (
+    OUTPUT,
     AllowImport,
     Data,
     DataRoot,
@@ -20,9 +21,8 @@ from edgegnn.cli.options import (
     SplitSeed,
     Task,
     UnsafePickle,
-    data_source,
-    model_source,
 )
+from edgegnn.cli.values import data_source, model_source
 from edgegnn.errors import UsageError
 
 __all__ = ["report"]
@@ -36,15 +36,25 @@ def report(
             help="study.toml, profile records (files or folders), model.pt for its sensitive layers.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.", rich_help_panel=OUTPUT)
+    ] = Path("report.html"),
     figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Also write each figure there, as SVG and PNG.")
+        Path | None,
+        typer.Option(
+            "--figures", metavar="DIR", help="Also write each figure there, as SVG and PNG.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     sensitivity: Annotated[
         bool,
         typer.Option("--sensitivity", help="Of a study: measure how sensitive the layers of its dense models are."),
     ] = False,
-    title: Annotated[str, typer.Option("--title", help="Of the page (default: what it is about).")] = "",
+    title: Annotated[
+        str,
+        typer.Option(
+            "--title", metavar="TEXT", help="Of the page (default: what it is about).", rich_help_panel=OUTPUT
+        ),
+    ] = "",
     data: Data = None,
     task: Task = None,
     split: Split = None,
@@ -64,9 +74,7 @@ def report(
 
     Examples:
         edgegnn report study.toml
-
         edgegnn report profiles -o devices.html --figures figures
-
         edgegnn report study.toml model.pt
     """
     from edgegnn.cli.render import report

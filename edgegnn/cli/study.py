@@ -28,7 +28,7 @@ study = typer.Typer(
 def init(
     output: Annotated[Path, typer.Argument(metavar="[STUDY]", help="The file to write.")] = Path("study.toml"),
     preset: Annotated[
-        str, typer.Option("--preset", help="example, or paper: the grid of arXiv 2510.22058.")
+        str, typer.Option("--preset", metavar="NAME", help="example, or paper: the grid of arXiv 2510.22058.")
     ] = "example",
     quick: Annotated[
         bool, typer.Option("--quick", help="Of paper: a cut for half an hour on two cores, not for a report.")
@@ -37,7 +37,9 @@ def init(
 ) -> None:
     """Write a commented study.toml to start from.
 
-    Example: edgegnn study init --preset paper --quick
+    Examples:
+        edgegnn study init
+        edgegnn study init --preset paper --quick
     """
     from edgegnn.cli.render.terminal import say
     from edgegnn.utils.files import replacing
@@ -57,11 +59,13 @@ def init(
 @study.command()
 def run(
     path: File = Path("study.toml"),
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Train so many cells side by side.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Train so many cells side by side.")] = 1,
     ray: Annotated[
         str | None,
         typer.Option(
-            "--ray", metavar="ADDRESS", help="Train on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto."
+            "--ray",
+            metavar="ADDRESS",
+            help="Train on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto (default: here).",
         ),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed again.")] = False,
@@ -72,7 +76,10 @@ def run(
     Everything is trained and compressed first, then everything is measured, one cell after the other, here. A cell
     that fails is kept with its reason and stops no other; exit 1 when there are such.
 
-    Example: edgegnn study run study.toml
+    Examples:
+        edgegnn study run
+        edgegnn study run study.toml --jobs 2
+        edgegnn study run study.toml --retry-failed
     """
     from edgegnn.cli.render import study
     from edgegnn.utils.extras import need
@@ -95,14 +102,16 @@ def run(
 @study.command()
 def table(
     path: File = Path("study.toml"),
-    format: Annotated[str, typer.Option("--format", help="text, markdown, csv or latex.")] = "text",
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text, markdown, csv or latex.")] = "text",
     as_json: Json = False,
 ) -> None:
     """Print a study's tables: accuracy against sparsity per method; every metric per quantizer and per pruned model.
 
     Published or logged values stand beside the study's own where there are any.
 
-    Example: edgegnn study table --format markdown
+    Examples:
+        edgegnn study table
+        edgegnn study table study.toml --format markdown
     """
     from edgegnn.cli.render import study
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgegnn.cli.options import (
+    OUTPUT,
     AllowImport,
     Data,
     DataRoot,
@@ -21,29 +22,45 @@ from edgegnn.cli.options import (
     Target,
     Task,
     UnsafePickle,
-    data_source,
-    model_source,
 )
+from edgegnn.cli.values import data_source, model_source
 
 __all__ = ["tune"]
 
+SEARCH = "Search"
+
 
 def tune(
-    model: Annotated[Path, typer.Argument(help="model.pt, or a state_dict (with --factory).")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="model.pt, or a state_dict (with --factory).")],
     target: Target = "local",
     max_drop: Annotated[
         float | None,
         typer.Option(
             "--max-accuracy-drop",
+            metavar="POINTS",
+            rich_help_panel=SEARCH,
             help="How much worse than the float model on validation, in points; in units of mae or rmse (default: 1).",
         ),
     ] = None,
-    minimize: Annotated[str, typer.Option("--minimize", help="size, latency or energy.")] = "size",
-    budget: Annotated[float, typer.Option("--budget", metavar="MINUTES", help="How long to search.")] = 15.0,
+    minimize: Annotated[
+        str, typer.Option("--minimize", metavar="WHAT", help="size, latency or energy.", rich_help_panel=SEARCH)
+    ] = "size",
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="MINUTES", help="How long to search.", rich_help_panel=SEARCH)
+    ] = 15.0,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Stop after so many candidates, if the budget lasts.")
+        int | None,
+        typer.Option(
+            "--trials",
+            metavar="N",
+            help="Stop after so many candidates, if the budget lasts (default: no limit).",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of everything it makes.")] = Path("tuned"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of everything it makes.", rich_help_panel=OUTPUT),
+    ] = Path("tuned"),
     data: Data = None,
     task: Task = None,
     split: Split = None,
@@ -55,7 +72,9 @@ def tune(
     allow_import: AllowImport = False,
     unsafe_pickle: UnsafePickle = False,
     seed: Seed = 0,
-    force: Annotated[bool, typer.Option("--force", help="Start anew where a search is already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start anew where a search is already.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search recipe, bits of each layer, pruner and sparsity for the best model within an accuracy drop.
@@ -63,9 +82,9 @@ def tune(
     Stopped in the middle (Ctrl-C ends with the best so far), the same command goes on.
 
     Examples:
-        edgegnn tune model.pt --target x86 --max-accuracy-drop 1.0 --minimize size
-
-        edgegnn tune weights.pt --factory mymodels:build --data data.pt --minimize latency --budget 30
+        edgegnn tune model.pt
+        edgegnn tune model.pt --target x86 --max-accuracy-drop 1 --minimize size
+        edgegnn tune model.pt --minimize latency --budget 30
     """
     from edgegnn.cli.render import tune
     from edgegnn.devices.target import load_target

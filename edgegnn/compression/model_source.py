@@ -372,9 +372,9 @@ def training_recipe(quant: str | None) -> Recipe | None:
     """
     from edgegnn.quantize import recipe
 
-    if quant is None or quant == "none":
+    chosen = None if quant is None else recipe(quant)
+    if chosen is None or chosen.name == "none":
         return None
-    chosen = recipe(quant)
     if not chosen.trains:
         raise UsageError(
             f"{quant} quantizes after training: train without --quant, then `edgegnn export --quant {quant}`"
@@ -404,7 +404,7 @@ def recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
     chosen = wanted or recipe("none")
     if chosen.trains and isinstance(checkpoint.model, ExportedProgram):
         raise QuantizeError(
-            f"{chosen.name} trains, and a .pt2 program can't be trained: use none, dynamic-int8 or static-int8, "
+            f"{chosen.name} trains, and a .pt2 program can't be trained: use fp32, dynamic-int8 or static-int8, "
             "or give a state_dict with --factory"
         )
     return chosen

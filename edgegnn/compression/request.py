@@ -80,9 +80,9 @@ def compressing_recipe(quant: str | None) -> Recipe | None:
     Raises:
         UsageError: an unknown recipe, or one that quantizes while exporting.
     """
-    if quant is None or quant == "none":
+    chosen = None if quant is None else recipe(quant)
+    if chosen is None or chosen.name == "none":
         return None
-    chosen = recipe(quant)
     if not chosen.trains:
         raise UsageError(
             f"{quant} quantizes while exporting: compress without --quant, then `edgegnn export --quant {quant}`"

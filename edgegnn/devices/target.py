@@ -14,9 +14,9 @@ from edgegnn.errors import TargetError, UsageError
 from edgegnn.runtime.facts import arch
 from edgegnn.utils.files import read_toml
 
-__all__ = ["HERE", "Meter", "Target", "load_target", "local_target", "read_target", "target_files"]
+__all__ = ["HERE", "NAME", "Meter", "Target", "load_target", "local_target", "read_target", "target_files"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 HERE = Path("targets")  # of the current folder, which may be a stranger's: used only when the user names a target
 
 
@@ -98,7 +98,7 @@ def _toml_files(*folders: Path) -> dict[str, Path]:
     for folder in folders:
         if folder.is_dir():
             for path in sorted(folder.glob("*.toml")):
-                if _NAME.fullmatch(path.stem) and path.stem != "local":
+                if NAME.fullmatch(path.stem) and path.stem != "local":
                     found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 

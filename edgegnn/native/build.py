@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,8 @@ LEVELS: dict[str, dict[str, list[str]]] = {
     "aarch64": {"neon": [], "dotprod": ["-march=armv8.2-a+dotprod"]},
 }
 _DOT = ("qgemm_kernels.cpp",)
+# Flags that zig spells in another way (the Python package `ziglang`, a clang).
+_ZIG = {"-march=armv8.2-a+dotprod": "-mcpu=generic+v8_2a+dotprod"}
 # As in CMakeLists.txt, which says why.
 _FLAGS = "-std=gnu++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -Wall -Wextra -Wno-psabi -ffp-contract=off"
 _FLAGS += " -fno-math-errno -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-asynchronous-unwind-tables"
@@ -44,15 +46,18 @@ def sources(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "src").iterdir() if path.suffix in (".cpp", ".h", ".inl"))
 
 
-def commands(folder: Path, machine: str, compiler: str, objects: Path) -> Iterator[tuple[list[str], Path]]:
+def commands(
+    folder: Path, machine: str, compiler: str | Sequence[str], objects: Path
+) -> Iterator[tuple[list[str], Path]]:
     """The compiler calls, each with the object file it makes."""
     levels = LEVELS[machine]
+    program = [compiler] if isinstance(compiler, str) else list(compiler)
     for path in sources(folder):
         if path.suffix != ".cpp":
             continue
         kernels = path.stem.endswith("_kernels")
         flags = [*_FLAGS.split(), f"-I{folder / 'src'}"]
-        if machine == "aarch64" and path.name in _DOT:
+        if machine == "aarch64" and path.name in _DOT and "ziglang" not in program:
             flags.append("-fno-schedule-insns")
         last = list(levels)[-1]
         for level in levels if kernels else [""]:
@@ -60,17 +65,19 @@ def commands(folder: Path, machine: str, compiler: str, objects: Path) -> Iterat
                 continue
             own = [f"-DEDGEGNN_LEVEL={level}", f"-DEDGEGNN_LEVEL_{level}=1", *levels[level]] if level else []
             made = objects / f"{path.stem}-{level or 'all'}.o"
-            yield [compiler, *flags, *own, "-c", str(path), "-o", str(made)], made
+            if "ziglang" in program:
+                own = [_ZIG.get(flag, flag) for flag in own]
+            yield [*program, *flags, *own, "-c", str(path), "-o", str(made)], made
 
 
-def build(folder: Path, output: Path, *, machine: str = "", compiler: str = "") -> None:
+def build(folder: Path, output: Path, *, machine: str = "", compiler: str | Sequence[str] = "") -> None:
     """Compile and link.
 
     Args:
         folder: the one with src/ in it.
         output: the library; it appears whole or not at all.
         machine: "x86_64" or "aarch64", what the library is for; "": this one.
-        compiler: a g++ or clang++ for that machine; "": this machine's.
+        compiler: a g++ or clang++ for that machine, or the words that start one; "": this machine's.
 
     Raises:
         RuntimeError: no compiler, no kernels for the machine, or a compiler that can't build them.
@@ -88,7 +95,15 @@ def build(folder: Path, output: Path, *, machine: str = "", compiler: str = "") 
         output.parent.mkdir(parents=True, exist_ok=True)
         linked = output.with_name(f".{output.name}.{os.getpid()}.tmp")
         try:
-            _call([found, *_LINK.split(), *(str(made) for _, made in todo), "-o", str(linked)])
+            _call(
+                [
+                    *([found] if isinstance(found, str) else found),
+                    *_LINK.split(),
+                    *(str(made) for _, made in todo),
+                    "-o",
+                    str(linked),
+                ]
+            )
             linked.replace(output)
         finally:
             if linked.exists():
@@ -101,8 +116,9 @@ def _call(command: list[str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(f"{command[0]} can't be used: {error}") from error
     if done.returncode:
+        name = "zig" if "ziglang" in command else Path(command[0]).name
         errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr.strip()[-200:]]
-        raise RuntimeError(f"{Path(command[0]).name} failed: {errors[0][:300]}")
+        raise RuntimeError(f"{name} failed: {errors[0][:300]}")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     def row(label: str, show: Callable[[ProfileRecord], str], key: str = "") -> None:
         found.append((label, [show(record) for record in records], key))
 
-    row("recipe", lambda r: r.recipe)
+    row("recipe", lambda r: _recipe(r.recipe))
     row(f"{_metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
     row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
     row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms{_mark(r)}", "p50")
@@ -105,6 +105,10 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
     return found
+
+
+def _recipe(name: str) -> str:
+    return "fp32" if name == "none" else name  # as `edgegnn.quantize.recipe.shown_name`, which is a layer above
 
 
 def _entry(record: ProfileRecord, *, name: str, pairs: int | None) -> str:

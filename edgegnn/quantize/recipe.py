@@ -15,8 +15,9 @@ from typing import Any
 from edgegnn.errors import UsageError
 from edgegnn.utils.files import at_hand
 
-__all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict"]
+__all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict", "shown_name"]
 
+_ALIASES = {"fp32": "none"}
 _METHODS = ("none", "dynamic", "static", "qat", "dq", "a2q")
 
 
@@ -151,12 +152,20 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def shown_name(name: str) -> str:
+    """What people are told a recipe is called: "fp32" for the one that files store as "none"."""
+    return "fp32" if name == "none" else name
+
+
 def recipe(name: str) -> Recipe:
     """The recipe of that name, or the one in the JSON file of that path; "a2q:target_bits=3" changes fields of one.
+
+    "fp32" is the recipe that files store as "none"; both names are understood.
 
     Raises:
         UsageError: unknown name, unreadable file, unknown or wrong field.
     """
+    name = _ALIASES.get(name, name)
     if name in RECIPES:
         return RECIPES[name]
     if name.endswith(".json"):
@@ -168,9 +177,10 @@ def recipe(name: str) -> Recipe:
     base, colon, changes = name.rpartition(":")
     if colon and "=" in changes:
         return recipe_from_dict({**recipe(base).to_dict(), **dict(map(_change, changes.split(",")))})
-    near = difflib.get_close_matches(name, RECIPES, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"unknown recipe {name!r}{hint} Known: {', '.join(RECIPES)}, or a .json file")
+    known = [shown_name(each) for each in RECIPES]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ":"
+    raise UsageError(f"unknown recipe {name!r}{hint} Known: {', '.join(known)}, or a .json file")
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -28,7 +28,7 @@ from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
 from edgegnn.runtime.samples import read_samples
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 MAX_PRINTED_ROWS = 20
 
@@ -41,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.run(arguments)
+        code = run(argv)
         if sys.stdout is None:  # it was closed before Python started
             return _fail("can't write to stdout: it is closed", 1)
         sys.stdout.flush()
@@ -63,6 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if refused := refused_write(error):
             return _fail(refused, 1)
         return _fail(f"unexpected {type(error).__name__}: {first_line(error)} (run again with --debug)", 1)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command, with errors as exceptions.
+
+    Args:
+        argv: its words; None: those of this process.
+
+    Raises:
+        EdgeGNNError: as the command says.
+    """
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
 
 
 def _fail(message: str, code: int) -> int:

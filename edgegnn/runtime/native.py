@@ -6,6 +6,8 @@ A model runs without it too, on the function bodies it carries. Looked for, in t
     the package         `edgegnn.native`, where edgegnn is installed and was built with a compiler
     beside run.pyz      `native/` of the artifact that the runner lies in, whether it is run or imported from
 
+The library takes the widest instruction set of the processor, or a narrower one that EDGEGNN_ISA names.
+
 Never in an artifact that is merely opened: a library is code, and opening a stranger's file runs none.
 """
 
@@ -17,10 +19,12 @@ from pathlib import Path
 
 from edgegnn.errors import UsageError
 
-__all__ = ["ORT_NEEDED", "find_library", "library_name", "why_no_library"]
+__all__ = ["ISA", "ORT_NEEDED", "check_isa", "find_library", "library_name", "why_no_library"]
 
 ORT_NEEDED = (1, 17)
 _NONE = {"", "0", "none"}
+# Names of instruction sets by machine, as in the library (`edgegnn.native.build.LEVELS`).
+ISA = {"x86_64": ("base", "avx2", "avx512", "vnni"), "aarch64": ("neon", "dotprod")}
 
 
 def library_name(machine: str | None = None) -> str:
@@ -32,8 +36,9 @@ def find_library() -> Path | None:
     """The library for this machine, None where there is none.
 
     Raises:
-        UsageError: EDGEGNN_LIBRARY names a file that is not there.
+        UsageError: EDGEGNN_LIBRARY names a file that is not there, or EDGEGNN_ISA no instruction set.
     """
+    check_isa()
     asked = os.environ.get("EDGEGNN_LIBRARY")
     if asked is not None:
         if asked.lower() in _NONE:
@@ -48,6 +53,17 @@ def find_library() -> Path | None:
         beside = runner.parent / "native" / library_name() if runner is not None else None
         return beside if beside is not None and beside.is_file() else None
     return library()
+
+
+def check_isa() -> None:
+    """Refuse an unknown name in EDGEGNN_ISA, which the library would pass over.
+
+    Raises:
+        UsageError: it is no instruction set of this machine.
+    """
+    asked, known = os.environ.get("EDGEGNN_ISA"), ISA.get(platform.machine(), ())
+    if asked is not None and known and asked not in known:
+        raise UsageError(f"EDGEGNN_ISA is {asked[:40]!r}: use {', '.join(known[:-1])} or {known[-1]}, or unset it")
 
 
 def why_no_library() -> str:
@@ -65,8 +81,8 @@ def why_no_library() -> str:
             f"edgegnn export --target NAME (of a target with the architecture {machine})"
         )
     return (
-        f"this installation of edgegnn has no kernels for {machine}; install a C++ compiler and then edgegnn again, or "
-        "name the library of the artifact: edgegnn.runtime.open(..., library=...)"
+        f"this installation of edgegnn has no kernels for {machine} and can't compile them: `edgegnn doctor` says why; "
+        "or name the library of the artifact: edgegnn.runtime.open(..., library=...)"
     )
 
 

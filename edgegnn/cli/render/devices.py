@@ -15,13 +15,14 @@ from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
+    from edgegnn.devices.new_target import Described
     from edgegnn.devices.readiness import Step
     from edgegnn.devices.setup import Ready
     from edgegnn.devices.ship import Installed
     from edgegnn.profiling import Comparison, ProfileRecord
     from edgegnn.profiling.parallel import Pair
 
-__all__ = ["checked", "compared", "installed", "measuring_all", "profiled_all", "ready", "shipped"]
+__all__ = ["checked", "compared", "described", "installed", "measuring_all", "profiled_all", "ready", "shipped"]
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
@@ -83,6 +84,17 @@ def checked(name: str, steps: Sequence[Step], as_json: bool) -> None:
             table.add_row("", "", f"→ {step.cure}")
     _print(table)
     say(f"{name} is not ready" if _failed(steps) else f"{name} is ready: edgegnn profile --target {name} ARTIFACT")
+
+
+def described(made: Described, as_json: bool) -> None:
+    """Result of `targets init`."""
+    if as_json:
+        _json(made.to_dict())
+        return
+    say(f"wrote {made.file}: {made.description} ({made.arch})")
+    if made.reason:
+        say(f"the device could not be asked what it is: {made.reason}")
+    say(f"next: edgegnn targets setup {made.name}")
 
 
 def ready(result: Ready, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from edgegnn.cli.render.bits import bits_in_words, bits_table
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
 from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
+from edgegnn.quantize.recipe import shown_name
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
         "model", f"{checkpoint.source.get('zoo')}, {_parameters(checkpoint)} parameters, {size(path.stat().st_size)}"
     )
     table.add_row("data", f"{task.data}, {task.name} task, {task.split} split")
-    table.add_row("recipe", step["recipe"])
+    table.add_row("recipe", shown_name(step["recipe"]))
     table.add_row("best epoch", f"{step['best_epoch']} of {step['epochs_run']}, {step['seconds']:.1f} s")
     _grades_row(table, step)
     if "average_bits" in step:
@@ -118,8 +119,8 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
 
 
-def exported(result: ExportResult, as_json: bool) -> None:
-    """Result of `export`."""
+def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None:
+    """Result of `export`; `asked` says whether a recipe was named."""
     m = result.manifest
     if m["fallback"]:
         complain(f"exported as TorchScript, because ONNX can't express the model: {m['fallback']}")
@@ -128,7 +129,7 @@ def exported(result: ExportResult, as_json: bool) -> None:
         return
     table = _facts()
     fp32, now = m["sizes"]["fp32_model_file"], m["sizes"]["model_file"]
-    table.add_row("recipe", m["recipe"])
+    table.add_row("recipe", shown_name(m["recipe"]) + _why_this(m["recipe"], asked))
     if takes := taken_graphs(m):
         table.add_row("takes", takes)
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
@@ -148,6 +149,15 @@ def exported(result: ExportResult, as_json: bool) -> None:
         table.add_row(f"kernels for {entry['machine']}", missing + entry["origin"])
     _print(table)
     say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
+
+
+def _why_this(recipe: str, asked: bool) -> str:
+    """Why an export has its recipe, where the user named none."""
+    if asked:
+        return ""
+    if recipe == "none":
+        return ": the model is float and no --quant was given; --quant dq-int8 makes it smaller and faster"
+    return ": the model was trained with it"
 
 
 def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> None:
@@ -281,13 +291,14 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
         return
     table = _facts()
     for key, value in facts.items():
+        shown = shown_name(str(value)) if key == "recipe" else str(value)
         if key not in {"stayed_float", "history", "aggregations", "sparsity", "average_bits", "learnt_bits"}:
-            table.add_row(key.replace("_", " "), str(value))
+            table.add_row(key.replace("_", " "), shown)
     for i, step in enumerate(facts.get("history", []), 1):
         how = (
             f"{step.get('method', '')} {step.get('sparsity', 0.0):g}"
             if step.get("step") == "prune"
-            else step.get("recipe")
+            else shown_name(str(step.get("recipe")))
         )
         words = f"{step.get('step')} ({how}): {step.get('epochs_run')} epochs, best {step.get('best_epoch')}"
         table.add_row(f"step {i}", words)

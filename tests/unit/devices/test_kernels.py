@@ -24,7 +24,8 @@ ELF = "\\177ELF made there"
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A connection to this machine, which has no library, no compiler of its own, and an empty cache."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "device"))
-    monkeypatch.setattr(provide, "library", lambda machine: None)
+    monkeypatch.setattr(provide.native, "installed", lambda machine=None: None)
+    monkeypatch.setattr(provide.importlib.util, "find_spec", lambda name: None)  # no zig
     monkeypatch.setattr(provide.platformdirs, "user_cache_path", lambda name: tmp_path / "cache")
     monkeypatch.setattr(provide.shutil, "which", lambda name: None)
     monkeypatch.setattr(kernels, "has_native_ops", lambda model: True)

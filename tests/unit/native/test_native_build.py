@@ -19,7 +19,8 @@ OTHER = "aarch64" if platform.machine() == "x86_64" else "x86_64"
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No library in the package, an empty cache; programs are looked for in a folder of the test only."""
-    monkeypatch.setattr(provide, "library", lambda machine: None)
+    monkeypatch.setattr(provide.native, "installed", lambda machine=None: None)
+    monkeypatch.setattr(provide.importlib.util, "find_spec", lambda name: None)  # no zig
     monkeypatch.setattr(provide.platformdirs, "user_cache_path", lambda name: tmp_path / "cache")
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -10,7 +10,7 @@ from a2q_example import Gcn, Gin, graph_task, node_task
 import edgegnn
 from edgegnn.api import compress
 from edgegnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgegnn.cli.options import quant_of
+from edgegnn.cli.values import quant_of
 from edgegnn.errors import QuantizeError, UsageError
 from edgegnn.exporting.inspection import describe
 from edgegnn.quantize import finetune, recipe, recipe_from_dict

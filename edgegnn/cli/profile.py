@@ -1,0 +1,131 @@
+"""The command `edgegnn profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgegnn.cli.completion import complete_artifact
+from edgegnn.cli.options import OUTPUT, Host, Identity, Json, Port, Runtime, Targets, Threads
+from edgegnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgegnn.profiling import ProfileRecord
+
+__all__ = ["profile"]
+
+COMPARISON = "Comparison"
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare",
+        metavar="OLD.json",
+        help="Also show what changed from this record, and how surely.",
+        rich_help_panel=COMPARISON,
+    ),
+]
+FailAbove = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-above",
+        metavar="5%",
+        help="With --compare: exit 1 when p50 grew by more, beyond noise.",
+        rich_help_panel=COMPARISON,
+    ),
+]
+
+
+def profile(
+    artifacts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="The artifacts (default: the newest one here).",
+            autocompletion=complete_artifact,
+        ),
+    ] = None,
+    target: Targets = None,
+    threads: Threads = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short windows: for a first look, not for a report.")] = False,
+    runtime: Runtime = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.", rich_help_panel=OUTPUT)
+    ] = Path("profiles"),
+    compare: Compare = None,
+    fail_above: FailAbove = None,
+    host: Host = None,
+    port: Port = None,
+    identity: Identity = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, memory, CPU, energy and accuracy of an artifact in a fresh process.
+
+    The record goes to profiles/<target>/<artifact>.json.
+
+    Several devices are measured side by side; a pair of artifact and device that fails stops no other.
+
+    Examples:
+        edgegnn profile model-dq-int8 --quick
+        edgegnn profile model-* --target rpi --target x86
+        edgegnn profile model --compare profiles/x86/model.json --fail-above 5%
+    """
+    from edgegnn.cli.render import devices, summaries
+    from edgegnn.devices import load_target
+    from edgegnn.devices.connection import at
+    from edgegnn.profiling import newest_artifact
+    from edgegnn.profiling import profile as run
+    from edgegnn.profiling.parallel import profile_all
+
+    chosen = artifacts or [newest_artifact(Path.cwd())]
+    found = {t.name: t for t in map(load_target, target or ["local"])}
+    if (host or port or identity) and len(found) > 1:
+        raise UsageError("--host, --port and --identity are for one --target: put them into the files of the targets")
+    where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
+    old, limit = baseline(compare, fail_above, len(chosen) * len(where))
+    options: dict[str, Any] = {"quick": quick, "threads": threads, "runtime": runtime, "out": output}
+    if len(chosen) == len(where) == 1:
+        with summaries.measuring(f"profiling {chosen[0].name}") as status:
+            record = run(chosen[0], target=where[0], progress=status, keep=compare, **options)
+        if old is not None:
+            compared(old, record, limit, as_json)
+            return
+        summaries.profiled(record, as_json)
+        return
+    with devices.measuring_all([t.name for t in where]) as tell:
+        pairs = profile_all(chosen, where, progress=tell, **options)
+    devices.profiled_all(pairs, as_json)
+    if any(pair.error is not None for pair in pairs):
+        raise typer.Exit(1)
+
+
+def baseline(
+    compare: Path | None, fail_above: str | None, measurements: int
+) -> tuple[ProfileRecord | None, float | None]:
+    """The record and the limit of `profile --compare OLD.json --fail-above 5%`, read before anything is measured.
+
+    Raises:
+        DataError: there is no such record.
+        UsageError: the options don't fit together.
+    """
+    from edgegnn.profiling import parse_limit, read_record
+
+    if compare is None:
+        if fail_above is not None:
+            raise UsageError("--fail-above says how much is allowed with --compare OLD.json")
+        return None, None
+    if measurements > 1:
+        raise UsageError("--compare is for one artifact on one target")
+    return read_record(compare), None if fail_above is None else parse_limit(fail_above)
+
+
+def compared(old: ProfileRecord, new: ProfileRecord, limit: float | None, as_json: bool) -> None:
+    """Show what changed; exit 1 when that is too much."""
+    from edgegnn.cli.render import devices
+    from edgegnn.profiling import compare
+
+    comparison = compare(old, new, fail_above=limit)
+    devices.compared(new, comparison, as_json)
+    if comparison.failed:
+        raise typer.Exit(1)

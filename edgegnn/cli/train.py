@@ -1,0 +1,131 @@
+"""The command `edgegnn train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgegnn.cli.completion import complete_data, complete_model
+from edgegnn.cli.options import (
+    DATA,
+    OUTPUT,
+    BatchSize,
+    DataRoot,
+    Dropout,
+    EarlyStop,
+    Epochs,
+    Force,
+    Heads,
+    Hidden,
+    Json,
+    Layers,
+    Lr,
+    Metric,
+    NodeAttributes,
+    OneHot,
+    Patience,
+    PoolRatio,
+    Seed,
+    Split,
+    SplitFile,
+    SplitSeed,
+    TargetBits,
+    Task,
+    TrainedQuant,
+    WeightDecay,
+)
+from edgegnn.cli.values import quant_of, settings_of, split_of
+from edgegnn.errors import UsageError
+
+__all__ = ["train"]
+
+
+def train(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="gcn, gat, gin, sage, spline, transformer, hgpsl or ness.",
+            autocompletion=complete_model,
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="cora, tu:ENZYMES, molnet:ESOL, zinc, ... or a .pt or .csv file.",
+            autocompletion=complete_data,
+        ),
+    ] = "",
+    data_file: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="The same, as an option.", rich_help_panel=DATA),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to save the model.", rich_help_panel=OUTPUT),
+    ] = Path("model.pt"),
+    quant: TrainedQuant = None,
+    target_bits: TargetBits = None,
+    hidden: Hidden = None,
+    layers: Layers = None,
+    heads: Heads = None,
+    dropout: Dropout = None,
+    pool_ratio: PoolRatio = None,
+    node_attributes: NodeAttributes = None,
+    task: Task = None,
+    metric: Metric = None,
+    one_hot: OneHot = False,
+    split: Split = None,
+    split_file: SplitFile = None,
+    split_seed: SplitSeed = 0,
+    data_root: DataRoot = None,
+    epochs: Epochs = None,
+    lr: Lr = None,
+    weight_decay: WeightDecay = None,
+    batch_size: BatchSize = None,
+    patience: Patience = None,
+    early_stop: EarlyStop = None,
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model of the zoo and save the epoch with the lowest validation loss.
+
+    With --quant it is trained for integers from scratch.
+
+    Examples:
+        edgegnn train gcn cora -o model.pt
+        edgegnn train gin tu:PROTEINS --split fold:0 --early-stop grades
+        edgegnn train ness cora
+        edgegnn train gat data.pt --task node --quant qat-int8
+    """
+    from edgegnn import api
+    from edgegnn.cli.render import summaries
+
+    name = data_file or data
+    if not name or (data_file and data):
+        raise UsageError("name one data set: edgegnn train gcn cora")
+    settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed)
+    architecture = {"hidden": hidden, "layers": layers, "heads": heads, "dropout": dropout, "pool_ratio": pool_ratio}
+    with summaries.training(f"training {model} on {name}") as progress:
+        checkpoint = api.train(
+            model,
+            name,
+            output=output,
+            task=task,
+            metric=metric,
+            one_hot=one_hot,
+            split=split_of(split, split_file),
+            split_seed=split_seed,
+            data_root=data_root,
+            node_attributes=node_attributes,
+            quant=quant_of(quant, target_bits),
+            architecture=architecture,
+            settings=settings,
+            force=force,
+            progress=progress,
+        )
+    summaries.trained(checkpoint, output, as_json)
