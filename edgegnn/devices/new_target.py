@@ -13,7 +13,7 @@ from edgegnn.devices.connection import at, connect
 from edgegnn.devices.readiness import board
 from edgegnn.devices.target import HERE, NAME, Target
 from edgegnn.errors import TargetError, UsageError, first_line
-from edgegnn.utils.files import check_free, replacing
+from edgegnn.utils.files import replacing
 
 __all__ = ["Described", "check_new", "write_target"]
 
@@ -59,7 +59,9 @@ def check_new(name: str, *, force: bool) -> None:
         raise UsageError(
             f"no target can be called {name[:60]!r}: take small letters, digits, - and _ (local is this machine)"
         )
-    check_free(HERE / f"{name}.toml", force=force)
+    path = HERE / f"{name}.toml"
+    if path.exists() and not force:
+        raise UsageError(f"{path} is there already: choose another name, or replace it with --force")
 
 
 def write_target(

@@ -32,12 +32,12 @@ _METHODS = {
     "dynamic": _Method(
         "after training: INT8 weights, scales of activations found at run time",
         "dense products with constant weights; no --format torchscript",
-        {8: "0.3 to 0.4"},
+        {8: "from 0.26"},
     ),
     "static": _Method(
         "after training: INT8 weights and activations, ranges from calibration",
         "as dynamic-int8, and data for calibration",
-        {8: "0.3 to 0.4"},
+        {8: "from 0.26"},
     ),
     "qat": _Method(
         "fine-tuning with fake quantization; products and sums in integers",

@@ -127,6 +127,8 @@ def make_session(
 
     try:
         session = _exact_or_not(load)
+    except UsageError:  # a library, an option or an instruction set that was named
+        raise
     except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
         name = "the model" if isinstance(content, bytes) else Path(content).name
         raise ArtifactError(
