@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgegnn import native
 from edgegnn.native import build as recipe
 from edgegnn.native import library_name, provide
 
@@ -82,6 +83,39 @@ def test_a_compiler_that_fails_is_quoted_and_nothing_is_kept(nothing_installed: 
     assert found.path is None
     assert "isa.h:1: error: no cookies" in found.origin
     assert not list((tmp_path / "cache").rglob("*.so"))
+    _compiler(nothing_installed, "case $1 in -dump*) echo 1.2.3;; esac")
+    assert "to try again" in provide.provide(OTHER).origin  # the same compiler, which has failed on these sources
+
+
+def test_this_machines_library_is_compiled_when_it_is_first_needed(nothing_installed: Path, monkeypatch):
+    built = []
+
+    def build(folder, output, *, machine, compiler):
+        built.append((machine, compiler))
+        output.write_text("made")
+
+    monkeypatch.setattr(native, "installed", lambda machine=None: None)
+    monkeypatch.setattr(provide.recipe, "build", build)
+    assert native.library() is None
+    assert provide.built_here() is None
+    program = nothing_installed / "g++"
+    program.write_text("#!/bin/sh\necho 1.2.3\n")
+    program.chmod(0o755)
+    found = native.library()
+    assert found is not None
+    assert native.library() == found == provide.built_here()
+    assert built == [(platform.machine(), (str(program),))]
+
+
+def test_zig_is_a_compiler_for_every_machine(nothing_installed: Path, monkeypatch):
+    monkeypatch.setattr(provide.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(provide, "_version", lambda *command: "0.15")
+    compiler = provide.find_compiler("aarch64")
+    assert compiler.name == "zig"
+    assert compiler.command[1:] == ("-m", "ziglang", "c++", "-target", "aarch64-linux-gnu.2.28")
+    flags = {flag for command, _ in recipe.commands(NATIVE, "aarch64", compiler.command, Path("o")) for flag in command}
+    assert "-mcpu=generic+v8_2a+dotprod" in flags  # zig knows no -march of this kind
+    assert not {flag for flag in flags if flag.startswith("-march") or flag == "-fno-schedule-insns"}
 
 
 def test_it_is_compiled_once(nothing_installed: Path):
@@ -100,7 +134,7 @@ def test_it_is_compiled_once(nothing_installed: Path):
     assert calls == len(list(recipe.commands(NATIVE, OTHER, "g++", Path("objects")))) + 1
     assert provide.provide(OTHER) == first
     assert log.read_text().count("\n") == calls
-    assert {path.name for path in first.path.parent.iterdir()} == {first.path.name}
+    assert {path.name for path in first.path.parent.iterdir()} == {first.path.name, "lock"}
 
 
 def test_other_sources_are_another_library(tmp_path: Path):
