@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from edgegnn.checkpoint.checked_operators import EXCHANGED, compare_sizes
 from edgegnn.errors import CheckpointError, first_line
 from edgegnn.runtime.archive import pack_entries, read_entries
 from edgegnn.runtime.operators import computes
@@ -143,7 +144,9 @@ def load_program(path: Path) -> ExportedProgram:
     """
     try:
         entries = read_entries(path.read_bytes(), str(path), CheckpointError)
-        return torch.export.load(io.BytesIO(pack_entries(_rebuilt(path, entries))))
+        program = torch.export.load(io.BytesIO(pack_entries(_rebuilt(path, entries))))
+        compare_sizes(program, str(path))
+        return program
     except CheckpointError:
         raise
     except Exception as error:
@@ -288,7 +291,7 @@ def _target(path: Path, target: str) -> None:
     known = target in _HIGHER or target in _ARITHMETIC
     if found:
         space, name = found.groups()
-        known = computes(name) if space == "aten" else space == "edgegnn" and name in _OWN
+        known = (computes(name) or name in EXCHANGED) if space == "aten" else space == "edgegnn" and name in _OWN
     if not known:
         raise CheckpointError(
             f"{path} calls {target[:80]!r}, which is not among the operators that only compute: refused. Write it "
@@ -340,12 +343,19 @@ def _expression(path: Path, text: str) -> None:
             )
             power = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.LShift))
             exponent = node.right if isinstance(node, ast.BinOp) and power else None
+        if isinstance(exponent, ast.Call) and _is_integer(exponent):
+            exponent = exponent.args[0]
         if isinstance(exponent, ast.UnaryOp):
             exponent = exponent.operand
         small = isinstance(exponent, ast.Constant) and isinstance(exponent.value, int) and exponent.value <= 8
         powers += power
         if not good or (power and not small) or powers > 4:
             raise CheckpointError(f"{path} holds a size expression that is no arithmetic: refused")
+
+
+def _is_integer(call: ast.Call) -> bool:
+    """Whether it is a number as sympy writes it, `Integer(2)`."""
+    return isinstance(call.func, ast.Name) and call.func.id == "Integer" and len(call.args) == 1
 
 
 _CHECKS: dict[str, Callable[[Path, str], None]] = {"target": _target, "expr_str": _expression}

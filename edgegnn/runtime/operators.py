@@ -13,9 +13,9 @@ _NAMES = """
 _adaptive_avg_pool2d _assert_async _assert_scalar _assert_tensor_metadata _cdist_forward _convolution _embedding_bag
 _embedding_bag_forward_only _euclidean_dist _fft_c2c _fft_c2r _fft_r2c _functional_assert_async
 _functional_assert_scalar _functional_sym_constrain_range _functional_sym_constrain_range_for_size _is_all_true
-_is_any_true _local_scalar_dense _log_softmax _native_batch_norm_legit _native_batch_norm_legit_functional
-_native_batch_norm_legit_no_training _pdist_forward _safe_softmax _scaled_dot_product_attention_math
-_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention_for_cpu _shape_as_tensor _softmax _to_copy
+_is_any_true _local_scalar_dense _log_softmax 
+_pdist_forward _safe_softmax _scaled_dot_product_attention_math
+_shape_as_tensor _softmax _to_copy
 _trilinear _unique2 _unsafe_view abs absolute acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
 adaptive_max_pool2d add addbmm addcdiv addcmul addmm addmv addr adjoint alias all alpha_dropout amax amin aminmax
 angle any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort argwhere as_strided asin
@@ -39,7 +39,7 @@ linspace log log10 log1p log2 log_sigmoid log_sigmoid_forward log_softmax logadd
 logical_and logical_not logical_or logical_xor logit logspace logsumexp lstm lstm_cell lt masked_fill masked_scatter
 masked_select matmul matrix_exp matrix_power max max_pool1d max_pool2d max_pool2d_with_indices maximum mean median
 meshgrid min minimum mish mm mode moveaxis movedim mul multinomial multiply mv nan_to_num nanmean nansum narrow
-native_batch_norm native_dropout native_group_norm native_layer_norm ne neg negative new_empty new_empty_strided
+native_dropout native_group_norm native_layer_norm ne neg negative new_empty new_empty_strided
 new_full new_ones new_zeros nonzero nonzero_static norm normal not_equal numel numpy_T one_hot ones ones_like outer
 pad pairwise_distance permute pinverse pixel_shuffle pixel_unshuffle polar positive pow prelu prod quantile rad2deg
 rand rand_like randint randint_like randn randn_like randperm ravel real reciprocal reflection_pad1d reflection_pad2d

@@ -14,7 +14,7 @@ import pickle
 import pickletools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgegnn.runtime.operators import computes
@@ -54,6 +54,8 @@ _PRIM = _words(
     unchecked_unwrap_optional
     """
 )
+# Exchanged for operators that compare sizes (`_Comparing`).
+_ATTENTION, _BATCH_NORM = "scaled_dot_product_attention", "_native_batch_norm_legit_no_training"
 _OPCODES = _words(
     """
     PROTO STOP MARK GLOBAL NEWOBJ REDUCE BUILD BINPERSID NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
@@ -90,7 +92,7 @@ def checked_code(content: bytes) -> bytes:
             warnings.simplefilter("ignore")  # about escape sequences
             tree = ast.parse(content.decode("utf-8"))
         _Checker().visit(tree)
-        return ast.unparse(tree).encode() + b"\n"
+        return ast.unparse(_Comparing().visit(tree)).encode() + b"\n"
     except Foreign:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -119,10 +121,14 @@ class _Checker(ast.NodeVisitor):
         name = _dotted(node.func)
         first, _, rest = name.partition(".")
         if first == "torch":
-            good = computes(rest) or rest in _LANGUAGE
+            good = computes(rest) or rest in (*_LANGUAGE, _BATCH_NORM)
         elif first == "ops":
             space, _, operator = rest.partition(".")
-            good = operator in _PRIM if space == "prim" else space == "aten" and computes(operator)
+            good = (
+                operator in _PRIM
+                if space == "prim"
+                else space == "aten" and (computes(operator) or operator == _BATCH_NORM)
+            )
         elif isinstance(node.func, ast.Name):
             good = name in _BUILTINS or bool(_LOCAL.fullmatch(name))
         else:  # code of the file; any other method could be an operator
@@ -147,6 +153,31 @@ class _Checker(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         if not isinstance(node.value, (bool, int, float, str, type(None))):
             raise Foreign(f"a constant of the type {type(node.value).__name__}")
+
+
+class _Comparing(ast.NodeTransformer):
+    """Exchanges operators that trust the sizes they are given for the ones that compare them.
+
+    The inner operator of batch norm reads as many statistics as its input has channels. The CPU's attention reads as
+    many values as there are keys.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        name = _dotted(node.func).removeprefix("ops.aten.").removeprefix("torch.")
+        if name == _ATTENTION:
+            return ast.Subscript(_call("_scaled_dot_product_attention_math", node.args, node.keywords), ast.Constant(0))
+        if name == _BATCH_NORM:
+            if len(node.args) != 7 or node.keywords:
+                raise Foreign(f"{name} with other arguments")
+            tensors, rates = node.args[:5], node.args[5:]
+            first = _call("batch_norm", [*tensors, ast.Constant(False), *rates, ast.Constant(False)])
+            return ast.Tuple([first, ast.Constant(0), ast.Constant(0)])  # nothing reads what is for training
+        return node
+
+
+def _call(name: str, arguments: list[ast.expr], keywords: Sequence[ast.keyword] = ()) -> ast.Call:
+    return ast.Call(ast.Attribute(ast.Name("torch"), name), arguments, list(keywords))
 
 
 def _dotted(node: ast.AST) -> str:

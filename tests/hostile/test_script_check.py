@@ -149,6 +149,7 @@ def test_pickles_hold_no_functions(capsys):
     "name",
     [
         *("from_file", "save", "set_", "resize_", "_convert_indices_from_coo_to_csr", "_weight_norm_interface"),
+        *("_native_batch_norm_legit_no_training", "_scaled_dot_product_flash_attention_for_cpu"),
         *(
             "segment_reduce",
             "set_data",
@@ -172,7 +173,23 @@ def test_operators_that_compute():
             "index_add_",
             "scatter_reduce",
             "_softmax",
-            "_native_batch_norm_legit_no_training",
             "zero_",
         )
     )
+
+
+@pytest.mark.parametrize(
+    "shape, line",
+    [
+        (
+            [4, 8],
+            "s = torch.narrow(x[0], 0, 0, 2)\n  y, _1, _2 = torch._native_batch_norm_legit_no_training(x, None, None, s, s, 0.1, 1e-5)",
+        ),
+        ([2, 3, 5, 8], "y = torch.scaled_dot_product_attention(x, x, torch.narrow(x, 2, 0, 1))"),
+    ],
+)
+def test_what_is_too_short_is_not_read_beyond(shape, line):
+    """torch's own operators answer, with what lies behind the statistics or the values."""
+    code = checked_code(f"def f(x: Tensor) -> Tensor:\n  {line}\n  return y\n".encode())
+    with pytest.raises(RuntimeError, match="should contain|Expected size"):
+        torch.jit.CompilationUnit(code.decode()).f(torch.randn(shape))
