@@ -106,11 +106,21 @@ def _qattention(quantize: bool) -> tuple[str, str, str, str]:
 # Products ------------------------------------------------------------
 
 _GEMM_INPUTS = "x, w, w_scale, row_scale, bias, addend"
+# On x86 without VNNI, onnxruntime adds products of uint8 with int8 in pairs of 16 bits, which overflow; with uint8 they
+# fit. The weights are constant, so that onnxruntime converts them once, when it loads the model.
+# The reshape keeps it from fusing an int8 `x` with them into MatMulIntegerToFloat, which has no such kernel.
 _PRODUCT = """
-  product = MatMulInteger (codes, w, zero)
+  w_wide = Cast <to = 6> (w)
+  w_middle = Constant <value = int32 {128}> ()
+  w_raised = Add (w_wide, w_middle)
+  w_codes = Cast <to = 2> (w_raised)
+  w_zero = Constant <value = uint8 {128}> ()
+  product = MatMulInteger (codes, w_codes, zero, w_zero)
   exact = Cast <to = 1> (product)
   x_scale = Constant <value_float: float = @x_scale> ()
-  by_column = Mul (w_scale, x_scale)
+  column_scale = Mul (w_scale, x_scale)
+  flat_shape = Constant <value = int64[1] {-1}> ()
+  by_column = Reshape (column_scale, flat_shape)
   scaled = Mul (exact, by_column)
 """
 _PRODUCT_END = (
