@@ -23,6 +23,7 @@ from edgegnn.exporting.qdq import qdq_points, stayed_float
 from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.exporting.rewrite.constant import fix_graph
 from edgegnn.exporting.rewrite.sparse import sparse_features
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session
 from edgegnn.tasks import Task
@@ -55,7 +56,7 @@ def onnx_form(
         model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
         if constant_graph and "edge_index" in point.example:
             model = _with_graph(model, task)
-        model = spell_int4(pack_zeros(model))
+        model = spell_int4(pack_zeros(unsigned_weights(model)))
         models.append(model)
         floats += _float_tensors(checkpoint, quantized, model)
         operators.update(integer_operators(model))

@@ -28,6 +28,7 @@ from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import ParityError
 from edgegnn.exporting.node_limits import complete
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session, score
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, classes
@@ -249,7 +250,7 @@ def _values(model: onnx.ModelProto, names: Sequence[str], inputs: Mapping[str, A
     copy.CopyFrom(model)
     del copy.graph.output[:]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session: Any = make_session(copy.SerializeToString())
+    session: Any = make_session(unsigned_weights(copy).SerializeToString())
     found: list[Array] = session.run(None, {v.name: inputs[v.name] for v in session.get_inputs()})
     return found
 

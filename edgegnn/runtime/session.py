@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,24 +111,19 @@ def make_session(
     if watch:
         content = guarded_model(read, watch)
     _check_version(read, onnxruntime.__version__)
-    wanted = native and processor == "cpu" and has_native_ops(read)
-    registered = False
-
-    def load(exact: bool) -> Any:
-        nonlocal registered
-        options = _options(onnxruntime, threads, spinning, exact=exact)
-        _configure(options, entries or {})
-        registered = wanted and _register(options, library)
-        return onnxruntime.InferenceSession(
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    _configure(options, entries or {})
+    registered = native and processor == "cpu" and has_native_ops(read) and _register(options, library)
+    try:
+        session = onnxruntime.InferenceSession(
             content if isinstance(content, bytes) else os.fspath(content),
             options,
             providers=PROVIDERS if processor == "cuda" else ["CPUExecutionProvider"],
         )
-
-    try:
-        session = _exact_or_not(load)
-    except UsageError:  # a library, an option or an instruction set that was named
-        raise
     except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
         name = "the model" if isinstance(content, bytes) else Path(content).name
         raise ArtifactError(
@@ -140,25 +135,6 @@ def make_session(
         _check_signature(session, model.manifest)
     session.edgegnn_native = registered
     return session
-
-
-def _options(onnxruntime: Any, threads: int, spinning: bool, *, exact: bool) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    # Without it, sums of products of bytes saturate at 16 bits on x86 processors without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1" if exact else "0")
-    return options
-
-
-def _exact_or_not(load: Callable[[bool], Any]) -> Any:
-    """A session with exact sums of products of bytes, where onnxruntime can make it."""
-    try:
-        return load(True)
-    except Exception:  # onnxruntime 1.32 can't load weights that share their zero points so
-        return load(False)
 
 
 def _onnxruntime() -> Any:

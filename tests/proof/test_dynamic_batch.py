@@ -12,6 +12,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.entry_points import EntryPoint, chained
 from edgegnn.exporting.ptq import dynamic_int8
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.runtime import make_session
 
 
@@ -34,7 +35,7 @@ def test_other_graphs_in_the_batch_change_nothing():
     batch = torch.arange(12) // 6
     model = Gin().eval()
     both = {"x": x, "edge_index": edges, "batch": batch}
-    session = make_session(dynamic_int8(capture(model, both, kind="graph")).SerializeToString())
+    session = make_session(unsigned_weights(dynamic_int8(capture(model, both, kind="graph"))).SerializeToString())
     one = {"x": x[:6], "edge_index": edges[:, :3], "batch": batch[:6]}
     alone = session.run(None, {name: value.numpy() for name, value in one.items()})[0]
     together = session.run(None, {name: value.numpy() for name, value in both.items()})[0]
@@ -60,7 +61,9 @@ def test_a_product_with_several_matrices_stays_float():
     model, args = Stacked().eval(), {"x": torch.randn(12, 4), "edge_index": torch.randint(12, (2, 30))}
     made = dynamic_int8(capture(model, args, kind="node"))
     assert sum(node.op_type == "MatMulInteger" for node in made.graph.node) == 1
-    got = make_session(made.SerializeToString()).run(None, {name: value.numpy() for name, value in args.items()})[0]
+    got = make_session(unsigned_weights(made).SerializeToString()).run(
+        None, {name: value.numpy() for name, value in args.items()}
+    )[0]
     with torch.no_grad():
         want = model(**args).numpy()
     assert np.abs(got - want).max() < 0.03 * np.abs(want).max()

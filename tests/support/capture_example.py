@@ -7,6 +7,8 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
+from edgegnn.exporting.unsigned_weights import unsigned_weights
+
 FEATURES, HIDDEN, CLASSES = 10, 8, 3
 
 
@@ -46,7 +48,8 @@ def other_graphs(graphs=0, **kind):
 def session(model, threads=1):
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = unsigned_weights(model).SerializeToString()
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def assert_same(model, captured, graphs, tolerance=2e-5):

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from edgegnn.exporting.rewrite.functions import DOMAIN, OPS, function
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.native import library
 
 WAYS = ["stock", "library"]
@@ -25,7 +26,9 @@ def session(model, way="stock", threads=1):
         if path is None or not native_ops() >= {n.op_type for n in model.graph.node if n.domain == DOMAIN}:
             return None
         options.register_custom_ops_library(str(path))
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        unsigned_weights(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def native_ops():

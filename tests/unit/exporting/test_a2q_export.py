@@ -14,6 +14,7 @@ from edgegnn.exporting.capture import capture
 from edgegnn.exporting.inspection import describe
 from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.exporting.rewrite import rewrite_proto
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import finetune, recipe
 from edgegnn.quantize.a2q import A2QPoint, nearest_group
 from edgegnn.runtime import make_session, open_artifact
@@ -41,7 +42,7 @@ def inputs_of(task, nodes=None, edges=None, seed=0):
 
 
 def run(proto, inputs, native):
-    session = make_session(proto.SerializeToString(), native=native)
+    session = make_session(unsigned_weights(proto).SerializeToString(), native=native)
     return session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
 
 

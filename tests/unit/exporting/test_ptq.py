@@ -20,6 +20,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.ptq import dynamic_int8, static_int8
 from edgegnn.exporting.qdq import stayed_float
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import prepare, recipe
 
 FEATURES, HIDDEN, CLASSES = 1433, 128, 7
@@ -47,7 +48,9 @@ def arrays(inputs):
 def run(model, inputs):
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        unsigned_weights(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return session.run(None, arrays(inputs))[0]
 
 

@@ -15,6 +15,7 @@ import edgegnn.quantize.ops  # registers the operator
 from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.qdq import fold_weights, qdq_points, stayed_float
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 
 assert edgegnn.quantize.ops
 FEATURES, HIDDEN, CLASSES = 9, 7, 3  # odd: packed int4 tensors end in half a byte
@@ -101,9 +102,9 @@ def graphs():
 def run(model, inputs, level=ALL, threads=1):
     options = ort.SessionOptions()
     options.graph_optimization_level, options.intra_op_num_threads, options.log_severity_level = level, threads, 4
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(
-        None, inputs
-    )[0]
+    return ort.InferenceSession(
+        unsigned_weights(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ).run(None, inputs)[0]
 
 
 def make(bits):
@@ -184,7 +185,8 @@ def test_integer_kernels_of_stock_onnxruntime(tmp_path):
     _, captured = make(8)
     options = ort.SessionOptions()
     options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimized.onnx"), 4
-    ort.InferenceSession(captured.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = unsigned_weights(captured).SerializeToString()
+    ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     kernels = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert kernels.count("QGemm") == 4
     assert "MatMulNBits" not in kernels  # would round float activations to int8

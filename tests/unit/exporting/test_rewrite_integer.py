@@ -12,6 +12,7 @@ from torch_geometric import nn as pyg
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.exporting.rewrite.sparse import sparse_features
+from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import prepare, recipe
 from edgegnn.runtime import find_library, make_session, native_kernels
 
@@ -138,7 +139,7 @@ def ops(model):
 
 
 def run(model, inputs, *, native=False):
-    session = make_session(model.SerializeToString(), native=native)
+    session = make_session(unsigned_weights(model).SerializeToString(), native=native)
     assert native_kernels(session) == native
     return session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
 
