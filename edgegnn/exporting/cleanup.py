@@ -15,7 +15,7 @@ from edgegnn.exporting.lower_points import keep_products_exact, lower_fake_quant
 from edgegnn.exporting.qdq import constant, fold_weights_ir
 from edgegnn.exporting.rewrite.functions import add_functions
 from edgegnn.exporting.score_order import rank_exactly
-from edgegnn.exporting.simplify import keep_small_shares, own_zero_points, share_constants
+from edgegnn.exporting.simplify import keep_small_shares, share_constants
 from edgegnn.tasks.collating import PAIRS
 
 __all__ = ["finish"]
@@ -68,7 +68,6 @@ def finish(
         passes.NameFixPass(),  # a parameter may have the name of an input or of a result
     ):
         step(model)
-    own_zero_points(graph)
     add_functions(model)
     _name_nodes(graph)
     passes.ClearMetadataAndDocStringPass()(model)

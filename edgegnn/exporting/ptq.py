@@ -27,7 +27,7 @@ from onnxruntime.quantization import (
 
 from edgegnn.errors import ExportError
 from edgegnn.exporting.decisions import decide_exactly
-from edgegnn.exporting.simplify import own_zero_points, share_constants
+from edgegnn.exporting.simplify import share_constants
 from edgegnn.exporting.tracing import quiet
 from edgegnn.runtime import make_session
 
@@ -263,7 +263,6 @@ def _quantized(quantize: Any, model: onnx.ModelProto, products: Collection[str],
         passes.ClearMetadataAndDocStringPass(),
     ):
         step(result)
-    own_zero_points(result.graph)
     result.metadata_props.clear()
     proto = ir.to_proto(result)
     del proto.graph.value_info[:]

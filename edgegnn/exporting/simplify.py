@@ -24,7 +24,7 @@ from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass, pattern
 from onnxscript.rewriter.rules import common
 
-__all__ = ["keep_small_shares", "own_zero_points", "share_constants", "simplify"]
+__all__ = ["keep_small_shares", "share_constants", "simplify"]
 
 # By name: a version of onnxscript without one of them does without it, and rules that are new wait for a proof.
 _EXACT = (
@@ -93,29 +93,6 @@ def simplify(model: ir.Model) -> None:
 def share_constants() -> ir.passes.InPlacePass:
     """A pass that stores equal constants once: of the same type, shape and bytes, whatever their size."""
     return passes.DeduplicateInitializersPass(_LARGEST)
-
-
-def own_zero_points(graph: ir.Graph) -> None:
-    """Give each quantized weight a zero point of its own, in place.
-
-    onnxruntime 1.32 turns int8 weights into uint8 on x86 processors without VNNI, their zero points with them, and
-    refuses a model with one for several weights.
-    """
-    seen: set[ir.Value] = set()
-    for node in list(graph):
-        zero = node.inputs[2] if node.op_type == "DequantizeLinear" and len(node.inputs) > 2 else None
-        if zero is None or zero.const_value is None or not zero.is_initializer() or node.inputs[0] is None:
-            continue
-        if zero not in seen:
-            seen.add(zero)
-        elif node.inputs[0].is_initializer():
-            name = f"{node.inputs[0].name}.zero_point"
-            while name in graph.initializers:
-                name += "_"
-            copy = ir.Value(name=name, const_value=ir.tensor(zero.const_value.numpy(), name=name))
-            copy.shape, copy.type = zero.shape, zero.type
-            graph.register_initializer(copy)
-            node.replace_input_with(2, copy)
 
 
 @cache

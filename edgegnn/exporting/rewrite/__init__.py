@@ -37,7 +37,7 @@ from edgegnn.exporting.rewrite.rule import Rule, apply
 from edgegnn.exporting.rewrite.softmax import Attention, EdgeSoftmax
 from edgegnn.exporting.rewrite.sparse import SparseInput
 from edgegnn.exporting.rewrite.unify_dims import unify_sizes
-from edgegnn.exporting.simplify import own_zero_points, share_constants
+from edgegnn.exporting.simplify import share_constants
 
 __all__ = ["Outcome", "rewrite", "rewrite_proto"]
 
@@ -173,7 +173,6 @@ def _finish(sheet: Sheet) -> None:
         passes.NameFixPass(),
     ):
         step(model)
-    own_zero_points(model.graph)
     used: dict[str, int] = {}
     for node in model.graph:
         for mark in (RULE, REASON, LAYER):
