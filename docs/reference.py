@@ -22,6 +22,16 @@ from edgegnn.profiling import record
 from edgegnn.quantize import RECIPES, Recipe
 
 ROOT = Path(__file__).parent.parent
+# Classes that the public functions take and return.
+CLASSES = (
+    "edgegnn.compression.model_source.ModelSource",
+    "edgegnn.compression.model_source.DataSource",
+    "edgegnn.training.config.FitConfig",
+    "edgegnn.checkpoint.format.Checkpoint",
+    "edgegnn.compression.compress.Compressed",
+    "edgegnn.exporting.pipeline.ExportResult",
+    "edgegnn.runtime.proof.VerifyReport",
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -45,7 +55,8 @@ def python() -> str:
         "# Python\n\n`import edgegnn` is cheap: torch and onnxruntime load with the first call that needs them. "
         "Errors are [here](errors.md), what a program calls an artifact with is [here](runtime.md).\n"
     )
-    return "\n".join([intro, *(f"::: {edgegnn._PUBLIC[name].replace(':', '.')}\n" for name in names)])
+    given = "\n## What they take and return\n"
+    return "\n".join([intro, *(f"::: edgegnn.{name}\n" for name in names), given, *(f"::: {c}\n" for c in CLASSES)])
 
 
 def runtime() -> str:
