@@ -20,6 +20,7 @@ from edgegnn import errors
 from edgegnn.cli import app
 from edgegnn.profiling import record
 from edgegnn.quantize import RECIPES, Recipe
+from edgegnn.quantize.recipe import shown_name
 
 ROOT = Path(__file__).parent.parent
 # Classes that the public functions take and return.
@@ -71,7 +72,7 @@ def recipes() -> str:
     for recipe in RECIPES.values():
         own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in ("name", "method")}
         settings = [f"`{name}`: {value}" for name, value in own.items() if value != getattr(plain, name)]
-        rows.append(f"| `{recipe.name}` | {recipe.method} | {', '.join(settings)} |")
+        rows.append(f"| `{shown_name(recipe.name)}` | {recipe.method} | {', '.join(settings)} |")
     table = "\n".join(["| name | method | what it sets beside the defaults |", "| --- | --- | --- |", *rows])
     return f"# Recipes\n\n{table}\n\n::: edgegnn.quantize.recipe.Recipe\n"
 
