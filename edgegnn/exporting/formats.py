@@ -148,7 +148,7 @@ def torchscript_form(
     """
     model = checkpoint.model
     tensors = _tensors(example)
-    typical = sorted(samples, key=lambda s: s.inputs["edge_index"].shape[1])[len(samples) // 2]
+    typical = sorted(samples, key=_edges)[len(samples) // 2]
     measured = _tensors(typical.inputs)
     program, _ = capture_program(model, tensors)
     twin, twin_inputs = make_twin(copy_program(program), names)
@@ -168,13 +168,17 @@ def torchscript_form(
         "sizes": {"fp32_model_file": size},
         "torchscript": {
             **script.to_dict(),
-            "graph": {"num_nodes": len(typical.inputs["x"]), "num_edges": typical.inputs["edge_index"].shape[1]},
+            "graph": {"num_nodes": len(typical.inputs["x"]), "num_edges": _edges(typical)},
             "twin": {"file": "model.pt2", "inputs": twin_inputs},
         },
     }
     files = {"model.ts.pt": script.content, "model.pt2": twin}
     io = _io(kind, names, example, int(logits.shape[1]))
     return Form("torchscript", lambda inputs: session.run(None, inputs)[0], io, facts, files=files)
+
+
+def _edges(sample: Sample) -> int:
+    return sample.inputs["edge_index"].shape[1] if "edge_index" in sample.inputs else 0
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
 )
 
 from edgegnn.errors import ExportError
-from edgegnn.exporting.decisions import decide_exactly
+from edgegnn.exporting.decisions import decide_exactly, places_points
 from edgegnn.exporting.simplify import share_constants
 from edgegnn.exporting.tracing import quiet
 from edgegnn.runtime import make_session
@@ -207,7 +207,7 @@ class _Reader(CalibrationDataReader):
 
 
 def _products(model: onnx.ModelProto, *, stacks: bool = True) -> list[onnx.NodeProto]:
-    """Products with constant weights; attention scores times values, say, are none.
+    """Products with constant weights; attention scores times values, say, are none, nor is what places points.
 
     With `stacks`, also those with several matrices at once. MatMulInteger, which stands for a product whose ranges come
     with the data, has no scale for each column of several.
@@ -218,7 +218,9 @@ def _products(model: onnx.ModelProto, *, stacks: bool = True) -> list[onnx.NodeP
     if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
         raise ExportError("the model is quantized already: export it with --quant none, or start from the float model")
     constants = {i.name for i in model.graph.initializer if stacks or len(i.dims) == 2}
-    products = [n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.input[1] in constants]
+    points = places_points(model)
+    found = (n for n in model.graph.node if n.op_type in {"MatMul", "Gemm"} and n.input[1] in constants)
+    products = [n for n in found if n.name not in points]
     if not products:
         raise ExportError("nothing to quantize: the model has no product with constant weights; use --quant none")
     return products

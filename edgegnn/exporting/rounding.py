@@ -33,6 +33,7 @@ from torch.utils._pytree import tree_map
 from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample
 from edgegnn.quantize import QuantModel
+from edgegnn.tasks.notes import note
 
 __all__ = ["rounded_otherwise"]
 
@@ -52,20 +53,31 @@ _INEXACT = {
     "tanh",
 }  # fmt: skip
 _COPIES = {"clone", "copy_", "fill_"}
+_NEIGHBOURS = {"farthest_points", "knn", "radius"}
 
 
 def rounded_otherwise(
     model: nn.Module | ExportedProgram, sample: Sample, draws: int = 16
 ) -> list[npt.NDArray[np.float32]]:
-    """PyTorch's logits on a sample when numbers are rounded otherwise: as it is, then `draws` times moved a little."""
+    """PyTorch's logits on a sample when numbers are rounded otherwise: as it is, then `draws` times moved a little.
+
+    Where points get other neighbours, that is said.
+    """
     random = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
     found = torch_outputs(model, [sample])
+    made: list[list[Tensor]] = []
     with model.noise() if isinstance(model, QuantModel) else nullcontext():
         for _ in range(draws):
             moved = replace(sample, inputs={k: _moved(v, random) for k, v in sample.inputs.items()})
-            with _RoundedOtherwise(generator):
+            with _RoundedOtherwise(generator) as rounded:
                 found += torch_outputs(model, [moved])
+            made.append(rounded.graphs)
+    if any(_differ(made[0], other) for other in made[1:]):
+        note(
+            f"on the graph {sample.name} points are so nearly equally far that rounding decides which are neighbours, "
+            "in PyTorch as in the artifact"
+        )
     size = max((float(np.abs(out).max(initial=0.0)) for out in found), default=0.0)
     shifts = [_UNIT * size * random.standard_normal(out.shape).astype(np.float32) for out in found[1:]]
     return found[:1] + [out + shift for out, shift in zip(found[1:], shifts, strict=True)]
@@ -78,18 +90,26 @@ def _moved(value: Array, random: np.random.Generator) -> Array:
     return np.where(value == np.round(value), value, value * factor)
 
 
+def _differ(graphs: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether points were joined otherwise."""
+    return any(not torch.equal(a, b) for a, b in zip(graphs, others, strict=True))
+
+
 class _RoundedOtherwise(TorchDispatchMode):
-    """Move what operators give."""
+    """Move what operators give, and keep the graphs that they make from points."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
         self.generator = generator
+        self.graphs: list[Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name.split("::")[-1]
         out = func(*args, **(kwargs or {}))
+        if name in _NEIGHBOURS:
+            self.graphs.append(out)
         by_element = torch.Tag.pointwise in func.tags or torch.Tag.reduction in func.tags
         inexact = name.removesuffix("_") in _INEXACT or name in _INEXACT
         if (not by_element and name not in _SUMS and not inexact) or name in _COPIES:

@@ -2,7 +2,7 @@
 
 sizes found in the data    `int(batch.max()) + 1` is how PyG and its users find the number of graphs (or of nodes, or
                            relations). Python's `int` can't hold a symbolic size, so while tracing, `int` in those
-                           modules is one that can, and equal questions get the same symbol.
+                           modules is one that can, and equal questions get the same symbol. `len` is the same way.
 the model's state          eval mode, no cached normalisation; everything is put back afterwards, also after Ctrl-C.
 silence                    the exporter's warnings and log lines are about itself, not about the user's model.
 garbage                    of a million small objects most live until the end; looking at them takes a tenth of the time
@@ -162,26 +162,36 @@ class _Int(builtins.int, metaclass=_IntType):
         return builtins.int(value, *args)
 
 
+def _len(value: Any) -> Any:
+    """`len` for code that is traced: the rows of a tensor stay symbolic."""
+    return value.shape[0] if isinstance(value, Tensor) and value.dim() else builtins.len(value)
+
+
+_SHADOWS = {"int": _Int, "len": _len}
+
+
 @contextmanager
 def symbolic_int(model: nn.Module) -> Iterator[None]:
-    """Shadow `int` in PyG's modules and in those beside the classes of `model`; PyG's own looks at values are off."""
+    """Shadow `int` and `len` in PyG's modules and in those beside the classes of `model`; PyG looks at no values."""
     classes = {c for module in model.modules() for c in type(module).__mro__}
     tops = {c.__module__.partition(".")[0] for c in classes} - {"torch", "builtins", "typing", "abc"}
     tops |= {"torch_geometric", "torch_scatter"}
-    shadowed: list[ModuleType] = []
+    shadowed: list[tuple[ModuleType, str]] = []
     segment_matmul = torch_geometric.backend.use_segment_matmul
     try:
         torch_geometric.backend.use_segment_matmul = False
         for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] in tops and isinstance(module, ModuleType) and "int" not in vars(module):
-                shadowed.append(module)
-                module.__dict__["int"] = _Int
+            if name.partition(".")[0] not in tops or not isinstance(module, ModuleType):
+                continue
+            for builtin in _SHADOWS.keys() - vars(module).keys():
+                shadowed.append((module, builtin))
+                module.__dict__[builtin] = _SHADOWS[builtin]
         with traceable_layers(), torch_scatter_operators(), point_graphs():
             yield
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul
-        for module in shadowed:
-            module.__dict__.pop("int", None)
+        for module, builtin in shadowed:
+            module.__dict__.pop(builtin, None)
 
 
 @contextmanager

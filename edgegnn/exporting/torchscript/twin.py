@@ -16,6 +16,7 @@ from edgegnn.exporting.capture import GRAPHS
 from edgegnn.exporting.torchscript import kernels
 from edgegnn.exporting.tracing import quiet
 from edgegnn.quantize.ops import code_range
+from edgegnn.tasks.points.operators import nearest, within
 
 __all__ = ["make_twin"]
 
@@ -72,7 +73,23 @@ def _own_operators() -> dict[Any, Any]:
     ) -> Tensor:
         return kernels.learnt_quantize(x, step, bits, boundaries, axis, signed)
 
+    def knn(x: Tensor, y: Tensor, batch_x: Tensor, batch_y: Tensor, k: int, loop: bool) -> Tensor:
+        return nearest(x, y, *_pairs(batch_x, batch_y), k, loop)
+
+    def radius(
+        x: Tensor, y: Tensor, batch_x: Tensor, batch_y: Tensor, squared_radius: float, most: int, loop: bool
+    ) -> Tensor:
+        return within(x, y, *_pairs(batch_x, batch_y), squared_radius, most, loop)
+
     return {
+        torch.ops.edgegnn.knn.default: knn,
+        torch.ops.edgegnn.radius.default: radius,
         torch.ops.edgegnn.fake_quantize.default: fake_quantize,
         torch.ops.edgegnn.learnt_quantize.default: learnt_quantize,
     }
+
+
+def _pairs(batch_x: Tensor, batch_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which pairs of points are of one graph, and the numbers of the points."""
+    numbers = (torch.arange(batch.shape[0], device=batch.device) for batch in (batch_x, batch_y))
+    return (batch_y.unsqueeze(1) == batch_x, *numbers)  # type: ignore[return-value]
