@@ -56,7 +56,7 @@ def fresh(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "quant"), CASES)
-def test_points(name, quant, tmp_path):
+def test_point_clouds(name, quant, tmp_path):
     with point_graphs():
         model, clouds = trained(name)
     torch.save(clouds, tmp_path / "clouds.pt")
