@@ -56,7 +56,7 @@ def inspect(
         edgegnn inspect model-dq-int8 --explain
     """
     from edgegnn import api
-    from edgegnn.cli.render import summaries
+    from edgegnn.cli.render import inspection
 
     description = api.inspect(
         path,
@@ -65,7 +65,7 @@ def inspect(
         allow_import=allow_import,
         unsafe_pickle=unsafe_pickle,
     )
-    summaries.described(description, as_json, explain=explain)
+    inspection.described(description, as_json, explain=explain)
 
 
 def predict(

@@ -125,6 +125,20 @@ class _Point(msgspec.Struct):
     histogram: dict[str, int]
 
 
+class _Frozen(msgspec.Struct):
+    tensor: str
+    step: int
+    epoch: int
+    value: float
+
+
+class _Grades(msgspec.Struct):
+    statistic: str
+    planned_steps: int
+    matrices: int
+    frozen: list[_Frozen]
+
+
 class _Step(msgspec.Struct):
     step: str
     recipe: str | None = None
@@ -134,6 +148,7 @@ class _Step(msgspec.Struct):
     best_epoch: int | None = None
     link_split: _Links | None = None
     caveat: str | None = None
+    grades: _Grades | None = None
 
 
 class _Description(msgspec.Struct):

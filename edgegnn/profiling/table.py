@@ -186,6 +186,12 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
         elif record.instructions_reason:
             said.append(f"no count of instructions: {record.instructions_reason}")
     said += [f"{r.target}: as reported by the device: {reported_words(r)}" for r in records if r.reported_by_device]
+    said += [
+        f"{r.target}: measured without edgegnn's kernels: sums over neighbours are 50 to 100 times slower; "
+        "`edgegnn doctor` says what helps"
+        for r in records
+        if not r.native_kernels and r.runtime == "onnxruntime" and r.how.processor == "cpu" and not r.emulated
+    ]
     if any(r.quick for r in records):
         said.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
     for record in records:

@@ -15,7 +15,7 @@ from typing import Any
 from edgegnn.errors import UsageError
 from edgegnn.utils.files import at_hand
 
-__all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict", "shown_name"]
+__all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict", "shown_name", "stored_name"]
 
 _ALIASES = {"fp32": "none"}
 _METHODS = ("none", "dynamic", "static", "qat", "dq", "a2q")
@@ -157,6 +157,11 @@ def shown_name(name: str) -> str:
     return "fp32" if name == "none" else name
 
 
+def stored_name(name: str) -> str:
+    """What files call a recipe: "none" for "fp32"."""
+    return _ALIASES.get(name, name)
+
+
 def recipe(name: str) -> Recipe:
     """The recipe of that name, or the one in the JSON file of that path; "a2q:target_bits=3" changes fields of one.
 
@@ -165,7 +170,7 @@ def recipe(name: str) -> Recipe:
     Raises:
         UsageError: unknown name, unreadable file, unknown or wrong field.
     """
-    name = _ALIASES.get(name, name)
+    name = stored_name(name)
     if name in RECIPES:
         return RECIPES[name]
     if name.endswith(".json"):

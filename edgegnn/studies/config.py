@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgegnn.errors import EdgeGNNError, StudyError, UsageError
+from edgegnn.quantize.recipe import stored_name
 from edgegnn.utils.files import read_toml
 
 __all__ = ["Architecture", "Case", "Finetune", "Settings", "Study", "beside", "check_names", "read_study"]
@@ -133,7 +134,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def of(self, case: Case, key: str) -> Any:
         """The case's own value, or the study's."""
         own = getattr(case, key)
-        return getattr(self, key) if own is None else own
+        value = getattr(self, key) if own is None else own
+        return tuple(map(stored_name, value)) if key == "quant" else value  # cells keep their names in the store
 
 
 def read_study(path: Path) -> Study:

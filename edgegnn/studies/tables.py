@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from edgegnn.errors import StudyError, first_line
+from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies.running import Outcome
 from edgegnn.utils.files import read_toml, size
@@ -331,7 +332,8 @@ def _metrics(title: str, found: Sequence[Group]) -> StudyTable:
     rows = []
     for group, theirs in zip(found, others, strict=True):
         row = [f"{group.how} {group.sparsity:g}" if group.prune else "dense"] * pruned
-        row.append(group.quant if group.prune or not group.how else f"{group.quant} {group.how}")
+        recipe = shown_name(group.quant)
+        row.append(recipe if group.prune or not group.how else f"{recipe} {group.how}")
         row += [_cell(group, name) for name in names]
         if any(others):
             row.append("; ".join(_published_words(p, group.metric, notes) for p in theirs))

@@ -18,6 +18,7 @@ from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import RECIPES, Recipe, prepare
+from edgegnn.quantize.recipe import shown_name
 from edgegnn.tasks import Task, example_graph, named_args
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Candidate:
 
     def label(self, space: Space) -> str:
         """In a few words."""
-        name = self._preset_quant() or self.quant
+        name = shown_name(self._preset_quant() or self.quant)
         if self.quant in _TRAINED and name == self.quant:
             name += " " + ", ".join(f"{layer.name} {b}" for layer, b in zip(space.layers, self.bits, strict=True))
         if self.target_bits is not None and self._preset_quant() is None:

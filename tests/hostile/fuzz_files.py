@@ -41,7 +41,7 @@ from tiny_artifact import make_artifact, seal
 from torch_geometric.data import Data
 from tune_example import SPACE, settings
 
-from edgegnn.cli.render.summaries import described
+from edgegnn.cli.render.inspection import described
 from edgegnn.devices.target import load_target
 from edgegnn.errors import DataError, EdgeGNNError
 from edgegnn.exporting.inspection import describe

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from edgegnn.cli.render.bits import bits_in_words, bits_table
+from edgegnn.cli.render.bits import bits_in_words
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
 from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compressed",
-    "described",
     "exported",
     "measuring",
     "profiled",
@@ -282,70 +281,6 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         say(f"values at an end of a quantization point: {report.saturated:.2%} at most")
     verdict = "holds" if report.ok else "DOES NOT HOLD"
     say(f"{artifact} {verdict}: {report.files} files, {len(report.samples)} samples")
-
-
-def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) -> None:
-    """Result of `inspect`."""
-    if as_json:
-        _json(facts)
-        return
-    table = _facts()
-    for key, value in facts.items():
-        shown = shown_name(str(value)) if key == "recipe" else str(value)
-        if key not in {"stayed_float", "history", "aggregations", "sparsity", "average_bits", "learnt_bits"}:
-            table.add_row(key.replace("_", " "), shown)
-    for i, step in enumerate(facts.get("history", []), 1):
-        how = (
-            f"{step.get('method', '')} {step.get('sparsity', 0.0):g}"
-            if step.get("step") == "prune"
-            else shown_name(str(step.get("recipe")))
-        )
-        words = f"{step.get('step')} ({how}): {step.get('epochs_run')} epochs, best {step.get('best_epoch')}"
-        table.add_row(f"step {i}", words)
-    _print(table)
-    _sparsities(facts.get("sparsity", []))
-    if facts.get("learnt_bits"):
-        _print(bits_table(facts["learnt_bits"]))
-    left = facts.get("stayed_float", [])
-    if left:
-        floats = Table(box=None, pad_edge=False, title="stayed float", title_justify="left")
-        floats.add_column("tensor")
-        floats.add_column("size", justify="right")
-        floats.add_column("why")
-        for entry in left:
-            floats.add_row(entry["tensor"], size(entry["bytes"]), entry["why"])
-        _print(floats)
-    if explain:
-        _aggregations(facts)
-
-
-def _sparsities(tensors: list[dict[str, Any]]) -> None:
-    """How sparse each weight of a pruned model is, and which were not pruned."""
-    if not tensors:
-        return
-    table = Table(box=None, pad_edge=False, title="pruned weights", title_justify="left")
-    table.add_column("tensor")
-    for column in ("shape", "zeros", "sparsity"):
-        table.add_column(column, justify="right")
-    for entry in tensors:
-        shape = "x".join(map(str, entry["shape"]))
-        table.add_row(entry["tensor"], shape, f"{entry['zeros']:,}", _percent(entry["sparsity"]))
-    _print(table)
-
-
-def _aggregations(facts: dict[str, Any]) -> None:
-    """What became of each aggregation at export."""
-    found = facts.get("aggregations")
-    if not found:
-        none = "it has no aggregation" if facts["kind"] == "artifact" else "rules apply at export: explain the artifact"
-        say(f"no rule applied: {none}")
-        return
-    table = Table(box=None, pad_edge=False, title="aggregations", title_justify="left")
-    for column in ("layer", "what it computes", "rule", "why not"):
-        table.add_column(column)
-    for entry in found:
-        table.add_row(entry["layer"], entry["aggregation"], entry["rule"] or "none", entry["reason"])
-    _print(table)
 
 
 def profiled(record: ProfileRecord, as_json: bool) -> None:

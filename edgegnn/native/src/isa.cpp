@@ -55,4 +55,21 @@ Isa isa() {
 
 const char* isa_name() { return kNames[isa()]; }
 
+const char* isa_names() {
+#if defined(EDGEGNN_X86)
+  return "base, avx2, avx512 or vnni";
+#else
+  return "neon or dotprod";
+#endif
+}
+
+bool isa_known() {
+  const char* wanted = getenv("EDGEGNN_ISA");
+  if (wanted == nullptr) return true;
+  for (const char* name : kNames) {
+    if (strcmp(wanted, name) == 0) return true;
+  }
+  return false;
+}
+
 }  // namespace edgegnn

@@ -72,4 +72,10 @@ Isa isa();
 // The level's name: what EDGEGNN_ISA accepts.
 const char* isa_name();
 
+// Whether EDGEGNN_ISA is a level's name, or not set.
+bool isa_known();
+
+// The names of all levels, for a message.
+const char* isa_names();
+
 }  // namespace edgegnn

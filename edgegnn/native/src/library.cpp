@@ -163,6 +163,11 @@ EDGEGNN_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const Or
   const OrtApi* api = base->GetApi(ORT_API_VERSION_USED);
   if (api == nullptr) return nullptr;  // older than 1.17: without a table not even an error can be made
   __atomic_store_n(&ort::api, api, __ATOMIC_RELEASE);
+  if (!isa_known()) {
+    char text[128];
+    snprintf(text, sizeof text, "EDGEGNN_ISA names no instruction set: use %s, or unset it", isa_names());
+    return ort::create_status(ORT_INVALID_ARGUMENT, text);
+  }
   fill_entries();
   OrtCustomOpDomain* domain = nullptr;
   EDGEGNN_TRY(ort::create_domain("ai.edgegnn", &domain));

@@ -153,3 +153,22 @@ def test_commands_stand_in_the_order_of_the_flow(capsys, monkeypatch):
     )
     places = [out.index(f"│ {name}") for name in flow]
     assert places == sorted(places)
+
+
+def test_inspect_shows_when_grades_froze_each_matrix(work, capsys, monkeypatch):
+    words = ["train", "gcn", "data.pt", "-o", "g.pt", "--hidden", 4, "--epochs", 30, "--early-stop"]
+    code, _, err = run(capsys, monkeypatch, *words, "grades:tau=0.9,alpha=0.2")
+    assert code == 0, err
+    out = run(capsys, monkeypatch, "inspect", "g.pt")[1]
+    step = json.loads(run(capsys, monkeypatch, "inspect", "g.pt", "--json")[1])["history"][0]
+    assert step["grades"]["frozen"]
+    assert f"step 1: GradES froze {len(step['grades']['frozen'])} of 2 matrices" in out
+    for entry in step["grades"]["frozen"]:
+        line = next(line for line in out.splitlines() if line.startswith(entry["tensor"]))
+        assert line.split()[1:3] == [str(entry["epoch"]), str(entry["step"])]
+
+
+def test_a_model_with_one_task_is_trained_for_it(work, capsys, monkeypatch):
+    code, out, err = run(capsys, monkeypatch, "train", "ness", "data.pt", "-o", "n.pt", "--epochs", 1)
+    assert code == 0, err
+    assert "link task" in out

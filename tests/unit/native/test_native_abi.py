@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from native_ops import csr, native, needs_library, random_edges, reference, session
 
 import edgegnn.native
-from edgegnn.native import library, library_name
+from edgegnn.native import installed, library, library_name
 from edgegnn.native.reference import OPS
 
 SOURCE = Path(__file__).parents[3] / "edgegnn" / "native"
@@ -27,8 +28,18 @@ def test_library_is_built_where_it_can_be():
         pytest.skip(f"no kernels for {platform.system()} on {platform.machine()}")
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("no C++ compiler here, so no native library")
-    assert library() is not None, "pip install found a compiler but built no library: run cmake by hand to see why"
-    assert library().name == library_name()
+    assert installed() is not None, "pip install found a compiler but built no library: run cmake by hand to see why"
+    assert installed().name == library_name()
+
+
+@needs_library
+def test_the_library_refuses_an_unknown_instruction_set(monkeypatch):
+    program = "import onnxruntime, sys; onnxruntime.SessionOptions().register_custom_ops_library(sys.argv[1])"
+    for name, refused in (("axv2", True), ("base" if platform.machine() == "x86_64" else "neon", False)):
+        monkeypatch.setenv("EDGEGNN_ISA", name)
+        command = [sys.executable, "-c", program, str(library())]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ("EDGEGNN_ISA names no instruction set: use " in done.stderr) is refused, done.stderr
 
 
 def _api() -> ctypes.Array[ctypes.c_void_p]:

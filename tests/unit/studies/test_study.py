@@ -93,7 +93,7 @@ def test_init_writes_a_study_that_can_be_read(tmp_path, capsys, monkeypatch, pre
 
 
 def test_cells_share_the_dense_model_and_come_once(tmp_path):
-    grid = cells(study_of(tmp_path, HEAD + CASE + 'quant = ["none", "dq-int8"]\n' + CASE))
+    grid = cells(study_of(tmp_path, HEAD + CASE + 'quant = ["fp32", "dq-int8"]\n' + CASE))
     # two seeds of: the dense model, and 0.5 of each method; each of them with each recipe
     assert len(grid) == 2 * 3 * 2
     assert len({c.dense_key for c in grid}) == 2

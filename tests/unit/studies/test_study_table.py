@@ -46,7 +46,7 @@ def test_the_tables_as_text(tabled):
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "0 81.00 ± 1.41 81.00 ± 1.41" in lines  # 80 and 82: the dense model is that of every method
     assert "0.5 76.00 ± 1.41 failed" in lines
-    assert any(line.startswith("none 81.00 ± 1.41 4.0 kB 5.0 kB") and line.endswith("82.2 [1]") for line in lines)
+    assert any(line.startswith("fp32 81.00 ± 1.41 4.0 kB 5.0 kB") and line.endswith("82.2 [1]") for line in lines)
     assert "[1] MixQ logs: GCN 2x128, 10 runs" in out
     assert "failed: gcn cora regularized 0.5 seed 0: compressing: it | fails" in out
     assert "energy ~ estimated: a model; machine" in out
