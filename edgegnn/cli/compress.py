@@ -53,16 +53,6 @@ def compress(
     variant: Variant = None,
     no_finetune: NoFinetune = False,
     distill: Distill = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where to save it (default: small.pt); of a range: 'small-{sparsity}.pt'.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
     data: Data = None,
     task: Task = None,
     split: Split = None,
@@ -80,6 +70,16 @@ def compress(
     patience: Patience = None,
     early_stop: EarlyStop = None,
     seed: Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to save it (default: small.pt); of a range: 'small-{sparsity}.pt'.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

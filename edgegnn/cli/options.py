@@ -10,7 +10,7 @@ import typer
 from edgegnn.cli.completion import complete_data, complete_recipe, complete_target, complete_task
 
 # Panels of the help screens, in the order in which most commands show them.
-MODEL, DATA, ARCHITECTURE = "Model", "Data", "Architecture"
+MODEL, DATA = "Model", "Data"
 PRUNING, QUANTIZATION, TRAINING = "Pruning", "Quantization", "Training"
 PROOF, DEVICE, OUTPUT = "Proof", "Device", "Output"
 RECIPES = "fp32, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, a2q, a2q-groups"
@@ -115,16 +115,8 @@ DataRoot = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-NodeAttributes = Annotated[
-    bool | None,
-    typer.Option(
-        "--node-attributes/--no-node-attributes",
-        help="Features of tu:NAME: the nodes' attributes beside their labels (default: hgpsl only).",
-        rich_help_panel=DATA,
-    ),
-]
 
-# Architecture --------------------------------------------------------------------------------------------------------
+# Architecture of a model of the zoo -----------------------------------------------------------------------------------
 
 Hidden = Annotated[
     int | None,
@@ -132,14 +124,12 @@ Hidden = Annotated[
         "--hidden",
         metavar="N",
         help="Width of a hidden layer, of one head (default: the model's).",
-        rich_help_panel=ARCHITECTURE,
+        rich_help_panel=MODEL,
     ),
 ]
 Layers = Annotated[
     int | None,
-    typer.Option(
-        "--layers", metavar="N", help="Number of convolutions (default: the model's).", rich_help_panel=ARCHITECTURE
-    ),
+    typer.Option("--layers", metavar="N", help="Number of convolutions (default: the model's).", rich_help_panel=MODEL),
 ]
 Heads = Annotated[
     int | None,
@@ -147,14 +137,12 @@ Heads = Annotated[
         "--heads",
         metavar="N",
         help="Attention heads of gat and transformer (default: the model's).",
-        rich_help_panel=ARCHITECTURE,
+        rich_help_panel=MODEL,
     ),
 ]
 Dropout = Annotated[
     float | None,
-    typer.Option(
-        "--dropout", metavar="P", help="Dropout probability (default: the model's).", rich_help_panel=ARCHITECTURE
-    ),
+    typer.Option("--dropout", metavar="P", help="Dropout probability (default: the model's).", rich_help_panel=MODEL),
 ]
 PoolRatio = Annotated[
     float | None,
@@ -162,7 +150,15 @@ PoolRatio = Annotated[
         "--pool-ratio",
         metavar="R",
         help="Share of nodes that a pool of hgpsl keeps, above 0, at most 1 (default: 0.5).",
-        rich_help_panel=ARCHITECTURE,
+        rich_help_panel=MODEL,
+    ),
+]
+NodeAttributes = Annotated[
+    bool | None,
+    typer.Option(
+        "--node-attributes/--no-node-attributes",
+        help="Features of tu:NAME: the nodes' attributes beside their labels (default: hgpsl only).",
+        rich_help_panel=MODEL,
     ),
 ]
 

@@ -63,12 +63,6 @@ def train(
         str | None,
         typer.Option("--data", metavar="DATA", help="The same, as an option.", rich_help_panel=DATA),
     ] = None,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to save the model.", rich_help_panel=OUTPUT),
-    ] = Path("model.pt"),
-    quant: TrainedQuant = None,
-    target_bits: TargetBits = None,
     hidden: Hidden = None,
     layers: Layers = None,
     heads: Heads = None,
@@ -82,6 +76,8 @@ def train(
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
+    quant: TrainedQuant = None,
+    target_bits: TargetBits = None,
     epochs: Epochs = None,
     lr: Lr = None,
     weight_decay: WeightDecay = None,
@@ -89,6 +85,10 @@ def train(
     patience: Patience = None,
     early_stop: EarlyStop = None,
     seed: Seed = 0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to save the model.", rich_help_panel=OUTPUT),
+    ] = Path("model.pt"),
     force: Force = False,
     as_json: Json = False,
 ) -> None:

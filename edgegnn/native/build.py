@@ -95,28 +95,28 @@ def build(folder: Path, output: Path, *, machine: str = "", compiler: str | Sequ
         output.parent.mkdir(parents=True, exist_ok=True)
         linked = output.with_name(f".{output.name}.{os.getpid()}.tmp")
         try:
-            _call(
-                [
-                    *([found] if isinstance(found, str) else found),
-                    *_LINK.split(),
-                    *(str(made) for _, made in todo),
-                    "-o",
-                    str(linked),
-                ]
-            )
+            _call([*_linker(found), *_LINK.split(), *(str(made) for _, made in todo), "-o", str(linked)])
             linked.replace(output)
         finally:
             if linked.exists():
                 linked.unlink()
 
 
+def _linker(compiler: str | Sequence[str]) -> list[str]:
+    """The words that start the linker: no C++ library is needed, and zig would have to build its own first."""
+    words = [compiler] if isinstance(compiler, str) else list(compiler)
+    return ["cc" if word == "c++" and "ziglang" in words else word for word in words]
+
+
 def _call(command: list[str]) -> None:
+    name = "zig" if "ziglang" in command else Path(command[0]).name
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RuntimeError(f"{command[0]} can't be used: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{name} was stopped after {SECONDS} s") from error
+    except OSError as error:
+        raise RuntimeError(f"{name} can't be used: {error}") from error
     if done.returncode:
-        name = "zig" if "ziglang" in command else Path(command[0]).name
         errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr.strip()[-200:]]
         raise RuntimeError(f"{name} failed: {errors[0][:300]}")
 

@@ -26,6 +26,7 @@ from edgegnn.errors import StudyError, UsageError
 from edgegnn.quantize import recipe
 from edgegnn.studies import Step, cells, cluster, local, steps
 from edgegnn.studies import run as run_study
+from edgegnn.utils import extras
 
 TINY = """
 prune = ["global"]
@@ -150,7 +151,7 @@ def test_an_address_where_nothing_or_something_else_listens(tmp_path, monkeypatc
 
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'edgegnn\[cluster\]'"):
         run_study(tiny(tmp_path), Quiet(), ray="127.0.0.1:1")
 
