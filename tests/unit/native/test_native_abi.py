@@ -138,7 +138,7 @@ def test_library_name():
 
 def test_no_library_where_none_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(edgegnn.native, "library_name", lambda machine=None: "libedgegnn_ops-abacus.so")
-    assert library() is None
+    assert installed() is None
 
 
 def test_every_operator_is_documented():
