@@ -5,15 +5,17 @@ A hook of mkdocs (`hooks` in mkdocs.yml). No page that it makes is kept in the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from typer.cli import get_docs_for_click
 
 import edgegnn
 from edgegnn import errors
@@ -43,10 +45,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def commands() -> str:
-    """Every command with its arguments and options, as its `--help` has them."""
-    command = typer.main.get_command(app.app)
-    text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="edgegnn"), name="edgegnn")
-    return text.replace("# `edgegnn`\n", "# Commands\n", 1)
+    """Every command with its arguments and options, in the panels of its `--help`."""
+    root: Any = typer.main.get_command(app.app)
+    rows = [f"| [`{name}`](#edgegnn-{name}) | {one.get_short_help_str(300)} |" for name, one in root.commands.items()]
+    pages = [page for name, one in root.commands.items() for page in command(one, f"edgegnn {name}")]
+    return "\n".join(["# Commands\n", "| command | what it does |", "| --- | --- |", *rows, "", *pages])
+
+
+def command(one: Any, name: str) -> Iterator[str]:
+    """The section of a command, then those of the commands below it."""
+    context = typer.Context(one, info_name=name)
+    words, _, examples = (one.help or "").partition("\n\nExample")
+    yield f"## `{name}` {{ #{name.replace(' ', '-')} }}\n\n{words}\n"
+    usage = " ".join([name, *one.collect_usage_pieces(context)])
+    lines = inspect.cleandoc(examples.partition(":")[2])
+    yield f"```\n{usage}\n```\n\n" + (f"```bash\n{lines}\n```\n" if lines else "")
+    panels: dict[str, list[str]] = {}
+    for parameter in one.params:
+        record = parameter.get_help_record(context)
+        if record is not None and not parameter.hidden:
+            panel = getattr(parameter, "rich_help_panel", None) or ("Arguments" if record[0][0] != "-" else "Options")
+            panels.setdefault(panel, []).append(f"| `{record[0]}` | {_cell(record[1])} |")
+    for panel, rows in panels.items():
+        yield "\n".join([f"| {panel} | |", "| --- | --- |", *rows, ""])
+    for below, child in getattr(one, "commands", {}).items():
+        yield from command(child, f"{name} {below}")
+
+
+def _cell(text: str) -> str:
+    """Plain text in a cell of a table: no pipe divides it, and no bracket or star means anything."""
+    return re.sub(r"([|\[\]*<>_`])", r"\\\1", text)
 
 
 def python() -> str:
