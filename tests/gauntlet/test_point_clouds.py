@@ -70,6 +70,7 @@ def test_point_clouds(name, quant, tmp_path):
         min_agreement=0.5,
     )
     assert edgegnn.verify(made.path).ok
+    assert all(aggregation["rule"] for aggregation in made.manifest["aggregations"])
     inputs = fresh(name)
     with point_graphs(), torch.no_grad():
         want = model(**inputs).numpy()

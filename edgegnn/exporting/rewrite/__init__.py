@@ -28,6 +28,7 @@ from edgegnn.exporting.rewrite import canonicalize, integer, scores
 from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
+from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
 from edgegnn.exporting.rewrite.graph_editor import LAYER, REASON, RULE, Sheet
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
@@ -97,7 +98,7 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
     Returns:
         What became of each aggregation, in the order of the graph.
     """
-    for identifier in [i for i in model.functions if i[0] == DOMAIN]:
+    for identifier in [i for i in model.functions if i[0] == DOMAIN and i[1] not in GEOMETRY]:
         del model.functions[identifier]  # what a body makes has other sizes than what a kernel makes
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.ShapeInferencePass()(model)

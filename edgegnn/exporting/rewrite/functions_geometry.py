@@ -2,7 +2,8 @@
 
 Distances are summed up one coordinate after the other (Scan), as the kernels do: what is equally far for one is so for
 the other, and neighbours are the same. Queries are taken in blocks, and of the sources only those of their graphs, so
-that a batch of many graphs never has a matrix of all pairs.
+that a batch of many graphs never has a matrix of all pairs. A Reshape at the end tells shape inference what a Loop
+doesn't.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _blocks(choose: str) -> str:
   yes = Constant <value = bool {{1}}> ()
   none_size = Constant <value_ints = [2, 0]> ()
   none = ConstantOfShape <value = int64[1] {{0}}> (none_size)
-  edge_index = Loop (blocks, yes, none) <body = one_block
+  edges = Loop (blocks, yes, none) <body = one_block
       (int64 i, bool go, int64[2, e] before) => (bool on, int64[2, f] after) {{
       on = Identity (go)
       begin = Mul (i, block)
@@ -90,6 +91,8 @@ def _blocks(choose: str) -> str:
       found = Concat <axis = 0> (upper, lower)
       after = Concat <axis = 1> (before, found)
   }}>
+  two_rows = Constant <value_ints = [2, -1]> ()
+  edge_index = Reshape (edges, two_rows)
 """
 
 
@@ -144,7 +147,7 @@ _FARTHEST = f"""
   graphs = Add (last_graph, one)
   none = ConstantOfShape <value = int64[1] {{0}}> (first)
   ratio = Constant <value_float: float = @ratio> ()
-  index = Loop (graphs, yes, none) <body = one_graph
+  points_found = Loop (graphs, yes, none) <body = one_graph
       (int64 g, bool go, int64[e] before) => (bool on, int64[f] after) {{
       on = Identity (go)
       inside = Equal (batch, g)
@@ -174,6 +177,7 @@ _FARTHEST = f"""
       found = Gather <axis = 0> (own, picked)
       after = Concat <axis = 0> (before, found)
   }}>
+  index = Reshape (points_found, minus_one)
 """
 
 _POINTS = "x, y, batch_x, batch_y"
