@@ -5,6 +5,7 @@ A hook of mkdocs (`hooks` in mkdocs.yml). No page that it makes is kept in the r
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def command(one: Any, name: str) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     """Plain text in a cell of a table: no pipe divides it, and no bracket or star means anything."""
-    return re.sub(r"([|\[\]*<>_`])", r"\\\1", text)
+    return re.sub(r"([|\[\]*_`])", r"\\\1", html.escape(text, quote=False))
 
 
 def python() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
-from document_blocks import PAGES, ROOT, blocks, command_lines, parse, run_page
+from document_blocks import PAGES, ROOT, blocks, command_lines, help_examples, parse, run_page
 
 RUN = [page for page in PAGES if any(b.how == "run" for b in blocks(page))]
 RUN_SLOWLY = [page for page in PAGES if any(b.how == "run: slow" for b in blocks(page))]
@@ -36,6 +37,14 @@ def test_commands_are_those_of_the_command_line() -> None:
             for target in [targets] if isinstance(targets, str) else targets:
                 load_target(target)
     assert count > 60
+
+
+def test_examples_in_help_parse() -> None:
+    examples = help_examples()
+    assert len(examples) > 20
+    for line in examples:
+        for command in line.split(" && "):
+            parse(shlex.split(command)[1:])
 
 
 def test_a_wrong_command_is_found() -> None:

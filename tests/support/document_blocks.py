@@ -80,6 +80,14 @@ def parse(words: list[str]) -> dict[str, Any]:
     return dict(context.params)
 
 
+def help_examples(command: Any = None) -> list[str]:
+    """Return the lines under "Examples:" in the help of every command."""
+    command = command or _root()
+    lines = [line.strip() for line in (command.help or "").splitlines()]
+    below = [line for child in getattr(command, "commands", {}).values() for line in help_examples(child)]
+    return [line for line in lines if line.startswith("edgegnn ")] + below
+
+
 @cache
 def _root() -> Any:
     return typer.main.get_command(app.app)
