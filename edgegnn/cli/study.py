@@ -82,14 +82,12 @@ def run(
         edgegnn study run study.toml --retry-failed
     """
     from edgegnn.cli.render import study
+    from edgegnn.studies import read_study
+    from edgegnn.studies import run as run_study
     from edgegnn.utils.extras import need
 
-    _check_there(path)
     if ray is not None:
         need("cluster", "--ray needs")
-
-    from edgegnn.studies import read_study  # only now: importing torch takes seconds
-    from edgegnn.studies import run as run_study
 
     chosen = read_study(path)
     with study.running(chosen) as watch:
@@ -114,15 +112,12 @@ def table(
         edgegnn study table study.toml --format markdown
     """
     from edgegnn.cli.render import study
+    from edgegnn.studies import cells, check_outcomes, open_store, outcome, read_study
 
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     if as_json and format != "text":
         raise UsageError("--json and --format exclude each other")
-    _check_there(path)
-
-    from edgegnn.studies import cells, check_outcomes, open_store, outcome, read_study  # importing torch takes seconds
-
     chosen = read_study(path)
     grid = cells(chosen)
     with open_store(chosen.store_path, create=False) as store:
@@ -130,8 +125,3 @@ def table(
     outcomes = [outcome(cell, rows) for cell in grid]
     check_outcomes(outcomes, chosen.store_path)
     study.tabled(outcomes, format, as_json)
-
-
-def _check_there(path: Path) -> None:
-    if not path.exists():
-        raise UsageError(f"there is no {path}: write one with `edgegnn study init`")

@@ -43,6 +43,7 @@ CASES = [
     ("tune there.pt --target toaster", 2, "unknown target"),
     ("report gone.toml", 2, "there is no gone.toml"),
     ("study run gone.toml", 2, "there is no gone.toml"),
+    ("study run study.toml", 1, "did you mean dq-int8"),
     ("study table --format txt", 2, "unknown format"),
     ("quickstart --data cora", 2, "digits"),
 ]
@@ -78,6 +79,7 @@ def asked(tmp_path):
     """Ask in one process, in a folder with some files."""
     (tmp_path / "there.pt").write_bytes(b"PK\x03\x04")
     (tmp_path / "there.toml").write_text("")
+    (tmp_path / "study.toml").write_text('quant = ["dq-int9"]\n[[case]]\nmodels = ["gcn"]\ndata = ["cora"]\n')
 
     def ask(requests):
         command = [sys.executable, "-c", PROGRAM, json.dumps(requests)]
