@@ -19,7 +19,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import edgegnn
-from edgegnn import errors
+from edgegnn import errors, manifest
 from edgegnn.cli import app
 from edgegnn.profiling import record
 from edgegnn.quantize import RECIPES, Recipe
@@ -128,6 +128,14 @@ def _is_struct(value: type) -> bool:
     return issubclass(value, msgspec.Struct) and value.__module__ == record.__name__
 
 
+def artifact_manifest() -> str:
+    """The classes of `manifest.json`, the manifest itself first."""
+    intro = "# Manifest\n\n`python -m edgegnn.manifest` prints the JSON Schema of `manifest.json`.\n"
+    structs = [value for value in vars(manifest).values() if isinstance(value, type)]
+    structs.sort(key=lambda value: value is not manifest.ArtifactManifest)
+    return "\n".join([intro, *(f"::: {value.__module__}.{value.__name__}\n" for value in structs)])
+
+
 def operators() -> str:
     """The native operators, from the page that lies beside them."""
     text = (ROOT / "edgegnn/native/OPS.md").read_text(encoding="utf-8")
@@ -168,6 +176,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/target-file.md": target_file,
     "reference/study-file.md": study_file,
     "reference/profile-record.md": profile_record,
+    "reference/manifest.md": artifact_manifest,
     "reference/operators.md": operators,
     "reference/errors.md": error_classes,
     "security.md": _beside("SECURITY.md"),

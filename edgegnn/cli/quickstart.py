@@ -15,6 +15,7 @@ from edgegnn.cli.options import Json
 from edgegnn.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
+    from edgegnn.manifest import ArtifactManifest
     from edgegnn.profiling import ProfileRecord
 
 __all__ = ["QuickstartResult", "quickstart", "run"]
@@ -32,12 +33,13 @@ class QuickstartResult:
 
     folder: Path
     records: list[ProfileRecord]
-    manifests: dict[str, dict[str, Any]]
+    manifests: dict[str, ArtifactManifest]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
         records = [record.to_dict() for record in self.records]
-        return {"folder": str(self.folder), "records": records, "manifests": self.manifests}
+        manifests = {name: manifest.to_dict() for name, manifest in self.manifests.items()}
+        return {"folder": str(self.folder), "records": records, "manifests": manifests}
 
 
 def run(

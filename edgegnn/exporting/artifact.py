@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,20 +20,19 @@ import onnx
 from edgegnn.errors import ExportError
 from edgegnn.exporting.early_checks import check_output
 from edgegnn.exporting.samples import Sample
+from edgegnn.manifest import ArtifactManifest, File
 from edgegnn.runtime import build_runner, find_library, library_name
 from edgegnn.runtime.manifest import MODEL_FILES, seal_manifest
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.utils.files import saved
 
-__all__ = ["FORMAT", "graph_io", "versions", "write_artifact"]
-
-FORMAT = "edgegnn-artifact/1"
+__all__ = ["graph_io", "versions", "write_artifact"]
 
 
 def write_artifact(
     path: Path,
     model: onnx.ModelProto | None,
-    manifest: dict[str, Any],
+    manifest: ArtifactManifest,
     samples: list[Sample],
     expected: Iterable[npt.NDArray[np.float32]],
     *,
@@ -40,13 +40,13 @@ def write_artifact(
     libraries: Mapping[str, Path] | None = None,
     others: Mapping[str, bytes] | None = None,
     check: Callable[[Path], None] | None = None,
-) -> dict[str, Any]:
+) -> ArtifactManifest:
     """Write the folder (or a `.zip` of it), complete or not at all.
 
     Args:
         path: where; a name ending in .zip makes an archive.
         model: what becomes model.onnx; None for an artifact without one.
-        manifest: everything but `format`, `created`, `files`, `sizes.model_file` and its checksum, which are added.
+        manifest: everything but `name`, `created`, `files` and `sizes.model_file`, which are added.
         samples: the graphs to ship, with PyTorch's logits in `expected`.
         expected: float32 logits of each sample.
         force: replace an artifact that is there.
@@ -65,7 +65,7 @@ def write_artifact(
     target = path.with_suffix("") if archive else path
     expected = list(expected)
 
-    def write(temporary: Path) -> dict[str, Any]:
+    def write(temporary: Path) -> ArtifactManifest:
         folder = temporary.with_name(temporary.name + ".d") if archive else temporary
         try:
             folder.mkdir(exist_ok=True)
@@ -77,18 +77,15 @@ def write_artifact(
             build_runner(folder / "run.pyz")
             _add_libraries(folder, libraries)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
-            run = [entry["file"] for entry in manifest.get("entries", [])] or [MODEL_FILES[manifest["runtime"]]]
-            complete = seal_manifest(
-                {
-                    "format": FORMAT,
-                    "name": target.name,
-                    "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    **manifest,
-                    "files": files,
-                    "sizes": {**manifest.get("sizes", {}), "model_file": sum(files[name]["bytes"] for name in run)},
-                }
+            run = [entry.file for entry in manifest.entries] or [MODEL_FILES[manifest.runtime]]
+            complete = msgspec.structs.replace(
+                manifest,
+                name=target.name,
+                created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                files=files,
+                sizes=msgspec.structs.replace(manifest.sizes, model_file=sum(files[name].bytes for name in run)),
             )
-            text = json.dumps(complete, indent=1, allow_nan=False)
+            text = json.dumps(seal_manifest(complete.to_dict()), indent=1, allow_nan=False)
             (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
             if check is not None:
                 check(folder)
@@ -160,5 +157,5 @@ def _write_samples(path: Path, samples: list[Sample], expected: Iterable[npt.NDA
     np.savez_compressed(path, **arrays)
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+def _describe(path: Path) -> File:
+    return File(sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)

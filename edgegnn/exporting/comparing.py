@@ -19,6 +19,7 @@ from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.samples import Sample, split_graphs
 from edgegnn.exporting.shipped import Shipped, choose, fitting
 from edgegnn.exporting.smallest_graphs import Runnable, runnable
+from edgegnn.manifest import AgainstFloat
 from edgegnn.quantize import Recipe
 
 __all__ = ["Answers", "Comparison", "compare", "with_edges"]
@@ -48,7 +49,7 @@ class Comparison:
         taken: how that was chosen.
         awkward: the awkward graphs that the artifact ships, with PyTorch's outputs.
         small: the smallest graphs that the model runs on.
-        against_float: what quantization costs (`edgegnn.exporting.float_reference`).
+        against_float: what quantization costs; None for a float artifact.
         properties: what was found of the model's properties.
     """
 
@@ -60,7 +61,7 @@ class Comparison:
     taken: Shipped
     awkward: list[Sample]
     small: Runnable
-    against_float: dict[str, Any]
+    against_float: AgainstFloat | None
     properties: list[Kept]
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from edgegnn import manifest
 from edgegnn.exporting.artifact import versions
 from edgegnn.exporting.building import Built
 from edgegnn.exporting.comparing import Answers, Comparison, with_edges
@@ -21,6 +24,7 @@ from edgegnn.exporting.sample_facts import (
     undefined_why,
 )
 from edgegnn.exporting.smallest_graphs import least_values
+from edgegnn.manifest import ArtifactManifest
 from edgegnn.native.provide import Provided
 from edgegnn.prune.edges import describe_pruning
 from edgegnn.tasks import Task
@@ -30,8 +34,8 @@ __all__ = ["describe"]
 
 def describe(
     request: ExportRequest, built: Built, found: Comparison, native: Sequence[Provided], command: str
-) -> dict[str, Any]:
-    """The manifest, but for what only the finished folder tells.
+) -> ArtifactManifest:
+    """The manifest, but for what only the finished folder tells: name, time, files and the size of the model.
 
     Args:
         request: what was asked for.
@@ -40,65 +44,83 @@ def describe(
         native: the native libraries that were asked for.
         command: the command line.
     """
-    checkpoint, task, recipe, form = request.checkpoint, request.task, request.recipe, built.form
+    checkpoint, task, recipe = request.checkpoint, request.task, request.recipe
+    form, facts = built.form, built.form.facts
     whole = with_edges(found.test.samples[0], built.real[0].inputs)
-    return {
-        "recipe": recipe.name,
-        "recipe_config": recipe.to_dict(),
-        "constant_graph": request.constant_graph,
-        "task": task.spec.to_dict() | task.facts,
-        "kind": task.spec.kind,
-        "target": task.spec.target,
-        "runtime": form.runtime,
-        "fallback": built.fallback,
-        "alone": form.alone,
-        "limits": limits_of(built.takes.limit) | found.small.limits | least_values(request.model, whole),
-        "fails_on": found.small.fails,
-        **form.io,
-        "samples": [describe_sample(sample, task) for sample in found.kept],
-        "samples_taken": found.taken.to_dict(),
-        "parity": found.parity.to_dict(),
-        "metric": {**_compared(task, found.test), "split": "test", **_further(task, found.test)},
-        "validation": _compared(task, found.validation),
-        "against_float": found.against_float,
-        "properties": [each.to_dict() for each in found.properties],
-        **({"extent": extent_facts(task, built.names)} if recipe.method not in {"none", "dynamic"} else {}),
-        "samples_metric": _samples_metric(task, found.shipped),
-        **form.facts,
-        **{other.runtime: _other_facts(built, other.runtime, found) for other in built.others},
-        "pruning": describe_pruning(checkpoint.pruning),
-        "history": checkpoint.history,
-        "source": checkpoint.source,
-        "versions": versions(),
-        "command": command,
-        "native": [{"machine": p.machine, "there": p.path is not None, "origin": p.origin} for p in native],
-    }
+    return ArtifactManifest(
+        recipe=recipe.name,
+        recipe_config=recipe.to_dict(),
+        constant_graph=request.constant_graph,
+        task=msgspec.convert(task.spec.to_dict() | task.facts, manifest.Task),
+        kind=task.spec.kind,
+        target=task.spec.target,
+        runtime=form.runtime,
+        fallback=built.fallback,
+        alone=form.alone,
+        limits=limits_of(built.takes.limit) | found.small.limits | least_values(request.model, whole),
+        fails_on=found.small.fails,
+        inputs=_tensors(form.io["inputs"]),
+        outputs=_tensors(form.io["outputs"]),
+        entries=msgspec.convert(form.io.get("entries", []), list[manifest.EntryPoint]),
+        samples=[describe_sample(sample, task) for sample in found.kept],
+        samples_taken=found.taken.described(),
+        parity=msgspec.convert(found.parity.to_dict(), manifest.Parity),
+        metric=_test_metric(task, found.test),
+        validation=_compared(task, found.validation),
+        against_float=found.against_float,
+        properties=[manifest.Property(**each.to_dict()) for each in found.properties],
+        extent=extent_facts(task, built.names) if recipe.method not in {"none", "dynamic"} else None,
+        samples_metric=_samples_metric(task, found.shipped),
+        quantized_points=facts.quantized_points,
+        stayed_float=facts.stayed_float,
+        integer_operators=facts.integer_operators,
+        average_bits=facts.average_bits,
+        learnt_bits=facts.learnt_bits,
+        aggregations=facts.aggregations,
+        sizes=manifest.Sizes(model_file=0, fp32_model_file=facts.fp32_model_file),
+        ranges=facts.ranges,
+        torchscript=facts.torchscript or _other_script(built, found),
+        pruning=describe_pruning(checkpoint.pruning),
+        history=checkpoint.history,
+        source=checkpoint.source,
+        versions=versions(),
+        command=command,
+        native=[manifest.NativeLibrary(machine=p.machine, there=p.path is not None, origin=p.origin) for p in native],
+    )
 
 
-def _compared(task: Task, answers: Answers) -> dict[str, Any]:
+def _tensors(values: list[dict[str, Any]]) -> list[manifest.TensorValue]:
+    return [manifest.TensorValue(**value) for value in values]
+
+
+def _compared(task: Task, answers: Answers) -> manifest.Metric:
     return compared(task, answers.samples, answers.expected, answers.outputs)
 
 
-def _further(task: Task, answers: Answers) -> dict[str, Any]:
-    return more_metrics(task, answers.samples, answers.expected, answers.outputs)
+def _test_metric(task: Task, answers: Answers) -> manifest.SplitMetric:
+    further = more_metrics(task, answers.samples, answers.expected, answers.outputs)
+    values = {**msgspec.structs.asdict(_compared(task, answers)), **further, "split": "test"}
+    return msgspec.convert(values, manifest.SplitMetric)
 
 
-def _samples_metric(task: Task, shipped: Answers) -> dict[str, Any]:
+def _samples_metric(task: Task, shipped: Answers) -> manifest.SamplesMetric:
     """The artifact's metric over the graphs that it ships: what the device is held to."""
-    return {
-        "name": task.spec.metric,
-        "value": metric_of(task.spec.metric, shipped.samples, shipped.outputs),
-        "reason": undefined_why(task, shipped.samples),
-        "caveat": task.caveat,
-        "n": counted_rows(shipped.samples),
-    }
+    return manifest.SamplesMetric(
+        name=task.spec.metric,
+        value=metric_of(task.spec.metric, shipped.samples, shipped.outputs),
+        reason=undefined_why(task, shipped.samples),
+        caveat=task.caveat,
+        n=counted_rows(shipped.samples),
+    )
 
 
-def _other_facts(built: Built, runtime: str, found: Comparison) -> dict[str, Any]:
-    """What the manifest says of a form that it doesn't name as the runtime."""
-    (other,) = [form for form in built.others if form.runtime == runtime]
-    return {**other.facts[runtime], "parity": _short(found.other_parity[runtime])}
+def _other_script(built: Built, found: Comparison) -> manifest.ScriptForm | None:
+    """The TorchScript form beside an ONNX form, with its own parity."""
+    for form in built.others:
+        if form.facts.torchscript is not None:
+            return msgspec.structs.replace(form.facts.torchscript, parity=_short(found.other_parity[form.runtime]))
+    return None
 
 
-def _short(parity: Parity) -> dict[str, Any]:
-    return {"graphs": parity.graphs, "agreement": parity.agreement, "max_abs_error": parity.max_abs_error}
+def _short(parity: Parity) -> manifest.ShortParity:
+    return manifest.ShortParity(graphs=parity.graphs, agreement=parity.agreement, max_abs_error=parity.max_abs_error)

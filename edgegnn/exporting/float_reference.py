@@ -35,6 +35,7 @@ from edgegnn.exporting.signal_to_noise import (
     worst_output,
 )
 from edgegnn.exporting.subgraphs import probe
+from edgegnn.manifest import AgainstFloat, InputResponse, LayerNoise, Noise
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.tasks import Task
 
@@ -84,8 +85,8 @@ class Proof:
 
     def against_float(
         self, form: Form, names: tuple[str, ...], held_out: list[Sample], answers: list[Any]
-    ) -> dict[str, Any]:
-        """Compare a form with the float model, and say what was found, for the manifest.
+    ) -> AgainstFloat | None:
+        """Compare a form with the float model, and say what was found, for the manifest; None for a float artifact.
 
         Args:
             form: the artifact's.
@@ -107,7 +108,7 @@ class Proof:
         if self.recipe.method not in {"dynamic", "static"}:
             self._check_equal(run, changed, [out for other in others.values() for out in other.expected])
         if self.recipe.method == "none":
-            return {}
+            return None
         layers = self._layers(form, bases[0])
         plain = self._plain(held_out)
         noise = signal_to_noise(np.concatenate(plain), np.concatenate(answers)) if held_out else None
@@ -126,17 +127,17 @@ class Proof:
         if changed and not self.fixed:
             worst = worst_output(np.concatenate(meant), np.concatenate(elsewhere))
             check_outputs(worst, self.recipe, layers, "graphs with other inputs")
-        return {
-            "reference": known,
-            "metric": None if drop is None else drop.to_dict(),
-            "signal_to_noise": {
-                "outputs": _rounded(noise),
-                "other_inputs": _rounded(random),
-                "floor": floor,
-                "layers": [{"layer": layer.name, "decibels": _rounded(layer.decibels)} for layer in layers],
-            },
-            "inputs": [each.to_dict() for each in followed],
-        }
+        return AgainstFloat(
+            reference=known,
+            metric=None if drop is None else drop.described(),
+            signal_to_noise=Noise(
+                outputs=_rounded(noise),
+                other_inputs=_rounded(random),
+                floor=floor,
+                layers=[LayerNoise(layer=layer.name, decibels=_rounded(layer.decibels)) for layer in layers],
+            ),
+            inputs=[InputResponse(**each.to_dict()) for each in followed],
+        )
 
     def properties(self, form: Form, names: tuple[str, ...]) -> list[Kept]:
         """Hold a form to the properties of the float model (`edgegnn.exporting.metamorphic`).

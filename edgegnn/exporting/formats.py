@@ -25,13 +25,33 @@ from edgegnn.exporting.capture import capture_program, copy_program
 from edgegnn.exporting.early_checks import check_format_name
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
+from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime.script import ScriptSession
 from edgegnn.tasks.collating import PAIRS
 
-__all__ = ["Form", "build_forms", "check_format", "torchscript_form"]
+__all__ = ["Form", "FormFacts", "build_forms", "check_format", "torchscript_form"]
 
 Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class FormFacts:
+    """What the manifest says of a form; the fields are those of `edgegnn.manifest.ArtifactManifest`.
+
+    Attributes:
+        fp32_model_file: size of the same model without quantization, bytes.
+    """
+
+    quantized_points: int
+    stayed_float: list[StayedFloat]
+    aggregations: list[Aggregation]
+    fp32_model_file: int
+    integer_operators: dict[str, int] = field(default_factory=dict)
+    average_bits: dict[str, float] | None = None
+    learnt_bits: dict[str, LearntBits] | None = None
+    ranges: list[RangePoint] = field(default_factory=list)
+    torchscript: ScriptForm | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class Form:
         runtime: "onnxruntime" or "torchscript".
         run: one graph's inputs to logits.
         io: inputs and outputs, as the manifest lists them.
-        facts: what else the manifest says about it.
+        facts: what else the manifest says of it.
         onnx: what becomes model.onnx, None for TorchScript.
         files: name -> content of its other files.
         alone: why it takes one graph at a time though the model takes several; "" where it doesn't.
@@ -52,7 +72,7 @@ class Form:
     runtime: str
     run: Callable[[dict[str, Array]], Any]
     io: dict[str, list[dict[str, Any]]]
-    facts: dict[str, Any]
+    facts: FormFacts
     onnx: ModelProto | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     alone: str = ""
@@ -161,17 +181,17 @@ def torchscript_form(
         with model.as_float() as plain:
             floats = to_torchscript(*capture_program(plain, tensors), measured, always=False)
             size = len(floats.content)
-    facts = {
-        "quantized_points": _assert_planned(checkpoint, script),
-        "stayed_float": _stayed_float(checkpoint, script),
-        "aggregations": [_outcome(choice) for choice in script.aggregation],
-        "sizes": {"fp32_model_file": size},
-        "torchscript": {
+    facts = FormFacts(
+        quantized_points=_assert_planned(checkpoint, script),
+        stayed_float=_stayed_float(checkpoint, script),
+        aggregations=[_outcome(choice) for choice in script.aggregation],
+        fp32_model_file=size,
+        torchscript=ScriptForm(
             **script.to_dict(),
-            "graph": {"num_nodes": len(typical.inputs["x"]), "num_edges": _edges(typical)},
-            "twin": {"file": "model.pt2", "inputs": twin_inputs},
-        },
-    }
+            graph={"num_nodes": len(typical.inputs["x"]), "num_edges": _edges(typical)},
+            twin=ScriptTwin(file="model.pt2", inputs=twin_inputs),
+        ),
+    )
     files = {"model.ts.pt": script.content, "model.pt2": twin}
     io = _io(kind, names, example, int(logits.shape[1]))
     return Form("torchscript", lambda inputs: session.run(None, inputs)[0], io, facts, files=files)
@@ -198,28 +218,28 @@ def _assert_planned(checkpoint: Checkpoint, script: Script) -> int:
     return len(planned)
 
 
-def _stayed_float(checkpoint: Checkpoint, script: Script) -> list[dict[str, Any]]:
+def _stayed_float(checkpoint: Checkpoint, script: Script) -> list[StayedFloat]:
     reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
     quantized = isinstance(checkpoint.model, QuantModel)
     why = "no quantization point is at it" if quantized else "nothing is quantized by this recipe"
-    entries = [{"tensor": name, "bytes": size, "why": reasons.get(name, why)} for name, size in script.floats.items()]
+    entries = [StayedFloat(tensor=name, bytes=size, why=reasons.get(name, why)) for name, size in script.floats.items()]
     if quantized:
         where = "codes are turned into float before products and sums: TorchScript has no integer kernels for them"
-        entries.append({"tensor": "products and sums", "bytes": 0, "why": where})
-    return sorted(entries, key=lambda entry: (-entry["bytes"], entry["tensor"]))
+        entries.append(StayedFloat(tensor="products and sums", bytes=0, why=where))
+    return sorted(entries, key=lambda entry: (-entry.bytes, entry.tensor))
 
 
-def _outcome(choice: Any) -> dict[str, Any]:
+def _outcome(choice: Any) -> Aggregation:
     """An aggregation as `inspect --explain` shows it."""
     reason = f"gather and scatter {choice.dense_ms} ms, product {choice.sparse_ms} ms, CSR {choice.csr_ms} ms"
     if choice.dense_ms is None:
         reason = "torch has no product with a CSR matrix for this reduction"
-    return {
-        "layer": choice.layer,
-        "aggregation": choice.aggregation,
-        "rule": "CSR product" if choice.choice == "sparse" else None,
-        "reason": reason,
-    }
+    return Aggregation(
+        layer=choice.layer,
+        aggregation=choice.aggregation,
+        rule="CSR product" if choice.choice == "sparse" else None,
+        reason=reason,
+    )
 
 
 def _io(kind: str, names: Sequence[str], example: Mapping[str, Array], classes: int) -> dict[str, list[dict[str, Any]]]:

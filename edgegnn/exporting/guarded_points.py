@@ -12,7 +12,9 @@ import onnx
 from onnx import numpy_helper
 
 from edgegnn.exporting.samples import example_inputs
-from edgegnn.runtime.extent import Extent, extent_of
+from edgegnn.manifest import GraphSizes
+from edgegnn.manifest import RangePoint as Guarded
+from edgegnn.runtime.extent import extent_of
 from edgegnn.runtime.ranges import RangePoint, guarded_model
 from edgegnn.runtime.session import make_session
 from edgegnn.tasks import Task, example_graph
@@ -23,7 +25,7 @@ Array = npt.NDArray[np.generic]
 _CODES = {"uint8": (0, 255), "int8": (-128, 127), "uint4": (0, 15), "int4": (-8, 7)}
 
 
-def range_facts(model: onnx.ModelProto, file: str, graphs: Iterable[Mapping[str, Array]]) -> list[dict[str, Any]]:
+def range_facts(model: onnx.ModelProto, file: str, graphs: Iterable[Mapping[str, Array]]) -> list[Guarded]:
     """The points of a finished model as the manifest lists them, with the most that calibration's graphs lose at each.
 
     Args:
@@ -39,10 +41,11 @@ def range_facts(model: onnx.ModelProto, file: str, graphs: Iterable[Mapping[str,
     runs = (session.run(tensors, {name: graph[name] for name in names}) for graph in graphs)
     found = [[p.measure(values) for p, values in zip(points, arrays, strict=True)] for arrays in runs]
     most = np.max(found, axis=0) if found else np.zeros((len(points), 2))
-    return [asdict(replace(p, share=float(m[0]), row=float(m[1]))) for p, m in zip(points, most, strict=True)]
+    measured = [replace(p, share=float(m[0]), row=float(m[1])) for p, m in zip(points, most, strict=True)]
+    return [Guarded(**asdict(point)) for point in measured]
 
 
-def extent_facts(task: Task, names: Sequence[str]) -> dict[str, Any]:
+def extent_facts(task: Task, names: Sequence[str]) -> GraphSizes:
     """The sizes of the graphs of training and validation, as the manifest gives them.
 
     Args:
@@ -54,7 +57,8 @@ def extent_facts(task: Task, names: Sequence[str]) -> dict[str, Any]:
         graphs = [task.graphs[i] for split in ("train", "val") for i in task.index[split].tolist()]
     found = [extent_of(example_inputs(names, graph)) for graph in graphs]
     values = {name: max(each.values[name] for each in found) for name in found[0].values}
-    return asdict(Extent(max(each.nodes for each in found), max(each.degree for each in found), values))
+    nodes, degree = max(each.nodes for each in found), max(each.degree for each in found)
+    return GraphSizes(nodes=nodes, degree=degree, values=values)
 
 
 def range_points(model: onnx.ModelProto) -> list[RangePoint]:

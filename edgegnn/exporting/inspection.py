@@ -6,9 +6,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+from msgspec import UNSET
+
 from edgegnn.errors import ArtifactError, CheckpointError, first_line
-from edgegnn.exporting.description import check_description, check_history
 from edgegnn.exporting.proof_in_words import against_float, taken_graphs
+from edgegnn.manifest import ArtifactManifest, Compared, LinkSplit, Metric, Task, TensorValue, typed_manifest
+from edgegnn.manifest.history import check_history
 from edgegnn.runtime.archive import ZIP_ERRORS
 
 if TYPE_CHECKING:
@@ -36,48 +40,47 @@ def _artifact(path: Path) -> dict[str, Any]:
     if path.is_dir() and not (path / "manifest.json").is_file():
         raise ArtifactError(f"{path} is no artifact: it has no manifest.json")
     artifact = open_artifact(path)
-    m = artifact.manifest.raw
-    check_description(m)
-    parity, metric, task = m["parity"], m["metric"], m["task"]
+    m = typed_manifest(artifact.manifest.raw)
+    check_history(m.history, path / "manifest.json")
+    parity, task = m.parity, m.task
     return {
         "kind": "artifact",
-        "format": m["format"],
-        "name": m["name"],
-        "recipe": m["recipe"],
+        "format": m.format,
+        "name": m.name,
+        "recipe": m.recipe,
         "runtime": artifact.manifest.runtime,
-        "task": f"{task['data']}, {task['kind']}, {task['split']} split{_target(task)}",
-        "inputs": _io(m["inputs"]),
-        "outputs": _io(m["outputs"]),
+        "task": f"{task.data}, {task.kind}, {task.split} split{_target(task)}",
+        "inputs": _io(m.inputs),
+        "outputs": _io(m.outputs),
         **_entries(m),
-        "model_file": f"{m['sizes']['model_file']} bytes (fp32: {m['sizes'].get('fp32_model_file')} bytes)",
-        "files": ", ".join(f"{name} {entry['bytes']} bytes" for name, entry in m["files"].items()),
-        "quantized_points": m.get("quantized_points", 0),
+        "model_file": f"{m.sizes.model_file} bytes (fp32: {m.sizes.fp32_model_file} bytes)",
+        "files": ", ".join(f"{name} {file.bytes} bytes" for name, file in m.files.items()),
+        "quantized_points": m.quantized_points,
         **_bits(m),
-        "parity": f"{parity['agreement']:.4f} equal predictions, largest difference {parity['max_abs_error']:.3g}, "
-        f"{parity['graphs']} graphs"
-        + ("; turn on rounding in PyTorch, too: " + ", ".join(parity["sensitive"]) if parity["sensitive"] else ""),
-        "metric": _both(metric, metric["split"]),
-        **({"validation": _both(m["validation"], "val")} if m.get("validation") else {}),
+        "parity": f"{parity.agreement:.4f} equal predictions, largest difference {parity.max_abs_error:.3g}, "
+        f"{parity.graphs} graphs"
+        + ("; turn on rounding in PyTorch, too: " + ", ".join(parity.sensitive) if parity.sensitive else ""),
+        "metric": _both(m.metric, m.metric.split),
+        **({"validation": _both(m.validation, "val")} if m.validation is not None else {}),
         **against_float(m),
-        **({"takes": takes} if (takes := taken_graphs({"limits": {}, "alone": "", **m})) else {}),
-        "created": m["created"],
-        "made_by": m.get("command") or "the Python API",
-        "versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items()),
-        "history": m.get("history", []),
-        "stayed_float": m["stayed_float"],
-        "aggregations": m.get("aggregations", []),
+        **({"takes": takes} if (takes := taken_graphs(m)) else {}),
+        "created": m.created,
+        "made_by": m.command or "the Python API",
+        "versions": ", ".join(f"{k} {v}" for k, v in m.versions.items()),
+        "history": m.history,
+        "stayed_float": msgspec.to_builtins(m.stayed_float),
+        "aggregations": msgspec.to_builtins(m.aggregations),
     }
 
 
-def _bits(manifest: dict[str, Any]) -> dict[str, Any]:
+def _bits(manifest: ArtifactManifest) -> dict[str, Any]:
     """What runs in integer arithmetic, and how wide learnt codes are."""
-    operators = manifest.get("integer_operators") or {}
     facts: dict[str, Any] = {}
-    if operators:
-        facts["integer_operators"] = ", ".join(f"{count} {kind}" for kind, count in operators.items())
-    if manifest.get("average_bits") and manifest.get("learnt_bits"):
-        facts["average_bits"] = manifest["average_bits"]
-        facts["learnt_bits"] = manifest["learnt_bits"]
+    if manifest.integer_operators:
+        facts["integer_operators"] = ", ".join(f"{n} {kind}" for kind, n in manifest.integer_operators.items())
+    if manifest.average_bits and manifest.learnt_bits:
+        facts["average_bits"] = manifest.average_bits
+        facts["learnt_bits"] = msgspec.to_builtins(manifest.learnt_bits)
     return facts
 
 
@@ -102,7 +105,7 @@ def _of_checkpoint(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     facts["source"] = ", ".join(f"{k} {v}" for k, v in checkpoint.source.items())
     if task is not None:
         links = next((step["link_split"] for step in checkpoint.history if "link_split" in step), None)
-        facts |= _links(links)
+        facts |= _links(None if links is None else msgspec.convert(links, LinkSplit))
         facts["task"] = f"{task.data}, {task.name}, {task.split} split (seed {task.seed}), {task.metric}"
     facts["recipe"] = checkpoint.recipe.name if checkpoint.recipe else "none"
     if isinstance(model, nn.Module):
@@ -144,33 +147,34 @@ def _pruning(pruning: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _both(metric: dict[str, Any], split: str) -> str:
-    """A metric of the artifact, beside that of the model in PyTorch."""
-    reason = f": {metric['reason']}" if metric.get("reason") else ""
-    caveat = f"; {metric['caveat']}" if metric.get("caveat") else ""
-    return f"{_values(metric['name'], metric)}, {split}, n = {metric['n']}{reason}{caveat}"
+def _both(metric: Metric, split: str) -> str:
+    """A metric of the artifact, beside the same metric of the model in PyTorch."""
+    reason = f": {metric.reason}" if metric.reason else ""
+    caveat = f"; {metric.caveat}" if metric.caveat else ""
+    return f"{_values(metric.name, metric)}, {split}, n = {metric.n}{reason}{caveat}"
 
 
-def _values(name: str, metric: dict[str, Any]) -> str:
-    return f"{name} {_number(metric['artifact'])} (PyTorch {_number(metric['pytorch'])})"
+def _values(name: str, metric: Compared) -> str:
+    return f"{name} {_number(metric.artifact)} (PyTorch {_number(metric.pytorch)})"
 
 
-def _entries(m: dict[str, Any]) -> dict[str, Any]:
+def _entries(m: ArtifactManifest) -> dict[str, Any]:
     """What an artifact of several entry points says more."""
-    entries = [f"{e['name']} ({e['file']}): {_io(e['inputs'])} → {_io(e['outputs'])}" for e in m.get("entries", [])]
-    more = [_values(name, value) for name, value in m["metric"].items() if isinstance(value, dict)]
+    entries = [f"{e.name} ({e.file}): {_io(e.inputs)} → {_io(e.outputs)}" for e in m.entries]
+    more = [_values(name, value) for name, value in m.metric.further.items()]
     found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more)}
-    return {k: v for k, v in found.items() if v} | _links(m["task"].get("link_split"))
+    split = m.task.link_split
+    return {k: v for k, v in found.items() if v} | _links(None if split is UNSET else split)
 
 
-def _links(split: dict[str, Any] | None) -> dict[str, str]:
+def _links(split: LinkSplit | None) -> dict[str, str]:
     """How the links of a link task were split."""
     if split is None:
         return {}
-    count, negatives = split["links"], split["negatives"]
+    count = split.links
     words = (
-        f"{count['train']} to train, {count['val']} to validate, {count['test']} to test, as many negatives "
-        f"({negatives['train_pool']} to draw from in training); {'directed; ' * split['directed']}{split['protocol']}"
+        f"{count.train} to train, {count.val} to validate, {count.test} to test, as many negatives "
+        f"({split.negatives.train_pool} to draw from in training); {'directed; ' * split.directed}{split.protocol}"
     )
     return {"links": words}
 
@@ -179,13 +183,12 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _target(task: dict[str, Any]) -> str:
-    found = task.get("target", "classes")
-    return "" if found == "classes" else f", predicts {found}"
+def _target(task: Task) -> str:
+    return "" if task.target == "classes" else f", predicts {task.target}"
 
 
-def _io(values: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{v['name']} {v['dtype']}{v['shape']}" for v in values)
+def _io(values: list[TensorValue]) -> str:
+    return ", ".join(f"{v.name} {v.dtype}{v.shape}" for v in values)
 
 
 def _has_manifest(path: Path) -> bool:

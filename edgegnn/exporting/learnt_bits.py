@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import onnx
 from torch import nn
 from torch.export import ExportedProgram
 
 from edgegnn.exporting.table import table_nodes
+from edgegnn.manifest import LearntBits
 from edgegnn.quantize import QuantModel
 from edgegnn.tasks import Task, example_graph
 from edgegnn.tasks.collating import named_args
@@ -48,13 +48,10 @@ def integer_operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(Counter(k for k in kinds if k in _STANDARD or k.startswith(_INTEGER)).items()))
 
 
-def learnt_facts(model: nn.Module | ExportedProgram) -> dict[str, Any]:
-    """What the manifest says about learnt widths; {} for a model without.
-
-    "average_bits": mean over "rows", over "values", and of each point. "learnt_bits": for each point its "kind", how
-    many rows or groups have each width ("histogram"), columns, and for a fixed graph the bytes of its codes at their
-    widths ("code_bytes") and in float32 ("float_bytes").
-    """
+def learnt_facts(
+    model: nn.Module | ExportedProgram,
+) -> tuple[dict[str, float] | None, dict[str, LearntBits] | None]:
+    """`average_bits` and `learnt_bits` of the manifest; None for a model without learnt widths."""
     if not isinstance(model, QuantModel) or not model.average_bits():
-        return {}
-    return {"average_bits": model.average_bits(), "learnt_bits": model.learnt_bits()}
+        return None, None
+    return model.average_bits(), {name: LearntBits(**point) for name, point in model.learnt_bits().items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture, capture_with_twin
 from edgegnn.exporting.entry_points import EntryPoint, chained, entry_points, whole_io
-from edgegnn.exporting.formats import Form
+from edgegnn.exporting.formats import Form, FormFacts
 from edgegnn.exporting.guarded_points import range_facts
 from edgegnn.exporting.learnt_bits import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.exporting.pack_zeros import pack_zeros, spell_int4
@@ -24,6 +23,7 @@ from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.exporting.rewrite.constant import fix_graph
 from edgegnn.exporting.rewrite.sparse import sparse_features
 from edgegnn.exporting.unsigned_weights import unsigned_weights
+from edgegnn.manifest import Aggregation, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session
 from edgegnn.tasks import Task
@@ -60,20 +60,22 @@ def onnx_form(
         models.append(model)
         floats += _float_tensors(checkpoint, quantized, model)
         operators.update(integer_operators(model))
-        aggregations += [asdict(outcome) for outcome in outcomes]
+        aggregations += [Aggregation(**asdict(outcome)) for outcome in outcomes]
         fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
     sessions = [make_session(model.SerializeToString()) for model in models]
-    facts = {
-        "quantized_points": _assert_planned(checkpoint, found),
-        "stayed_float": floats,
-        "integer_operators": dict(operators),
-        **learnt_facts(checkpoint.model),
-        "aggregations": aggregations,
-        "sizes": {"fp32_model_file": fp32},
-    }
-    if recipe.method in {"static", "qat", "dq"}:
-        each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)]
-        facts["ranges"] = [entry for entries in each for entry in entries]
+    guarded = recipe.method in {"static", "qat", "dq"}
+    each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)] if guarded else []
+    average_bits, learnt_bits = learnt_facts(checkpoint.model)
+    facts = FormFacts(
+        quantized_points=_assert_planned(checkpoint, found),
+        stayed_float=floats,
+        aggregations=aggregations,
+        fp32_model_file=fp32,
+        integer_operators=dict(operators),
+        average_bits=average_bits,
+        learnt_bits=learnt_bits,
+        ranges=[point for points_of in each for point in points_of],
+    )
     more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
     first = twins[0] if twins else None
     run, io = chained(points, sessions), whole_io(points, models)
@@ -106,12 +108,12 @@ def _assert_planned(checkpoint: Checkpoint, found: set[str]) -> int:
     return len(planned)
 
 
-def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: onnx.ModelProto) -> list[dict[str, Any]]:
+def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: onnx.ModelProto) -> list[StayedFloat]:
     reasons = checkpoint.model.stayed_float if isinstance(checkpoint.model, QuantModel) else {}
     entries = []
     for entry in stayed_float(model, rewritten):
         name = entry["tensor"].removeprefix("model.")
-        entries.append({**entry, "why": reasons.get(name, entry["why"])})
+        entries.append(StayedFloat(**{**entry, "why": reasons.get(name, entry["why"])}))
     return entries
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import nn
@@ -25,6 +24,7 @@ from edgegnn.exporting.comparing import Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.parity import Parity
 from edgegnn.exporting.request import ExportRequest
+from edgegnn.manifest import ArtifactManifest
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
 from edgegnn.quantize import Recipe
@@ -42,7 +42,7 @@ class ExportResult:
     """What an export made: where, its manifest, and how it compares with PyTorch."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: ArtifactManifest
     parity: Parity
 
 
@@ -130,11 +130,11 @@ def _write(
     path: Path,
     built: Built,
     comparison: Comparison,
-    manifest: dict[str, Any],
+    manifest: ArtifactManifest,
     libraries: Mapping[str, Path] | None,
     *,
     force: bool,
-) -> dict[str, Any]:
+) -> ArtifactManifest:
     return write_artifact(
         path,
         built.form.onnx,

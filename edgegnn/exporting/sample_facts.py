@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegnn import manifest
 from edgegnn.exporting.samples import Sample
+from edgegnn.manifest import Compared, Metric
 from edgegnn.runtime import score
 from edgegnn.runtime.metrics import undefined
 from edgegnn.tasks import Task
@@ -40,28 +42,28 @@ def counted_outputs(samples: list[Sample], outputs: list[Any]) -> Array:
     return np.concatenate([out[_counted(sample)] for sample, out in pairs])
 
 
-def more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
-    """Further metrics of a task of links or of two classes: name -> that of PyTorch and of the artifact."""
+def more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Compared]:
+    """Further metrics of a task of links or of two classes: name -> its value of PyTorch and of the artifact."""
     # The data may have fewer classes than the model.
     two = task.spec.target == "classes" and task.spec.num_classes == 2 and expected[0].shape[1] <= 2
     more = LINK_METRICS if task.spec.kind == "link" else ("roc_auc",) if two else ()
     return {
-        name: {"pytorch": metric_of(name, samples, expected), "artifact": metric_of(name, samples, outputs)}
+        name: Compared(pytorch=metric_of(name, samples, expected), artifact=metric_of(name, samples, outputs))
         for name in more
         if name != task.spec.metric
     }
 
 
-def compared(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> dict[str, Any]:
+def compared(task: Task, samples: list[Sample], expected: list[Any], outputs: list[Any]) -> Metric:
     """The task's metric over the samples, of PyTorch and of the artifact."""
-    return {
-        "name": task.spec.metric,
-        "pytorch": metric_of(task.spec.metric, samples, expected),
-        "artifact": metric_of(task.spec.metric, samples, outputs),
-        "reason": undefined_why(task, samples),
-        "caveat": task.caveat,
-        "n": counted_rows(samples),
-    }
+    return Metric(
+        name=task.spec.metric,
+        pytorch=metric_of(task.spec.metric, samples, expected),
+        artifact=metric_of(task.spec.metric, samples, outputs),
+        reason=undefined_why(task, samples),
+        caveat=task.caveat,
+        n=counted_rows(samples),
+    )
 
 
 def undefined_why(task: Task, samples: list[Sample]) -> str:
@@ -83,12 +85,9 @@ def counted_rows(samples: list[Sample]) -> int:
     return sum(int(s.mask.sum()) if s.mask is not None else len(s.label) for s in samples if s.label is not None)
 
 
-def describe_sample(sample: Sample, task: Task) -> dict[str, Any]:
+def describe_sample(sample: Sample, task: Task) -> manifest.Sample:
     """A shipped graph as the manifest lists it."""
     edges = sample.inputs.get("edge_index", task.graphs[0].edge_index).shape[1]
-    return {
-        "name": sample.name,
-        "origin": sample.origin,
-        "num_nodes": sample.inputs["x"].shape[0],
-        "num_edges": edges,
-    }
+    return manifest.Sample(
+        name=sample.name, origin=sample.origin, num_nodes=sample.inputs["x"].shape[0], num_edges=edges
+    )

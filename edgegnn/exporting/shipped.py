@@ -23,6 +23,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
+from edgegnn.manifest import SamplesTaken
 from edgegnn.tasks.collating import PAIRS
 
 __all__ = ["Shipped", "choose", "fitting"]
@@ -61,9 +62,9 @@ class Shipped:
     cut: bool = False
     hops: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values, without the graphs."""
-        return {"unit": self.unit, "number": self.number, "of": self.of, "cut": self.cut, "hops": self.hops}
+    def described(self) -> SamplesTaken:
+        """What the manifest says of it."""
+        return SamplesTaken(unit=self.unit, number=self.number, of=self.of, cut=self.cut, hops=self.hops)
 
 
 def choose(

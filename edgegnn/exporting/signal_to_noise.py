@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from edgegnn import manifest
 from edgegnn.errors import ParityError
 from edgegnn.exporting.node_limits import complete
 from edgegnn.exporting.unsigned_weights import unsigned_weights
@@ -95,17 +96,16 @@ class Drop:
     significant: bool
     n: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values."""
-        return {
-            "name": self.metric,
-            "split": "val",
-            "float": self.float_value,
-            "quantized": self.quantized,
-            "drop": round(self.points, 4),
-            "limit": self.limit if math.isfinite(self.limit) else None,
-            "n": self.n,
-        }
+    def described(self) -> manifest.Drop:
+        """What the manifest says of it."""
+        return manifest.Drop(
+            name=self.metric,
+            before=self.float_value,
+            after=self.quantized,
+            drop=round(self.points, 4),
+            limit=self.limit if math.isfinite(self.limit) else None,
+            n=self.n,
+        )
 
 
 def measure_drop(

@@ -17,6 +17,7 @@ from edgegnn.devices.cuda import cuda_runtime
 from edgegnn.devices.meter import meter_reader
 from edgegnn.devices.target import Target, load_target
 from edgegnn.errors import ArtifactError, TargetError, UsageError
+from edgegnn.manifest import typed_manifest
 from edgegnn.profiling.record import Instructions, ProfileRecord, check_place, write_record
 from edgegnn.profiling.remote import follow_there
 from edgegnn.profiling.result import Asked, HostEnergy, Instructed, make_record
@@ -141,7 +142,7 @@ def newest_artifact(folder: Path | str = ".") -> Path:
 
 def _record_name(manifest: Manifest) -> str:
     """Records of the two models of an artifact don't replace each other."""
-    own = manifest.raw.get("runtime", "onnxruntime")
+    own = typed_manifest(manifest.raw).runtime
     return manifest.name if manifest.runtime == own else f"{manifest.name}-{manifest.runtime}"
 
 

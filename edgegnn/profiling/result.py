@@ -18,6 +18,7 @@ import msgspec
 import edgegnn
 from edgegnn.devices.target import Target
 from edgegnn.errors import TargetError
+from edgegnn.manifest import typed_manifest
 from edgegnn.profiling.record import (
     Count,
     Device,
@@ -229,10 +230,8 @@ def _device(said: Device, target: Target, skew: float) -> Device:
 
 
 def _data_name(manifest: Manifest) -> str:
-    """The data set's name; of a file of the user's no folder, which is nobody else's business."""
-    task = manifest.raw.get("task")
-    data = task.get("data", "") if isinstance(task, dict) else ""
-    return re.split(r"[/\\]", data)[-1] if isinstance(data, str) else ""
+    """Data set name, without its folder: records must not reveal user paths."""
+    return re.split(r"[/\\]", typed_manifest(manifest.raw).task.data)[-1]
 
 
 def _reported(said: _Said, asked: Asked, energy: HostEnergy) -> list[str]:

@@ -117,19 +117,19 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
         status=status,
     )
     checkpoint, manifest = api.load(model), exported.manifest
-    metric = manifest["metric"]
+    metric, validation = manifest.metric, manifest.validation
     return {
-        "metric": metric["name"],
-        "split": metric["split"],
-        "n": metric["n"],
-        "test": metric["artifact"],
-        "more": {name: value["artifact"] for name, value in metric.items() if isinstance(value, dict)},
-        "val": manifest["validation"]["artifact"],
+        "metric": metric.name,
+        "split": metric.split,
+        "n": metric.n,
+        "test": metric.artifact,
+        "more": {name: value.artifact for name, value in metric.further.items()},
+        "val": None if validation is None else validation.artifact,
         "achieved": (checkpoint.pruning or {}).get("achieved", 0.0),
-        "agreement": manifest["parity"]["agreement"],
-        "model_file": manifest["sizes"]["model_file"],
+        "agreement": manifest.parity.agreement,
+        "model_file": manifest.sizes.model_file,
         "checkpoint": model.stat().st_size,
-        "runtime": manifest["runtime"],
+        "runtime": manifest.runtime,
         "train_seconds": _seconds(checkpoint.history[history_before:]),
     }
 

@@ -230,6 +230,6 @@ def _made(
         "agreement": verdict.agreement,
         "within": verdict.excess(job.allowed) <= 0,
         "excess": verdict.excess(job.allowed),
-        "bytes": exported.manifest["sizes"]["model_file"],
+        "bytes": exported.manifest.sizes.model_file,
         "trained_seconds": trained,
     }

@@ -16,6 +16,7 @@ from edgegnn.compression.compress import check_compressible
 from edgegnn.compression.model_source import DataSource, ModelSource, check_fits, finetune_config, open_model
 from edgegnn.devices import load_target
 from edgegnn.errors import EdgeGNNError, TuneError, UsageError
+from edgegnn.manifest import typed_manifest
 from edgegnn.runtime import read_manifest
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, metric_text
 from edgegnn.tasks import Task, evaluate
@@ -350,9 +351,9 @@ class _Search:
                 seed=job.seed,
                 recipe_file=self.memory.folder / RECIPE,
             )
-            metric = read_manifest(self._folder(winner["number"]) / ARTIFACT).raw["metric"]
+            metric = typed_manifest(read_manifest(self._folder(winner["number"]) / ARTIFACT).raw).metric
             dense = evaluate(job.checkpoint.model, self.task, "test")  # type: ignore[arg-type]
-            made["test"] = {"float": dense, "winner": metric["artifact"], "n": metric["n"], "caveat": self.task.caveat}
+            made["test"] = {"float": dense, "winner": metric.artifact, "n": metric.n, "caveat": self.task.caveat}
         return contents(
             job,
             self.task.spec,

@@ -77,7 +77,9 @@ def test_inspect_of_a_damaged_zip(damage, name, tmp_path, capsys, monkeypatch):
     assert (code, out, err.count("\n"), "a bug" in err) == (1, "", 1, False)
 
 
-@pytest.mark.parametrize("change", [{"parity": {}}, {"metric": []}, {"task": 3}, {"versions": None}, {"history": [1]}])
+@pytest.mark.parametrize(
+    "change", [{"parity": {"graphs": "many"}}, {"metric": []}, {"task": 3}, {"versions": None}, {"history": [1]}]
+)
 def test_inspect_of_an_odd_manifest(change, tmp_path, capsys, monkeypatch):
     folder = make_artifact(tmp_path / "tiny")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -140,7 +140,7 @@ def make_artifact(folder: Path, kind: str = "node", **changes: Any) -> Path:
         "recipe": "none",
         "recipe_config": {},
         "created": "2026-01-02T03:04:05Z",
-        "task": {"data": "tiny", "metric": "accuracy"},
+        "task": {"data": "tiny", "kind": kind, "split": "given", "metric": "accuracy"},
         "kind": kind,
         "inputs": inputs,
         "outputs": [{"name": "logits", "dtype": "float32", "shape": [rows_name, CLASSES]}],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgegnn.compression.compress import Compressed
     from edgegnn.devices import TargetInfo
     from edgegnn.exporting.pipeline import ExportResult
+    from edgegnn.manifest import ArtifactManifest, Metric, ScriptForm, StayedFloat
     from edgegnn.profiling import ProfileRecord
     from edgegnn.runtime import VerifyReport
     from edgegnn.training import EpochLog
@@ -121,31 +122,31 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
 def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None:
     """Result of `export`; `asked` says whether a recipe was named."""
     m = result.manifest
-    if m["fallback"]:
-        complain(f"exported as TorchScript, because ONNX can't express the model: {m['fallback']}")
+    if m.fallback:
+        complain(f"exported as TorchScript, because ONNX can't express the model: {m.fallback}")
     if as_json:
-        _json({"artifact": str(result.path), **m})
+        _json({"artifact": str(result.path), **m.to_dict()})
         return
     table = _facts()
-    fp32, now = m["sizes"]["fp32_model_file"], m["sizes"]["model_file"]
-    table.add_row("recipe", shown_name(m["recipe"]) + _why_this(m["recipe"], asked))
+    fp32, now = m.sizes.fp32_model_file or 0, m.sizes.model_file
+    table.add_row("recipe", shown_name(m.recipe) + _why_this(m.recipe, asked))
     if takes := taken_graphs(m):
         table.add_row("takes", takes)
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
-    if "average_bits" in m:
-        table.add_row("average bits", bits_in_words(m["average_bits"]))
+    if m.average_bits:
+        table.add_row("average bits", bits_in_words(m.average_bits))
     _parity_rows(table, m)
     if properties := kept_properties(m):
         table.add_row("properties", properties)
     if taken := shipped_samples(m):
-        table.add_row("samples.npz", f"{size(m['files']['samples.npz']['bytes'])}: {taken}")
+        table.add_row("samples.npz", f"{size(m.files['samples.npz'].bytes)}: {taken}")
     for name, words in against_float(m).items():
         table.add_row(name, words)
-    _float_rows(table, m["stayed_float"])
-    _script_rows(table, m)
-    for entry in m["native"]:
-        missing = "" if entry["there"] else "none, so it runs there on onnxruntime's own operators: "
-        table.add_row(f"kernels for {entry['machine']}", missing + entry["origin"])
+    _float_rows(table, m.stayed_float)
+    _script_rows(table, m.torchscript)
+    for entry in m.native:
+        missing = "" if entry.there else "none, so it runs there on onnxruntime's own operators: "
+        table.add_row(f"kernels for {entry.machine}", missing + entry.origin)
     _print(table)
     say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
 
@@ -312,8 +313,8 @@ def quickstart(result: QuickstartResult, as_json: bool) -> None:
 
     _print(render(result.records))
     for name, manifest in result.manifests.items():
-        parity = manifest["parity"]
-        say(f"{name}: {parity['agreement']:.2%} of predictions equal PyTorch's, verified on {parity['graphs']} graphs")
+        parity = manifest.parity
+        say(f"{name}: {parity.agreement:.2%} of predictions equal PyTorch's, verified on {parity.graphs} graphs")
     say(
         f"everything is in {result.folder}/\n"
         "next: edgegnn train gcn cora -o model.pt && edgegnn export --quant dq-int8 model.pt"
@@ -323,18 +324,19 @@ def quickstart(result: QuickstartResult, as_json: bool) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _parity_rows(table: Table, manifest: dict[str, Any]) -> None:
-    parity, metric = manifest["parity"], manifest["metric"]
-    near = parity["tolerance"]["within"]
+def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
+    parity, metric = manifest.parity, manifest.metric
+    near = parity.tolerance.within
     name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
-    table.add_row(name, f"{parity['agreement']:.2%} (needed {parity['tolerance']['agreement']:.2%})")
-    table.add_row("largest difference", f"{parity['max_abs_error']:.3g} over {parity['graphs']} graphs")
-    if parity["sensitive"]:
-        table.add_row("turn on rounding", turning(parity["sensitive"]))
-    for split, found in (("validation", manifest["validation"]), ("test", metric)):
-        table.add_row(f"{split} {_metric_name(found['name'])}", _both(found))
-    if metric["caveat"]:
-        table.add_row("note", metric["caveat"])
+    table.add_row(name, f"{parity.agreement:.2%} (needed {parity.tolerance.agreement:.2%})")
+    table.add_row("largest difference", f"{parity.max_abs_error:.3g} over {parity.graphs} graphs")
+    if parity.sensitive:
+        table.add_row("turn on rounding", turning(parity.sensitive))
+    for split, found in (("validation", manifest.validation), ("test", metric)):
+        if found is not None:
+            table.add_row(f"{split} {_metric_name(found.name)}", _both(found))
+    if metric.caveat:
+        table.add_row("note", metric.caveat)
 
 
 def turning(names: list[str]) -> str:
@@ -343,13 +345,11 @@ def turning(names: list[str]) -> str:
     return f"{', '.join(names[:3])}{more}: PyTorch's own answer changes there, the limits are what was seen"
 
 
-def _both(metric: dict[str, Any]) -> str:
-    """A metric of the artifact, beside that of the model in PyTorch."""
-    name = metric["name"]
-    return (
-        f"{_value(name, metric['artifact'])} (PyTorch {_value(name, metric['pytorch'])}, n = {metric['n']})"
-        f"{': ' if metric['reason'] else ''}{metric['reason']}"
-    )
+def _both(metric: Metric) -> str:
+    """A metric of the artifact, beside the same metric of the model in PyTorch."""
+    values = [_value(metric.name, value) for value in (metric.artifact, metric.pytorch)]
+    reason = f": {metric.reason}" if metric.reason else ""
+    return f"{values[0]} (PyTorch {values[1]}, n = {metric.n}){reason}"
 
 
 def _grades_row(table: Table, step: dict[str, Any]) -> None:
@@ -366,23 +366,20 @@ def _grades_row(table: Table, step: dict[str, Any]) -> None:
     table.add_row("GradES", text)
 
 
-def _script_rows(table: Table, manifest: dict[str, Any]) -> None:
+def _script_rows(table: Table, script: ScriptForm | None) -> None:
     """What of a TorchScript model runs on sparse kernels."""
-    script = manifest.get("torchscript")
     if script is None:
         return
-    for what, key in (("pruned layers", "layers"), ("aggregations", "aggregation")):
-        found = script[key]
+    for what, found in (("pruned layers", script.layers), ("aggregations", script.aggregation)):
         if found:
             sparse = sum(entry["choice"] == "sparse" for entry in found)
             table.add_row(what, f"{sparse} of {len(found)} on sparse kernels, where they are faster")
-    twin = script["twin"]
-    table.add_row("TorchScript", f"model.ts.pt, and {twin['file']} (torch.export) beside it")
+    table.add_row("TorchScript", f"model.ts.pt, and {script.twin.file} (torch.export) beside it")
 
 
-def _float_rows(table: Table, left: list[dict[str, Any]]) -> None:
+def _float_rows(table: Table, left: list[StayedFloat]) -> None:
     if left:
-        total = sum(entry["bytes"] for entry in left)
+        total = sum(entry.bytes for entry in left)
         table.add_row("stayed float", f"{len(left)} tensors, {size(total)} (edgegnn inspect says why)")
 
 

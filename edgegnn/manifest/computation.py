@@ -1,0 +1,113 @@
+"""How an artifact computes: quantization points, what stayed float, aggregations, forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from edgegnn.manifest.proof import ShortParity
+
+__all__ = ["Aggregation", "LearntBits", "RangePoint", "ScriptForm", "ScriptTwin", "StayedFloat"]
+
+
+class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A quantization point that the range guard watches.
+
+    Attributes:
+        tensor: its values or codes in the model.
+        low: from here down they are at the lower end; None where that end is zero.
+        high: from here up they are at the upper end; None likewise.
+        zero: the code of zero.
+        file: the model's file.
+        share: the largest share of values at an end in one graph that was calibrated on.
+        row: the most that one row lost.
+    """
+
+    tensor: str
+    low: float | None
+    high: float | None
+    zero: int = 0
+    file: str = "model.onnx"
+    share: float = 0.0
+    row: float = 0.0
+
+
+class StayedFloat(msgspec.Struct, frozen=True, kw_only=True):
+    """What isn't quantized.
+
+    Attributes:
+        tensor: a weight, or a kind of operator.
+        bytes: its size.
+        why: the reason.
+    """
+
+    tensor: str
+    bytes: int
+    why: str
+
+
+class Aggregation(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one aggregation.
+
+    Attributes:
+        layer: path of its layer.
+        aggregation: what it computes, in words.
+        rule: the rule that put a native operator in its place; None where it stayed in standard operators.
+        reason: why none did, or why not a faster one.
+    """
+
+    layer: str
+    aggregation: str
+    rule: str | None
+    reason: str
+
+
+class LearntBits(msgspec.Struct, frozen=True, kw_only=True):
+    """Learnt widths at one point.
+
+    Attributes:
+        kind: what has a width of its own: "node", "group", ...
+        columns: of the tensor.
+        average: mean width, bits.
+        histogram: width in bits -> how many have it.
+        code_bytes: for the nodes of a fixed graph, bytes of the codes at their widths.
+        float_bytes: the same in float32.
+    """
+
+    kind: str
+    columns: int
+    average: float
+    histogram: dict[str, int]
+    code_bytes: int | UnsetType = UNSET
+    float_bytes: int | UnsetType = UNSET
+
+
+class ScriptTwin(msgspec.Struct, frozen=True, kw_only=True):
+    """The torch.export program beside a TorchScript model: its file, and its inputs in order."""
+
+    file: str
+    inputs: list[str] = []
+
+
+class ScriptForm(msgspec.Struct, frozen=True, kw_only=True):
+    """The TorchScript form of the model.
+
+    Attributes:
+        layers: of each pruned layer, whether it runs on sparse kernels, and the measured times.
+        aggregation: of each aggregation, the same.
+        twin: the program beside it.
+        model_ms: milliseconds of the whole model, with dense and with the chosen kernels.
+        threads: with which that was measured.
+        graph: "num_nodes" and "num_edges" of the graph that it was measured on.
+        parity: against PyTorch, where the manifest names another form as the runtime.
+    """
+
+    layers: list[dict[str, Any]]
+    aggregation: list[dict[str, Any]]
+    twin: ScriptTwin
+    model_ms: dict[str, float | None] = {}
+    threads: int = 0
+    graph: dict[str, int] = {}
+    parity: ShortParity | UnsetType = UNSET
