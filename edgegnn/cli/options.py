@@ -296,7 +296,7 @@ Patience = Annotated[
         "--patience",
         metavar="N",
         min=1,
-        help="Stop after so many epochs without a better validation loss (default: train all epochs).",
+        help="Stop after this many epochs without a better validation loss (default: train all epochs).",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -59,7 +59,7 @@ def init(
 @study.command()
 def run(
     path: File = Path("study.toml"),
-    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Train so many cells side by side.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Train this many cells side by side.")] = 1,
     ray: Annotated[
         str | None,
         typer.Option(

@@ -53,7 +53,7 @@ def tune(
         typer.Option(
             "--trials",
             metavar="N",
-            help="Stop after so many candidates, if the budget lasts (default: no limit).",
+            help="Stop after this many candidates, if the budget lasts (default: no limit).",
             rich_help_panel=SEARCH,
         ),
     ] = None,

@@ -92,7 +92,7 @@ def ship(
         msgspec.convert(name, Name)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"the artifact's name {name!r} can't be that of a folder on a device, which has letters of ASCII, digits, "
+            f"the artifact's name {name!r} can't name a folder on a device, which has letters of ASCII, digits, "
             "and . _ + - only: export it under another name"
         ) from error
     with workplace(where, opened, tell=tell) as (device, facts):

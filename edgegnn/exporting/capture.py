@@ -215,7 +215,7 @@ def program_inputs(program: ExportedProgram) -> tuple[str, ...]:
     `edge_attr`, a float vector `edge_weight`, an int64 matrix `edge_index`, an int64 vector `batch`.
 
     Raises:
-        ExportError: the signature is not that of a graph model.
+        ExportError: it takes no graph.
     """
     found: list[str] = []
     for own, value in _program_values(program).items():

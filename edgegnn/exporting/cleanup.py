@@ -32,7 +32,7 @@ def finish(
 
     Args:
         model: the exporter's result.
-        names: names of its inputs, in order; that of the helper, when it has one, is last.
+        names: names of its inputs, in order; the helper's, when it has one, is last.
         kind: "node", "graph" or "link".
         helper: the input that stands for the number of graphs.
         prefix: path of the user's module in what was exported.

@@ -137,7 +137,7 @@ def build_forms(
 
 
 def _first(make: Callable[[tuple[str, ...]], Form], ways: Sequence[tuple[tuple[str, ...], str]]) -> Form:
-    """The first form that can be built; when none can, the error is that of the first way."""
+    """The first form that can be built; when none can, the first way's error."""
     errors: list[Exception] = []
     for names, alone in ways:
         try:

@@ -38,7 +38,7 @@ class Followed:
 
     Attributes:
         input: its name.
-        told: "follows"; "ignored" by the float model; or "rounding": the change is too small beside that of the recipe.
+        told: "follows"; "ignored" by the float model; or "rounding": the change is below the recipe's.
         change: norm of the change of the float model's answer, as a share of the answer's.
         cosine: between the changes of both answers.
         ratio: size of the artifact's change, as a multiple of the float model's.

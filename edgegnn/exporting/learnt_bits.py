@@ -30,7 +30,7 @@ def fixed_nodes(model: nn.Module | ExportedProgram, task: Task) -> int | None:
 
 
 def with_fixed_nodes(model: onnx.ModelProto, nodes: int | None) -> onnx.ModelProto:
-    """A model that says how many nodes it takes: its `x` has so many rows. `model` itself where it takes any."""
+    """The model with the number of rows of `x` written into its input; `model` itself where it takes any number."""
     if nodes is None:
         return model
     new = onnx.ModelProto()

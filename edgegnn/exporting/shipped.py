@@ -177,7 +177,7 @@ def _around_rows(whole: Sample, rows: Array, hops: int, both: bool) -> Sample:
 
 
 def _nearest(whole: Sample, rows: Array, number: int) -> Sample:
-    """A part that fits, around the first row, with at most so many rows of the test split."""
+    """A part that fits, around the first row, with at most the given number of rows of the test split."""
     nodes = len(whole.inputs["x"])
     first = int(whole.inputs[PAIRS][0, rows[0]] if PAIRS in whole.inputs else rows[0])
     size = max(2, int(nodes * min(1.0, MOST_BYTES / _packed(whole))))

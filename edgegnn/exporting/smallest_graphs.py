@@ -112,7 +112,7 @@ def _limits(runs: Callable[[int, Tensor], bool], real: Mapping[str, int], most: 
     """The limits of a model.
 
     Args:
-        runs: whether it runs on a graph of so many nodes with these edges.
+        runs: whether it runs on a graph of this many nodes with these edges.
         real: name of each limit -> the least of it in the real graphs, all of which it runs on.
         most: the most nodes that a graph may have.
     """

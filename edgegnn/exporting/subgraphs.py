@@ -61,7 +61,7 @@ def neighbourhood(edge_index: Array, nodes: int, first: int, size: int) -> Array
 
 
 def around(edge_index: Array, nodes: int, centres: Array, hops: int, *, both: bool) -> Array:
-    """Nodes from which a message reaches the centres in so many hops.
+    """Nodes from which a message reaches the centres within the given number of hops.
 
     Args:
         edge_index: `[2, E]`.

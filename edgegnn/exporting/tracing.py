@@ -48,7 +48,7 @@ _SELECTIONS = {"__getitem__", "masked_select", "nonzero"}
 class DataSizes(TorchFunctionMode):
     """Answer "what is the largest value of this index tensor?" with a symbolic size.
 
-    For `batch` the answer is `num_graphs - 1`, a size like that of any input: code that compares it, or joins what it
+    For `batch` the answer is `num_graphs - 1`, a size like any input's: code that compares it, or joins what it
     pooled twice, traces as if the number of graphs had been an argument. For any other tensor it is a fresh size.
 
     Args:

@@ -153,7 +153,7 @@ class StructurePool(nn.Module):
         return x, sparsemax(weights, pairs), sizes
 
     def kept(self, nodes: _Count) -> _Count:
-        """How many of so many nodes stay: ratio * nodes, rounded up, without a float on the way."""
+        """Number of nodes that stay: ratio * nodes, rounded up, without a float on the way."""
         return (nodes * self.numerator + self.denominator - 1) // self.denominator
 
 
@@ -264,7 +264,7 @@ def _share(ratio: float) -> Fraction:
 
 
 def _there(n: int, sizes: Tensor) -> Tensor:
-    """Bool `[B, n]`: which of n places hold a node of graphs with so many nodes."""
+    """Bool `[B, n]`: which of n places hold a node, for graphs with the given numbers of nodes."""
     return torch.arange(n, device=sizes.device) < sizes.unsqueeze(1)
 
 

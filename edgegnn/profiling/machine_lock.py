@@ -70,7 +70,7 @@ def turn(
 
 
 def settle(target: str, seconds: float, status: Callable[[str], None] = lambda _: None) -> None:
-    """Wait until the work of the last minute has left the load average, for so many seconds at most.
+    """Wait until the work of the last minute has left the load average, for at most the given seconds.
 
     What is measured right after a training would be marked as measured on a busy machine, and on a hot one it is.
 

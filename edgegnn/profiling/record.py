@@ -305,7 +305,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         metric_reason: why there is no metric, where that is known.
         metric_caveat: what has to be said beside the metric: that the model may have seen these graphs, say.
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
-        entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` is that of all, one after the
+        entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` covers all, one after the
             other.
         reported_by_device: fields that only the device could tell. They are its word: they were checked for their range
             and for contradictions, no more. Empty where a process of this machine measured.

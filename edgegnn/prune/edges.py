@@ -64,7 +64,7 @@ def learn_edges(
         bool [E], true for the edges that stay; and what training gave.
 
     Raises:
-        PruneError: the task has more than one graph, so many edges can't go, or no layer passes messages along them.
+        PruneError: the task has more than one graph, too few edges can go, or no layer passes messages along them.
     """
     if task.spec.kind == "graph":
         raise PruneError("--prune edges is for tasks of one graph: it cuts edges of the graph that the model is for")

@@ -46,7 +46,7 @@ MIN_BITS, MAX_BITS = 2, 8  # the paper's code has no limit; one bit with sign is
 _GROUP_SHARE = 0.1  # of the bit width's rate: a group is trained by many batches an epoch, a node by one
 _SPARSE, _LARGE = 0.1, 1 << 16  # input features of which few are not zero: those alone are worked on
 _CALM = 0.3  # of the gradient of a width, relative to the values: see `parameter_groups`
-_EXACT = 1e-3  # of that of a step: where rows are exact already, rounding errors must not move them
+_EXACT = 1e-3  # share of a step's: where rows are exact already, rounding errors must not move them
 _SHARES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
 _DECAY = 0.95  # of the count of rows by group, per batch
 
@@ -106,7 +106,7 @@ def a2q_quantize(x: Tensor, step: Tensor, bits: Tensor, *, local: bool = False) 
         step: float32 above 0, `[rows, 1]` or `[1, columns]`.
         bits: float32 b, `[rows, 1]` or `[1, 1]`.
         local: True gives step and bits the gradient of the mean absolute error |x_q - x| of the values that share a
-            step (codes held, where the paper takes its straight-through derivative); False that of the task.
+            step (codes held, where the paper takes its straight-through derivative); False: the task's gradient.
     """
     share = step.numel() / max(1, x.numel()) if local else None
     if x.requires_grad or x.dim() != 2 or x.numel() < _LARGE or int(x.count_nonzero()) > _SPARSE * x.numel():
@@ -410,7 +410,7 @@ def memory_penalty(points: list[A2QPoint], target: float, weight: float) -> Tens
     """Return what has the gradient of weight * rows * max(0, mean bits - target)^2 over learnt widths (2302.00193).
 
     Every row counts the same, as in the released code; the factor `rows` makes the pull on a row's width independent of
-    how many rows there are. The mean is that of whole bits, as they are stored. A row keeps the bits that lower its
+    how many rows there are. The mean is over whole bits, as they are stored. A row keeps the bits that lower its
     error, relative to the mean magnitude of the point's values, by more than a bit costs; the cost rises with the
     excess.
     """

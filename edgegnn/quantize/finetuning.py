@@ -19,7 +19,7 @@ from edgegnn.training import EpochLog, FitConfig, FitResult, fit, validate
 
 __all__ = ["finetune"]
 
-_HALVINGS = 4  # of all rates but that of widths, where groups are learnt over batches of graphs
+_HALVINGS = 4  # of all learning rates but the bit widths' own, where groups are learnt over batches of graphs
 
 
 @point_graphs()
@@ -76,7 +76,7 @@ def finetune(
 
 
 def _add_penalty(model: nn.Module) -> None:
-    """Add the gradient of what learnt bit widths cost to that of the task."""
+    """Add the gradient of the learnt bit widths' cost to the task's gradient."""
     penalty = model.penalty() if isinstance(model, QuantModel) else None
     if penalty is not None:
         penalty.backward()

@@ -96,7 +96,7 @@ class QuantModel(nn.Module):
         self.layers: dict[str, dict[str, Any]] = dict((structure or {}).get("layers", {}))
         self.step = _Step()
         self._nodes = nodes
-        self._paths: dict[nn.Module, list[str]] = {}  # a module may have several names; the first is that of its points
+        self._paths: dict[nn.Module, list[str]] = {}  # a module may have several names; its points have the first
         for path, module in model.named_modules(remove_duplicate=False):
             self._paths.setdefault(module, []).append(path)
         self._holders = _holders(model)
@@ -291,7 +291,7 @@ class QuantModel(nn.Module):
     def name_of(self, name: str, call: int) -> str:
         """The point of a module's call, counted from 0: each has values of its own ("conv.message", "conv.message.1").
 
-        Where a call has none (a model saved without them, a loop longer than the example's), it is that of the first.
+        Where a call has none (a model saved without them, a loop longer than the example's), it is the first call's.
         """
         own = f"{name}.{call}" if call else name
         known = self.finding or own.replace(".", "/") in self.points or own in self.stayed_float

@@ -236,7 +236,7 @@ def _factor(message: Any, key: str, values: dict[str, Any]) -> Tensor:
 def _is_scaled(
     q: QuantModel, conv: MessagePassing, edge_index: Tensor, rows: Any, factor: Callable[[], Tensor]
 ) -> bool:
-    """Whether each message weighs deg^-1/2 of its source times that of its target, and the layer sums them plainly.
+    """Whether each message is weighted by deg^-1/2 of its source and of its target, and the layer sums them plainly.
 
     Equal values are not enough: the weights must be a function of the edges alone, so that no input is left out.
     """

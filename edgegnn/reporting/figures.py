@@ -51,7 +51,7 @@ class Cost:
         title: in words.
         axis: label of its axis.
         text: a value for people.
-        factor: from the unit of the value to that of the axis.
+        factor: from the value's unit to the axis's.
         timed: only a device that is not emulated can tell it.
     """
 
@@ -157,7 +157,7 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
         entries: pruned models of one recipe, and the dense one that all curves start from.
         column: in `Entry.values`.
         label: of the axis.
-        scale: from the unit of the value to that of the axis.
+        scale: from the value's unit to the axis's.
     """
     known = [e for e in entries if column in e.values]
     dense = [e for e in known if not e.how]

@@ -64,7 +64,7 @@ def layers(name: str, studied: Studied, *, changed: bool) -> Figure | None:
 
 
 def _row(studied: Studied, layer: str) -> str:
-    """A layer's name; that of one of which only the rows that neighbours read are quantized says so."""
+    """A layer's name, with a remark where only the rows that neighbours read are quantized."""
     parts = next(one.parts for one in studied.results[0].layers if one.name == layer)
     return f"{layer} messages" if parts == ["message"] else layer or "(the model)"
 

@@ -41,7 +41,7 @@ def _of_study(loaded: LoadedStudy) -> list[tuple[str, list[str]]]:
     cells = [f"{len(outcomes)} cells: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n) + "."]
     cells += [f"Failed: {o.cell.label}: {o.reason}." for o in outcomes if o.status == "failed"]
     results = [
-        "The metric is that of the exported artifact, not of the PyTorch model; sizes are bytes of the model file "
+        "The metric is the exported artifact's, not the PyTorch model's; sizes are bytes of the model file "
         "(model.onnx or model.ts.pt).",
         *_agreement(outcomes),
     ]

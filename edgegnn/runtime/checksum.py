@@ -1,6 +1,6 @@
 """Checksums of JSON values, for what has no other: manifests, profile records, rows of stores.
 
-The checksum is that of the value, not of its spelling: white space and the order of keys don't matter.
+The checksum covers the value, not its spelling: white space and the order of keys don't matter.
 """
 
 from __future__ import annotations

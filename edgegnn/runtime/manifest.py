@@ -210,7 +210,7 @@ def is_file_name(name: str) -> bool:
 
 
 def seal_manifest(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with its own checksum, `manifest_sha256`: that of all other fields."""
+    """The manifest with a checksum of all its other fields, `manifest_sha256`."""
     return sealed(raw, _CHECKSUM)
 
 

@@ -146,7 +146,7 @@ def open(
         threads: threads of one inference; 0: one a core.
         spinning: worker threads wait busily between inferences (faster, and takes more energy).
         library: the native library to use, such as `model-dq-int8/native/libedgegnn_ops-x86_64.so`. A library is code:
-            name one only from an artifact that you made or trust. None: that of the installed package, or the one
+            name one only from an artifact that you made or trust. None: the installed package's, or the one
             beside the run.pyz that this module was imported from.
         processor: "cpu", or "cuda" for an NVIDIA GPU.
         runtime: "onnxruntime" or "torchscript", for an artifact that has both; None: its own.

@@ -77,7 +77,7 @@ class ScriptSession:
             if self._device != "cpu":
                 tensors = {k: v.to(self._device) for k, v in tensors.items()}
             out = self._module(**tensors)
-            # Brought home, which also waits for the GPU: the time of a run is that of all of it.
+            # Copied to the CPU, which also waits for the GPU: the time of a run covers all of it.
             return [out.cpu().numpy() if isinstance(out, torch.Tensor) else out]
 
 

@@ -300,7 +300,7 @@ def _line(text: str, path: list[str | int]) -> int:
 
 
 def _line_of(text: str, value: str, key_line: int) -> int:
-    """The line, from that of its key on, that has this string; that of the key when it can't be found."""
+    """The first line at or after its key's line that has this string; the key's line when none has."""
     for number, line in enumerate(text.splitlines(), 1):
         if number >= key_line and (f'"{value}"' in line or f"'{value}'" in line):
             return number

@@ -71,7 +71,7 @@ class Executor(Protocol):
         """Take a step."""
 
     def wait(self, seconds: float = math.inf) -> list[tuple[Step, Ended]]:
-        """Wait until some of the steps that were taken have ended, or for so many seconds."""
+        """Wait until some of the steps that were taken have ended, or for the given seconds."""
 
     def close(self) -> None:
         """End what still runs."""

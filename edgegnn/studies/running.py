@@ -79,10 +79,10 @@ class Watch(Protocol):
     """Told what goes on."""
 
     def begin(self, total: int, done: int, trained: int) -> None:
-        """Of so many cells so many have ended, and so many are trained and compressed."""
+        """Start: `done` of `total` cells are finished; `trained` still await measurement."""
 
     def step(self, step: Step, beside: int) -> None:
-        """A step begins, or is handed to the cluster, beside so many others."""
+        """A step begins, or is handed to the cluster; say how many run beside it."""
 
     def epoch(self, log: EpochLog) -> None:
         """An epoch of training ended."""
@@ -91,10 +91,10 @@ class Watch(Protocol):
         """What is being done now."""
 
     def measuring(self, left: int) -> None:
-        """All is trained and compressed; so many cells are to be measured."""
+        """All cells are trained and compressed; say how many are to be measured."""
 
     def ended(self, outcome: Outcome, kind: str, seconds: float, left: float | None) -> None:
-        """A step of this kind ended after so many seconds and brought a cell here.
+        """A step of this kind ended after the given seconds and brought a cell here.
 
         So many seconds are left for all, None where that can't be told yet.
         """

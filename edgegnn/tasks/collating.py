@@ -143,7 +143,7 @@ def collate(graphs: Sequence[Data]) -> Data:
 def example_graph(task: Task, graphs: int) -> Data:
     """A graph to try a model with.
 
-    That of a node task; that of a link task with the pairs of an epoch; else the training graphs with the most edges.
+    A node task has one; a link task has one with the pairs of an epoch; else the training graphs with the most edges.
 
     Args:
         task: its data.

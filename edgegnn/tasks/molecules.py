@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["molecule_net", "read_csv", "require_rdkit"]
 
-# Name -> metric, that of Wu et al. 2018 (1703.00564), which also says what is predicted.
+# Name -> metric, as in Wu et al. 2018 (1703.00564), which also says what is predicted.
 _METRICS = {
     **dict.fromkeys(("esol", "freesolv", "lipo"), "rmse"),
     **dict.fromkeys(("bace", "bbbp", "hiv"), "roc_auc"),

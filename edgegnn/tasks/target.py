@@ -6,7 +6,7 @@
     values    float32 [n, C]              squared error ("rmse") or absolute error ("mae") of standardised values
 
 Values are in the units of the data everywhere: the model ends in `mean + std * output` (`edgegnn.models.scaled`), and
-the loss divides by the same std, so that it is that of standardised targets.
+the loss divides by the same std: it is the loss of standardised targets.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def standard_deviation(spec: TaskSpec) -> Tensor:
 
 
 def columns_fit(spec: TaskSpec, columns: int) -> bool:
-    """Whether a model with so many columns fits the task.
+    """Whether a model with this number of columns fits the task.
 
     Spare classes are never predicted, spare values are wrong; one column of two classes is the logit of the second.
     """

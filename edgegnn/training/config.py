@@ -35,9 +35,9 @@ class FitConfig:
         weight_decay: L2 penalty of Adam.
         batch_size: graphs in a batch; a node task is one batch.
         seed: of dropout and of the order of graphs.
-        halve_lr_every: halve the learning rate after every so many epochs (not that of parameter groups with
+        halve_lr_every: halve the learning rate after this many epochs (except for parameter groups with
             "constant_lr"); None: keep it.
-        patience: stop after so many epochs without a lower validation loss; None: train all epochs.
+        patience: stop after this many epochs without a lower validation loss; None: train all epochs.
         distill: share of the loss that compares with a teacher's outputs instead of the labels, where `fit` is given
             one; in [0, 1].
         early_stop: "patience" (20 epochs where `patience` is None), "grades" (freeze each matrix when its gradient has

@@ -73,7 +73,7 @@ def fit(
 ) -> FitResult:
     """Train a model in place and leave it in eval mode with the weights of its best epoch.
 
-    The loss is that of the task's target (`edgegnn.tasks.target`) on training nodes or graphs only; the best epoch has
+    The task's target (`edgegnn.tasks.target`) gives the loss, on training nodes or graphs only; the best epoch has
     the lowest validation loss (of a link task, the highest ROC-AUC). With a teacher, a share `config.distill` of
     the loss that is trained is the divergence from the teacher's outputs on the same graphs or pairs, or on all nodes
     that are not held out: a teacher needs no labels.

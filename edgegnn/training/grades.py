@@ -24,7 +24,7 @@ What differs from the paper, and why:
   fine-tuning a good model can make it worse. The paper validates nothing.
 * The first gradient is compared with nothing and freezes nothing; a gradient that is absent or not finite neither.
 
-The statistic "weight" is that of the authors' program (again as a mean): the change of the weights instead of their
+The statistic "weight" is what the authors' program uses (again as a mean): the change of the weights instead of their
 gradients, which a decaying learning rate alone brings under any tau.
 """
 

@@ -7,7 +7,7 @@ within the allowed drop when
 
     drop + min(standard error of the drop, half of the allowed drop) <= allowed drop
 
-The standard error is that of the paired difference, from resampled rows. Where the split is too small for its standard
+The standard error belongs to the paired difference, from resampled rows. Where the split is too small for its standard
 error to fit, half of what is allowed is the margin.
 """
 

@@ -12,7 +12,7 @@ from edgegnn.tuning.store import Record
 __all__ = ["best", "figure", "finalists", "front", "known", "next_fixed", "value_of"]
 
 _LATE = 0.7  # share of the budget after which short trainings that promise something are given full ones first
-_EVERY = 3  # before, after so many short ones
+_EVERY = 3  # before, after this many short ones
 _OUTSIDE = 100.0  # what optuna is told of candidates that lose too much: this and more
 
 

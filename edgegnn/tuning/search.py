@@ -117,7 +117,7 @@ def tune(
         max_drop: how much worse than the float model on validation: in points of a metric in percent, else in the
             metric's unit; None: 1 point.
         budget: minutes.
-        trials: end after so many candidates, those of earlier runs included; None: when the budget does.
+        trials: end after this many candidates, those of earlier runs included; None: when the budget does.
         output: folder of everything it makes. A search that is there is gone on with.
         seed: of the sampler and of all trainings.
         force: begin anew.

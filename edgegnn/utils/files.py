@@ -56,7 +56,7 @@ def stand_in(copies: Mapping[str, Path]) -> Iterator[None]:
 
 
 def at_hand(path: str) -> Path:
-    """Where to read a user's file: at its path, or at that of its copy (`stand_in`)."""
+    """Where to read a user's file: at its path, or at its copy's (`stand_in`)."""
     return _copies.get(path, Path(path))
 
 

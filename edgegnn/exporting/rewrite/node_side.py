@@ -3,7 +3,7 @@
     LookUpLater     f(Gather(x, i)) -> Gather(f(x), i), for an f that works on each row by itself
     SplitLinear     [x[target], x[source] - x[target], e] W + b -> (x W1 + b)[target] + (x W2)[source] + e W3
     Spread          mean of m^2 - (mean of m)^2, where m is a[source] + b[target] -> the same of a[source]
-    SplitSums       sum, mean, max or min of a[source] + b[target] -> that of a[source], plus b where an edge ends
+    SplitSums       sum, mean, max or min of a[source] + b[target] -> the same of a[source], plus b where an edge ends
 
 EdgeConv's and PNA's first products are such products, PNA's messages are such sums. Only for lists of all edges: rows
 that are looked up for a few selected edges stay where they are.

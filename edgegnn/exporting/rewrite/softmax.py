@@ -63,7 +63,7 @@ def _without_epsilon(value: ir.Value | None) -> ir.Value | None:
 
 
 def _looked_up(value: ir.Value | None, how: str) -> Segments | None:
-    """The reduction of whose rows each edge gets that of its target back."""
+    """The segment reduction that `value` gathers back per edge, or None."""
     node = made_by(value, "Gather")
     if node is None or axis_of(node):
         return None
