@@ -68,46 +68,90 @@ EDGEGNN_INLINE bool any_below(const float* distance, float limit) {
   return found != 0;
 }
 
-// The nearest points so far, from near to far.
+// Moves the `wanted` smallest of different keys to the front.
+void select_smallest(uint64_t* keys, int64_t count, int64_t wanted) {
+  int64_t low = 0;
+  int64_t high = count - 1;
+  while (low < high) {
+    const uint64_t pivot = keys[(low + high) / 2];
+    int64_t i = low;
+    int64_t j = high;
+    while (i <= j) {
+      while (keys[i] < pivot) ++i;
+      while (keys[j] > pivot) --j;
+      if (i > j) break;
+      const uint64_t key = keys[i];
+      keys[i++] = keys[j];
+      keys[j--] = key;
+    }
+    if (wanted <= j) {
+      high = j;
+    } else if (wanted >= i) {
+      low = i;
+    } else {
+      return;
+    }
+  }
+}
+
+void sort_keys(uint64_t* keys, int64_t count) {
+  while (count > 16) {
+    const int64_t half = count / 2;
+    select_smallest(keys, count, half);
+    sort_keys(keys + half, count - half);
+    count = half;
+  }
+  for (int64_t i = 1; i < count; ++i) {
+    const uint64_t key = keys[i];
+    int64_t at = i;
+    for (; at > 0 && keys[at - 1] > key; --at) keys[at] = keys[at - 1];
+    keys[at] = key;
+  }
+}
+
+// The nearest points so far, in no order: the bits of a distance, which is 0 or more, and below them the number of the point. There is
+// room for `room` keys; when it is full, all but the `most` smallest go.
 struct Nearest {
-  float* distance;
-  int32_t* point;
+  uint64_t* keys;
   int64_t count;
   int64_t most;
+  int64_t room;
+  float limit;
 
-  float limit() const { return count < most ? __builtin_inff() : distance[most - 1]; }
-
-  // A point with a higher number than those before it: it goes behind the ones that are as far.
-  void add(float value, int32_t number) {
-    int64_t low = 0;
-    for (int64_t high = count; low < high;) {
-      const int64_t middle = (low + high) / 2;
-      if (distance[middle] <= value) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    const int64_t moved = (count < most ? count : most - 1) - low;
-    memmove(distance + low + 1, distance + low, static_cast<size_t>(moved) * sizeof(float));
-    memmove(point + low + 1, point + low, static_cast<size_t>(moved) * sizeof(int32_t));
-    distance[low] = value;
-    point[low] = number;
-    count += count < most ? 1 : 0;
+  void add(float distance, int32_t number) {
+    uint32_t bits;
+    memcpy(&bits, &distance, 4);
+    keys[count++] = static_cast<uint64_t>(bits) << 32 | static_cast<uint32_t>(number);
+    if (count == room) shrink();
   }
 
-  // `points` distances, of the points `first`, first + 1, ...
+  void shrink() {
+    select_smallest(keys, count, most);
+    count = most;
+    uint64_t last = 0;
+    for (int64_t i = 0; i < most; ++i) last = keys[i] > last ? keys[i] : last;
+    const auto bits = static_cast<uint32_t>(last >> 32);
+    memcpy(&limit, &bits, 4);
+  }
+
+  // `points` distances, of the points `first`, first + 1, ...: all have higher numbers than those before them, and lose where they are
+  // as far.
   void look_at(const float* distances, int64_t points, int32_t first) {
-    float worst = limit();
     for (int64_t at = 0; at < points; at += kChunk) {
-      if (!any_below(distances + at, worst)) continue;
+      if (!any_below(distances + at, limit)) continue;
       const int64_t end = at + kChunk < points ? at + kChunk : points;
       for (int64_t i = at; i < end; ++i) {
-        if (!(distances[i] < worst)) continue;
-        add(distances[i], first + static_cast<int32_t>(i));
-        worst = limit();
+        if (distances[i] < limit) add(distances[i], first + static_cast<int32_t>(i));
       }
     }
+  }
+
+  // Writes the points from near to far; how many they are.
+  int32_t finish(int32_t* found) {
+    if (count > most) shrink();
+    sort_keys(keys, count);
+    for (int64_t i = 0; i < count; ++i) found[i] = static_cast<int32_t>(static_cast<uint32_t>(keys[i]));
+    return static_cast<int32_t>(count);
   }
 };
 
@@ -171,19 +215,24 @@ int32_t without_itself(int32_t* found, int32_t count, int64_t itself) {
 
 bool nearest_rows(const NeighbourArgs& shared, int64_t begin, int64_t end) {
   const NeighbourArgs args = shared;
-  FloatBuffer buffer((end - begin) * args.most);
-  if (buffer.data() == nullptr) return false;
-  for (int64_t q = begin; q < end; ++q) args.count[q] = 0;
+  const int64_t room = 2 * args.most + kChunk;
+  const size_t bytes = static_cast<size_t>(room) * sizeof(uint64_t) + sizeof(Nearest);  // of one query
+  void* const memory = malloc(static_cast<size_t>(end - begin) * bytes);
+  if (memory == nullptr) return false;
+  auto* const nearest = static_cast<Nearest*>(memory);
+  auto* const keys = reinterpret_cast<uint64_t*>(nearest + (end - begin));
+  for (int64_t q = begin; q < end; ++q) nearest[q - begin] = {keys + (q - begin) * room, 0, args.most, room, __builtin_inff()};
   const bool done = over_graphs(args, begin, end, [&](const PointGraph& graph, int64_t from, int64_t to) {
     return over_panels(args, graph, from, to, [&](int64_t q, const float* distance, int64_t first, int64_t points) {
-      Nearest nearest = {buffer.data() + (q - begin) * args.most, args.found + q * args.most, args.count[q], args.most};
-      nearest.look_at(distance, points, static_cast<int32_t>(first));
-      args.count[q] = static_cast<int32_t>(nearest.count);
+      nearest[q - begin].look_at(distance, points, static_cast<int32_t>(first));
     });
   });
-  if (done && !args.loop) {
-    for (int64_t q = begin; q < end; ++q) args.count[q] = without_itself(args.found + q * args.most, args.count[q], q);
+  for (int64_t q = begin; done && q < end; ++q) {
+    int32_t* const found = args.found + q * args.most;
+    args.count[q] = nearest[q - begin].finish(found);
+    if (!args.loop) args.count[q] = without_itself(found, args.count[q], q);
   }
+  free(memory);
   return done;
 }
 
