@@ -214,6 +214,7 @@ def export(
     output: str | Path | None = None,
     data: str | None = None,
     task: str | None = None,
+    inputs: dict[str, str] | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -242,7 +243,9 @@ def export(
         quant: name of a recipe, or path of a recipe's JSON file; None for what the model was trained with, else "none".
         output: the artifact's folder (a name ending in .zip makes an archive); None for ./<model>-<recipe>.
         data: data set or data file; None for the checkpoint's own.
-        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
+        task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
+        inputs: of the model's forward, name -> role ("node", "edge", "graph", "edges", "pairs", "batch") or the
+            attribute of `data` that it is read from; None: told from the data.
         split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -284,7 +287,7 @@ def export(
     check_format_name(format)
     check_settings(settings)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root)
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {})
     source.check(model)
     place.check()
 
@@ -366,6 +369,7 @@ def compress(
     finetune: bool = True,
     data: str | None = None,
     task: str | None = None,
+    inputs: dict[str, str] | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -390,7 +394,9 @@ def compress(
         variant: of "regularized": "l1", "group-norm" or "growing".
         finetune: train after pruning.
         data: data set or data file; None for the checkpoint's own.
-        task: "link-prediction"; None for the checkpoint's own, or what the labels of `data` are for.
+        task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
+        inputs: of the model's forward, name -> role ("node", "edge", "graph", "edges", "pairs", "batch") or the
+            attribute of `data` that it is read from; None: told from the data.
         split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -415,7 +421,7 @@ def compress(
     if output is not None:
         check_free(Path(output), force=force)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root)
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {})
     source.check(model)
     place.check()
 

@@ -19,6 +19,7 @@ from edgegnn.cli.options import (
     Factory,
     FactoryArgs,
     Force,
+    Inputs,
     Json,
     Lr,
     NoFinetune,
@@ -55,6 +56,7 @@ def compress(
     distill: Distill = None,
     data: Data = None,
     task: Task = None,
+    inputs: Inputs = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -102,7 +104,7 @@ def compress(
     settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed) | {"distill": distill}
     check_compression(sparsities, prune, recipe, schedule, variant, not no_finetune, settings)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
-    chosen = data_source(data, task, split, split_file, split_seed, data_root)
+    chosen = data_source(data, task, split, split_file, split_seed, data_root, inputs)
 
     from edgegnn.compression.sweep import sweep  # only now: importing torch takes seconds
 

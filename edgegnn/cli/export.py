@@ -22,6 +22,7 @@ from edgegnn.cli.options import (
     FactoryArgs,
     Force,
     Format,
+    Inputs,
     Json,
     KernelTargets,
     Lr,
@@ -41,7 +42,7 @@ from edgegnn.cli.options import (
     UnsafePickle,
     WeightDecay,
 )
-from edgegnn.cli.values import json_object, quant_of, settings_of, split_of
+from edgegnn.cli.values import json_object, pairs_of, quant_of, settings_of, split_of
 
 __all__ = ["export"]
 
@@ -54,6 +55,7 @@ def export(
     target_bits: TargetBits = None,
     data: Data = None,
     task: Task = None,
+    inputs: Inputs = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -110,6 +112,7 @@ def export(
             output=output,
             data=data,
             task=task,
+            inputs=pairs_of("--input", inputs),
             split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,

@@ -70,6 +70,16 @@ Task = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=ROLE",
+        help="What an input of forward is: node, edge, graph, edges, pairs or batch, or the attribute of the data that "
+        "it is read from (default: told from the data).",
+        rich_help_panel=DATA,
+    ),
+]
 Metric = Annotated[
     str | None,
     typer.Option(

@@ -73,6 +73,7 @@ def data_source(
     split_file: Path | None,
     split_seed: int,
     data_root: Path | None,
+    inputs: list[str] | None = None,
 ) -> DataSource:
     """Which data are named.
 
@@ -81,7 +82,7 @@ def data_source(
     """
     from edgegnn.compression.model_source import DataSource
 
-    source = DataSource(data, task, split_of(split, split_file), split_seed, data_root)
+    source = DataSource(data, task, split_of(split, split_file), split_seed, data_root, pairs_of("--input", inputs))
     source.check()
     return source
 
@@ -99,6 +100,23 @@ def quant_of(quant: str | None, target_bits: float | None) -> str | None:
     if not 1 <= target_bits <= 8:
         raise UsageError(f"--target-bits {target_bits:g} is out of range: an average of 1 to 8 bits can be asked for")
     return f"{quant}:target_bits={target_bits}"
+
+
+def pairs_of(option: str, texts: list[str] | None) -> dict[str, str]:
+    """The values of an option that is given as NAME=VALUE, as often as needed.
+
+    Raises:
+        UsageError: one has no "=", or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equal, value = text.partition("=")
+        if not (name and equal and value):
+            raise UsageError(f"can't read {option} {text}: write {option} NAME=VALUE")
+        if name in found:
+            raise UsageError(f"{option} {name} is given twice: keep one")
+        found[name] = value
+    return found
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgegnn.compression.model_inputs import fit_inputs, one_graph
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 from edgegnn.tasks.catalog import check_data, check_split, check_task
 
@@ -95,6 +96,8 @@ class DataSource:
         split: which split of `data`; "file:PATH" for one in a file.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
+        inputs: of the model's forward, name -> role or the attribute of `data` that it is read from; {}: told from the
+            data.
     """
 
     data: str | None = None
@@ -102,6 +105,7 @@ class DataSource:
     split: str | None = None
     split_seed: int = 0
     data_root: Path | None = None
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse unknown names and missing files before torch is imported.
@@ -112,6 +116,8 @@ class DataSource:
         """
         if self.task is not None and self.data is None:
             raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
+        if self.inputs and self.data is None:
+            raise UsageError("--input says what --data has for the model: name a data set with it, or leave it out")
         check_task(self.task)
         check_split(self.split)
         if self.data is not None:
@@ -131,7 +137,14 @@ class DataSource:
 
         if self.data is None:
             return None
-        return load_task(self.data, split=self.split, seed=self.split_seed, root=self.data_root, task=self.task)
+        return load_task(
+            self.data,
+            split=self.split,
+            seed=self.split_seed,
+            root=self.data_root,
+            task=self.task,
+            inputs=self.inputs,
+        )
 
 
 def open_model(
@@ -169,6 +182,7 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
+    work = fit_inputs(checkpoint, work)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
     return as_matrix(checkpoint, work), work, stem
 
@@ -187,7 +201,7 @@ def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
     model = checkpoint.model
     try:
         with torch.no_grad(), untouched(model):
-            out = model(**named_args(model, task, _one_graph(task)))
+            out = model(**named_args(model, task, one_graph(task)))
     except Exception:  # check_fits says why it fails
         return checkpoint
     if not isinstance(out, torch.Tensor) or out.dim() > 1:
@@ -236,31 +250,36 @@ def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
     from edgegnn.exporting.samples import Sample, example_inputs
 
     names = input_names(checkpoint.model, task)
+    inputs = example_inputs(names, one_graph(task))
     whole = [name for name in names if name in task.whole]
-    if not whole:
+    own = [name for name in names if name not in task.whole and _is_whole_feature(name, inputs[name], task)]
+    if not whole and not own:
         return task
-    inputs = example_inputs(names, _one_graph(task))
-    for chosen in (some for count in range(len(whole) + 1) for some in itertools.combinations(whole, count)):
-        tried = inputs | {name: inputs[name].astype(np.int64) for name in chosen}
-        with contextlib.suppress(ExportError):
-            torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", tried)])
-            return dataclasses.replace(task, graphs=[_as_int64(graph, chosen) for graph in task.graphs])
+    some = [chosen for count in range(len(whole) + 1) for chosen in itertools.combinations(whole, count)]
+    for floats in ((), tuple(own)) if own else ((),):
+        for chosen in some:
+            types = {**dict.fromkeys(chosen, np.int64), **dict.fromkeys(floats, np.float32)}
+            tried = inputs | {name: inputs[name].astype(kind) for name, kind in types.items()}
+            with contextlib.suppress(ExportError):
+                torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", tried, roles=task.roles)])
+                return dataclasses.replace(task, graphs=[_as_types(graph, chosen, floats) for graph in task.graphs])
     return task  # check_fits says why it fails
 
 
-def _as_int64(graph: Data, names: tuple[str, ...]) -> Data:
-    if not names:
-        return graph
+def _is_whole_feature(name: str, value: Any, task: Task) -> bool:
+    """Whether an input of the user's own name has whole numbers: they stay so, if the model takes them."""
+    from edgegnn.runtime.roles import EDGE, GRAPH, NODE, role_of
+
+    return value.dtype.kind in "bi" and role_of(task.roles, name) in (NODE, EDGE, GRAPH)
+
+
+def _as_types(graph: Data, whole: tuple[str, ...], floats: tuple[str, ...]) -> Data:
     graph = copy.copy(graph)
-    for name in names:
+    for name in whole:
         graph[name] = graph[name].long()
+    for name in floats:
+        graph[name] = graph[name].float()
     return graph
-
-
-def _one_graph(task: Task) -> Data:
-    from edgegnn.tasks import collate, example_graph
-
-    return collate(task.graphs[:1]) if task.spec.kind == "graph" else example_graph(task, 1)
 
 
 def check_fits(checkpoint: Checkpoint, task: Task) -> None:
@@ -277,10 +296,10 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
     from edgegnn.tasks.target import columns_fit
 
     names = input_names(checkpoint.model, task)
-    data = _one_graph(task)
+    data = one_graph(task)
     inputs = example_inputs(names, data)
     try:
-        logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs)])[0]
+        logits = torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", inputs, roles=task.roles)])[0]
     except ExportError as error:
         if error.__cause__ is None:
             raise
@@ -292,7 +311,7 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
             "the model ends in a sigmoid: its one column must be a logit, of which the sign decides; leave the sigmoid "
             "to the loss (BCEWithLogitsLoss)"
         )
-    rows = {"node": int(data.num_nodes or 0), "graph": 1, "link": len(data.y)}[task.spec.kind]
+    rows = len(data.y)
     if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
         raise DataError(
             f"the model gives logits of shape {list(logits.shape)} for {task.spec.data}, which needs [{rows}, "
@@ -323,7 +342,7 @@ def _ends_in_sigmoid(checkpoint: Checkpoint, task: Task) -> bool:
     if isinstance(model, ExportedProgram):
         return False
     with torch.no_grad(), untouched(model), Watch():
-        out = model(**named_args(model, task, _one_graph(task)))
+        out = model(**named_args(model, task, one_graph(task)))
     return out.untyped_storage()._cdata in made
 
 

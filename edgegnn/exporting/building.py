@@ -89,7 +89,7 @@ def _forms(request: ExportRequest, takes: Takes) -> tuple[list[Form], str]:
 
     def make_script(names: tuple[str, ...]) -> Form:
         example, graphs = example_inputs(names, largest), split_graphs(task, names)
-        return torchscript_form(checkpoint, task.spec.kind, names, example, graphs)
+        return torchscript_form(checkpoint, task, names, example, graphs)
 
     may_fall_back = recipe.method not in {"dynamic", "static"} and not request.constant_graph
     return build_forms(request.format, make_onnx, make_script, takes.ways, fallback=may_fall_back)
@@ -110,7 +110,7 @@ def check_traces(model: nn.Module | ExportedProgram, task: Task, max_nodes: int 
     errors: list[ExportError] = []
     for own, _ in ways_of(model, task, node_limit(model, max_nodes)):
         try:
-            capture_program(model, tensors_of(probe(task, own, 2, whole=whole)))
+            capture_program(model, tensors_of(probe(task, own, 2, whole=whole)), task.roles)
             return
         except ExportError as error:
             errors.append(error)

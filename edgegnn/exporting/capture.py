@@ -29,7 +29,7 @@ from edgegnn.exporting.simplify import simplify
 from edgegnn.exporting.table import table_nodes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.quantize import QuantModel
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.runtime.roles import BATCH, GRAPH, Role, role_of
 from edgegnn.tasks.points import point_graphs
 
 __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
@@ -40,7 +40,12 @@ GRAPHS = "num_graphs"  # name of the helper input whose length is the number of 
 
 
 def capture(
-    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+    model: nn.Module | ExportedProgram,
+    args: Mapping[str, Tensor],
+    *,
+    kind: str,
+    output: str = "logits",
+    roles: Mapping[str, Role] | None = None,
 ) -> onnx.ModelProto:
     """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
 
@@ -51,8 +56,10 @@ def capture(
         model: a module whose forward takes `args` by name, or an exported program with free node and edge counts.
         args: input name -> example tensor, in the order of the graph's inputs (x, edge_index, edge_attr/edge_weight,
             batch); one graph, or a batch of several. Only shapes and dtypes count.
-        kind: "node" (logits `[num_nodes, C]`), "graph" (logits `[num_graphs, C]`) or "link" (logits `[num_links, 1]`).
+        kind: "node" (logits `[num_nodes, C]`), "edge" (logits `[num_edges, C]`), "graph" (logits `[num_graphs, C]`) or
+            "link" (logits `[num_links, 1]`).
         output: name of the output.
+        roles: what the inputs belong to; the usual ones of their names where that isn't said.
 
     Returns:
         A model with inputs named as `args`, one output, float32, opset 18 (21 when it holds 4-bit codes). The same
@@ -62,36 +69,49 @@ def capture(
         ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
             return what its `kind` says.
     """
-    return _capture(model, args, kind=kind, output=output, prefixes=["model"])[0]
+    return _capture(model, args, kind=kind, output=output, roles=roles or {}, prefixes=["model"])[0]
 
 
 def capture_with_twin(
-    model: QuantModel, args: Mapping[str, Tensor], *, kind: str, output: str = "logits"
+    model: QuantModel,
+    args: Mapping[str, Tensor],
+    *,
+    kind: str,
+    output: str = "logits",
+    roles: Mapping[str, Role] | None = None,
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """`capture` of a quantized model; and the same model without its quantization points, which is not traced again."""
-    captured, twin = _capture(model, args, kind=kind, output=output, prefixes=["model", "model.model"])
+    prefixes = ["model", "model.model"]
+    captured, twin = _capture(model, args, kind=kind, output=output, roles=roles or {}, prefixes=prefixes)
     return captured, twin
 
 
 def _capture(
-    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], *, kind: str, output: str, prefixes: Sequence[str]
+    model: nn.Module | ExportedProgram,
+    args: Mapping[str, Tensor],
+    *,
+    kind: str,
+    output: str,
+    roles: Mapping[str, Role],
+    prefixes: Sequence[str],
 ) -> list[onnx.ModelProto]:
     """The graph; and, with a second prefix (the path of the user's module in it), that without quantization points."""
     traced = isinstance(model, ExportedProgram)
-    program, names = capture_program(model, args)
+    program, names = capture_program(model, args, roles)
+    known = {name: role_of(roles, name) for name in names}
     with quiet(), uncollected(), torch.no_grad():
         models = [_convert(program, model)]
         if len(prefixes) > 1:
             models.append(without_points(models[0]))
         return [
-            finish(m, [*names, GRAPHS], kind=kind, helper=GRAPHS, output=output, prefix="" if traced else prefix)
+            finish(m, known, kind=kind, helper=GRAPHS, output=output, prefix="" if traced else prefix)
             for m, prefix in zip(models, prefixes, strict=True)
         ]
 
 
 @point_graphs()
 def capture_program(
-    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]
+    model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], roles: Mapping[str, Role] | None = None
 ) -> tuple[ExportedProgram, tuple[str, ...]]:
     """Trace a model with free numbers of nodes, edges and graphs; the first half of `capture`.
 
@@ -106,7 +126,7 @@ def capture_program(
         if isinstance(model, ExportedProgram):
             _check_program(model)
             return copy_program(model), program_inputs(model)
-        return _trace(model, args), tuple(args)
+        return _trace(model, args, {name: role_of(roles or {}, name) for name in args}), tuple(args)
 
 
 # Tracing ------------------------------------------------------------
@@ -115,16 +135,17 @@ def capture_program(
 class _ByName(nn.Module):
     """The model as a function of its inputs in graph order, and of a helper whose length is the number of graphs."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, roles: Mapping[str, Role]) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.roles = model, roles
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        given = dict(zip(self.names, tensors, strict=False))
-        inputs = complete(self.model, given)
-        graphs: Any = 1 if "batch" not in given and "batch" in inputs else None
+        given = dict(zip(self.roles, tensors, strict=False))
+        inputs = complete(self.model, given, self.roles)
+        batch = next((name for name in inputs if role_of(self.roles, name) == BATCH), "")
+        graphs: Any = 1 if batch and batch not in given else None
         graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
-        with DataSizes(inputs.get("batch"), graphs):
+        with DataSizes(inputs.get(batch), graphs):
             out = self.model(**inputs)
         if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
             what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
@@ -132,12 +153,12 @@ class _ByName(nn.Module):
         return out
 
 
-def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
-    wrapped = _ByName(model, list(args))
-    fixed = table_nodes(model, args) is not None
+def _trace(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role]) -> ExportedProgram:
+    wrapped = _ByName(model, roles)
+    fixed = table_nodes(model, args, roles) is not None
 
     def export(least: int = 2) -> ExportedProgram:
-        example, shapes = _example(args, least, fixed=fixed)
+        example, shapes = _example(args, roles, least, fixed=fixed)
         return torch.export.export(
             wrapped,
             tuple(example),
@@ -163,7 +184,7 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor]) -> ExportedProgram:
 
 
 def _example(
-    args: Mapping[str, Tensor], least: int, *, fixed: bool = False
+    args: Mapping[str, Tensor], roles: Mapping[str, Role], least: int, *, fixed: bool = False
 ) -> tuple[list[Tensor], list[dict[int, Any]]]:
     """Inputs to trace with, and their free dimensions.
 
@@ -171,38 +192,54 @@ def _example(
     repeating rows, which is harmless since no value is looked at. There are at least `least` nodes, and where they
     are `fixed` as many as in `args`.
     """
-    x = args["x" if "x" in args else "z"]
-    nodes = Dim("num_nodes", min=least, max=2**31)
-    edges, links = (Dim(f"num_{k}", min=2, max=2**31) for k in ("edges", "links"))
-    repeat = 1 if fixed else max(1 if x.shape[0] > 1 else 3, -(-least // x.shape[0]))
-    n, e = x.shape[0] * repeat, args["edge_index"].shape[1] if "edge_index" in args else 0
-    batch = args.get("batch")
-    graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
-    graphs += graphs == n
-    while e < 2 or e in (n, graphs, *x.shape):
-        e += 7
-    p = args[PAIRS].shape[1] if PAIRS in args else 0
-    while p < 2 or p in (n, e, graphs, *x.shape):
-        p += 11
+    nodes = next(name for name, role in roles.items() if role.size == "num_nodes")
+    batch = args.get(next((name for name, role in roles.items() if role == BATCH), ""))
+    counts = _counts(args, roles, args[nodes], batch, least, fixed=fixed)
+    free = {size: Dim(size, min=2, max=2**31) for size in counts}
+    free["num_nodes"] = Dim("num_nodes", min=least, max=2**31)
+    still = {"num_nodes"} if fixed else set()
     example: list[Tensor] = []
     shapes: list[dict[int, Any]] = []
     for name, value in args.items():
-        if name == "edge_index":
-            example.append(value.new_zeros(2, e))
-            shapes.append({1: edges})
-        elif name == PAIRS:
-            example.append(value.new_zeros(2, p))
-            shapes.append({1: links})
-        elif name.startswith("edge_"):
-            example.append(value.new_zeros(e, *value.shape[1:]))
-            shapes.append({0: edges})
-        else:
-            example.append(value.new_zeros(n, *value.shape[1:]))
-            shapes.append({} if fixed else {0: nodes})
+        role = roles[name]
+        if role == GRAPH and batch is None:  # one graph
+            example.append(value.new_zeros(value.shape))
+            shapes.append({})
+            continue
+        size = [counts[role.size] if axis == role.axis else own for axis, own in enumerate(value.shape)]
+        example.append(value.new_zeros(size))
+        shapes.append({} if role.size in still else {role.axis: free[role.size]})
     if batch is not None:
-        example.append(torch.zeros(graphs, dtype=torch.uint8))
-        shapes.append({0: Dim(GRAPHS, min=2, max=2**31)})
+        example.append(torch.zeros(counts["num_graphs"], dtype=torch.uint8))
+        shapes.append({0: free["num_graphs"]})
     return example, shapes
+
+
+def _counts(
+    args: Mapping[str, Tensor],
+    roles: Mapping[str, Role],
+    rows: Tensor,
+    batch: Tensor | None,
+    least: int,
+    *,
+    fixed: bool,
+) -> dict[str, int]:
+    """How many nodes, edges, pairs and graphs there are to trace with, all unlike each other and other sizes."""
+
+    def given(size: str) -> int:
+        found = (args[name].shape[role.axis] for name, role in roles.items() if role.size == size)
+        return next(found, 0)
+
+    own = rows.shape[0]
+    repeat = 1 if fixed else max(1 if own > 1 else 3, -(-least // own))
+    n, e, p = own * repeat, given("num_edges"), given("num_links")
+    graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
+    graphs += graphs == n
+    while e < 2 or e in (n, graphs, *rows.shape):
+        e += 7
+    while p < 2 or p in (n, e, graphs, *rows.shape):
+        p += 11
+    return {"num_nodes": n, "num_edges": e, "num_links": p, "num_graphs": graphs}
 
 
 # Programs (.pt2) ------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -16,24 +16,22 @@ from edgegnn.exporting.qdq import constant, fold_weights_ir
 from edgegnn.exporting.rewrite.functions import add_functions
 from edgegnn.exporting.score_order import rank_exactly
 from edgegnn.exporting.simplify import keep_small_shares, share_constants
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.runtime.roles import BATCH, ROWS, Role
 
 __all__ = ["finish"]
 
-_EDGE_DIM = {"edge_index": 1, PAIRS: 1}
-_DIMENSIONS = {PAIRS: "num_links"}
 _PATH = "edgegnn.module"
 
 
 def finish(
-    model: ir.Model, names: Sequence[str], *, kind: str, helper: str, prefix: str, output: str = "logits"
+    model: ir.Model, roles: Mapping[str, Role], *, kind: str, helper: str, prefix: str, output: str = "logits"
 ) -> onnx.ModelProto:
     """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
 
     Args:
         model: the exporter's result.
-        names: names of its inputs, in order; the helper's, when it has one, is last.
-        kind: "node", "graph" or "link".
+        roles: names of its inputs, in order, and what they belong to; the helper, when it has one, follows them.
+        kind: "node", "edge", "graph" or "link".
         helper: the input that stands for the number of graphs.
         prefix: path of the user's module in what was exported.
         output: name of the output.
@@ -43,10 +41,10 @@ def finish(
     """
     graph = model.graph
     _strip_wrapper(model, prefix)
-    for value, name in zip(graph.inputs, names, strict=False):
+    for value, name in zip(graph.inputs, [*roles, helper], strict=False):
         value.name = name
     if graph.inputs[-1].name == helper:
-        _count_graphs(graph, graph.inputs[-1])
+        _count_graphs(graph, graph.inputs[-1], next(name for name, role in roles.items() if role == BATCH))
     lower_fake_quantize(model)
     lower_learnt_quantize(model)
     fold_weights_ir(model)
@@ -55,7 +53,7 @@ def finish(
     rank_exactly(graph)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
-    _name_dimensions(graph, kind, output)
+    _name_dimensions(graph, roles, kind, output)
     for step in (
         passes.InlinePass(),
         passes.RemoveUnusedNodesPass(),
@@ -97,12 +95,12 @@ def _strip_wrapper(model: ir.Model, prefix: str) -> None:
         node.metadata_props[_PATH] = "" if path.startswith("_empty") else path
 
 
-def _count_graphs(graph: ir.Graph, helper: ir.Value) -> None:
+def _count_graphs(graph: ir.Graph, helper: ir.Value, name: str) -> None:
     """Compute the number of graphs, `max(batch) + 1`, where tracing had a helper input of that length."""
     graph.inputs.remove(helper)
     if not helper.uses():
         return
-    batch = next(value for value in graph.inputs if value.name == "batch")
+    batch = next(value for value in graph.inputs if value.name == name)
     last = ir.node("ReduceMax", [batch], {"keepdims": 1}, name="ReduceMax")
     last.outputs[0].name = "last_graph"
     count = ir.node("Add", [last.outputs[0], _integers(graph, "one", [1])], name="Add")
@@ -160,24 +158,24 @@ def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
     return graph.initializers[name]
 
 
-def _name_dimensions(graph: ir.Graph, kind: str, output: str) -> None:
+def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], kind: str, output: str) -> None:
     of_kind: int | ir.SymbolicDim | None = None
-    for value in graph.inputs:
+    rows_are = "num_nodes" if kind == "graph" else ROWS[kind]
+    for value, role in zip(graph.inputs, roles.values(), strict=True):
         assert value.shape is not None
-        assert value.name is not None
-        axis = _EDGE_DIM.get(value.name, 0)
-        dimension = _DIMENSIONS.get(value.name, "num_edges" if value.name.startswith("edge_") else "num_nodes")
-        if value.name == (PAIRS if kind == "link" else "x"):
-            of_kind = value.shape[axis]
-        value.shape = ir.Shape([dimension if i == axis else size for i, size in enumerate(value.shape)])
+        own = value.shape[role.axis]
+        if role.size == rows_are:
+            of_kind = own
+        free = role.size if role.size != "num_graphs" or isinstance(own, ir.SymbolicDim) else own
+        value.shape = ir.Shape([free if i == role.axis else size for i, size in enumerate(value.shape)])
     (out,) = graph.outputs
     assert out.shape is not None
-    rows, wanted = out.shape[0], f"num_{kind}s"
+    rows, wanted = out.shape[0], ROWS[kind]
     if (rows == of_kind) != (kind != "graph") and not isinstance(rows, int):
         raise ExportError(
             "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
             if kind == "graph"
-            else f"the model returns {rows} rows, not one for each node: is it a model for graph tasks?"
+            else f"the model returns {rows} rows, not one for each {kind}: is it a model for another task?"
         )
     out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
     out.name = output

@@ -93,7 +93,7 @@ def compare(request: ExportRequest, built: Built, status: Callable[[str], None])
     expected = torch_outputs(model, built.real)
     small = runnable(model, task, built.names, built.awkward, fixed=takes.fixed is not None, most=takes.limit)
     real = [_without_edges(sample) for sample in built.real] if request.constant_graph else built.real
-    taken = choose(model, task.spec.kind, real, expected, request.samples, cut=any_size)
+    taken = choose(model, task.many, real, expected, request.samples, cut=any_size)
     # Rows of a part count in the test split already: it is compared like a graph that was made up.
     parts = [replace(sample, origin="synthetic") for sample in taken.samples if taken.cut]
     expected_all = expected + taken.expected[: len(parts)] + small.expected
@@ -144,7 +144,7 @@ def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Par
 
 def _validation(request: ExportRequest, built: Built, test: Answers) -> Answers:
     held_out = within_limit(split_graphs(request.task, built.names, "val"), built.takes.limit)
-    if request.task.spec.kind == "node":  # other rows of the same graph
+    if not request.task.many and request.task.spec.kind != "link":  # other rows of the same graph
         return Answers(held_out, test.expected[:1], test.outputs[:1])
     expected = torch_outputs(request.model, held_out)
     return Answers(held_out, expected, [built.form.run(sample.inputs) for sample in held_out])

@@ -8,7 +8,8 @@ is called with decides what it computes, so that quantization points, masks and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from torch_geometric.data import Data
 from edgegnn.errors import ExportError, first_line
 from edgegnn.exporting.artifact import graph_io
 from edgegnn.exporting.samples import example_inputs
+from edgegnn.runtime.roles import Role, usual_role
 from edgegnn.tasks import Task, example_graph
 from edgegnn.tasks.collating import PAIRS
 
-__all__ = ["EntryPoint", "chained", "entry_points", "whole_io"]
+__all__ = ["EntryPoint", "chained", "entry_points", "whole_io", "with_role"]
 
 Array = npt.NDArray[np.generic]
 _CALIBRATION_GRAPHS = 128
@@ -38,10 +40,11 @@ class EntryPoint:
     Attributes:
         name: "encode", "decode"; "" for a model of one file.
         file: its name in the artifact.
-        kind: "node", "graph" or "link": what a row of its output is.
+        kind: "node", "edge", "graph" or "link": what a row of its output is.
         output: name of its output.
         example: inputs to trace with.
         calibrate: gives inputs for post-training quantization.
+        roles: what the inputs belong to; the usual ones of their names where that isn't said.
     """
 
     name: str
@@ -50,6 +53,7 @@ class EntryPoint:
     output: str
     example: dict[str, Array]
     calibrate: Callable[[], list[dict[str, Array]]]
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -72,7 +76,8 @@ def entry_points(
         ExportError: a program for a link task, which can't be taken apart.
     """
     if task.spec.kind != "link":
-        return [EntryPoint("", "model.onnx", task.spec.kind, "logits", dict(example), lambda: _graphs(task, names))]
+        calibrate = partial(_graphs, task, names)
+        return [EntryPoint("", "model.onnx", task.spec.kind, "logits", dict(example), calibrate, task.roles)]
     if isinstance(model, ExportedProgram):
         raise ExportError("a .pt2 program has no encoder and decoder: give a state_dict with --factory for link tasks")
     graph = {name: value for name, value in example.items() if name != PAIRS}
@@ -80,7 +85,7 @@ def entry_points(
         z = model.eval()(**{name: torch.from_numpy(value) for name, value in graph.items()}).contiguous().numpy()
     pairs = {"z": z, PAIRS: example[PAIRS]}
     return [
-        EntryPoint("encode", "model.onnx", "node", "z", graph, lambda: [graph]),
+        EntryPoint("encode", "model.onnx", "node", "z", graph, lambda: [graph], task.roles),
         EntryPoint("decode", "decoder.onnx", "link", "logits", pairs, lambda: [pairs]),
     ]
 
@@ -106,7 +111,7 @@ def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[
 
 def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) -> dict[str, list[dict[str, Any]]]:
     """What the manifest says of inputs and outputs: of the whole and, where there are several files, of each."""
-    each = [graph_io(model) for model in models]
+    each = [_with_roles(graph_io(model), point.roles) for point, model in zip(points, models, strict=True)]
     if len(points) == 1:
         return each[0]
     made = {value["name"]: value for io in each for value in io["outputs"]}
@@ -118,8 +123,19 @@ def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) ->
     return {"inputs": [taken[name] for name in order], "outputs": each[-1]["outputs"], "entries": entries}
 
 
+def _with_roles(io: dict[str, list[dict[str, Any]]], roles: Mapping[str, Role]) -> dict[str, list[dict[str, Any]]]:
+    """The inputs with their role, where the name doesn't tell it."""
+    inputs = [with_role(value, roles.get(value["name"])) for value in io["inputs"]]
+    return {**io, "inputs": inputs}
+
+
+def with_role(value: dict[str, Any], role: Role | None) -> dict[str, Any]:
+    """An input as the manifest lists it, with its role where the name doesn't tell it."""
+    return value if role is None or role == usual_role(value["name"]) else {**value, "role": role.name}
+
+
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:
-    if task.spec.kind == "node":
+    if not task.many:
         return [example_inputs(names, example_graph(task, 1))]
     train, val = (task.index[split].tolist() for split in ("train", "val"))
     chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train + val)])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 from torch.export import ExportedProgram
+from torch_geometric.data import Data
 
 from edgegnn.errors import ExportError
 from edgegnn.exporting.formats import Form
@@ -174,14 +175,17 @@ class Proof:
 
     def bases(self, names: tuple[str, ...], *, any_edges: bool) -> list[Sample]:
         """Real graphs: small ones, if the model takes any."""
-        if self.task.spec.kind == "graph":
+        if self.task.many:
             if "batch" in names:
                 return [probe(self.task, names, _GRAPHS)]
             first = self.task.index["train"].tolist()[:_GRAPHS]
-            return [Sample(f"train/{i}", "data", example_inputs(names, self.task.graphs[i])) for i in first]
+            return [self._sample(f"train/{i}", names, self.task.graphs[i]) for i in first]
         if self.fixed or not any_edges:
-            return [Sample("probe", "data", example_inputs(names, self.task.graphs[0]))]
+            return [self._sample("probe", names, self.task.graphs[0])]
         return [probe(self.task, names)]
+
+    def _sample(self, name: str, names: tuple[str, ...], graph: Data) -> Sample:
+        return Sample(name, "data", example_inputs(names, graph), roles=self.task.roles)
 
     def _others(self, bases: list[Sample], given: list[str]) -> dict[str, _Others]:
         """The graphs with other values of each input of the artifact, where the model itself runs on them."""

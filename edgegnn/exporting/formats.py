@@ -23,12 +23,14 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ArtifactError, EdgeGNNError, ExportError, ParityError, UsageError
 from edgegnn.exporting.capture import capture_program, copy_program
 from edgegnn.exporting.early_checks import check_format_name
+from edgegnn.exporting.entry_points import with_role
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
 from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
+from edgegnn.runtime.roles import BATCH, GRAPH, ROWS, role_of
 from edgegnn.runtime.script import ScriptSession
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.tasks import Task
 
 __all__ = ["Form", "FormFacts", "build_forms", "check_format", "torchscript_form"]
 
@@ -152,13 +154,13 @@ def _first(make: Callable[[tuple[str, ...]], Form], ways: Sequence[tuple[tuple[s
 
 
 def torchscript_form(
-    checkpoint: Checkpoint, kind: str, names: Sequence[str], example: Mapping[str, Array], samples: Sequence[Sample]
+    checkpoint: Checkpoint, task: Task, names: Sequence[str], example: Mapping[str, Array], samples: Sequence[Sample]
 ) -> Form:
     """The model as TorchScript, with its `.pt2` twin.
 
     Args:
         checkpoint: the model.
-        kind: "node" or "graph".
+        task: its data.
         names: the model's inputs.
         example: inputs to trace with.
         samples: real graphs; kernels are compared on the one with the median number of edges.
@@ -168,9 +170,9 @@ def torchscript_form(
     """
     model = checkpoint.model
     tensors = _tensors(example)
-    typical = sorted(samples, key=_edges)[len(samples) // 2]
+    typical = sorted(samples, key=lambda s: s.edge_index.shape[1])[len(samples) // 2]
     measured = _tensors(typical.inputs)
-    program, _ = capture_program(model, tensors)
+    program, _ = capture_program(model, tensors, task.roles)
     twin, twin_inputs = make_twin(copy_program(program), names)
     prefix = "" if isinstance(model, ExportedProgram) else "model.model" if isinstance(model, QuantModel) else "model"
     script = to_torchscript(program, names, measured, prefix=prefix)
@@ -179,7 +181,7 @@ def torchscript_form(
     size = len(script.content)
     if isinstance(model, QuantModel):
         with model.as_float() as plain:
-            floats = to_torchscript(*capture_program(plain, tensors), measured, always=False)
+            floats = to_torchscript(*capture_program(plain, tensors, task.roles), measured, always=False)
             size = len(floats.content)
     facts = FormFacts(
         quantized_points=_assert_planned(checkpoint, script),
@@ -188,17 +190,13 @@ def torchscript_form(
         fp32_model_file=size,
         torchscript=ScriptForm(
             **script.to_dict(),
-            graph={"num_nodes": len(typical.inputs["x"]), "num_edges": _edges(typical)},
+            graph={"num_nodes": typical.nodes, "num_edges": typical.edge_index.shape[1]},
             twin=ScriptTwin(file="model.pt2", inputs=twin_inputs),
         ),
     )
     files = {"model.ts.pt": script.content, "model.pt2": twin}
-    io = _io(kind, names, example, int(logits.shape[1]))
+    io = _io(task, names, example, int(logits.shape[1]))
     return Form("torchscript", lambda inputs: session.run(None, inputs)[0], io, facts, files=files)
-
-
-def _edges(sample: Sample) -> int:
-    return sample.inputs["edge_index"].shape[1] if "edge_index" in sample.inputs else 0
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
@@ -242,13 +240,16 @@ def _outcome(choice: Any) -> Aggregation:
     )
 
 
-def _io(kind: str, names: Sequence[str], example: Mapping[str, Array], classes: int) -> dict[str, list[dict[str, Any]]]:
+def _io(
+    task: Task, names: Sequence[str], example: Mapping[str, Array], classes: int
+) -> dict[str, list[dict[str, Any]]]:
+    several = any(role_of(task.roles, name) == BATCH for name in names)
     inputs = []
     for name in names:
-        shape: list[int | str] = list(example[name].shape)
-        if name == PAIRS:
-            shape[1] = "num_links"
-        else:
-            shape[1 if name == "edge_index" else 0] = "num_edges" if name.startswith("edge_") else "num_nodes"
-        inputs.append({"name": name, "dtype": example[name].dtype.name, "shape": shape})
-    return {"inputs": inputs, "outputs": [{"name": "logits", "dtype": "float32", "shape": [f"num_{kind}s", classes]}]}
+        role, shape = role_of(task.roles, name), list[int | str](example[name].shape)
+        if role != GRAPH or several:
+            shape[role.axis] = role.size
+        value = {"name": name, "dtype": example[name].dtype.name, "shape": shape}
+        inputs.append(with_role(value, task.roles.get(name)))
+    rows = ROWS[task.spec.kind]
+    return {"inputs": inputs, "outputs": [{"name": "logits", "dtype": "float32", "shape": [rows, classes]}]}

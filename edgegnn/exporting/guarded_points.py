@@ -53,9 +53,9 @@ def extent_facts(task: Task, names: Sequence[str]) -> GraphSizes:
         names: inputs of the model.
     """
     graphs = [example_graph(task, 1)]
-    if task.spec.kind == "graph":
+    if task.many:
         graphs = [task.graphs[i] for split in ("train", "val") for i in task.index[split].tolist()]
-    found = [extent_of(example_inputs(names, graph)) for graph in graphs]
+    found = [extent_of(example_inputs(names, graph), task.roles) for graph in graphs]
     values = {name: max(each.values[name] for each in found) for name in found[0].values}
     nodes, degree = max(each.nodes for each in found), max(each.degree for each in found)
     return GraphSizes(nodes=nodes, degree=degree, values=values)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgegnn.errors import ParityError
 from edgegnn.exporting.samples import Sample
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.runtime.roles import BATCH
 
 __all__ = ["Followed", "Run", "check_follows", "variations"]
 
@@ -63,11 +63,12 @@ def variations(base: Sample, seed: int = 0) -> dict[str, Sample]:
     and degrees and get other targets. `batch` stays.
     """
     random = np.random.default_rng(seed)
-    graph_of = base.inputs.get("batch", np.zeros(len(base.inputs["x"]), np.int64))
+    graph_of = base.graph_of
     found = {}
     for name, value in base.inputs.items():
-        other = _ends(value, graph_of, random) if name in ("edge_index", PAIRS) else _rows(value, random)
-        if name != "batch" and not np.array_equal(other, value):
+        role = base.role(name)
+        other = _ends(value, graph_of, random) if role.numbers_nodes else _rows(value, random)
+        if role != BATCH and not np.array_equal(other, value):
             found[name] = replace(
                 base,
                 name=f"other {name}",

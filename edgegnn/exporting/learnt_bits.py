@@ -24,9 +24,9 @@ def fixed_nodes(model: nn.Module | ExportedProgram, task: Task) -> int | None:
     """Nodes of the one graph that a model has parameters for; None for a model of any graph."""
     if isinstance(model, QuantModel) and model.fixed_nodes is not None:
         return model.fixed_nodes
-    if task.spec.kind == "graph" or isinstance(model, ExportedProgram):
+    if task.many or isinstance(model, ExportedProgram):
         return None
-    return table_nodes(model.eval(), named_args(model, task, example_graph(task, 1)))
+    return table_nodes(model.eval(), named_args(model, task, example_graph(task, 1)), task.roles)
 
 
 def with_fixed_nodes(model: onnx.ModelProto, nodes: int | None) -> onnx.ModelProto:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edgegnn.errors import ExportError, ParityError
 from edgegnn.exporting.input_response import Run, check_follows
 from edgegnn.exporting.samples import Sample
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.runtime.roles import BATCH, GRAPH
 
 __all__ = ["Held", "Kept", "Property", "properties"]
 
@@ -89,18 +89,16 @@ def properties(base: Sample, kind: str, seed: int = 0) -> list[Property]:
         seed: of what is drawn.
     """
     random = np.random.default_rng(seed)
-    nodes, edges = len(base.inputs["x"]), base.inputs["edge_index"].shape[1]
-    batch = base.inputs.get("batch", np.zeros(nodes, np.int64))
-    order = np.lexsort((random.random(nodes), batch))  # inside each graph: those of a batch come one after the other
-    count = {"node": nodes, "graph": int(batch.max(initial=0)) + 1}.get(kind)
-    same = np.arange(base.inputs[PAIRS].shape[1] if count is None else count)
+    nodes, edges = base.nodes, random.permutation(base.edge_index.shape[1])
+    order = np.lexsort((random.random(nodes), base.graph_of))  # inside each graph: those of a batch follow each other
+    same = np.arange(base.rows(kind))
     found = [
         Property(_NODES, _renumbered(base, order), np.argsort(order) if kind == "node" else same),
-        Property(_EDGES, _shuffled(base, random.permutation(edges)), same),
+        Property(_EDGES, _shuffled(base, edges), np.argsort(edges) if kind == "edge" else same),
     ]
     if kind != "graph":
         found.append(Property(_ISOLATED, _beside(base, 1), same))
-    if kind != "graph" or "batch" in base.inputs:
+    if kind != "graph" or base.find(BATCH) is not None:
         found.append(Property(_SECOND, _beside(base, nodes), same))
     return found
 
@@ -109,42 +107,35 @@ def _renumbered(base: Sample, order: Array) -> Sample:
     """The node that comes at place i is then the one with the number order[i] now."""
     place = np.argsort(order)
     inputs = {
-        name: place[value] if name in ("edge_index", PAIRS) else value if _of_edges(name) else value[order]
-        for name, value in base.inputs.items()
+        name: place[value] if base.role(name).numbers_nodes else value
+        for name, value in base.picked("num_nodes", order).items()
     }
     return _other(base, "nodes in another order", inputs)
 
 
 def _shuffled(base: Sample, order: Array) -> Sample:
-    inputs = {
-        name: value[:, order] if name == "edge_index" else value[order] if _of_edges(name) else value
-        for name, value in base.inputs.items()
-    }
-    return _other(base, "edges in another order", inputs)
+    return _other(base, "edges in another order", base.picked("num_edges", order))
 
 
 def _beside(base: Sample, number: int) -> Sample:
     """The graph, and a second one behind it: its first node, or all of it, with twice the features of another node."""
-    nodes, edges = len(base.inputs["x"]), base.inputs["edge_index"]
-    inside = np.full(edges.shape[1], number == nodes)
-    inputs = {}
+    second = {"num_nodes": np.arange(number), "num_edges": np.arange(base.edge_index.shape[1] * (number == base.nodes))}
+    batch = base.find(BATCH)
+    inputs = dict(base.inputs)
     for name, value in base.inputs.items():
-        if name == "edge_index":
-            inputs[name] = np.concatenate([value, value[:, inside] + nodes], axis=1)
-        elif name == PAIRS:
-            inputs[name] = value
-        elif _of_edges(name):
-            inputs[name] = np.concatenate([value, value[inside]])
-        elif name == "batch":
-            inputs[name] = np.concatenate([value, value[:number] + value.max(initial=0) + 1])
-        else:
-            second = np.roll(value, 1, axis=0)[:number]
-            inputs[name] = np.concatenate([value, _times(second, 2.0)])
+        role = base.role(name)
+        if role.size not in second and role != GRAPH:
+            continue
+        more = np.roll(value, 1, axis=0) if role.axis == 0 and role.size == "num_nodes" and role != BATCH else value
+        more = np.take(more, second.get(role.size, np.arange(len(value) * (batch is not None))), axis=role.axis)
+        if role.numbers_nodes:
+            more = more + base.nodes
+        elif role == BATCH:
+            more = more + value.max(initial=0) + 1
+        elif role.size == "num_nodes":
+            more = _times(more, 2.0)
+        inputs[name] = np.concatenate([value, more], axis=role.axis)
     return _other(base, "an isolated node more" if number == 1 else "a second graph beside it", inputs)
-
-
-def _of_edges(name: str) -> bool:
-    return name.startswith("edge_") and name != PAIRS
 
 
 def _other(base: Sample, name: str, inputs: dict[str, Array]) -> Sample:

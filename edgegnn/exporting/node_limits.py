@@ -21,10 +21,9 @@ from torch.export import ExportedProgram
 
 from edgegnn.errors import UsageError
 from edgegnn.exporting.samples import Sample
+from edgegnn.runtime.roles import BATCH, NODE, Role, role_of, usual_role
 
 __all__ = ["complete", "input_ways", "limits_of", "node_limit", "within_limit"]
-
-_BATCH = "batch"
 
 
 def node_limit(model: nn.Module | ExportedProgram, asked: int | None) -> int | None:
@@ -52,21 +51,24 @@ def input_ways(
         limit: its limit of nodes.
     """
     several = (tuple(names), "")
-    if _BATCH not in names or isinstance(model, ExportedProgram):
+    alone = tuple(name for name in names if usual_role(name) != BATCH)
+    if alone == tuple(names) or isinstance(model, ExportedProgram):
         return [several]
-    alone = tuple(name for name in names if name != _BATCH)
     if limit is not None:
         return [(alone, f"a limit of {limit} nodes is one of a graph")]
     return [several, (alone, "several at once can't be exported")]
 
 
-def complete(model: nn.Module, args: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def complete(
+    model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role] | None = None
+) -> dict[str, Tensor]:
     """Inputs of one graph, with zeros for a `batch` that the model insists on."""
-    wanted = inspect.signature(model.forward).parameters.get(_BATCH)
-    if _BATCH in args or wanted is None or wanted.default is not inspect.Parameter.empty:
+    parameters = inspect.signature(model.forward).parameters.values()
+    needed = [p.name for p in parameters if usual_role(p.name) == BATCH and p.default is p.empty]
+    if not needed or needed[0] in args:
         return dict(args)
-    x = args["x"]
-    return {**args, _BATCH: torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)}
+    rows = next(value for name, value in args.items() if role_of(roles or {}, name) == NODE)
+    return {**args, needed[0]: torch.zeros(rows.shape[0], dtype=torch.int64, device=rows.device)}
 
 
 def limits_of(limit: int | None) -> dict[str, int]:
@@ -90,4 +92,4 @@ def within_limit(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
 
 
 def _nodes(sample: Sample) -> int:
-    return len(sample.inputs["x"])
+    return sample.nodes

@@ -118,8 +118,9 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
 
 
 def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The graph, and the graph of the same model without quantization, which the artifact's size is compared with."""
-    model, how = checkpoint.model, {"kind": point.kind, "output": point.output}
+    """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
+    model = checkpoint.model
+    how: dict[str, Any] = {"kind": point.kind, "output": point.output, "roles": point.roles}
     if isinstance(model, QuantModel):
         return capture_with_twin(model, point.tensors, **how)
     captured = capture(model, point.tensors, **how)

@@ -91,7 +91,10 @@ def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> 
         args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
         try:
             with torch.no_grad(), LowerIndexFirst(), point_graphs():
-                out = module(*args.values()) if isinstance(model, ExportedProgram) else module(**complete(module, args))
+                if isinstance(model, ExportedProgram):
+                    out = module(*args.values())
+                else:
+                    out = module(**complete(module, args, sample.roles))
         except Exception as error:
             raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
         if not isinstance(out, torch.Tensor) or out.dim() != 2:

@@ -85,7 +85,7 @@ def what_it_takes(request: ExportRequest) -> Takes:
     """
     model, task = request.model, request.task
     names = input_names(model, task)
-    if request.constant_graph and (task.spec.kind == "graph" or "edge_index" not in names):
+    if request.constant_graph and (task.many or "edge_index" not in names):
         raise UsageError("--constant-graph is for node tasks: the nodes of one graph that stays as it is")
     check_format(request.format, request.recipe, constant_graph=request.constant_graph)
     limit = node_limit(model, request.max_nodes)
@@ -105,7 +105,7 @@ def what_it_takes(request: ExportRequest) -> Takes:
 def ways_of(model: Model, task: Task, limit: int | None) -> Sequence[tuple[tuple[str, ...], str]]:
     """The inputs to try (`node_limits.input_ways`); models that aren't for graphs have one way."""
     names = input_names(model, task)
-    return input_ways(model, names, limit) if task.spec.kind == "graph" else [(names, "")]
+    return input_ways(model, names, limit) if task.many else [(names, "")]
 
 
 def input_names(model: Model, task: Task) -> tuple[str, ...]:

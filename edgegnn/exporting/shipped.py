@@ -24,7 +24,7 @@ from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
 from edgegnn.manifest import SamplesTaken
-from edgegnn.tasks.collating import PAIRS
+from edgegnn.runtime.roles import PAIRS
 
 __all__ = ["Shipped", "choose", "fitting"]
 
@@ -38,6 +38,7 @@ _LOOK = 2**22  # bytes of an array that are compressed to see how far it packs
 _TRIED = 8  # nodes whose answers decide how many hops are enough
 _MOST_HOPS = 8
 _SAME = 1e-4  # of the largest output
+_UNITS = {"node": "nodes", "edge": "edges", "link": "pairs"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Shipped:
     Attributes:
         samples: the graphs.
         expected: PyTorch's outputs on them.
-        unit: "graphs", "nodes" or "pairs" of the test split: what is counted.
+        unit: "graphs", "nodes", "edges" or "pairs" of the test split: what is counted.
         number: how many.
         of: how many there are.
         cut: the graph is a part of the one in the data.
@@ -68,23 +69,23 @@ class Shipped:
 
 
 def choose(
-    model: Model, kind: str, real: Sequence[Sample], expected: Sequence[Array], number: int | None, *, cut: bool
+    model: Model, many: bool, real: Sequence[Sample], expected: Sequence[Array], number: int | None, *, cut: bool
 ) -> Shipped:
     """The samples that an artifact ships.
 
     Args:
         model: what is exported.
-        kind: "graph", "node" or "link".
+        many: the parts of the split are of graphs, not of the rows of one graph.
         real: the test split: its graphs, or the one graph.
         expected: PyTorch's outputs on them.
         number: how many graphs, nodes or pairs, however large; None: as many as fit.
         cut: a part of a graph will do: the model is for graphs of any size.
     """
-    if kind == "graph":
+    if many:
         first = list(real[: number or MOST_SAMPLES])
         kept = first if number is not None else fitting(first) or first[:1]
         return Shipped(kept, list(expected[: len(kept)]), "graphs", len(kept), len(real))
-    whole, unit = real[0], "pairs" if kind == "link" else "nodes"
+    whole, unit = real[0], _UNITS[real[0].kind]
     rows = _rows(whole)
     enough = number >= len(rows) if number is not None else _packed(whole) <= MOST_BYTES
     if not enough and cut:
@@ -134,7 +135,7 @@ def _rows(whole: Sample) -> Array:
     """The rows of the outputs that the test split is about."""
     if whole.mask is not None:
         return np.flatnonzero(whole.mask)
-    return np.arange(whole.inputs[PAIRS].shape[1] if PAIRS in whole.inputs else len(whole.inputs["x"]))
+    return np.arange(whole.rows(whole.kind))
 
 
 def _halves(number: int) -> Iterator[int]:
@@ -149,11 +150,11 @@ def _hops(model: Model, whole: Sample, want: Array, rows: Array) -> tuple[int, b
     None where no number does, short of the whole graph.
     """
     allowed = _SAME * max(1.0, float(np.abs(want).max(initial=0.0)))
-    nodes = len(whole.inputs["x"])
+    nodes = whole.nodes
     for both in (False, True):
         for hops in range(1, _MOST_HOPS + 1):
             part = _around_rows(whole, rows, hops, both)
-            if len(part.inputs["x"]) == nodes:
+            if part.nodes == nodes:
                 break
             with suppress(ExportError):
                 (got,) = torch_outputs(model, [part])
@@ -164,33 +165,36 @@ def _hops(model: Model, whole: Sample, want: Array, rows: Array) -> tuple[int, b
 
 def _around_rows(whole: Sample, rows: Array, hops: int, both: bool) -> Sample:
     """The rows in the order of the whole graph, and what is around their nodes."""
-    chosen, nodes = np.sort(rows), len(whole.inputs["x"])
-    if PAIRS in whole.inputs:
-        pairs = np.ascontiguousarray(whole.inputs[PAIRS][:, chosen])
+    chosen, pairs = np.sort(rows), whole.find(PAIRS)
+    if pairs is not None:
         label = None if whole.label is None else whole.label[chosen]
-        whole, centres = replace(whole, inputs={**whole.inputs, PAIRS: pairs}, label=label), np.unique(pairs)
+        whole = replace(whole, inputs=whole.picked("num_links", chosen), label=label)
+        centres = np.unique(whole.inputs[pairs])
     else:
-        mask = np.zeros(nodes, bool)
+        mask = np.zeros(whole.rows(whole.kind), bool)
         mask[chosen] = True
-        whole, centres = replace(whole, mask=mask), chosen
-    return _named(whole, around(whole.inputs["edge_index"], nodes, centres, hops, both=both))
+        whole, centres = replace(whole, mask=mask), _nodes_of(whole, chosen)
+    return _named(whole, around(whole.edge_index, whole.nodes, centres, hops, both=both))
+
+
+def _nodes_of(whole: Sample, rows: Array) -> Array:
+    """The nodes whose surroundings decide the answers of some rows: the nodes themselves, or the ends of the edges."""
+    return np.unique(whole.edge_index[:, rows]) if whole.kind == "edge" else rows
 
 
 def _nearest(whole: Sample, rows: Array, number: int) -> Sample:
-    """A part that fits, around the first row, with at most the given number of rows of the test split."""
-    nodes = len(whole.inputs["x"])
-    first = int(whole.inputs[PAIRS][0, rows[0]] if PAIRS in whole.inputs else rows[0])
-    size = max(2, int(nodes * min(1.0, MOST_BYTES / _packed(whole))))
-    chosen = neighbourhood(whole.inputs["edge_index"], nodes, first, size)
-    if PAIRS in whole.inputs:
-        chosen = np.union1d(chosen, whole.inputs[PAIRS][:, rows[0]])
+    """A part that fits, around the first row, with at most so many rows of the test split."""
+    pairs = whole.find(PAIRS)
+    ends = whole.inputs[pairs][:, rows[0]] if pairs is not None else _nodes_of(whole, rows[:1])
+    size = max(2, int(whole.nodes * min(1.0, MOST_BYTES / _packed(whole))))
+    chosen = np.union1d(neighbourhood(whole.edge_index, whole.nodes, int(ends[0]), size), ends)
     part = _named(whole, chosen)
     if part.mask is None:
         return part
-    mask = np.zeros(len(chosen), bool)
+    mask = np.zeros(len(part.mask), bool)
     mask[_rows(part)[:number]] = True
     return replace(part, mask=mask)
 
 
 def _named(whole: Sample, nodes: Array) -> Sample:
-    return part_of(whole, nodes, f"{whole.name}, {len(nodes)} of {len(whole.inputs['x'])} nodes")
+    return part_of(whole, nodes, f"{whole.name}, {len(nodes)} of {whole.nodes} nodes")

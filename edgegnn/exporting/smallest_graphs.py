@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from edgegnn.errors import ExportError
 from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample, synthetic
+from edgegnn.runtime.roles import EDGE, GRAPH, NODE
 from edgegnn.tasks import Task
 
 __all__ = ["Runnable", "least_values", "runnable"]
@@ -92,7 +93,7 @@ def least_values(model: nn.Module | ExportedProgram, sample: Sample) -> dict[str
     """
     found = {}
     for name, value in sample.inputs.items():
-        if name in ("x", "edge_attr", "edge_weight") and value.dtype.kind == "i" and value.size:
+        if sample.role(name) in (NODE, EDGE, GRAPH) and value.dtype.kind == "i" and value.size:
             other = replace(sample, inputs={**sample.inputs, name: np.where(value == value.min(), -1, value)})
             if _problem(model, other):
                 found[f"least_value_{name}"] = 0
@@ -168,12 +169,12 @@ def _made(task: Task, names: Sequence[str], nodes: int, edges: Tensor, name: str
     generator = torch.Generator().manual_seed(nodes)
     rows = torch.randperm(int(source.num_nodes or 0), generator=generator)
     rows = rows.repeat(-(-nodes // len(rows)))[:nodes]
-    return Sample(name, "synthetic", synthetic(source, names, rows, edges, generator))
+    return Sample(name, "synthetic", synthetic(source, names, rows, edges, generator, task.roles), roles=task.roles)
 
 
 def _allowed(sample: Sample, limits: Mapping[str, int]) -> bool:
     """Whether a graph is within the limits."""
-    found = _counts(len(sample.inputs["x"]), sample.inputs.get("edge_index", np.zeros((2, 0), np.int64)))
+    found = _counts(sample.nodes, sample.edge_index)
     return all(found[name] >= value for name, value in limits.items())
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgegnn.exporting.samples import Sample, example_inputs
+from edgegnn.runtime.roles import ROWS
 from edgegnn.tasks import Task, example_graph
-from edgegnn.tasks.collating import PAIRS
 
 __all__ = ["around", "neighbourhood", "part_of", "probe"]
 
@@ -27,11 +28,10 @@ def probe(task: Task, names: Sequence[str], graphs: int = 1, *, whole: bool = Fa
         graphs: how many graphs there are in it, in a task of many graphs.
         whole: a graph stays whole, since the model takes no part of it.
     """
-    sample = Sample("probe", "data", example_inputs(names, example_graph(task, graphs)))
-    nodes = len(sample.inputs["x"])
-    if whole or task.spec.kind == "graph" or nodes <= _PROBE_NODES:
+    sample = Sample("probe", "data", example_inputs(names, example_graph(task, graphs)), roles=task.roles)
+    nodes, edges = sample.nodes, sample.edge_index
+    if whole or task.many or nodes <= _PROBE_NODES:
         return sample
-    edges = sample.inputs["edge_index"]
     return part_of(sample, neighbourhood(edges, nodes, int(edges[0, 0]) if edges.size else 0, _PROBE_NODES), "probe")
 
 
@@ -91,19 +91,20 @@ def part_of(sample: Sample, nodes: Array, name: str) -> Sample:
         nodes: sorted numbers of nodes.
         name: of the part.
     """
-    inputs = sample.inputs
-    total = len(inputs["x"])
-    place = np.full(total, -1, np.int64)
+    place = np.full(sample.nodes, -1, np.int64)
     place[nodes] = np.arange(len(nodes))
-    kept: dict[str, Array] = {}
-    ends = {key: place[inputs[key]] for key in ("edge_index", PAIRS) if key in inputs}
-    inside = {key: (value >= 0).all(axis=0) for key, value in ends.items()}
-    for key, value in inputs.items():
-        if key in ends:
-            kept[key] = np.ascontiguousarray(ends[key][:, inside[key]])
-        else:
-            kept[key] = value[inside["edge_index"]] if key.startswith("edge_") else value[nodes]
-    rows = inside[PAIRS] if PAIRS in inputs else nodes
+    roles = {key: sample.role(key) for key in sample.inputs}
+    ends: dict[str, npt.NDArray[Any]] = {
+        key: place[value] if roles[key].numbers_nodes else value for key, value in sample.inputs.items()
+    }
+    chosen: dict[str, npt.NDArray[Any]] = {"num_nodes": nodes, "num_graphs": np.arange(1)}
+    for key, value in ends.items():
+        if roles[key].numbers_nodes:
+            chosen[roles[key].size] = np.flatnonzero((value >= 0).all(axis=0))
+    moved = replace(sample, name=name, inputs=ends)
+    for size, rows in chosen.items():
+        moved = replace(moved, inputs=moved.picked(size, rows))
+    rows = chosen[ROWS[sample.kind]]
     label = None if sample.label is None else sample.label[rows]
     mask = None if sample.mask is None else sample.mask[rows]
-    return replace(sample, name=name, inputs=kept, label=label, mask=mask)
+    return replace(moved, label=label, mask=mask)

@@ -36,7 +36,6 @@ __all__ = ["cut_edges", "describe_pruning", "edges_to_cut", "learn_edges", "pack
 
 PENALTY = 1e-2  # of UGS on Cora and CiteSeer
 NOISE = 1e-3  # of the first masks: edges that no training node sees should not go in the order of the file
-_PER_EDGE = ("edge_index", "edge_attr", "edge_weight")
 
 
 def learn_edges(
@@ -66,7 +65,7 @@ def learn_edges(
     Raises:
         PruneError: the task has more than one graph, too few edges can go, or no layer passes messages along them.
     """
-    if task.spec.kind == "graph":
+    if task.many or task.spec.kind == "edge":
         raise PruneError("--prune edges is for tasks of one graph: it cuts edges of the graph that the model is for")
     edge_index = task.graphs[0].edge_index
     pair = _pairs(edge_index)
@@ -94,10 +93,9 @@ def learn_edges(
 def cut_edges(task: Task, keep: Tensor) -> Task:
     """The task on the graph with the edges that stay (bool [E])."""
     data = copy.copy(task.graphs[0])
-    for key in _PER_EDGE:
-        value = data.get(key)
-        if value is not None:
-            data[key] = value[:, keep] if key == "edge_index" else value[keep]
+    for key, role in task.roles.items():
+        if role.size == "num_edges" and data.get(key) is not None:
+            data[key] = data[key][:, keep] if role.axis else data[key][keep]
     return dataclasses.replace(task, graphs=[data])
 
 
@@ -140,11 +138,7 @@ def without_edges(task: Task, edges: Any) -> Task:
     """
     keep = _unpack(edges)
     data = task.graphs[0]
-    if (
-        task.spec.kind == "graph"
-        or edges["sha256"] != _checksum(data.edge_index)
-        or len(keep) != data.edge_index.shape[1]
-    ):
+    if task.many or edges["sha256"] != _checksum(data.edge_index) or len(keep) != data.edge_index.shape[1]:
         raise DataError(
             f"the model's edges were pruned for a graph of {edges['nodes']} nodes and {edges['edges']} edges, and this "
             f"is another one ({task.spec.data}: {int(data.num_nodes)} nodes, {data.edge_index.shape[1]} edges): give "

@@ -22,9 +22,11 @@ from torch_geometric.data import Data
 
 from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.quantizer import QuantPoint
+from edgegnn.runtime.roles import EDGE
+from edgegnn.signature import roles_of
 from edgegnn.tasks import Task, model_inputs, run_model
 from edgegnn.tasks.evaluation import batches
-from edgegnn.tasks.link import PER_EDGE, pick_pairs
+from edgegnn.tasks.link import pick_pairs
 
 __all__ = ["hold_data"]
 
@@ -101,7 +103,7 @@ def _watched(quantized: QuantModel, watch: Callable[[str, Tensor], None]) -> Ite
 def _graphs(task: Task) -> Iterator[Data]:
     """Batches of all that training and validation see."""
     both = [i for split in ("train", "val") for i in task.index[split].tolist()]
-    if task.spec.kind == "graph":
+    if task.many:
         yield from batches([task.graphs[i] for i in both])
     elif task.spec.kind == "link":
         yield pick_pairs(task.graphs[0], torch.tensor(both))
@@ -119,4 +121,4 @@ def _without_edges(graph: Data) -> Data:
 
 
 def _per_edge(graph: Data, edges: int) -> Sequence[str]:
-    return [key for key in PER_EDGE if graph.get(key) is not None and len(graph[key]) == edges]
+    return [key for key, role in roles_of([graph]).items() if role == EDGE and len(graph[key]) == edges]

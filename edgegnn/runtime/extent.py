@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError
+from edgegnn.runtime.roles import BATCH, EDGES, Role, find_name, number_of_nodes
 
 __all__ = ["Extent", "beyond_extent", "extent_of", "parse_extent"]
 
@@ -32,14 +33,16 @@ class Extent:
     values: Mapping[str, float]
 
 
-def extent_of(inputs: Mapping[str, Array]) -> Extent:
+def extent_of(inputs: Mapping[str, Array], roles: Mapping[str, Role] | None = None) -> Extent:
     """The extent of one graph, or of a batch of graphs.
 
     Args:
         inputs: of a model, checked.
+        roles: what the inputs belong to; the usual ones of their names where that isn't given.
     """
-    batch, edges = inputs.get("batch"), inputs.get("edge_index")
-    nodes = len(inputs["x"]) if batch is None else _most(batch)
+    known = roles or {}
+    batch, edges = (inputs.get(find_name(inputs, known, role) or "") for role in (BATCH, EDGES))
+    nodes = number_of_nodes(inputs, known) if batch is None else _most(batch)
     degree = max(_most(edges[0]), _most(edges[1])) if edges is not None else 0
     floats = {name: value for name, value in inputs.items() if value.dtype.kind == "f"}
     return Extent(nodes, degree, {name: float(np.abs(value).max(initial=0.0)) for name, value in floats.items()})

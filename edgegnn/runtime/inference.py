@@ -18,6 +18,7 @@ from edgegnn.runtime.extent import Extent, beyond_extent, extent_of, parse_exten
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.runtime.ranges import RangePoint, RangeWarning, over_range, parse_ranges
+from edgegnn.runtime.roles import Role
 from edgegnn.runtime.session import check_finite, check_logits, make_session, native_kernels
 
 __all__ = [
@@ -64,8 +65,8 @@ class _Part:
 class GuardedModel:
     """An artifact's model with its range guard; see `guarded`."""
 
-    def __init__(self, parts: tuple[_Part, ...], extent: Extent | None) -> None:
-        self._parts, self._extent = parts, extent
+    def __init__(self, parts: tuple[_Part, ...], extent: Extent | None, roles: Mapping[str, Role]) -> None:
+        self._parts, self._extent, self._roles = parts, extent, roles
 
     @property
     def watches(self) -> bool:
@@ -119,7 +120,7 @@ class GuardedModel:
             return Watched(made, max(share for share, _ in found), over_range(points, found))
         if self._extent is None or entry:
             return Watched(made, None, "")
-        return Watched(made, None, beyond_extent(self._extent, extent_of(inputs)))
+        return Watched(made, None, beyond_extent(self._extent, extent_of(inputs, self._roles)))
 
 
 def guarded(
@@ -160,7 +161,7 @@ def guarded(
     extent = parse_extent(manifest.raw) if watch and not points else None
     if not isinstance(session, EntrySession):
         names = tuple(spec.name for spec in manifest.inputs)
-        return GuardedModel((_Part("", session, names, (manifest.outputs[0].name,), points),), extent)
+        return GuardedModel((_Part("", session, names, (manifest.outputs[0].name,), points),), extent, manifest.roles)
     parts = [
         _Part(
             entry.name,
@@ -171,7 +172,7 @@ def guarded(
         )
         for entry in session.entries
     ]
-    return GuardedModel(tuple(parts), extent)
+    return GuardedModel(tuple(parts), extent, manifest.roles)
 
 
 def predict(

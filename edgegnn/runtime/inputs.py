@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from edgegnn.errors import DataError
 from edgegnn.runtime.manifest import TensorSpec
+from edgegnn.runtime.roles import BATCH, EDGES, GRAPH, ROWS, Role, find_name, size_of
+from edgegnn.runtime.roles import PAIRS as PAIRS_ROLE
 
 __all__ = ["PAIRS", "check_inputs", "output_rows"]
 
@@ -28,9 +30,9 @@ def check_inputs(
 
     Args:
         specs: the model's inputs (`manifest.inputs`).
-        inputs: name -> array. `x` [N, F], `edge_index` [2, E] with values in [0, N), `edge_attr` [E, D] or
-            `edge_weight` [E], `batch` [N] sorted and without gaps, `edge_label_index` [2, P] with values in [0, N); or
-            the embeddings `z` [N, D] in the place of `x`. E may be 0, N and P may not.
+        inputs: name -> array, of the shape that its role has (`edgegnn.runtime.roles`): `x` [N, F], `edge_index`
+            [2, E] with values in [0, N), `edge_attr` [E, D] or `edge_weight` [E], `batch` [N] sorted and without gaps,
+            `edge_label_index` [2, P] with values in [0, N), ... E may be 0, N and P may not.
         cast: convert other float types to float32, and other integer types to int64.
         limits: name of a size -> its largest value, and what each graph needs at least (`manifest.limits`).
 
@@ -54,29 +56,46 @@ def check_inputs(
         _check_limits(sizes, limits or {})
         _check_finite(spec.name, array)
         arrays[spec.name] = array
-    rows = "x" if "x" in arrays else "z"
-    nodes = arrays[rows].shape[0] if rows in arrays else 0
-    if nodes == 0:
-        raise DataError(f"the graph has no nodes: {rows} needs at least one row")
-    for name in ("edge_index", PAIRS):
-        if name in arrays:
+    roles = {spec.name: spec.belongs for spec in specs}
+    nodes = _check_nodes(arrays, roles)
+    for name, role in roles.items():
+        if role.numbers_nodes:
             _check_ends(name, arrays[name], nodes)
-    if PAIRS in arrays and arrays[PAIRS].shape[1] == 0:
-        raise DataError(f"{PAIRS} has no pairs of nodes to score: give at least one")
-    if "batch" in arrays:
-        _check_batch(arrays["batch"])
-    _check_least(arrays, nodes, limits or {})
+        if role == PAIRS_ROLE and arrays[name].shape[1] == 0:
+            raise DataError(f"{name} has no pairs of nodes to score: give at least one")
+    _check_graphs(arrays, roles)
+    _check_least(arrays, roles, nodes, limits or {})
     _check_values(arrays, limits or {})
     return arrays
 
 
-def output_rows(kind: str, inputs: Mapping[str, Array]) -> int:
-    """Rows that the logits must have: nodes, graphs, or pairs of nodes."""
-    if kind == "link":
-        return int(inputs[PAIRS].shape[1])
-    if kind == "node":
-        return int(inputs["x"].shape[0])
-    return int(inputs["batch"][-1]) + 1 if "batch" in inputs else 1
+def output_rows(kind: str, inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
+    """Rows that the logits must have: nodes, edges, graphs, or pairs of nodes."""
+    if kind != "graph":
+        return size_of(inputs, roles, ROWS[kind]) or 0
+    return _graphs(inputs, roles)
+
+
+def _graphs(inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
+    batch = find_name(inputs, roles, BATCH)
+    return int(inputs[batch][-1]) + 1 if batch is not None else 1
+
+
+def _check_nodes(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
+    name = next(name for name, role in roles.items() if role.size == "num_nodes")
+    if len(arrays[name]) == 0:
+        raise DataError(f"the graph has no nodes: {name} needs at least one row")
+    return len(arrays[name])
+
+
+def _check_graphs(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> None:
+    batch = find_name(arrays, roles, BATCH)
+    if batch is not None:
+        _check_batch(batch, arrays[batch])
+    for name, role in roles.items():
+        graphs = _graphs(arrays, roles)
+        if role == GRAPH and len(arrays[name]) != graphs:
+            raise DataError(f"{name} has {len(arrays[name])} rows for {graphs} graphs: give one row for each graph")
 
 
 def _typed(spec: TensorSpec, array: Array, cast: bool) -> Array:
@@ -119,12 +138,13 @@ def _check_limits(sizes: Mapping[str, tuple[int, str]], limits: Mapping[str, int
             )
 
 
-def _check_least(arrays: Mapping[str, Array], nodes: int, limits: Mapping[str, int]) -> None:
+def _check_least(arrays: Mapping[str, Array], roles: Mapping[str, Role], nodes: int, limits: Mapping[str, int]) -> None:
     """The model itself fails on graphs with less (`edgegnn.exporting.smallest_graphs`)."""
     if not any(name.startswith("least_") for name in limits):
         return
-    batch = arrays.get("batch", np.zeros(nodes, np.int64))
-    sources, targets = arrays.get("edge_index", np.zeros((2, 0), np.int64))
+    batch = arrays.get(find_name(arrays, roles, BATCH) or "", np.zeros(nodes, np.int64))
+    edges = find_name(arrays, roles, EDGES)
+    sources, targets = arrays.get(edges or "", np.zeros((2, 0), np.int64))
     graphs = int(batch[-1]) + 1
     counts: dict[str, tuple[Callable[[], Array], str, str]] = {
         "least_nodes": (lambda: np.bincount(batch), "graph", "nodes"),
@@ -134,7 +154,7 @@ def _check_least(arrays: Mapping[str, Array], nodes: int, limits: Mapping[str, i
         "least_degree": (lambda: np.bincount(np.concatenate([sources, targets]), minlength=nodes), "node", "edges"),
     }
     for name, (count, owner, what) in counts.items():
-        if limits.get(name, 0) < 1 or ("edge_index" not in arrays and name != "least_nodes"):
+        if limits.get(name, 0) < 1 or (edges is None and name != "least_nodes"):
             continue
         found = count()
         fewest = int(found.argmin())
@@ -180,12 +200,12 @@ def _check_ends(name: str, edges: Array, nodes: int) -> None:
         )
 
 
-def _check_batch(batch: Array) -> None:
+def _check_batch(name: str, batch: Array) -> None:
     if batch[0] != 0:
-        raise DataError(f"batch must start with graph 0, it starts with {batch[0]}")
+        raise DataError(f"{name} must start with graph 0, it starts with {batch[0]}")
     steps = np.diff(batch)
     wrong = np.flatnonzero((steps < 0) | (steps > 1))
     if len(wrong):
         i = int(wrong[0])
         why = "is not sorted" if steps[i] < 0 else "has a graph without nodes"
-        raise DataError(f"batch {why}: {batch[i]} at node {i} is followed by {batch[i + 1]}")
+        raise DataError(f"{name} {why}: {batch[i]} at node {i} is followed by {batch[i + 1]}")

@@ -12,6 +12,7 @@ from typing import Any
 from edgegnn.errors import ArtifactError
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, TARGETS
+from edgegnn.runtime.roles import BATCH, ROLES, ROWS, Role, usual_role
 
 __all__ = [
     "FORMAT",
@@ -31,7 +32,7 @@ FORMAT = "edgegnn-artifact/1"
 MAX_MANIFEST_BYTES = 16 * 2**20
 # Runtime -> the file that it runs. An artifact can have both; its manifest names the one that is meant.
 MODEL_FILES = {"onnxruntime": "model.onnx", "torchscript": "model.ts.pt"}
-KINDS = ("node", "graph", "link")
+KINDS = tuple(ROWS)
 DTYPES = ("float32", "int64", "float64", "int32", "bool")
 
 # A path inside the artifact: plain components, so that no platform reads a way out of the folder into it.
@@ -48,11 +49,18 @@ class TensorSpec:
         name: as in the ONNX graph.
         dtype: numpy name, "float32" or "int64" mostly.
         shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
+        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    role: str = ""
+
+    @property
+    def belongs(self) -> Role:
+        """The role, of an input."""
+        return ROLES.get(self.role) or usual_role(self.name)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class Manifest:
         name: the artifact's name, usable as a file name.
         recipe: how the model was quantized, "dq-int8".
         runtime: what runs it, "onnxruntime" or "torchscript".
-        kind: "node", "graph" or "link" (a pair of nodes): what a row of the logits is.
+        kind: "node", "edge", "graph" or "link" (a pair of nodes): what a row of the logits is.
         target: "classes", "labels" or "values": what a row holds (`edgegnn.runtime.metrics`).
         created: ISO 8601 time in UTC.
         inputs: in the order of the model.
@@ -141,6 +149,11 @@ class Manifest:
     limits: dict[str, int] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     metric_caveat: str = ""
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Name of each input of the whole -> what it belongs to."""
+        return {spec.name: spec.belongs for spec in self.inputs}
 
     @property
     def model_file(self) -> str:
@@ -308,7 +321,10 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
                 raise ArtifactError(f"manifest.json: {where}.shape holds the size {_short(size)}")
         if not 1 <= len(shape) <= 8:
             raise ArtifactError(f"manifest.json: {where}.shape has {len(shape)} dimensions")
-        found.append(TensorSpec(name, dtype, tuple(shape)))
+        role = _text(entry, "role", where) if "role" in entry else ""
+        if role and role not in ROLES:
+            raise ArtifactError(f"manifest.json: {where}.role {_short(role)} is none of {', '.join(ROLES)}")
+        found.append(TensorSpec(name, dtype, tuple(shape), role))
     if not found:
         raise ArtifactError(f"manifest.json: {key} is empty")
     if len({t.name for t in found}) != len(found):
@@ -317,18 +333,13 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
 
 
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
-    names = [t.name for t in inputs]
-    # A model for one graph has its edges in the file, one of points makes its own.
-    second = {"edge_index", "edge_attr", "edge_weight", "edge_label_index", "batch"}
-    if names[:1] != ["x"] or not second.issuperset(names[1:2]):
-        raise ArtifactError("manifest.json: the first inputs must be x and edge_index")
+    if not any(tensor.belongs.size == "num_nodes" for tensor in inputs):
+        raise ArtifactError("manifest.json: no input belongs to nodes: the artifact takes no graph")
     for tensor in inputs:
+        role = tensor.belongs
         pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2
-        ranks = {"edge_index": pairs, "edge_label_index": pairs}
-        good = ranks.get(tensor.name, tensor.name != "batch" or len(tensor.shape) == 1)
-        if not good or (
-            tensor.name in ("edge_index", "edge_label_index", "batch") and tensor.dtype not in ("int64", "int32")
-        ):
+        good = pairs if role.numbers_nodes else role != BATCH or len(tensor.shape) == 1
+        if not good or ((role.numbers_nodes or role == BATCH) and tensor.dtype not in ("int64", "int32")):
             shape = ", ".join(str(size) for size in tensor.shape)
             raise ArtifactError(f"manifest.json: the input {tensor.name} can't be {tensor.dtype} [{_short(shape)}]")
 

@@ -28,7 +28,7 @@ __all__ = [
     "node_set_name",
 ]
 
-KINDS = ("node", "graph", "link")
+KINDS = ("node", "edge", "graph", "link")
 # Name of a kind of task -> what gets an answer, and what the answer is.
 TASKS = {
     "node": ("node", "classes"),

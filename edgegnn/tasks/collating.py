@@ -12,6 +12,8 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
+from edgegnn.runtime.roles import BATCH, ROLES, usual_role
+from edgegnn.signature import is_input
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
 
@@ -35,40 +37,52 @@ _COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
 
 
 def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
-    """Return the graph inputs that `model.forward` takes, in the order of `INPUTS`.
+    """Return the graph inputs that `model.forward` takes: first those of `INPUTS`, then others in the forward's order.
 
     Args:
         model: any module; the names of its forward's parameters count.
-        task: when given, a parameter with a default that the task can't feed is left out: edge inputs that the
-            graphs lack, and `batch` on a node task.
+        task: when given, a parameter with a default that the task can't feed is left out: inputs that the graphs lack,
+            and `batch` on a node task.
 
     Raises:
-        UsageError: the forward does not take x, or needs something that is no graph input.
+        UsageError: the forward needs something that the graphs don't have, or of which nobody knows what it belongs to.
     """
     parameters = inspect.signature(model.forward).parameters
-    where = type(model).__name__
-    if "x" not in parameters:
-        raise UsageError(f"{where}.forward must take x (then edge_index, edge_attr, edge_weight, batch as needed)")
-    named = (p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
-    strange = [p.name for p in named if p.name not in INPUTS and p.default is p.empty]
-    if strange:
-        raise UsageError(f"{where}.forward needs {', '.join(strange)}: it may only need {', '.join(INPUTS)}")
-    found = [name for name in INPUTS if name in parameters]
+    named = [p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    usual = [name for name in INPUTS if name in parameters]
     if task is None:
-        return tuple(found)
-    if "edge_index" in found and not any(graph.edge_index.numel() for graph in task.graphs):
-        if parameters["edge_index"].default is inspect.Parameter.empty:
-            raise DataError(f"{where}.forward needs edge_index, which the graphs of {task.spec.data} lack: add it")
-        found.remove("edge_index")
+        return (*usual, *(p.name for p in named if p.name not in INPUTS and p.default is p.empty))
+    needed = [p.name for p in named if p.default is p.empty]
+    for name in needed:
+        _check_known(name, model, task)
 
     def fed(name: str) -> bool:
-        if parameters[name].default is inspect.Parameter.empty:
+        if name in needed:
             return True
-        if name == "batch":
-            return task.spec.kind == "graph"
-        return task.graphs[0].get(name) is not None
+        if usual_role(name) == BATCH:
+            return task.many
+        return parameters[name].default is None and name in task.roles
 
-    return tuple(name for name in found if fed(name))
+    return (*(name for name in usual if fed(name)), *(p.name for p in named if p.name not in INPUTS and fed(p.name)))
+
+
+def _check_known(name: str, model: nn.Module, task: Task) -> None:
+    """Refuse an input that the data don't have, or whose role can't be told."""
+    if usual_role(name) == BATCH or name in task.roles:
+        return
+    where, value = f"{type(model).__name__}.forward needs {name}", task.graphs[0].get(name)
+    if isinstance(value, Tensor):
+        raise UsageError(
+            f"{where}, and what it belongs to can't be told from its shape {list(value.shape)}: say --input "
+            f"{name}=ROLE, with {', '.join(ROLES)} for ROLE"
+        )
+    if name == "edge_index":
+        raise DataError(f"{where}, which the graphs lack: add it to every graph, as an int64 tensor of shape [2, E]")
+    known = ", ".join(task.roles)
+    raise UsageError(
+        f"{where}, which the graphs of {task.spec.data} don't have under this name (they have {known}): say --input "
+        f"{name}=ATTRIBUTE, or add it to every graph"
+    )
 
 
 def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple[Tensor, ...]:
@@ -85,8 +99,9 @@ def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple
     args = []
     for name in names:
         value = data.get(name)
-        if value is None and name == "batch":
-            value = torch.zeros(data.num_nodes, dtype=torch.long)
+        if value is None and usual_role(name) == BATCH:
+            value = data.get("batch")
+            value = torch.zeros(data.num_nodes, dtype=torch.long) if value is None else value
         if value is None:
             raise DataError(
                 f"the model takes {name}, which the graphs lack: add it to every graph, or choose another model"
@@ -125,7 +140,7 @@ def collate(graphs: Sequence[Data]) -> Data:
         graphs: at least one graph, all with the same attributes.
 
     Returns:
-        A `Data` with edge_index, batch, num_nodes, and what the graphs have of x, edge_attr, edge_weight, dq_prob, y.
+        A `Data` with edge_index, batch, num_nodes, y, and what else the graphs have as tensors.
     """
     first = graphs[0]
     nodes = torch.tensor([int(g.num_nodes) for g in graphs])
@@ -135,9 +150,39 @@ def collate(graphs: Sequence[Data]) -> Data:
     for key in _COLLATED:
         if first.get(key) is not None:
             batch[key] = torch.cat([g[key] for g in graphs])
+    for key in _others(first):
+        batch[key] = _joined(graphs, key, nodes)
     batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)
     batch.num_nodes = int(nodes.sum())
     return batch
+
+
+def _others(graph: Data) -> list[str]:
+    """Attributes of a graph that are put side by side by PyG's general rule."""
+    known = {"edge_index", "batch", *_COLLATED}
+    return [key for key, value in graph.to_dict().items() if _is_joined(key, value) and key not in known]
+
+
+def _is_joined(key: str, value: object) -> bool:
+    return is_input(key) and isinstance(value, Tensor) and value.dim() > 0 and value.layout == torch.strided
+
+
+def _joined(graphs: Sequence[Data], key: str, nodes: Tensor) -> Tensor | None:
+    """One attribute of all graphs: along the axis that PyG's `__cat_dim__` says, numbers of nodes counted on.
+
+    None where the graphs don't have it in one shape: no model can take it.
+    """
+    values = [graph.get(key) for graph in graphs]
+    axis = graphs[0].__cat_dim__(key, values[0])
+    if not all(isinstance(v, Tensor) and v.dim() == values[0].dim() for v in values):
+        return None
+    shapes = {(*v.shape[:axis], *(v.shape[axis:][1:] if axis >= 0 else ())) for v in values}
+    if len(shapes) > 1:
+        return None
+    if "index" not in key and key != "face":
+        return torch.cat(values, dim=axis)
+    before = nodes.cumsum(0) - nodes
+    return torch.cat([value + start for value, start in zip(values, before, strict=True)], dim=axis)
 
 
 def example_graph(task: Task, graphs: int) -> Data:
@@ -149,7 +194,7 @@ def example_graph(task: Task, graphs: int) -> Data:
         task: its data.
         graphs: how many of the first 64 training graphs go into the batch.
     """
-    if task.spec.kind == "node":
+    if not task.many and task.spec.kind != "link":
         return task.graphs[0]
     if task.spec.kind == "link":
         return pick_pairs(task.graphs[0], training_pairs(task.graphs[0].y, task.index["train"]))

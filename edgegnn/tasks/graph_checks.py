@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
+from edgegnn.signature import is_input
 from edgegnn.tasks.given import INDICES, MASKS
 from edgegnn.tasks.layouts import graphs_in
 from edgegnn.tasks.notes import note
@@ -20,13 +21,15 @@ _FEATURES = ("x", "edge_attr", "edge_weight")
 _IGNORED = -100  # torch's cross entropy ignores this label
 _EXACT = 2**24  # float32 has every whole number up to here
 _KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", "split", *MASKS, *INDICES)
+_PER_NODE = ("pos", "z", "h", "feat", "node_attr", "node_type")  # what says how many nodes there are, without x
 _ANY_TYPE = ("smiles", "split", *INDICES)
 
 
 def as_graphs(content: Any, where: str) -> list[Data]:
     """Return the graphs of what a file or caller gave, in one of the layouts of `edgegnn.tasks.layouts`.
 
-    Every graph is a new `Data` with the attributes that edgegnn knows; the tensors are shared.
+    Every graph is a new `Data` with the attributes that edgegnn knows, and others that a model may take; the tensors
+    are shared.
 
     Args:
         content: what was given.
@@ -38,6 +41,7 @@ def as_graphs(content: Any, where: str) -> list[Data]:
     graphs = []
     for i, values in enumerate(graphs_in(content, where)):
         kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
+        kept |= {k: torch.as_tensor(v) for k, v in values.items() if k not in kept and _may_be_taken(k, v)}
         strange = [k for k, v in kept.items() if k not in _ANY_TYPE and not isinstance(v, (Tensor, int, float))]
         if strange:
             raise DataError(f"{where}: graph {i}: {strange[0]} is no tensor: convert it with torch.as_tensor")
@@ -49,6 +53,14 @@ def as_graphs(content: Any, where: str) -> list[Data]:
             graph.num_nodes = nodes
         graphs.append(graph)
     return graphs
+
+
+def _may_be_taken(name: Any, value: Any) -> bool:
+    """Whether a further attribute can be an input of a model."""
+    if not isinstance(name, str) or not is_input(name) or name == "batch":
+        return False
+    numbers = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex()
+    return numbers or isinstance(value, (bool, int, float))
 
 
 def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
@@ -142,13 +154,13 @@ def _check_features(graph: Data, key: str, where: str) -> None:
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise DataError(f"{where}: {key} is no dense tensor: convert it with .to_dense()")
     names = isinstance(value, Tensor) and _is_whole(value.dtype)  # one number may name what a node is: its element
-    if value.dim() not in ((2,) if key == "x" and not names else (1, 2)):
+    if value.dim() < (2 if key == "x" and not names else 1):
         raise DataError(
             f"{where}: {key} has shape {list(value.shape)}, it must be [N, F]: reshape it with .view(-1, 1)"
         )
     if value.is_complex():
         raise DataError(f"{where}: {key} is complex: use real numbers")
-    if value.dim() == 2 and value.size(1) == 0:
+    if value.dim() > 1 and value[:1].numel() < len(value[:1]):
         raise DataError(f"{where}: {key} has no columns: leave it out, or add features")
     if _is_whole(value.dtype) and value.numel() and max(-int(value.min()), int(value.max())) > _EXACT:
         raise DataError(
@@ -169,6 +181,9 @@ def _num_nodes(graph: Data) -> int:
         return graph.x.size(0)
     if "num_nodes" in graph._store:
         return int(graph._store["num_nodes"])
+    for key in _PER_NODE:
+        if isinstance(graph.get(key), Tensor) and graph[key].dim() > 0:
+            return len(graph[key])
     return int(graph.edge_index.max()) + 1 if graph.edge_index.numel() else 0
 
 

@@ -21,15 +21,16 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.runtime.roles import PAIRS
+from edgegnn.signature import roles_of
 
-__all__ = ["EMBEDDING", "METRICS", "PER_EDGE", "SHARES", "link_split", "pick_pairs", "training_pairs"]
+__all__ = ["EMBEDDING", "METRICS", "SHARES", "link_split", "pick_pairs", "training_pairs"]
 
 EMBEDDING = 32  # width of node embeddings where nobody says another
 METRICS = ("roc_auc", "average_precision")  # the first one chooses the epoch
 SHARES = (0.05, 0.15)  # of validation and of test, where none are given: those of NESS (arXiv 2303.08958)
 _POOL = 20  # negatives for training, for each training link
 _LARGEST_POOL = 2**20
-PER_EDGE = ("edge_attr", "edge_weight")  # attributes with a row for each edge
 
 
 def link_split(
@@ -179,10 +180,9 @@ def _parts(count: int, n_val: int, n_test: int) -> tuple[Tensor, Tensor, Tensor]
 
 def _messages(graph: Data, new: Data, keep: Tensor) -> None:
     """Give `new` the nodes of `graph`, and the edges that messages may pass along."""
-    if graph.get("x") is not None:
-        new.x = graph.x
     new.num_nodes = int(graph.num_nodes or 0)
-    new.edge_index = graph.edge_index[:, keep].contiguous()
-    for name in PER_EDGE:
-        if graph.get(name) is not None:
-            new[name] = graph[name][keep]
+    for name, role in roles_of([graph]).items():
+        if role == PAIRS:
+            continue
+        of_edges = role.size == "num_edges"
+        new[name] = graph[name].index_select(role.axis, keep.nonzero().view(-1)) if of_edges else graph[name]

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import TARGETS
+from edgegnn.signature import roles_of, with_told
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
 from edgegnn.tasks.catalog import ALIASES, CITATION, NODE_SETS, SUPERPIXELS, TASKS, check_data, check_task, is_file
 from edgegnn.tasks.files import read_graphs
@@ -41,6 +42,7 @@ class _Wanted:
     metric: str | None = None
     one_hot: bool = False
     features: dict[str, Any] | None = None
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def but(self, **defaults: Any) -> _Wanted:
         """The same, with what suits the data where nothing was asked for."""
@@ -58,6 +60,7 @@ def load_task(
     task: str | None = None,
     metric: str | None = None,
     one_hot: bool = False,
+    inputs: dict[str, str] | None = None,
 ) -> Task:
     """Load a data set and split it.
 
@@ -71,12 +74,13 @@ def load_task(
         task: one of `TASKS`; None: what the labels are.
         metric: one of `edgegnn.runtime.metrics.TARGETS[target]`; None: the data set's own.
         one_hot: the features are categories, each of which becomes a column.
+        inputs: of a model, name -> role (`edgegnn.runtime.roles.ROLES`) or the attribute that it is read from.
 
     Raises:
         UsageError: unknown data set, split, task or metric, or one that doesn't suit the data.
         DataError: data that can't be loaded or used.
     """
-    return _load(data, _wanted(split, seed, root, task, metric, one_hot))
+    return _load(data, dataclasses.replace(_wanted(split, seed, root, task, metric, one_hot), inputs=inputs or {}))
 
 
 def with_attributes(data: str) -> str:
@@ -97,7 +101,9 @@ def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
     Raises:
         DataError: the data are gone, or are not those the spec describes.
     """
-    wanted = _Wanted(spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features)
+    wanted = _Wanted(
+        spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features, spec.inputs
+    )
     task = _load(spec.data, wanted)
     for key in ("kind", "target", "num_features", "num_classes"):
         if getattr(task.spec, key) != getattr(spec, key):
@@ -231,8 +237,10 @@ def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     if metric not in LINK_METRICS:
         raise UsageError(f"{metric} is no metric for links: choose {' or '.join(LINK_METRICS)}")
     constants = transform([new], None, wanted.features or None, one_hot=wanted.one_hot, where=data)
-    spec = TaskSpec(data, "link", split, wanted.seed, metric, columns_of(new.x), 1, constants)
-    return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants))
+    roles = roles_of([new], with_told([new], wanted.inputs, data))
+    features = columns_of(new.x)
+    spec = TaskSpec(data, "link", split, wanted.seed, metric, features, 1, constants, inputs=wanted.inputs)
+    return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants), roles=roles)
 
 
 def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str, Tensor] | None = None) -> Task:
@@ -297,8 +305,9 @@ def _task(
     labels.check_selects(metric, table, index, data)
     scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
     features = columns_of(graphs[0].x)
-    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale)
-    return Task(spec, graphs, index, whole=_untouched(whole, constants))
+    roles = roles_of(graphs, with_told(graphs, wanted.inputs, data))
+    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale, wanted.inputs)
+    return Task(spec, graphs, index, whole=_untouched(whole, constants), roles=roles)
 
 
 def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from torch_geometric.data import Data
 import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
+from edgegnn.runtime.roles import Role
+from edgegnn.signature import roles_of
 from edgegnn.tasks.catalog import KINDS
 
 __all__ = ["Task", "TaskSpec"]
@@ -27,7 +29,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "features": dict,
 }
 # What files from before there was more than one target don't have.
-_LATER: dict[str, Any] = {"target": "classes", "scale": {}}
+_LATER: dict[str, Any] = {"target": "classes", "scale": {}, "inputs": {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class TaskSpec:
 
     Attributes:
         data: name of a data set ("cora", "tu:ENZYMES", "molnet:BBBP", "digits"), or the path of a data file.
-        kind: "node", "graph" or "link": what gets a label.
+        kind: "node", "edge", "graph" or "link": what gets a label.
         split: "public", "full" (a citation graph's: 500 nodes drawn for validation, 500 for test, all others train),
             "stratified", "scaffold", "random", "fold:K", "given" (attributes of a user's data), "file:PATH" (a file
             with the split), or "random:VAL,TEST" (shares of the links of a link task).
@@ -47,6 +49,7 @@ class TaskSpec:
         features: constants of a feature transform computed on the training graphs, {} when there is none.
         target: "classes" (one of several), "labels" (several yes/no labels, some perhaps unknown) or "values".
         scale: of "values": "mean" and "std" of each column over the training split, in the units of the data.
+        inputs: what the user said of the model's inputs: name -> role, or the attribute that it is read from.
     """
 
     data: str
@@ -59,6 +62,7 @@ class TaskSpec:
     features: dict[str, Any]
     target: str = "classes"
     scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -66,8 +70,9 @@ class TaskSpec:
         return self.kind + {"labels": "-multilabel", "values": "-regression"}.get(self.target, "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a new dictionary of JSON-able values."""
-        return dataclasses.asdict(self)
+        """Return the fields as a new dictionary of JSON-able values, without `inputs` where nothing was said."""
+        values = dataclasses.asdict(self)
+        return values if self.inputs else {k: v for k, v in values.items() if k != "inputs"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TaskSpec:
@@ -86,7 +91,7 @@ class TaskSpec:
                 unknown
             )
             raise CheckpointError(f"the task description {' and '.join(parts)}: write the file again with this edgegnn")
-        for key, kind in (_TYPES | {"target": str, "scale": dict}).items():
+        for key, kind in (_TYPES | {"target": str, "scale": dict, "inputs": dict}).items():
             if not isinstance(values[key], kind) or isinstance(values[key], bool):
                 raise CheckpointError(
                     f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn"
@@ -96,6 +101,8 @@ class TaskSpec:
             raise CheckpointError(f"the task is of kind {values['kind']!r}: this edgegnn knows {known} tasks")
         if values["target"] not in TARGETS or not _is_scale(values):
             raise CheckpointError(f"the task's target {values['target']!r} is unknown or damaged: use a newer edgegnn")
+        if not all(isinstance(text, str) for pair in values["inputs"].items() for text in pair):
+            raise CheckpointError("the task's inputs are damaged: write the file again with this edgegnn")
         constants = values["features"]
         if constants and not (_is_degree(constants) or _is_one_hot(constants)):
             raise CheckpointError(
@@ -133,12 +140,13 @@ class Task:
 
     Attributes:
         spec: its description.
-        graphs: the graphs; exactly one for a node task.
+        graphs: the graphs; one for a task of links.
         index: "train", "val" and "test" -> int64 indices of nodes (node task), graphs (graph task) or pairs (link task:
             columns of the graph's `edge_label_index`; "train" also has the negatives that an epoch draws from).
         facts: what records say of the split, JSON-able; {} where the spec says it all.
         whole: names of the features that the data have as whole numbers; the graphs have them as float32, exactly.
         caveat: what has to be said beside a metric of these splits; "" for nothing.
+        roles: name of each attribute that a model can take -> what it belongs to; {} to read it from the graphs.
     """
 
     spec: TaskSpec
@@ -147,3 +155,13 @@ class Task:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     whole: tuple[str, ...] = ()
     caveat: str = ""
+    roles: dict[str, Role] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.roles:
+            object.__setattr__(self, "roles", roles_of(self.graphs))
+
+    @property
+    def many(self) -> bool:
+        """Whether the parts of the split are of graphs; else of the rows of one graph: its nodes, edges or pairs."""
+        return self.spec.kind == "graph" or len(self.graphs) > 1

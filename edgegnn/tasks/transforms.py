@@ -52,7 +52,7 @@ def transform(
 
 def columns_of(x: Tensor) -> int:
     """How many features a node has: one where x is a vector [N]."""
-    return x.size(1) if x.dim() > 1 else 1
+    return x.size(-1) if x.dim() > 1 else 1
 
 
 def as_columns(graphs: Sequence[Data]) -> None:

@@ -68,15 +68,15 @@ def test_inputs_are_read_from_the_signature():
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        (lambda self, data: data, "must take x"),
+        (lambda self, data: data, "needs data"),
         (lambda self, x, adjacency: x, "needs adjacency"),
-        (lambda self, x, edge_index, positions: x, "needs positions"),
+        (lambda self, x, edge_index, colours: x, "needs colours.*--input colours=ATTRIBUTE"),
     ],
 )
 def test_forwards_that_take_something_else(forward, message):
     model = type("Mine", (nn.Module,), {"forward": forward})()
     with pytest.raises(UsageError, match=f"Mine.forward {message}"):
-        model_inputs(model)
+        model_inputs(model, task_from_graphs(graphs(), data="g"))
 
 
 def test_forward_args():

@@ -1,0 +1,125 @@
+"""A user's model meets the user's data: which attributes it takes, under which names and in which types."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING
+
+from edgegnn.errors import DataError, ExportError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch_geometric.data import Data
+
+    from edgegnn.checkpoint import Checkpoint
+    from edgegnn.tasks import Task
+
+__all__ = ["fit_inputs", "one_graph"]
+
+_USUAL = ("x", "edge_index", "edge_label_index", "edge_attr", "edge_weight")  # these are checked when they are read
+
+
+def one_graph(task: Task) -> Data:
+    """The first graph as a batch of its own, or the one graph of the task."""
+    from edgegnn.tasks import collate, example_graph
+
+    return collate(task.graphs[:1]) if task.many else example_graph(task, 1)
+
+
+def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
+    """The task with the attributes that the model takes, under its names; a forward that takes a graph takes tensors.
+
+    Raises:
+        UsageError: the model needs something that the graphs don't have.
+        DataError: attributes that no model can use.
+        ExportError: a forward that takes a graph fails on the first one.
+    """
+    from torch.export import ExportedProgram
+
+    from edgegnn.quantize import QuantModel
+    from edgegnn.signature import other_names, takes_graph
+    from edgegnn.tasks import model_inputs
+
+    model = checkpoint.model
+    if isinstance(model, ExportedProgram):
+        return task
+    plain = model.model if isinstance(model, QuantModel) else model
+    if takes_graph(plain, task.roles):
+        task = _usable(task, list(task.roles))
+        _adapt(plain, task)
+    else:
+        task = _renamed(task, other_names(plain, task.roles), type(plain).__name__)
+    if isinstance(model, QuantModel):
+        model.forward.__signature__ = inspect.signature(plain.forward)  # type: ignore[attr-defined]
+    return _usable(task, model_inputs(model, task))
+
+
+def _adapt(model: nn.Module, task: Task) -> None:
+    """Find out what a forward reads of a graph: without `batch` where there is one graph, if the model runs so."""
+    import torch
+
+    from edgegnn.exporting.tracing import untouched
+    from edgegnn.signature import adapted
+
+    graph = one_graph(task)
+    attributes: dict[str, Tensor] = {name: graph[name] for name in task.roles}
+    several = {**attributes, "batch": torch.zeros(int(graph.num_nodes or 0), dtype=torch.int64)}
+    errors: list[Exception] = []
+    for way in [several] if task.many else [attributes, several]:
+        try:
+            with untouched(model):
+                forward = adapted(model, way, task.roles)
+        except Exception as error:
+            errors.append(error)
+            continue
+        model.forward = forward
+        return
+    reason = first_line(errors[0])
+    raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}") from errors[0]
+
+
+def _renamed(task: Task, names: dict[str, str], model: str) -> Task:
+    """The task whose graphs have attributes under the model's names, too."""
+    from edgegnn.tasks.notes import note
+
+    if not names:
+        return task
+    said = ", ".join(f"{name} is the data's {usual}" for name, usual in names.items())
+    note(f"{model}.forward: {said} (another one: --input {next(iter(names))}=ATTRIBUTE)")
+    graphs = [copy.copy(graph) for graph in task.graphs]
+    for graph in graphs:
+        for name, usual in names.items():
+            graph[name] = graph[usual]
+    roles = {**task.roles, **{name: task.roles[usual] for name, usual in names.items()}}
+    whole = (*task.whole, *(name for name, usual in names.items() if usual in task.whole))
+    return dataclasses.replace(task, graphs=graphs, roles=roles, whole=whole)
+
+
+def _usable(task: Task, names: list[str] | tuple[str, ...]) -> Task:
+    """The task whose graphs have these attributes in types that an artifact takes: float32, int64 or bool.
+
+    Raises:
+        DataError: NaN or infinite values.
+    """
+    import torch
+
+    from edgegnn.tasks.notes import note
+
+    changed = [name for name in names if name in task.roles and name not in _USUAL]
+    if not changed:
+        return task
+    graphs = [copy.copy(graph) for graph in task.graphs]
+    for name in changed:
+        was = graphs[0][name].dtype
+        wanted = torch.float32 if was.is_floating_point else torch.bool if was == torch.bool else torch.int64
+        if was != wanted:
+            said = str(was).removeprefix("torch."), str(wanted).removeprefix("torch.")
+            note(f"{task.spec.data}: {name} is {said[0]}: read as {said[1]}")
+        for i, graph in enumerate(graphs):
+            graph[name] = value = graph[name].detach().to(wanted).contiguous()
+            if wanted == torch.float32 and not bool(torch.isfinite(value).all()):
+                row = int((~torch.isfinite(value)).reshape(len(value), -1).any(dim=1).nonzero()[0])
+                raise DataError(f"{task.spec.data}: graph {i}: {name} is NaN or infinite in row {row}: clean the data")
+    return dataclasses.replace(task, graphs=graphs)

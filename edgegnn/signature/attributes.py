@@ -1,0 +1,111 @@
+"""The role of each attribute of a user's graphs, by PyG's own rules and by what the user says.
+
+An attribute belongs to nodes when it has a row for each node of every graph, to edges when it has one for each edge,
+and to graphs when it has one row. Where the first two are true of every graph, a name with "edge" in it decides, as in
+PyG's `is_node_attr` and `is_edge_attr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from edgegnn.errors import UsageError
+from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, ROLES, Role
+
+__all__ = ["is_input", "number_of", "roles_of", "with_told"]
+
+_NO_INPUTS = {"y", "split", "smiles", "dq_prob", "ptr", "num_nodes", "edge_label", "edge_y"} | {
+    f"{part}_{kind}" for part in ("train", "val", "valid", "test") for kind in ("mask", "idx")
+}
+_FIXED = {"edge_index": EDGES, "edge_label_index": PAIRS, "batch": BATCH}
+
+
+def is_input(name: str) -> bool:
+    """Whether an attribute of a graph can be an input of a model: it is no label, no part of a split, no size."""
+    return name not in _NO_INPUTS
+
+
+def number_of(graph: Data, role: Role) -> int:
+    """How many rows an attribute of this role has in one graph."""
+    return {"num_nodes": int(graph.num_nodes or 0), "num_edges": int(graph.edge_index.shape[1])}.get(role.size, 1)
+
+
+def roles_of(graphs: Sequence[Data], told: Mapping[str, str] | None = None) -> dict[str, Role]:
+    """The role of each attribute that every graph has as a tensor.
+
+    Args:
+        graphs: with `edge_index` and `num_nodes`.
+        told: name -> name of a role, for what the user says himself.
+
+    Returns:
+        Name -> role; without those that could be anything.
+    """
+    names = [key for key in graphs[0].keys() if is_input(key) and all(_is_tensor(g.get(key)) for g in graphs)]  # noqa: SIM118
+    found = {name: ROLES[told[name]] if told and name in told else _role(name, graphs) for name in names}
+    return {name: role for name, role in found.items() if role is not None}
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _role(name: str, graphs: Sequence[Data]) -> Role | None:
+    if name in _FIXED:
+        without = name == "edge_index" and all(graph[name].shape[1] == 0 for graph in graphs)
+        return None if without else _FIXED[name]
+    if any(graph[name].dim() == 0 for graph in graphs):
+        return None
+    order = (EDGE, NODE, GRAPH) if "edge" in name else (NODE, EDGE, GRAPH)
+    return next((role for role in order if all(len(g[name]) == number_of(g, role) for g in graphs)), None)
+
+
+def with_told(graphs: Sequence[Data], told: Mapping[str, str], where: str) -> dict[str, str]:
+    """Give graphs, in place, what the user says of a model's inputs.
+
+    Args:
+        graphs: the graphs.
+        told: name of an input -> name of a role, or of the attribute that it is read from.
+        where: what to call the data in a message.
+
+    Returns:
+        Name -> name of a role, of what was told a role; the rest are attributes of the graphs now.
+
+    Raises:
+        UsageError: neither a role nor an attribute, or an attribute that can't have the role.
+    """
+    roles = {}
+    for name, what in told.items():
+        if what in ROLES:
+            roles[name] = what
+            _shaped(graphs, name, ROLES[what], where)
+            continue
+        if any(not _is_tensor(graph.get(what)) for graph in graphs):
+            known = ", ".join(key for key in graphs[0].keys() if _is_tensor(graphs[0][key]))  # noqa: SIM118
+            raise UsageError(
+                f"--input {name}={what}: {what} is no role ({', '.join(ROLES)}) and no attribute of {where} ({known})"
+            )
+        for graph in graphs:
+            graph[name] = graph[what]
+    return roles
+
+
+def _shaped(graphs: Sequence[Data], name: str, role: Role, where: str) -> None:
+    for i, graph in enumerate(graphs):
+        value = graph.get(name)
+        if not isinstance(value, Tensor):
+            raise UsageError(f"--input {name}={role.name}: {where} has no tensor {name} in graph {i}")
+        rows = number_of(graph, role)
+        if role == GRAPH and (value.dim() == 0 or len(value) != 1):
+            graph[name] = value = value.unsqueeze(0)
+        pairs = value.dim() == 2 and value.shape[0] == 2
+        good = pairs if role.numbers_nodes else value.dim() > 0 and len(value) == rows
+        if not good:
+            need = "[2, ...]" if role.numbers_nodes else f"[{rows}, ...]"
+            raise UsageError(
+                f"--input {name}={role.name}: {name} of graph {i} of {where} has shape {list(value.shape)}, a feature "
+                f"of this role has {need}"
+            )

@@ -1,0 +1,164 @@
+"""What a model's `forward` takes: tensors by name, or a graph (`forward(data)`), whose attributes become inputs."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from edgegnn.runtime.roles import Role, role_of
+
+__all__ = ["adapted", "other_names", "takes_graph"]
+
+_GRAPH_NAMES = ("data", "batch", "graph", "g", "batch_data", "inputs", "input", "sample")
+# Names that people give to PyG's own attributes.
+_OTHER_NAMES = {
+    "x": (
+        "h",
+        "feat",
+        "feats",
+        "feature",
+        "features",
+        "node_feat",
+        "node_feats",
+        "node_features",
+        "node_attr",
+        "inputs",
+    ),
+    "edge_index": ("edges", "edge_list", "edge_idx", "adj", "ei", "index"),
+    "edge_attr": ("e", "edge_feat", "edge_feats", "edge_features", "edge_attrs", "edge_attributes"),
+    "edge_weight": ("w", "weight", "weights", "edge_weights"),
+    "pos": ("coords", "coordinates", "positions", "xyz"),
+    "z": ("atomic_numbers", "atoms", "species"),
+}
+
+
+def other_names(model: nn.Module, attributes: Collection[str]) -> dict[str, str]:
+    """Parameters that the forward needs and the data have by another usual name: parameter -> attribute.
+
+    Args:
+        model: the module.
+        attributes: names that the data have.
+    """
+    parameters = inspect.signature(model.forward).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = {other: name for name, others in _OTHER_NAMES.items() for other in others}
+    found = {name: known[name] for name in needed if name not in attributes and name in known}
+    return {name: usual for name, usual in found.items() if usual in attributes and usual not in needed}
+
+
+def takes_graph(model: nn.Module, attributes: Collection[str]) -> bool:
+    """Whether the forward takes a graph as one object: its one parameter without a default is called or typed so."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(needed) != 1 or needed[0].name in set(attributes) - {"batch"}:
+        return False
+    typed = str(getattr(needed[0].annotation, "__name__", needed[0].annotation)).rpartition(".")[2]
+    return needed[0].name in _GRAPH_NAMES or typed in ("Data", "Batch", "HeteroData")
+
+
+class _Reads(dict[str, Any]):
+    """A dictionary that remembers which of its entries were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: dict[str, None] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        self.read[key] = None
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default  # noqa: SIM401 (this is what remembers)
+
+
+class GraphOfInputs(Data):
+    """The graph that a `forward(data)` is given: it has the model's inputs and nothing else.
+
+    Args:
+        tensors: input name -> tensor.
+        roles: what the inputs belong to.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None, roles: Mapping[str, Role] | None = None) -> None:
+        super().__init__()
+        self.__dict__["_roles"] = roles or {}
+        self._store.__dict__["_mapping"] = _Reads()
+        for name, value in (tensors or {}).items():
+            self._store._mapping[name] = value
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Names of the inputs that were read so far."""
+        return tuple(self._store._mapping.read)
+
+    def _size(self, size: str) -> Any:
+        """A size of the graph, from an input that was read already where one has it."""
+        mapping: _Reads = self._store._mapping
+        for name in (*mapping.read, *mapping):
+            role = role_of(self.__dict__["_roles"], name)
+            if role.size == size and isinstance(mapping.get(name), Tensor):
+                return mapping[name].shape[role.axis]
+        return None
+
+    @property
+    def num_nodes(self) -> Any:
+        return self._size("num_nodes")
+
+    @num_nodes.setter
+    def num_nodes(self, value: Any) -> None:
+        pass
+
+    @property
+    def num_edges(self) -> Any:
+        return self._size("num_edges")
+
+    @property
+    def num_graphs(self) -> Any:
+        """The number of graphs: one more than the last node's."""
+        batch = self._store._mapping.get("batch")
+        return 1 if batch is None else batch.max().item() + 1
+
+    @property
+    def batch_size(self) -> Any:
+        """The same, by another name."""
+        return self.num_graphs
+
+
+def adapted(model: nn.Module, example: Mapping[str, Tensor], roles: Mapping[str, Role]) -> types.MethodType:
+    """A forward that takes the attributes which a forward that takes a graph reads, by name.
+
+    They are found by running the model on a graph. Modules, parameters and their names stay as they are.
+
+    Args:
+        model: whose forward takes a graph (`takes_graph`), in eval mode.
+        example: attributes of a graph of the data.
+        roles: what they belong to.
+
+    Returns:
+        A method of the model, to be set as its `forward`.
+
+    Raises:
+        Exception: whatever the model raises when it runs on the graph.
+    """
+    graph = GraphOfInputs(example, roles)
+    with torch.no_grad():
+        model(graph)
+    read = [name for name in example if name in graph.read]
+    parameter = inspect.Parameter
+    inputs = [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in read]
+
+    def forward(self: nn.Module, *args: Tensor, **kwargs: Tensor) -> Any:
+        given = dict(zip(read, args, strict=False)) | kwargs
+        return type(self).forward(self, GraphOfInputs({k: v for k, v in given.items() if v is not None}, roles))
+
+    own = parameter("self", parameter.POSITIONAL_OR_KEYWORD)
+    forward.__signature__ = inspect.Signature([own, *inputs])  # type: ignore[attr-defined]
+    # A bound method: a copy of the model binds it to the copy.
+    return types.MethodType(forward, model)
