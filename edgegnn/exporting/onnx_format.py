@@ -120,10 +120,9 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
 def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
     model = checkpoint.model
-    how: dict[str, Any] = {"kind": point.kind, "output": point.output, "roles": point.roles}
     if isinstance(model, QuantModel):
-        return capture_with_twin(model, point.tensors, **how)
-    captured = capture(model, point.tensors, **how)
+        return capture_with_twin(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)
+    captured = capture(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)
     return captured, captured
 
 
