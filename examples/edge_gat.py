@@ -62,7 +62,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     data = sensors()
     model = build(in_channels=2, out_channels=2)
-    train(model, data, epochs=150)
+    train(model, data, epochs=100)
     torch.save(data, "sensors.pt")
     torch.save(model.state_dict(), "weights.pt")
 
@@ -71,7 +71,7 @@ if __name__ == "__main__":
         factory="edge_gat:build",
         data="sensors.pt",
         quant="dq-int8",
-        settings={"epochs": 30},
+        settings={"epochs": 15},
         output="edge-gat-int8",
         force=True,
     )

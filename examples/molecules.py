@@ -39,11 +39,11 @@ if __name__ == "__main__":
         str(table),
         output="molecules.pt",
         architecture={"hidden": 32, "layers": 3},
-        settings={"epochs": 60},
+        settings={"epochs": 40},
         force=True,
     )
     exported = edgegnn.export(
-        "molecules.pt", quant="dq-int8", settings={"epochs": 20}, output="molecules-int8", force=True
+        "molecules.pt", quant="dq-int8", settings={"epochs": 10}, output="molecules-int8", force=True
     )
     print("test split:", exported.manifest["metric"])
 
