@@ -62,6 +62,13 @@ def test_scripts_and_modules_are_there() -> None:
             assert importlib.util.find_spec(module), f"{name(page)}: {module}"
 
 
+def test_every_package_is_on_the_architecture_page() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = [p.parent.name for p in (ROOT / "edgegnn").glob("*/__init__.py")]
+    assert len(packages) > 10
+    assert [p for p in packages if f"`{p}/`" not in text] == []
+
+
 def test_every_python_block_is_run_or_a_file() -> None:
     for page in PAGES:
         for block in blocks(page):
