@@ -33,7 +33,7 @@ def check_inputs(
         inputs: name -> array, of the shape that its role has (`edgegnn.runtime.roles`): `x` [N, F], `edge_index`
             [2, E] with values in [0, N), `edge_attr` [E, D] or `edge_weight` [E], `batch` [N] sorted and without gaps,
             `edge_label_index` [2, P] with values in [0, N), ... E may be 0, N and P may not.
-        cast: convert other float types to float32, and other integer types to int64.
+        cast: convert other float types, bool and integers up to 2^24 to float32, and other integer types to int64.
         limits: name of a size -> its largest value, and what each graph needs at least (`manifest.limits`).
 
     Returns:
@@ -98,17 +98,28 @@ def _check_graphs(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> Non
             raise DataError(f"{name} has {len(arrays[name])} rows for {graphs} graphs: give one row for each graph")
 
 
+_EXACT_IN_FLOAT32 = 2**24
+# Kind of type that a model takes -> kinds that are converted to it: b bool, f float, i integer, u unsigned.
+_CONVERTED = {"i": "iu", "f": "biuf"}
+
+
 def _typed(spec: TensorSpec, array: Array, cast: bool) -> Array:
     want = np.dtype(spec.dtype)
     if array.dtype == want:
         return np.ascontiguousarray(array) if array.ndim else array
-    same_kind = array.dtype.kind == want.kind or (array.dtype.kind == "u" and want.kind == "i")
-    if not cast or not same_kind or want.kind not in "if":
+    if not cast or array.dtype.kind not in _CONVERTED.get(want.kind, ""):
         raise DataError(f"{spec.name} has the type {array.dtype}, the model takes {spec.dtype}")
     if array.size and want.kind == "i":
         limits = np.iinfo(want)
         if int(array.max()) > limits.max or int(array.min()) < limits.min:
             raise DataError(f"{spec.name} holds integers that don't fit into {spec.dtype}")
+    if (
+        want.kind == "f"
+        and array.dtype.kind in "iu"
+        and array.size
+        and np.abs(array.astype(np.float64)).max() > _EXACT_IN_FLOAT32
+    ):
+        raise DataError(f"{spec.name} holds integers beyond 2^24, which {spec.dtype} rounds: give it as floats")
     with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
         return np.ascontiguousarray(array.astype(want)) if array.ndim else array.astype(want)
 

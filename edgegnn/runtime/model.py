@@ -75,7 +75,8 @@ class Model:
 
         Args:
             inputs: one array for each of `self.inputs`, by name: `x` float32 `[N, F]`, `edge_index` int64 `[2, E]`
-                with values in [0, N), and what else the model takes. Other float and integer types are converted.
+                with values in [0, N), and what else the model takes. Other types are converted where no
+                value changes but by rounding of floats.
 
         Returns:
             Float logits (or values, for a regression), `[N, C]` of a model for nodes, `[graphs, C]` of a model for

@@ -30,7 +30,7 @@ def test_recipes(capsys, monkeypatch):
 def test_fp32_and_none_are_one_recipe(capsys, monkeypatch):
     assert recipe("fp32") is recipe("none")
     assert recipe("fp32").to_dict()["name"] == "none"  # as files have always stored it
-    assert "Known: fp32, " in run(capsys, monkeypatch, "export", "m.pt", "--quant", "float")[2]
+    assert "known: fp32, " in run(capsys, monkeypatch, "export", "m.pt", "--quant", "float")[2]
 
 
 def test_doctor(capsys, monkeypatch, tmp_path):

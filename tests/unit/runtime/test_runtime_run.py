@@ -193,6 +193,14 @@ def test_predict_without_edges_and_in_batches(artifact: Path, pristine: dict[str
     np.testing.assert_allclose(predict(pristine["graph"], inputs), reference(inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float64"])
+def test_features_of_other_types_are_converted(artifact: Path, dtype: str) -> None:
+    inputs = graph(4, 6)
+    features = (inputs["x"] > 0).astype(dtype)
+    got = predict(artifact, {**inputs, "x": features})
+    np.testing.assert_array_equal(got, predict(artifact, {**inputs, "x": features.astype(np.float32)}))
+
+
 X = np.ones((4, FEATURES), dtype=np.float32)
 E = np.array([[0, 1], [2, 3]])
 
@@ -202,7 +210,7 @@ E = np.array([[0, 1], [2, 3]])
     [
         ({"x": X}, "edge_index missing; the model takes x, edge_index"),
         ({"x": X, "edge_index": E, "edge_attr": X}, "edge_attr unknown"),
-        ({"x": X.astype(np.int64), "edge_index": E}, "x has the type int64, the model takes float32"),
+        ({"x": X.astype(np.int64) * 2**30, "edge_index": E}, r"x holds integers beyond 2\^24"),
         ({"x": X, "edge_index": E.astype(np.float32)}, "edge_index has the type float32"),
         ({"x": X, "edge_index": E.astype(bool)}, "edge_index has the type bool"),
         ({"x": X.astype(str), "edge_index": E}, "x has the type"),
