@@ -56,12 +56,14 @@ class Aggregation(msgspec.Struct, frozen=True, kw_only=True):
         aggregation: what it computes, in words.
         rule: the rule that put a native operator in its place; None where it stayed in standard operators.
         reason: why none did, or why not a faster one.
+        nearest: the rule that came nearest and gave the reason; "" where none came near, or wasn't noted.
     """
 
     layer: str
     aggregation: str
     rule: str | None
     reason: str
+    nearest: str = ""
 
 
 class LearntBits(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,5 +95,6 @@ def _aggregations(facts: dict[str, Any]) -> None:
     for column in ("layer", "what it computes", "rule", "why not"):
         table.add_column(column)
     for entry in found:
-        table.add_row(entry["layer"], entry["aggregation"], entry["rule"] or "none", entry["reason"])
+        nearest = f"{entry['nearest']}: " if entry.get("nearest") else ""
+        table.add_row(entry["layer"], entry["aggregation"], entry["rule"] or "none", nearest + entry["reason"])
     _print(table)

@@ -30,7 +30,7 @@ from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
-from edgegnn.exporting.rewrite.graph_editor import LAYER, REASON, RULE, Sheet
+from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
@@ -77,12 +77,14 @@ class Outcome:
         aggregation: what it computes, in words.
         rule: the rule that put a native op in its place; None when it stayed as it was.
         reason: why none did, or why not a faster one; "" when there is nothing to say.
+        nearest: the rule that came nearest and gave the reason; "" where none came near.
     """
 
     layer: str
     aggregation: str
     rule: str | None
     reason: str
+    nearest: str = ""
 
 
 def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
@@ -152,14 +154,14 @@ _LEFT = {
 
 def _outcome(node: ir.Node) -> Outcome | None:
     layer = (node.metadata_props.get(LAYER) or (node.name or "").rpartition("/")[0]).partition(".aggr_module")[0]
-    reason = node.metadata_props.get(REASON, "")
+    reason, nearest = (node.metadata_props.get(mark, "") for mark in (REASON, NEAREST))
     if node.domain == DOMAIN and node.op_type in _WORDS:
         rule, words = node.metadata_props.get(RULE), _WORDS[node.op_type]
         pooled = words.replace("of messages", "over each graph").replace("over messages", "over each graph")
-        return Outcome(layer, pooled if rule == "Pool" else words, rule, reason)
+        return Outcome(layer, pooled if rule == "Pool" else words, rule, reason, nearest)
     how = node.attributes.get_string("reduction", "none")
     if node.op_type in {"ScatterElements", "ScatterND"} and how != "none":
-        return Outcome(layer, _LEFT[how], None, reason or "scattered in a way that no rule knows")
+        return Outcome(layer, _LEFT[how], None, reason or "scattered in a way that no rule knows", nearest)
     return None
 
 
@@ -176,7 +178,7 @@ def _finish(sheet: Sheet) -> None:
         step(model)
     used: dict[str, int] = {}
     for node in model.graph:
-        for mark in (RULE, REASON, LAYER):
+        for mark in (RULE, REASON, NEAREST, LAYER):
             node.metadata_props.pop(mark, None)
         name = node.name or node.op_type
         if name in used:

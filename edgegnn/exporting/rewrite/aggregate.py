@@ -16,15 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgegnn.exporting.rewrite.csr import Csr, Segments, coo_csr, index_csr, segments
+from edgegnn.exporting.rewrite.csr import Csr, Segments, coo_csr, edge_row, index_csr, segments
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, axis_of, made_by, rank, same_values, tail_of, uniform
 from edgegnn.exporting.rewrite.messages import EDGE, SOURCE, TARGET, Factor, Message, finite, message_of, product, width
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["Mean", "Neighbours", "Rows", "Weighted", "csr_for", "share"]
 
 _HOWS = {"add": "Sum", "max": "Max", "min": "Min"}
+_EXTREMES = {"Max", "Min"}
 _BOUND = 3.4e38  # torch's exporter starts a maximum from the lowest float
 
 
@@ -52,15 +53,19 @@ class _Scatter:
 class Rows(Rule[_Scatter]):
     """A reduction of rows by an index."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Scatter | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Scatter | Miss | None:
         """ScatterElements with a reduction."""
         how = node.attributes.get_string("reduction", "none")
+        if node.op_type == "ScatterND" and how != "none":
+            return Miss("each message names its place by several indices (ScatterND): the native ops reduce by one")
         if node.op_type != "ScatterElements" or how == "none" or len(node.inputs) != 3:
             return None
         start, index, messages = node.inputs
         size = rank(messages)
-        if start is None or index is None or messages is None or not size:
+        if start is None or index is None or messages is None:
             return None
+        if not size:
+            return Miss("the number of dimensions of the messages is not known")
         uses = node.outputs[0].uses()
         if uses and all(use.node.op_type == node.op_type and use.idx == 0 for use in uses):
             return None  # only what the next one starts from
@@ -185,7 +190,7 @@ def _row_index(index: ir.Value, messages: ir.Value, axis: int) -> ir.Value | Non
 class Mean(Rule[Segments]):
     """A sum over the number of messages, where nothing counts as one."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> Segments | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> Segments | Miss | None:
         """The sum."""
         if node.op_type != "Div":
             return None
@@ -193,6 +198,10 @@ class Mean(Rule[Segments]):
         count = _per_row(node.inputs[1])
         least = made_by(count, "Max", "Clip")
         degree = None if least is None else made_by(_per_row(least.inputs[0]), "CsrDegree")
+        if found is not None and made_by(count, "CsrDegree") is not None:
+            return Miss(
+                "the sum is divided by the number of messages as it is: a mean counts no message as one", found.node
+            )
         if found is None or least is None or degree is None or uniform(least.inputs[1]) != 1.0:
             return None
         if least.op_type == "Clip" and len(least.inputs) > 2 and least.inputs[2] is not None:
@@ -236,14 +245,31 @@ def share(sheet: Sheet, message: Message, degree_of: Csr) -> ir.Value:
     return sheet.shaped(sheet.once(("share", *inputs), make)[0], (1,) * len(message.tail), node)
 
 
+def _no_neighbours(found: Segments) -> Miss | None:
+    """Why what is summed along edges are no rows of the sources."""
+    if edge_row(found.index) is None:
+        return None  # not along edges
+    if tail_of(found.messages) is None:
+        return Miss("the width of the messages is not known")
+    maker = found.messages.producer()
+    made = "given for each edge" if maker is None else f"made for each edge, last by {maker.op_type}"
+    return Miss(f"messages are no rows that are looked up at the sources, times weights: they are {made}")
+
+
 class Neighbours(Rule[Message]):
     """A reduction of rows of the sources, as they are."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> Message | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> Message | Miss | None:
         """A Segment op over rows that were looked up."""
         found = segments(node.outputs[0], "Sum", "Mean", "Max", "Min") if node.outputs else None
-        message = None if found is None else message_of(found)
-        return message if message is not None and [f.role for f in message.factors] == [SOURCE] else None
+        if found is None:
+            return None
+        message = message_of(found)
+        if message is None:
+            return _no_neighbours(found)
+        if [f.role for f in message.factors] == [SOURCE]:
+            return message
+        return Miss("each message has a weight: extremes are of rows as they are") if found.how in _EXTREMES else None
 
     def check(self, match: Message, sheet: Sheet) -> str | None:
         """Rows, not reciprocals; of the whole width."""

@@ -16,6 +16,7 @@ import onnx_ir.passes.common as passes
 
 __all__ = [
     "LAYER",
+    "NEAREST",
     "REASON",
     "RULE",
     "Sheet",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 # What rules leave on nodes for `rewrite` to report; stripped before it returns.
-RULE, REASON, LAYER = "edgegnn.rule", "edgegnn.reason", "edgegnn.layer"
+RULE, REASON, NEAREST, LAYER = "edgegnn.rule", "edgegnn.reason", "edgegnn.nearest", "edgegnn.layer"
 
 
 # Asking ------------------------------------------------------------
@@ -178,7 +179,8 @@ class Sheet:
         node.metadata_props[LAYER] = layer
         if domain:
             node.metadata_props[RULE] = self.rule
-        node.metadata_props.pop(REASON, None)
+        for mark in (REASON, NEAREST):
+            node.metadata_props.pop(mark, None)
         self.graph.insert_before(at, node)
         return node.outputs
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from edgegnn.exporting.rewrite.csr import Segments, edge_row, segments, untwisted
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, axis_of, made_by, same_values, tail_of, uniform
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["Attention", "EdgeSoftmax"]
 
@@ -31,7 +31,7 @@ class _Softmax:
 class EdgeSoftmax(Rule[_Softmax]):
     """PyG's softmax over an index."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Softmax | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Softmax | Miss | None:
         """The division that ends it."""
         if node.op_type != "Div":
             return None
@@ -41,8 +41,10 @@ class EdgeSoftmax(Rule[_Softmax]):
         below = made_by(power.inputs[0], "Sub")
         top = None if below is None else _looked_up(below.inputs[1], "Max")
         if below is None or top is None or below.inputs[0] is None or top.messages is not below.inputs[0]:
-            return None
-        return _Softmax(node, below.inputs[0], total) if top.index is total.index else None
+            return Miss("softmax over edges: the maximum of each node isn't subtracted before exp", total.node)
+        if top.index is not total.index:
+            return Miss("softmax over edges: its maximum and its sum are by different indices", total.node)
+        return _Softmax(node, below.inputs[0], total)
 
     def check(self, match: _Softmax, sheet: Sheet) -> str | None:
         """The op takes a matrix."""
@@ -93,17 +95,21 @@ class _Attention:
 class Attention(Rule[_Attention]):
     """GAT's attention: one number of each end, added."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Attention | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Attention | Miss | None:
         """SpMMWeighted of a softmax of a sum of two look-ups."""
         if node.domain != DOMAIN or node.op_type != "SpMMWeighted":
             return None
         weight = same_values(node.inputs[1])
         softmax = made_by(weight, "SegmentSoftmax")
-        logits = None if softmax is None else same_values(softmax.inputs[0])
+        if softmax is None:
+            return None
+        logits = same_values(softmax.inputs[0])
         leaky = made_by(logits, "LeakyRelu")
         both = None if leaky is None else made_by(leaky.inputs[0], "Add")
         coo = made_by(node.inputs[2], "CooToCsr")
-        if softmax is None or leaky is None or both is None or coo is None or weight is None:
+        if leaky is None or both is None:
+            return Miss("logits are no leaky ReLU of a sum of one number of each end: they depend on both ends at once")
+        if coo is None or weight is None:
             return None
         edges, turned = untwisted(coo.inputs[0])
         tables: dict[int, ir.Value] = {}

@@ -276,9 +276,18 @@ def test_products_stay_and_say_why():
     after, outcomes, names = rewritten(made)
     assert names == []
     assert [(o.rule, o.reason) for o in outcomes] == [(None, "a product of messages: there is no native op for it")]
+    assert outcomes[0].nearest == "Rows"
     assert not after.functions
     assert [o.domain for o in after.opset_import] == [""]
     assert_same(made, after)
+
+
+def test_messages_of_both_ends_name_the_nearest_rule():
+    body = looked_up("x", "source", "a") + looked_up("x", "target", "b")
+    body += "  both = Mul (a, b)\n  m = Tanh (both)\n" + scattered("m", "add", "y")
+    (outcome,) = [o for o in rewritten(model(body))[1] if o.aggregation == "sum of messages"]
+    assert (outcome.rule, outcome.nearest) == ("Rows", "Neighbours")
+    assert outcome.reason.endswith("they are made for each edge, last by Tanh")
 
 
 def test_index_of_each_element_stays():
