@@ -21,6 +21,7 @@ from edgegnn.utils.files import replacing
 
 __all__ = [
     "FORMAT",
+    "WITHOUT_KERNELS",
     "Device",
     "Energy",
     "EnergyWindow",
@@ -46,6 +47,11 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Word = Annotated[str, msgspec.Meta(max_length=300)]
 Sentence = Annotated[str, msgspec.Meta(max_length=4000)]
 FileName = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^./\\][^/\\]*$")]
+
+WITHOUT_KERNELS = (
+    "measured without edgegnn's kernels: sums over neighbours are 50 to 100 times slower; `edgegnn doctor` says what "
+    "helps"
+)
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,6 +350,12 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     def quick(self) -> bool:
         """Measured with short windows."""
         return self.how.quick
+
+    @property
+    def without_kernels(self) -> bool:
+        """Whether edgegnn's kernels had no part in the times, though they could have: `WITHOUT_KERNELS` says it."""
+        could = self.runtime == "onnxruntime" and self.how.processor == "cpu" and not self.emulated
+        return could and not self.native_kernels
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values, `format` first."""

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edgegnn.devices.inventory import TargetInfo
 from edgegnn.profiling.comparison import Change, Comparison
-from edgegnn.profiling.record import ProfileRecord
+from edgegnn.profiling.record import WITHOUT_KERNELS, ProfileRecord
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.runtime.state import throttled_words
 from edgegnn.utils.files import size
@@ -186,12 +186,7 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
         elif record.instructions_reason:
             said.append(f"no count of instructions: {record.instructions_reason}")
     said += [f"{r.target}: as reported by the device: {reported_words(r)}" for r in records if r.reported_by_device]
-    said += [
-        f"{r.target}: measured without edgegnn's kernels: sums over neighbours are 50 to 100 times slower; "
-        "`edgegnn doctor` says what helps"
-        for r in records
-        if not r.native_kernels and r.runtime == "onnxruntime" and r.how.processor == "cpu" and not r.emulated
-    ]
+    said += [f"{r.target}: {WITHOUT_KERNELS}" for r in records if r.without_kernels]
     if any(r.quick for r in records):
         said.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
     for record in records:

@@ -140,7 +140,7 @@ def timing(study: Study, cell: Cell, status: Status) -> dict[str, Any]:
     Returns:
         "p50", "p90", "p99" (ms), "cpu_percent", "peak_delta" (bytes), "energy_gross", "energy_net" (J, or None),
         "energy_kind", "energy_source", "energy_reason", "quick", "threads", "device", "cores", "load_average",
-        "emulated", "target" and "artifact" (which name the record under profiles/).
+        "emulated", "without_kernels", "target" and "artifact" (which name the record under profiles/).
 
     Raises:
         EdgeGNNError: as of `edgegnn.profile`.
@@ -174,6 +174,7 @@ def timing(study: Study, cell: Cell, status: Status) -> dict[str, Any]:
         "cores": record.device.cores,
         "load_average": record.device.load_average,
         "emulated": record.emulated,
+        "without_kernels": record.without_kernels,
         "target": record.target,
         "artifact": record.artifact,
     }

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from edgegnn.errors import StudyError, first_line
+from edgegnn.profiling.record import WITHOUT_KERNELS
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies.running import Outcome
@@ -399,6 +400,7 @@ def _notes(found: Sequence[Group], *, timed: bool) -> list[str]:
         + (f"; emulated: {t['emulated']}" if t["emulated"] else "")
         for t in measured
     )
+    notes += [WITHOUT_KERNELS] * any(t.get("without_kernels") for t in measured)
     # The study's own training just before keeps at most every core busy.
     busy = [t["load_average"] for t in measured if (t.get("load_average") or 0) > t.get("cores", 0) + 0.5]
     if busy:

@@ -141,7 +141,8 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
 
     Returns:
         "latency_ms" {p50, p90, p99, threads}, "energy_j" {gross, net, kind, source} or None with "energy_reason",
-        "emulated", "device", "load_average", "native_kernels"; of a measurement that failed "measure_reason".
+        "emulated", "device", "load_average", "native_kernels", "without_kernels"; of a
+        measurement that failed "measure_reason".
     """
     from edgegnn.profiling import profile
 
@@ -163,6 +164,7 @@ def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], N
         "device": found.device.model,
         "load_average": found.device.load_average,
         "native_kernels": found.native_kernels,
+        "without_kernels": found.without_kernels,
     }
 
 

@@ -96,6 +96,8 @@ def searching() -> Iterator[TuneProgress]:
 
 def tuned(found: Tuned, as_json: bool) -> None:
     """Result of `tune`."""
+    from edgegnn.profiling.record import WITHOUT_KERNELS
+
     content = found.front
     if as_json:
         checkpoint = None if found.checkpoint is None else str(found.checkpoint)
@@ -120,6 +122,8 @@ def tuned(found: Tuned, as_json: bool) -> None:
     unmeasured = next((c["measure_reason"] for c in content["candidates"] if "measure_reason" in c), None)
     if unmeasured is not None:
         say(f"not measured on {content['target']}: {unmeasured}")
+    if any(c.get("without_kernels") for c in content["candidates"]):
+        say(f"p50: {WITHOUT_KERNELS}")
     facts, test = _facts(), content["test"]
     facts.add_row("best", winner["label"])
     facts.add_row("file", f"{winner['bytes']:,} bytes ({_against(content, winner)})")

@@ -174,3 +174,6 @@ def test_table_of_two_has_ratios_and_footnotes() -> None:
     assert "* quick: short windows" in text
     assert "load average up to 3.5" in text
     assert "no energy: no meter" in text_of(record(energy_j=None, energy_reason="no meter"))
+    assert "50 to 100 times slower" in text_of(record(native_kernels=False))
+    assert "times slower" not in text_of(record(native_kernels=True))
+    assert "times slower" not in text_of(record(native_kernels=False, runtime="torchscript"))
