@@ -28,6 +28,7 @@ from edgegnn.exporting.recurrent import recurrent_table
 from edgegnn.exporting.simplify import simplify
 from edgegnn.exporting.table import table_nodes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
+from edgegnn.exporting.untraceable import known_reason
 from edgegnn.quantize import QuantModel
 from edgegnn.runtime.roles import BATCH, GRAPH, Role, role_of
 from edgegnn.tasks.points import point_graphs
@@ -180,7 +181,7 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Rol
                 # program for many nodes holds for few as well; what it gives there is compared with PyTorch's.
                 with suppress(Exception):
                     return export(_MANY)
-            raise ExportError(blame(model, error, args=args, retrace=export)) from error
+            raise ExportError(known_reason(model) or blame(model, error, args=args, retrace=export)) from error
 
 
 def _example(
