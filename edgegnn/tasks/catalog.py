@@ -32,6 +32,11 @@ KINDS = ("node", "edge", "graph", "link")
 # Name of a kind of task -> what gets an answer, and what the answer is.
 TASKS = {
     "node": ("node", "classes"),
+    "node-multilabel": ("node", "labels"),
+    "node-regression": ("node", "values"),
+    "edge": ("edge", "classes"),
+    "edge-multilabel": ("edge", "labels"),
+    "edge-regression": ("edge", "values"),
     "graph": ("graph", "classes"),
     "graph-multilabel": ("graph", "labels"),
     "graph-regression": ("graph", "values"),

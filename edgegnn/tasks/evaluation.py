@@ -73,7 +73,7 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
     if task.spec.kind == "link":
         graph = pick_pairs(task.graphs[0], index)
         return _logits(model, task, [graph]), graph.y
-    if task.spec.kind == "node":
+    if not task.many:
         return _logits(model, task, task.graphs)[index], task.graphs[0].y[index]
     graphs = [task.graphs[i] for i in index.tolist()]
     return _logits(model, task, graphs), torch.cat([g.y for g in graphs])
@@ -90,7 +90,7 @@ def _logits(model: nn.Module, task: Task, graphs: list[Data]) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            if task.spec.kind != "graph":
+            if not task.many:
                 return run_model(model, names, graphs[0])
             return torch.cat([run_model(model, names, batch) for batch in batches(graphs)])
     finally:

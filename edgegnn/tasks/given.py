@@ -161,24 +161,26 @@ def graph_split(graphs: Sequence[Data], seed: int, where: str) -> dict[str, Tens
     return Items("graph", len(graphs), seed, f"{where}: split", DataError).by_label(labels)
 
 
-def node_split(graph: Data, seed: int, where: str) -> dict[str, Tensor]:
-    """The split of the nodes of one graph by its masks, its indices or its attribute `split`.
+def node_split(graph: Data, seed: int, where: str, kind: str = "node", count: int | None = None) -> dict[str, Tensor]:
+    """The split of the nodes (or edges) of one graph by its masks, its indices or its attribute `split`.
 
     Args:
         graph: the graph.
         seed: which column of masks [N, S] is used.
         where: what to call the data in a message.
+        kind: what is split, "node" or "edge".
+        count: how many there are; None: the nodes.
 
     Raises:
         DataError: there is none, or it is wrong.
     """
-    nodes = int(graph.num_nodes or 0)
+    nodes = int(graph.num_nodes or 0) if count is None else count
 
     def items(what: str) -> Items:
-        return Items("node", nodes, seed, f"{where}: {what}", DataError)
+        return Items(kind, nodes, seed, f"{where}: {what}", DataError)
 
     if any(graph.get(key) is not None for key in MASKS):
-        return _by_masks(graph, seed, where)
+        return _by_masks(graph, seed, where, kind, nodes)
     indices = {key: _plain(graph[key]) for key in INDICES if graph.get(key) is not None}
     if indices:
         return items("the split").by_part(indices)
@@ -214,7 +216,7 @@ def pick_masks(graph: Data, seed: int, where: str) -> int:
     return most
 
 
-def _by_masks(graph: Data, seed: int, where: str) -> dict[str, Tensor]:
+def _by_masks(graph: Data, seed: int, where: str, kind: str, count: int) -> dict[str, Tensor]:
     splits = pick_masks(graph, seed, where)
     if splits > 1:
         note(f"{where}: the masks have {splits} columns, one for each split: column {seed} is used (--split-seed)")
@@ -223,11 +225,11 @@ def _by_masks(graph: Data, seed: int, where: str) -> dict[str, Tensor]:
         missing = next(key for key in MASKS if key not in masks)
         raise DataError(f"{where}: there is no {missing}: add all of {', '.join(MASKS)}, or choose --split stratified")
     for key, mask in masks.items():
-        if not isinstance(mask, Tensor) or mask.dim() != 1 or mask.numel() != graph.num_nodes:
+        if not isinstance(mask, Tensor) or mask.dim() != 1 or mask.numel() != count:
             shape = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-            raise DataError(f"{where}: {key} has shape {shape}, it must be [{graph.num_nodes}]: a bool for each node")
+            raise DataError(f"{where}: {key} has shape {shape}, it must be [{count}]: a bool for each {kind}")
     plain = {key: mask.bool().numpy() for key, mask in masks.items()}
-    return Items("node", int(graph.num_nodes or 0), seed, where, DataError).by_part(plain)
+    return Items(kind, count, seed, where, DataError).by_part(plain)
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,34 @@ from edgegnn.tasks.given import INDICES, MASKS
 from edgegnn.tasks.layouts import graphs_in
 from edgegnn.tasks.notes import note
 
-__all__ = ["as_graphs", "check_graph", "check_split", "graph_labels", "node_labels", "one_hot_graphs", "usable"]
+__all__ = [
+    "as_graphs",
+    "check_graph",
+    "check_split",
+    "graph_labels",
+    "node_labels",
+    "number_of_nodes",
+    "one_hot_graphs",
+    "usable",
+]
 
 _FEATURES = ("x", "edge_attr", "edge_weight")
 _IGNORED = -100  # torch's cross entropy ignores this label
 _EXACT = 2**24  # float32 has every whole number up to here
-_KEPT = ("x", "edge_index", "edge_attr", "edge_weight", "y", "smiles", "dq_prob", "split", *MASKS, *INDICES)
+_KEPT = (
+    "x",
+    "edge_index",
+    "edge_attr",
+    "edge_weight",
+    "y",
+    "edge_y",
+    "edge_label",
+    "smiles",
+    "dq_prob",
+    "split",
+    *MASKS,
+    *INDICES,
+)
 _PER_NODE = ("pos", "z", "h", "feat", "node_attr", "node_type")  # what says how many nodes there are, without x
 _ANY_TYPE = ("smiles", "split", *INDICES)
 
@@ -175,6 +197,16 @@ def _check_features(graph: Data, key: str, where: str) -> None:
     graph[key] = value
 
 
+def number_of_nodes(graph: Data, where: str) -> int:
+    """How many nodes a graph has, once it is checked.
+
+    Raises:
+        DataError: as `check_graph`.
+    """
+    check_graph(graph, where)
+    return int(graph.num_nodes or 0)
+
+
 def _num_nodes(graph: Data) -> int:
     """Return the number of nodes without PyG's guess, which warns."""
     if graph.get("x") is not None:
@@ -217,29 +249,32 @@ def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:
     return _classes(torch.cat(labels), where, "graph")
 
 
-def node_labels(graph: Data, used: Tensor | None, where: str) -> Tensor:
-    """Return the labels [N] int64 of a node task; -1 where one is not known.
+def node_labels(graph: Data, used: Tensor | None, where: str, what: str = "node", count: int | None = None) -> Tensor:
+    """Return the labels [N] int64 of a node (or edge) task; -1 where one is not known.
 
     Args:
         graph: the graph; y is [N] or [N, 1], or [N, C] one-hot.
         used: indices of the nodes in a split; the labels of others may be anything. None: all.
         where: what to call the data in a message.
+        what: what has a label, "node" or "edge".
+        count: how many there are; None: the nodes.
 
     Raises:
         DataError: labels that are missing, NaN, no integers, or of one class only.
     """
+    rows = graph.num_nodes if count is None else count
     y = graph.get("y")
     if not isinstance(y, Tensor) or y.numel() == 0:
-        raise DataError(f"{where}: there are no labels: set y to the class of each node")
-    if y.dim() == 2 and y.shape[0] == graph.num_nodes and y.shape[1] > 1 and _is_one_hot(y):
-        note(f"{where}: y is one-hot: read as one class a node")
+        raise DataError(f"{where}: there are no labels: set y to the class of each {what}")
+    if y.dim() == 2 and y.shape[0] == rows and y.shape[1] > 1 and _is_one_hot(y):
+        note(f"{where}: y is one-hot: read as one class a {what}")
         y = y.int().argmax(dim=1)
-    if y.numel() != graph.num_nodes:
-        raise DataError(f"{where}: {y.numel()} labels for {graph.num_nodes} nodes: set y to one class per node")
+    if y.numel() != rows:
+        raise DataError(f"{where}: {y.numel()} labels for {rows} {what}s: set y to one class per {what}")
     y = y.reshape(-1)
     if used is None:
-        return _classes(y, where, "node")
-    classes = _classes(y[used], where, "node")
+        return _classes(y, where, what)
+    classes = _classes(y[used], where, what)
     labels = y.nan_to_num(nan=-1).to(torch.int64)
     labels[(labels > classes.max()) | (labels < 0)] = -1  # nodes in no split may carry any mark
     labels[used] = classes
@@ -268,7 +303,7 @@ def _classes(labels: Tensor, where: str, what: str) -> Tensor:
     whole = labels.to(torch.int64)
     if labels.dtype.is_floating_point and not torch.equal(whole.to(labels.dtype), labels):
         value = float(labels[whole != labels][0])
-        raise DataError(f"{where}: labels are not integers ({value:g}): only graphs can have values")
+        raise DataError(f"{where}: labels are not integers ({value:g}): for values say --task {what}-regression")
     known = (whole != -1) & (whole != _IGNORED)
     unknown = f" (label {int(whole[~known][0])} is negative: read as unknown)" if not bool(known.all()) else ""
     if not bool(known.any()):

@@ -14,7 +14,7 @@ from edgegnn.errors import DataError
 from edgegnn.runtime.metrics import undefined
 from edgegnn.tasks.graph_checks import one_hot_graphs
 
-__all__ = ["check_known", "check_selects", "label_table", "scale_of", "target_of"]
+__all__ = ["check_known", "check_selects", "label_table", "row_table", "scale_of", "target_of"]
 
 _BY_NAME = "say --task graph-regression, or number the classes from 0"
 
@@ -85,6 +85,39 @@ def label_table(graphs: Sequence[Data], target: str, where: str) -> Tensor:
             "(NaN: not known): for other numbers say --task graph-regression"
         )
     return table
+
+
+def row_table(y: Any, target: str, used: Tensor | None, where: str, kind: str, count: int) -> Tensor:
+    """Return labels or values [count, C] float32 of the nodes or edges of one graph.
+
+    Args:
+        y: [count] or [count, C].
+        target: "labels" (0, 1, or NaN: not known) or "values".
+        used: rows in a split; the values of others may be anything. None: all.
+        where: what to call the data in a message.
+        kind: "node" or "edge".
+        count: how many there are.
+
+    Raises:
+        DataError: another number of them, values that are not finite, or labels that are neither 0 nor 1.
+    """
+    if not isinstance(y, Tensor) or y.dim() == 0 or len(y) != count or y.is_complex():
+        shape = list(y.shape) if isinstance(y, Tensor) else "nothing"
+        raise DataError(f"{where}: y has {shape}, {target} of {kind}s need a row for each of the {count} {kind}s")
+    table = y.detach().reshape(count, -1).to(torch.float32)
+    counted = torch.zeros(count, dtype=torch.bool)
+    counted[torch.arange(count) if used is None else used] = True
+    wrong = ~torch.isfinite(table) if target == "values" else ~table.isnan() & (table != 0) & (table != 1)
+    rows = (wrong.any(dim=1) & counted).nonzero().view(-1)
+    if len(rows):
+        column = int(wrong[rows[0]].nonzero()[0])
+        value = f"{float(table[rows[0], column]):g}"
+        cure = (
+            "leave it out of the split" if target == "values" else f"labels are 0, 1 or NaN (--task {kind}-regression)"
+        )
+        raise DataError(f"{where}: {kind} {int(rows[0])}: column {column} of y is {value}: {cure}")
+    unknown = 0.0 if target == "values" else float("nan")
+    return table.where(~wrong, unknown)
 
 
 def check_known(table: Tensor, index: dict[str, Tensor], target: str, where: str) -> None:

@@ -195,13 +195,25 @@ def _load(data: str, wanted: _Wanted) -> Task:
 def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
     first = graphs[0]
     of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
-    if wanted.kind in ("node", "link") and len(graphs) > 1:
+    if wanted.kind in ("node", "edge", "link") and len(graphs) > 1:
         raise UsageError(f"{data} holds {len(graphs)} graphs, a {wanted.kind} task is about one: leave --task out")
     if given.has_split(graphs):
         wanted = wanted.but(split="given")
     if wanted.kind == "graph" or (of_graphs and wanted.kind is None):
         return _graph_task(graphs, data, wanted)
+    if wanted.kind == "edge" or (wanted.kind is None and _is_of_edges(first)):
+        return _edge_task(first, data, wanted)
+    if wanted.kind == "node" and wanted.target not in (None, "classes"):
+        return _row_task(first, data, wanted, "node", graph_checks.number_of_nodes(first, data))
     return _node_task(first, data, wanted.but(split="stratified"))
+
+
+def _is_of_edges(graph: Data) -> bool:
+    """Whether there is a label for each edge, and not for each node."""
+    y, edges = graph.get("y"), graph.get("edge_index")
+    if not isinstance(y, Tensor) or not isinstance(edges, Tensor) or y.dim() == 0 or edges.dim() != 2:
+        return False
+    return len(y) == edges.shape[1] != graph.num_nodes
 
 
 def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
@@ -228,6 +240,43 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     index = _labelled(index, classes, f"{data}: {{}} nodes")
     chosen = dataclasses.replace(wanted, split=split, target="classes")
     return _task([graph], data, "node", chosen, index, classes, whole)
+
+
+def _edge_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+    """A task about the edges of one graph: y, edge_y or edge_label has a row for each."""
+    graph_checks.check_graph(graph, data)
+    found = next((graph[key] for key in ("y", "edge_y", "edge_label") if graph.get(key) is not None), None)
+    graph.y = found
+    if not isinstance(found, Tensor) or len(found) != graph.edge_index.shape[1]:
+        rows = "none" if not isinstance(found, Tensor) else f"{len(found)} rows of labels"
+        raise DataError(
+            f"{data}: an edge task needs a label for each of the {graph.edge_index.shape[1]} edges, the graph has "
+            f"{rows}: set y or edge_y"
+        )
+    return _row_task(graph, data, wanted, "edge", len(found))
+
+
+def _row_task(graph: Data, data: str, wanted: _Wanted, kind: str, count: int) -> Task:
+    """A task about the nodes or the edges of one graph, of classes, labels or values."""
+    whole = graph_checks.usable([graph], data)
+    target = wanted.target or "classes"
+    split = wanted.split or ("stratified" if target == "classes" else "random")
+    index: dict[str, Tensor] | None = None
+    if split == "given":
+        index = given.node_split(graph, wanted.seed, data, kind, count)
+    elif split.startswith(FROM_FILE):
+        index = read_split(split.removeprefix(FROM_FILE), kind, count, wanted.seed)
+    used = None if index is None else torch.cat(list(index.values()))
+    if target == "classes":
+        table = graph_checks.node_labels(graph, used, data, kind, count)
+        index = _draw_labelled(table, split, wanted.seed, f"{data}: {{}} {kind}s") if index is None else index
+        index = _labelled(index, table, f"{data}: {{}} {kind}s")
+    else:
+        table = labels.row_table(graph.get("y"), target, used, data, kind, count)
+        index = _draw(count, split, wanted.seed) if index is None else index
+    graph.y = table
+    chosen = dataclasses.replace(wanted, split=split, target=target)
+    return _task([graph], data, kind, chosen, index, table, whole)
 
 
 def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
@@ -296,7 +345,7 @@ def _task(
     if metric not in TARGETS[target]:
         raise UsageError(f"{metric} is no metric for {target}: choose {' or '.join(TARGETS[target])}")
     graph_checks.check_split(index, data)
-    train = None if kind == "node" else index["train"]
+    train = index["train"] if kind == "graph" else None
     constants = transform(graphs, train, wanted.features or None, one_hot=wanted.one_hot, where=data)
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
     if metric == "roc_auc" and columns != 2:

@@ -127,7 +127,7 @@ def fit_defaults(kind: str, *, model: str | None = None, data: str | None = None
     """Return the training settings that suit a task.
 
     Args:
-        kind: "node", "graph" or "link".
+        kind: "node", "edge", "graph" or "link".
         model: a name of the zoo, where known.
         data: the task's `spec.data`, where known.
         changes: fields of `FitConfig`; None values are ignored.
@@ -135,7 +135,7 @@ def fit_defaults(kind: str, *, model: str | None = None, data: str | None = None
     Raises:
         UsageError: a value out of range.
     """
-    of_kind = {"node": _NODE, "graph": _GRAPH, "link": _LINK}[kind]
+    of_kind = {"node": _NODE, "edge": _NODE, "graph": _GRAPH, "link": _LINK}[kind]
     base = (_OF_DATA.get(data or "") if kind != "link" else None) or _OF_MODEL.get((model or "", kind)) or of_kind
     return dataclasses.replace(base, **{k: v for k, v in changes.items() if v is not None})
 

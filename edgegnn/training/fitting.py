@@ -111,7 +111,7 @@ def fit(
 
 def steps_per_epoch(task: Task, config: FitConfig) -> int:
     """How many optimizer steps an epoch of `fit` takes."""
-    return 1 if task.spec.kind != "graph" else len(_starts(len(task.index["train"]), config.batch_size))
+    return 1 if not task.many else len(_starts(len(task.index["train"]), config.batch_size))
 
 
 def _fit(
@@ -209,7 +209,7 @@ def _training_batches(
 ) -> Iterator[tuple[Data, Tensor | None, Tensor]]:
     """Yield batches, the rows of the logits with a training label (None: all), and which nodes or graphs they are."""
     index = task.index["train"]
-    if task.spec.kind == "node":
+    if not task.many and task.spec.kind != "link":
         yield task.graphs[0], index, index
         return
     if task.spec.kind == "link":
@@ -248,7 +248,7 @@ def _check_loss(loss: float, what: str, epoch: int, config: FitConfig) -> None:
 
 
 def _check_shape(logits: Tensor, batch: Data, task: Task) -> None:
-    rows = batch.num_nodes if task.spec.kind == "node" else len(batch.y)
+    rows = len(batch.y)
     if logits.dim() != 2 or logits.size(0) != rows or not columns_fit(task.spec, logits.size(1)):
         raise TrainError(
             f"the model gives logits of shape {list(logits.shape)}, the {task.spec.kind} task needs [{rows}, "
