@@ -65,7 +65,8 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="node, graph, graph-multilabel, graph-regression or link-prediction (default: as the labels say).",
+        help="node, edge or graph, alone (classes) or with -multilabel or -regression behind it, or link-prediction "
+        "(default: as the labels say).",
         autocompletion=complete_task,
         rich_help_panel=DATA,
     ),
