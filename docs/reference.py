@@ -24,7 +24,6 @@ from edgegnn.cli import app
 from edgegnn.profiling import record
 from edgegnn.quantize import RECIPES, Recipe
 from edgegnn.quantize.recipe import shown_name
-from edgegnn.quantize.recipe import shown_name
 
 ROOT = Path(__file__).parent.parent
 # Classes that the public functions take and return.
