@@ -46,13 +46,13 @@ def ring(nodes=NODES, seed=0):
     return Data(x=x, edge_index=edges, y=torch.arange(nodes) % 3)
 
 
-def chosen(model, data, number=None, *, kind="node", cut=True):
+def chosen(model, data, number=None, *, cut=True):
     mask = np.zeros(data.num_nodes, bool)
     mask[::4] = True
     inputs = {"x": data.x.numpy(), "edge_index": data.edge_index.numpy()}
     whole = Sample("ring", "data", inputs, data.y.numpy(), mask)
     (want,) = torch_outputs(model, [whole])
-    return whole, want, shipped.choose(model, kind, [whole], [want], number, cut=cut)
+    return whole, want, shipped.choose(model, False, [whole], [want], number, cut=cut)
 
 
 def test_a_part_gives_its_nodes_the_answers_of_the_whole_graph(monkeypatch):
@@ -107,7 +107,7 @@ def test_graphs_up_to_the_bound_or_as_many_as_asked(monkeypatch):
     ]
     want = torch_outputs(model, samples)
     monkeypatch.setattr(shipped, "MOST_BYTES", 3.5 * shipped._packed(samples[0]))
-    names = [[s.name for s in shipped.choose(model, "graph", samples, want, n, cut=True).samples] for n in (None, 12)]
+    names = [[s.name for s in shipped.choose(model, True, samples, want, n, cut=True).samples] for n in (None, 12)]
     assert names == [["test/0", "test/1", "test/2"], [f"test/{i}" for i in range(12)]]
 
 
