@@ -91,7 +91,7 @@ def _forms(request: ExportRequest, takes: Takes) -> tuple[list[Form], str]:
         example, graphs = example_inputs(names, largest), split_graphs(task, names)
         return torchscript_form(checkpoint, task, names, example, graphs)
 
-    may_fall_back = recipe.method not in {"dynamic", "static"} and not request.constant_graph
+    may_fall_back = not recipe.does.post_training and not request.constant_graph
     return build_forms(request.format, make_onnx, make_script, takes.ways, fallback=may_fall_back)
 
 

@@ -166,6 +166,6 @@ def _without_edges(sample: Sample) -> Sample:
 
 
 def _hint(recipe: Recipe) -> str:
-    if recipe.method in {"dynamic", "static"}:
+    if recipe.does.post_training:
         return "; try --quant dq-int8, or accept it with --min-agreement"
     return ""

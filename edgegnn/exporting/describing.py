@@ -69,7 +69,7 @@ def describe(
         validation=_compared(task, found.validation),
         against_float=found.against_float,
         properties=[manifest.Property(**each.to_dict()) for each in found.properties],
-        extent=extent_facts(task, built.names) if recipe.method not in {"none", "dynamic"} else None,
+        extent=extent_facts(task, built.names) if recipe.does.fixes_ranges else None,
         samples_metric=_samples_metric(task, found.shipped),
         quantized_points=facts.quantized_points,
         stayed_float=facts.stayed_float,

@@ -106,9 +106,9 @@ class Proof:
         bases = self.bases(names, any_edges="edge_index" in given)
         others = self._others(bases, given)
         changed = [sample for other in others.values() for sample in other.samples]
-        if self.recipe.method not in {"dynamic", "static"}:
+        if not self.recipe.does.post_training:
             self._check_equal(run, changed, [out for other in others.values() for out in other.expected])
-        if self.recipe.method == "none":
+        if not self.recipe.does.quantizes:
             return None
         layers = self._layers(form, bases[0])
         plain = self._plain(held_out)
@@ -154,8 +154,8 @@ class Proof:
             return []  # its edges are constants
 
         def limit(want: npt.NDArray[np.float32]) -> float:
-            coarse = self.recipe.method == "a2q" or self.recipe.fewest_bits < 8
-            share = _SUMS if self.recipe.method == "none" else _COARSE_CODES if coarse else _CODES
+            coarse = self.recipe.does.learns_bits or self.recipe.fewest_bits < 8
+            share = _SUMS if not self.recipe.does.quantizes else _COARSE_CODES if coarse else _CODES
             return share * max(1.0, float(np.abs(want).max(initial=0.0)))
 
         def sway(sample: Sample) -> float:

@@ -90,7 +90,7 @@ def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) ->
     check_format_name(format)
     if format in (None, "onnx"):
         return
-    if recipe.method in {"dynamic", "static"}:
+    if recipe.does.post_training:
         raise UsageError(f"{recipe.name} quantizes ONNX models: for --format {format} choose a recipe that trains")
     if constant_graph:
         raise UsageError(f"--constant-graph is for --format onnx, not for {format}")

@@ -63,7 +63,7 @@ def onnx_form(
         aggregations += [Aggregation(**asdict(outcome)) for outcome in outcomes]
         fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
     sessions = [make_session(model.SerializeToString()) for model in models]
-    guarded = recipe.method in {"static", "qat", "dq"}
+    guarded = recipe.does.one_scale
     each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)] if guarded else []
     average_bits, learnt_bits = learnt_facts(checkpoint.model)
     facts = FormFacts(
@@ -88,7 +88,7 @@ def _sparse(point: EntryPoint) -> bool:
 
 def _quantize(captured: onnx.ModelProto, recipe: Recipe, point: EntryPoint) -> onnx.ModelProto:
     products = any(node.op_type in {"MatMul", "Gemm"} for node in captured.graph.node)
-    if recipe.method not in {"dynamic", "static"} or (point.kind == "link" and not products):
+    if not recipe.does.post_training or (point.kind == "link" and not products):
         return captured
     from edgegnn.exporting.ptq import dynamic_int8, static_int8
 

@@ -131,10 +131,10 @@ def tolerance_for(
     error: float | None = 1e-4 * span
     if recipe.trains:
         error = (0.25 if recipe.fewest_bits == 8 else 0.75) * span
-    elif recipe.method != "none":
+    elif recipe.does.quantizes:
         agreement, error = 0.9, None
-    trained = 4 if recipe.method == "a2q" else recipe.fewest_bits
-    share = _SAME[trained if recipe.trains else 0 if recipe.method == "none" else 4]
+    trained = 4 if recipe.does.learns_bits else recipe.fewest_bits
+    share = _SAME[trained if recipe.trains else 0 if not recipe.does.quantizes else 4]
     within = None if deviation is None else [share * each for each in deviation]
     by_chance = error is None and min_agreement is None
     return Tolerance(agreement if min_agreement is None else min_agreement, error, within, by_chance)

@@ -91,7 +91,7 @@ def what_it_takes(request: ExportRequest) -> Takes:
     limit = node_limit(model, request.max_nodes)
     takes = Takes(names, ways_of(model, task, limit), limit, fixed_nodes(model, task))
     if takes.fixed is not None and request.format in ("torchscript", "both"):
-        cure = "a2q-groups" if request.recipe.method == "a2q" else "--format onnx"
+        cure = "a2q-groups" if request.recipe.does.learns_bits else "--format onnx"
         raise UsageError(
             f"--format {request.format} is for models of any graph, this one is for {takes.fixed} nodes: take {cure}"
         )

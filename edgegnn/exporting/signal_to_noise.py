@@ -303,7 +303,7 @@ def noise_floor(recipe: Recipe) -> float:
 
 
 def _bits(recipe: Recipe) -> int:
-    return 8 if recipe.method != "a2q" and recipe.fewest_bits == 8 else 4
+    return 8 if not recipe.does.learns_bits and recipe.fewest_bits == 8 else 4
 
 
 def check_noise(decibels: float | None, floor: float, layers: Sequence[Layer], what: str) -> None:

@@ -47,20 +47,20 @@ def finetune(
     """
     if isinstance(model, QuantModel):
         raise QuantizeError(f"the model is quantized already, with {model.recipe.name}: start from the float model")
-    if recipe.method == "dq":
+    if recipe.does.protects_nodes:
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     example = example_graph(task, 8)
     nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
     quantized = prepare(model, recipe, named_args(model, task, example), nodes)
     hold_data(quantized, task)
-    before_step = _add_penalty if recipe.method == "a2q" else None
+    before_step = _add_penalty if recipe.does.learns_bits else None
 
     def settled(module: nn.Module) -> None:
         quantized.settle()
         if after_step is not None:
             after_step(module)
 
-    if recipe.method == "a2q" and task.spec.kind == "graph":
+    if recipe.does.learns_bits and task.spec.kind == "graph":
         # Every batch has other rows for a group: at one rate its step never settles, and no epoch is like the last.
         often = max(1, config.epochs // _HALVINGS)
         config = dataclasses.replace(config, halve_lr_every=min(config.halve_lr_every or often, often))

@@ -119,7 +119,7 @@ class QuantModel(nn.Module):
 
     def set_protection(self, probability: Tensor | None) -> None:
         """Protection probabilities (float `[N]`) of the next training forward; None protects nobody."""
-        self.step.probability = probability if self.recipe.method == "dq" else None
+        self.step.probability = probability if self.recipe.does.protects_nodes else None
 
     def structure(self) -> dict[str, Any]:
         """Plain values from which the constructor rebuilds the points (name -> channels, 0 for an activation)."""
@@ -266,7 +266,7 @@ class QuantModel(nn.Module):
     def _add(self, name: str, channels: int = 0, learnt: Sequence[Any] | None = None) -> None:
         r = self.recipe
         key = name.replace(".", "/")
-        if r.method == "a2q":
+        if r.does.learns_bits:
             kind, size = learnt or ("weight", channels)
             self.points[key] = A2QPoint(name, kind, size, r).train(self.training or self.finding)
             return
@@ -332,7 +332,7 @@ class QuantModel(nn.Module):
 
     def _grid(self, name: str) -> str:
         """Along what the codes of an activation share a scale: products need rows of one scale, sums columns."""
-        if self.recipe.method != "a2q":
+        if not self.recipe.does.learns_bits:
             return "tensor"
         return "columns" if in_front_of_sum(name) else "rows"
 

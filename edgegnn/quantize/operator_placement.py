@@ -84,7 +84,7 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
 
     def after(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], __: Any) -> None:
         layer = q.layers.get(path)
-        if q.looking and layer and layer["shared"] and not layer["scaled"] and q.recipe.method != "a2q":
+        if q.looking and layer and layer["shared"] and not layer["scaled"] and not q.recipe.does.learns_bits:
             found = _products_first(q, path, args[0], lambda x: conv.forward(x, *args[1:], **kwargs))
             layer["products_first"] = [name for name in layer.get("products_first", found) if name in found]
 

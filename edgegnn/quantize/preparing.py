@@ -40,7 +40,7 @@ def prepare(
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         quantized.eval()
         _look(quantized, args)
-        quantized.train(recipe.method != "a2q")
+        quantized.train(not recipe.does.learns_bits)
         quantized.graphs = number_of_graphs(list(args.values()))
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(**args)

@@ -13,12 +13,12 @@ from fnmatch import fnmatch
 from typing import Any
 
 from edgegnn.errors import UsageError
+from edgegnn.quantize.method import METHODS, Method
 from edgegnn.utils.files import at_hand
 
 __all__ = ["RECIPES", "Recipe", "recipe", "recipe_from_dict", "shown_name", "stored_name"]
 
 _ALIASES = {"fp32": "none"}
-_METHODS = ("none", "dynamic", "static", "qat", "dq", "a2q")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Recipe:
     def __post_init__(self) -> None:
         problems = [
             (
-                self.method not in _METHODS,
+                self.method not in METHODS,
                 "method is none, dynamic, static, qat, dq or a2q",
             ),
             (self.bits not in {4, 8}, "bits is 4 or 8"),
@@ -109,9 +109,14 @@ class Recipe:
             raise UsageError(f"recipe {self.name!r} can't be used: {'; '.join(wrong)}")
 
     @property
+    def does(self) -> Method:
+        """What the method does."""
+        return METHODS[self.method]
+
+    @property
     def trains(self) -> bool:
         """Whether the recipe needs training with fake quantization (QAT, Degree-Quant, A2Q)."""
-        return self.method in {"qat", "dq", "a2q"}
+        return self.does.trains
 
     def bits_at(self, point: str) -> int:
         """Width of the codes of the point of that name."""
