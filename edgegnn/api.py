@@ -227,6 +227,7 @@ def export(
     max_accuracy_drop: float | None = None,
     constant_graph: bool = False,
     max_nodes: int | None = None,
+    max_edges: int | None = None,
     samples: int | None = None,
     thorough: bool = False,
     targets: Sequence[str] = (),
@@ -258,11 +259,14 @@ def export(
         max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
         max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
+            Of format "c": the most nodes of a graph in C, and model.onnx takes any number.
+        max_edges: of format "c": the most edges of a graph in C.
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
-        format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript where the model has no ONNX form.
+        format: "onnx", "torchscript", "both", or "c" (ONNX, and the same as C without a runtime); None: ONNX, and
+            TorchScript where the model has no ONNX form.
         force: replace an artifact that is there.
         command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
         progress: called after each epoch of fine-tuning.
@@ -275,7 +279,7 @@ def export(
     """
     from edgegnn.compression.model_source import DataSource, ModelSource
     from edgegnn.devices.target import load_target
-    from edgegnn.exporting.early_checks import check_format_name, check_output
+    from edgegnn.exporting.early_checks import c_limits, check_format_name, check_output
     from edgegnn.quantize import recipe
     from edgegnn.training.config import check_settings
 
@@ -285,6 +289,9 @@ def export(
     if path is not None:
         check_output(path, force=force)
     check_format_name(format)
+    limits = c_limits(format, max_nodes, max_edges)
+    if limits is not None:
+        max_nodes = None
     check_settings(settings)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
     place = DataSource(data, task, split, split_seed, data_root, inputs or {})
@@ -348,6 +355,7 @@ def export(
         reference=reference,
         constant_graph=constant_graph,
         max_nodes=max_nodes,
+        c_limits=limits,
         samples=samples,
         thorough=thorough,
         machines=machines,

@@ -27,6 +27,7 @@ from edgegnn.cli.options import (
     KernelTargets,
     Lr,
     MaxAccuracyDrop,
+    MaxEdges,
     MaxNodes,
     MinAgreement,
     Patience,
@@ -79,6 +80,7 @@ def export(
     format: Format = None,
     constant_graph: ConstantGraph = False,
     max_nodes: MaxNodes = None,
+    max_edges: MaxEdges = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +102,7 @@ def export(
     Examples:
         edgegnn export model.pt --quant dq-int8
         edgegnn export model.pt --quant dq-int8 --target rpi
+        edgegnn export model.pt --quant dq-int8 --format c --max-nodes 64 --max-edges 256
         edgegnn export weights.pt --factory mymodels:build --data data.pt
     """
     from edgegnn import api
@@ -125,6 +128,7 @@ def export(
             max_accuracy_drop=max_accuracy_drop,
             constant_graph=constant_graph,
             max_nodes=max_nodes,
+            max_edges=max_edges,
             samples=samples,
             thorough=thorough,
             targets=target or (),

@@ -451,7 +451,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="onnx, torchscript or both (default: onnx; torchscript if ONNX can't express the model).",
+        help="onnx, torchscript, both, or c: C without a runtime, too (default: onnx; torchscript if ONNX can't "
+        "express the model).",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -470,6 +471,16 @@ MaxNodes = Annotated[
         metavar="N",
         min=1,
         help="Refuse larger graphs, and take one at a time (default: the model's).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MaxEdges = Annotated[
+    int | None,
+    typer.Option(
+        "--max-edges",
+        metavar="N",
+        min=1,
+        help="With --format c: the most edges of a graph; --max-nodes is the most nodes then.",
         rich_help_panel=OUTPUT,
     ),
 ]

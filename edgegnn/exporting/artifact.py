@@ -72,6 +72,7 @@ def write_artifact(
             if model is not None:
                 (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
             for name, content in (others or {}).items():
+                (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_bytes(content)
             _write_samples(folder / "samples.npz", samples, expected)
             build_runner(folder / "run.pyz")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgegnn.errors import UsageError
+from edgegnn.exporting.plain_c.values import Limits
 from edgegnn.runtime.manifest import is_file_name
 from edgegnn.utils.files import check_free
 
-__all__ = ["FORMATS", "check_format_name", "check_output"]
+__all__ = ["FORMATS", "c_limits", "check_format_name", "check_output"]
 
-FORMATS = ("onnx", "torchscript", "both")
+FORMATS = ("onnx", "torchscript", "both", "c")
 
 
 def check_format_name(format: str | None) -> None:
@@ -21,6 +22,21 @@ def check_format_name(format: str | None) -> None:
     """
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+
+
+def c_limits(format: str | None, max_nodes: int | None, max_edges: int | None) -> Limits | None:
+    """The largest graph that a C form will take; None where none is asked for.
+
+    Raises:
+        UsageError: --format c without both limits, or a limit of edges without --format c.
+    """
+    if format != "c":
+        if max_edges is not None:
+            raise UsageError("--max-edges is for --format c: leave it out, or choose --format c")
+        return None
+    if max_nodes is None or max_edges is None:
+        raise UsageError("--format c needs --max-nodes and --max-edges: the largest graph that the C code will take")
+    return Limits.checked(max_nodes, max_edges)
 
 
 def check_output(path: Path, *, force: bool) -> None:

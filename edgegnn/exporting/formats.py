@@ -3,6 +3,7 @@
 onnx           model.onnx, or an error
 torchscript    model.ts.pt and model.pt2
 both           model.onnx, model.ts.pt and model.pt2; the manifest names onnxruntime as the runtime
+c              model.onnx, and the same model as C99 in c/ (`edgegnn.exporting.plain_c`)
 None           onnx; torchscript when something in the model has no ONNX form
 """
 
@@ -88,7 +89,7 @@ def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) ->
         UsageError: an unknown format, or one that doesn't go with the recipe or with a constant graph.
     """
     check_format_name(format)
-    if format in (None, "onnx"):
+    if format in (None, "onnx", "c"):
         return
     if recipe.does.post_training:
         raise UsageError(f"{recipe.name} quantizes ONNX models: for --format {format} choose a recipe that trains")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import onnx
 from torch import nn
 from torch.export import ExportedProgram
@@ -23,6 +24,8 @@ from edgegnn.exporting.building import Built, build
 from edgegnn.exporting.comparing import Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.parity import Parity
+from edgegnn.exporting.plain_c.form import CFiles, c_form
+from edgegnn.exporting.plain_c.values import Limits
 from edgegnn.exporting.request import ExportRequest
 from edgegnn.manifest import ArtifactManifest
 from edgegnn.native import library_name
@@ -57,6 +60,7 @@ def export_checkpoint(
     min_agreement: float | None = None,
     constant_graph: bool = False,
     max_nodes: int | None = None,
+    c_limits: Limits | None = None,
     max_accuracy_drop: float | None = None,
     samples: int | None = None,
     thorough: bool = False,
@@ -77,12 +81,13 @@ def export_checkpoint(
         min_agreement: smallest share of equal predictions; None for the recipe's default.
         constant_graph: bake the edges of the task's one graph into the model, which then takes no `edge_index`.
         max_nodes: the most nodes that a graph may have, for one graph at a time; None: as the model's modules say.
+        c_limits: the largest graph of a C form; None for an artifact without one.
         max_accuracy_drop: largest drop of the validation metric from the float model, in points; None: 2.
         samples: how many graphs (nodes, pairs) of the test split to ship; None: as many as fit.
         thorough: hold the artifact to the properties of the model, too.
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
-        format: "onnx", "torchscript" or "both"; None: ONNX, and TorchScript when ONNX can't express the model.
+        format: "onnx", "torchscript", "both" or "c"; None: ONNX, and TorchScript when ONNX can't express the model.
         command: the command line, for the manifest.
         status: told in a few words what is being done.
 
@@ -104,13 +109,28 @@ def export_checkpoint(
         format=format,
     )
     built = build(request, status)
+    c_files = _c_files(path, built, c_limits, status)
     comparison = compare(request, built, status)
     native = _native(built.form.onnx, machines, status)
     manifest = describe(request, built, comparison, native, command)
+    if c_files is not None:
+        manifest = msgspec.structs.replace(manifest, c=c_files.facts)
     libraries = {library_name(p.machine): p.path for p in native if p.path is not None} if machines else None
     status("writing and verifying the artifact")
-    complete = _write(path, built, comparison, manifest, libraries, force=force)
+    complete = _write(
+        path, built, comparison, manifest, libraries, {} if c_files is None else c_files.files, force=force
+    )
     return ExportResult(path, complete, comparison.parity)
+
+
+def _c_files(path: Path, built: Built, limits: Limits | None, status: Callable[[str], None]) -> CFiles | None:
+    """The C form, where one is asked for."""
+    if limits is None:
+        return None
+    if built.form.io.get("entries"):
+        raise ExportError("--format c is for a model in one ONNX file, and this one has entry points")
+    name = (path.with_suffix("") if path.suffix == ".zip" else path).name
+    return c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
 
 
 def _native(
@@ -132,9 +152,11 @@ def _write(
     comparison: Comparison,
     manifest: ArtifactManifest,
     libraries: Mapping[str, Path] | None,
+    c_files: Mapping[str, bytes],
     *,
     force: bool,
 ) -> ArtifactManifest:
+    forms = {name: content for form in built.forms for name, content in form.files.items()}
     return write_artifact(
         path,
         built.form.onnx,
@@ -143,7 +165,7 @@ def _write(
         comparison.kept_expected,
         force=force,
         libraries=libraries,
-        others={name: content for form in built.forms for name, content in form.files.items()},
+        others={**forms, **c_files},
         check=_prove,
     )
 

@@ -10,7 +10,7 @@ On the device, `edgegnn.runtime.manifest` checks by hand the part that it uses: 
 
 from __future__ import annotations
 
-from edgegnn.manifest.computation import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
+from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -48,6 +48,7 @@ __all__ = [
     "AgainstFloat",
     "Aggregation",
     "ArtifactManifest",
+    "CForm",
     "Compared",
     "Drop",
     "EntryPoint",

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from edgegnn.manifest.proof import ShortParity
 
-__all__ = ["Aggregation", "LearntBits", "RangePoint", "ScriptForm", "ScriptTwin", "StayedFloat"]
+__all__ = ["Aggregation", "CForm", "LearntBits", "RangePoint", "ScriptForm", "ScriptTwin", "StayedFloat"]
 
 
 class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +91,34 @@ class ScriptTwin(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     inputs: list[str] = []
+
+
+class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The model as C99, in the artifact's folder c/.
+
+    Attributes:
+        function: its name in C.
+        max_nodes: the most nodes of a graph.
+        max_edges: the most edges of a graph.
+        arena_bytes: memory that the caller lends to each run.
+        graphs: on how many graphs the compiled function was compared with the ONNX artifact.
+        exact_tensors: tensors of codes inside the model, equal to the bit on each of them.
+        equal_graphs: of how many graphs the outputs are equal to the bit.
+        error: largest difference of an output, as a share of the graph's largest one.
+        tolerance: the largest one that is accepted.
+        unverified: why it was not compared; "" where it was.
+    """
+
+    function: str
+    max_nodes: int
+    max_edges: int
+    arena_bytes: int
+    graphs: int = 0
+    exact_tensors: int = 0
+    equal_graphs: int = 0
+    error: float = 0.0
+    tolerance: float = 0.0
+    unverified: str = ""
 
 
 class ScriptForm(msgspec.Struct, frozen=True, kw_only=True):

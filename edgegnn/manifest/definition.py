@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgegnn.errors import ArtifactError, first_line
-from edgegnn.manifest.computation import Aggregation, LearntBits, RangePoint, ScriptForm, StayedFloat
+from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, StayedFloat
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -67,6 +67,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         sizes: in bytes.
         ranges: the points that the range guard watches.
         torchscript: the TorchScript form, where there is one.
+        c: the model as C, where that was asked for.
         pruning: what was pruned (of the checkpoint); None where nothing was.
         history: how the model was trained and compressed (of the checkpoint), a step each.
         source: which zoo model or factory builds it (of the checkpoint).
@@ -111,6 +112,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     sizes: Sizes
     ranges: list[RangePoint] = []
     torchscript: ScriptForm | None = None
+    c: CForm | None = None
     pruning: dict[str, Any] | None = None
     history: list[dict[str, Any]] = []
     source: dict[str, Any] = {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgegnn.compression.compress import Compressed
     from edgegnn.devices import TargetInfo
     from edgegnn.exporting.pipeline import ExportResult
-    from edgegnn.manifest import ArtifactManifest, Metric, ScriptForm, StayedFloat
+    from edgegnn.manifest import ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat
     from edgegnn.profiling import ProfileRecord
     from edgegnn.runtime import VerifyReport
     from edgegnn.training import EpochLog
@@ -144,11 +144,22 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
         table.add_row(name, words)
     _float_rows(table, m.stayed_float)
     _script_rows(table, m.torchscript)
+    if m.c is not None:
+        table.add_row("C", _c_in_words(m.c))
     for entry in m.native:
         missing = "" if entry.there else "none, so it runs there on onnxruntime's own operators: "
         table.add_row(f"kernels for {entry.machine}", missing + entry.origin)
     _print(table)
     say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
+
+
+def _c_in_words(c: CForm) -> str:
+    """The C form: its memory, and how it was compared."""
+    sizes = f"c/, {c.arena_bytes:,} bytes of arena for {c.max_nodes} nodes and {c.max_edges} edges; "
+    if c.unverified:
+        return f"{sizes}not verified: {c.unverified}"
+    codes = f"{c.exact_tensors} tensors of codes equal to the bit, " if c.exact_tensors else ""
+    return f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
 
 
 def _why_this(recipe: str, asked: bool) -> str:

@@ -1,0 +1,249 @@
+"""Collects the statements, tables and buffers of a model while its operators are turned into C."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.plain_c.arena import Buffer, Plan, plan
+from edgegnn.exporting.plain_c.literals import identifier, table
+from edgegnn.exporting.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, as_tensor, count, fixed
+
+__all__ = ["CTYPES", "Builder", "Node", "QuantizedTable", "constant_tensor", "pointer"]
+
+Array = npt.NDArray[np.generic]
+
+# numpy type of a constant -> its C type. Index tensors are int32_t: a graph that fits a device has fewer nodes.
+CTYPES: Mapping[str, str] = {
+    "float32": "float",
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+    "int32": "int32_t",
+    "int64": "int32_t",
+    "bool": "uint8_t",
+}
+_BYTES = {"float": 4, "int32_t": 4, "uint8_t": 1, "int8_t": 1, "int16_t": 2}
+
+
+@dataclass(frozen=True)
+class QuantizedTable:
+    """Float weights that stay codes: `codes * scale`, the scale along `axis` or one for all."""
+
+    codes: Array
+    scale: Array
+    axis: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of the model.
+
+    Attributes:
+        domain: of its type; "" for ONNX's own.
+        op: its type.
+        name: its name in the ONNX graph, which holds the layer's.
+        inputs: names of its inputs, "" where one is left out.
+        outputs: names of its outputs.
+        attributes: by name.
+    """
+
+    domain: str
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Operator and layer, for a message."""
+        return f"the operator {self.op} of {self.name or 'a layer without a name'}"
+
+    def refuse(self, why: str) -> ExportError:
+        """The error that says why the operator has no C form."""
+        return ExportError(f"{self.title} has no C form yet: {why}; export without --format c")
+
+
+@dataclass
+class Builder:
+    """The C code of a model, as far as it is made.
+
+    Attributes:
+        limits: the largest graph.
+        values: name in the ONNX graph -> what it is in C.
+        quantized: name in the ONNX graph -> weights that stay codes.
+        outputs: name in the ONNX graph -> the C expression that it is written to.
+        uses: name in the ONNX graph -> the nodes that read it.
+        producers: name in the ONNX graph -> the node that makes it.
+        fused: names that an operator before them has made already.
+        kernels: the C functions that are called (`edgegnn.exporting.plain_c.kernels`).
+        steps: statements, each a unit of the plan of the arena.
+        nodes: the number of nodes.
+        checks: C statements that look for an index out of range, before the first step.
+    """
+
+    limits: Limits
+    nodes: Dim
+    values: dict[str, Value] = field(default_factory=dict)
+    quantized: dict[str, QuantizedTable] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    uses: dict[str, list[Node]] = field(default_factory=dict)
+    producers: dict[str, Node] = field(default_factory=dict)
+    fused: set[str] = field(default_factory=set)
+    kernels: set[str] = field(default_factory=set)
+    steps: list[str] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
+    _tables: dict[str, str] = field(default_factory=dict)
+    _table_names: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    _sizes: list[tuple[str, str, int, int | None]] = field(default_factory=list)
+    _used: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of a row pointer or a column: two where all numbers fit."""
+        return 2 if self.limits.edges + self.limits.nodes < 2**16 else 4
+
+    def tensor(self, node: Node, place: int) -> Tensor:
+        """The node's input as a tensor."""
+        return as_tensor(self.values[node.inputs[place]], node.title)
+
+    def constant(self, node: Node, place: int) -> Array:
+        """The node's input as an array that is the same for every graph.
+
+        Raises:
+            ExportError: it differs from graph to graph.
+        """
+        value = self.tensor(node, place)
+        if value.constant is None:
+            raise node.refuse(f"its input {node.inputs[place]} differs from graph to graph")
+        return value.constant
+
+    def index(self, node: Node, place: int) -> Tensor:
+        """The node's input as row pointers or columns; those of a constant graph become a table."""
+        value = self.tensor(node, place)
+        if value.constant is None:
+            return value
+        name = self.table(node.inputs[place], value.constant, "index_t")
+        return Tensor(name, "index_t", value.shape)
+
+    def table(self, hint: str, values: Array, ctype: str) -> str:
+        """The name of a constant array; equal ones are stored once."""
+        key = (ctype, values.tobytes())
+        if key not in self._table_names:
+            name = f"{identifier(hint)}_{len(self._tables)}"
+            self._tables[name] = table(name, ctype, values)
+            self._table_names[key] = name
+        return self._table_names[key]
+
+    def record(self, hint: str, ctype: str, text: str) -> str:
+        """The name of a constant structure."""
+        key = (ctype, text.encode())
+        if key not in self._table_names:
+            name = f"{identifier(hint)}_{len(self._tables)}"
+            self._tables[name] = f"static const {ctype} {name} = {text};\n"
+            self._table_names[key] = name
+        return self._table_names[key]
+
+    def buffer(self, hint: str, ctype: str, size: Dim, takes_over: Tensor | None = None) -> Tensor:
+        """A new piece of the arena.
+
+        Args:
+            hint: for its name in C.
+            ctype: type of its elements.
+            size: how many elements it has.
+            takes_over: a tensor whose memory it may use, since the next step reads it row by row before it writes.
+        """
+        number = len(self._sizes)
+        name = f"{identifier(hint)}_b{number}"
+        width = self.index_bytes if ctype == "index_t" else _BYTES[ctype]
+        over = takes_over.buffer if takes_over is not None else None
+        self._sizes.append((name, ctype, size.most * width, over))
+        return Tensor(name, ctype, (size,), number)
+
+    def result(self, name: str, ctype: str, shape: Shape, takes_over: Tensor | None = None) -> Tensor:
+        """The tensor that an operator writes: an output of the model, or a piece of the arena."""
+        if name in self.outputs:
+            made = Tensor(self.outputs[name], ctype, shape)
+        else:
+            place = self.buffer(name, ctype, count(shape), takes_over)
+            made = Tensor(place.name, ctype, shape, place.buffer)
+        self.values[name] = made
+        return made
+
+    def alias(self, name: str, of: Tensor, shape: Shape) -> None:
+        """Give a tensor another shape; an output of the model gets a copy."""
+        if name in self.outputs:
+            made = self.result(name, of.ctype, shape)
+            self.loop(count(shape), f"{made.name}[i] = {of.name}[i];")
+        else:
+            self.values[name] = Tensor(of.name, of.ctype, shape, of.buffer, None, of.source)
+            if of.constant is not None:
+                array = of.constant.reshape([d.fixed if d.fixed is not None else -1 for d in shape])
+                self.values[name] = Tensor(of.name, of.ctype, shape, None, array)
+
+    def pools_whole_graph(self, pool: Node) -> bool:
+        """Whether a Segment operator pools all nodes of the one graph."""
+        producer = self.producers.get(pool.inputs[1])
+        return (
+            producer is not None
+            and producer.op == "IndexToCsr"
+            and isinstance(self.values.get(producer.inputs[0]), Batch)
+        )
+
+    def is_read(self, name: str) -> bool:
+        """Whether an operator reads this value."""
+        return bool(name) and (name in self.uses or name in self.outputs)
+
+    def step(self, text: str) -> None:
+        """Add statements: one step of the model, the unit of the plan of the arena."""
+        here = len(self.steps)
+        self.steps.append(text)
+        for found in re.findall(r"\b\w+_b(\d+)\b", text):
+            self._used.setdefault(int(found), []).append(here)
+
+    def loop(self, times: Dim, body: str) -> None:
+        """Add a loop over i, `times` turns."""
+        self.step(f"for (size_t i = 0; i < {times.text}; ++i) {body}")
+
+    def plan(self) -> Plan:
+        """Where the buffers lie."""
+        return plan(
+            [
+                Buffer(size, min(self._used.get(i, [0])), max(self._used.get(i, [0])), over)
+                for i, (_, _, size, over) in enumerate(self._sizes)
+            ]
+        )
+
+    def declarations(self, plan: Plan) -> list[str]:
+        """The C variables of the buffers that are used."""
+        return [
+            f"{ctype} *const {name} = ({ctype} *)(void *)(base + {plan.offsets[i]});"
+            for i, (name, ctype, _, _) in enumerate(self._sizes)
+            if i in self._used
+        ]
+
+    @property
+    def tables(self) -> list[str]:
+        """The definitions of all constants."""
+        return list(self._tables.values())
+
+
+def constant_tensor(name: str, array: Array) -> Tensor:
+    """A constant of the model; its table is written when an operator asks for its name."""
+    ctype = CTYPES.get(array.dtype.name)
+    if ctype is None:
+        raise ExportError(f"the constant {name} has no C form yet: its type is {array.dtype.name}")
+    return Tensor("", ctype, tuple(fixed(size) for size in array.shape), None, array)
+
+
+def pointer(builder: Builder, hint: str, value: Tensor) -> str:
+    """The C expression that points to a tensor's elements; a constant gets its table."""
+    if value.constant is None:
+        return value.name
+    return builder.table(hint, value.constant, value.ctype)

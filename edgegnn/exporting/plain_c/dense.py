@@ -1,0 +1,87 @@
+"""C code of the dense products of floats: Gemm, MatMul, SparseGemm; and of batch norms."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.exporting.plain_c.builder import Builder, Node
+from edgegnn.exporting.plain_c.values import Tensor, count, fixed
+
+__all__ = ["batch_norm", "gemm", "matmul"]
+
+Array = npt.NDArray[np.generic]
+
+
+def gemm(builder: Builder, node: Node) -> None:
+    """Gemm with constant weights and alpha = beta = 1."""
+    attributes = node.attributes
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
+        raise node.refuse("only alpha = beta = 1 and an input that isn't transposed have one")
+    _product(builder, node, bool(attributes.get("transB", 0)), bias=2)
+
+
+def matmul(builder: Builder, node: Node) -> None:
+    """MatMul with constant weights, and SparseGemm."""
+    _product(builder, node, transposed=False, bias=2)
+
+
+def _product(builder: Builder, node: Node, transposed: bool, bias: int) -> None:
+    x = builder.tensor(node, 0)
+    weight = builder.constant(node, 1)
+    if weight.ndim != 2:
+        raise node.refuse("its weights are no matrix")
+    width, depth = weight.shape if transposed else weight.shape[::-1]
+    own = _bias(builder, node, bias, width)
+    rows = count(x.shape[:-1])
+    y = builder.result(node.outputs[0], "float", (*x.shape[:-1], fixed(width)))
+    head = f"{rows.text}, {depth}, {width}, {x.name}"
+    codes = _codes(builder, node, transposed)
+    builder.kernels.add("gemm_codes" if codes else "gemm")
+    if codes:
+        builder.step(f"gemm_codes({head}, {codes}, {own}, {y.name});")
+        return
+    table = builder.table(node.inputs[1], np.ascontiguousarray(weight if transposed else weight.T), "float")
+    builder.step(f"gemm({head}, {table}, {own}, {y.name});")
+
+
+def _codes(builder: Builder, node: Node, transposed: bool) -> str:
+    """The arguments of weights that stay int8 codes with a scale a column or one for all; "" for others."""
+    found = builder.quantized.get(node.inputs[1])
+    if found is None or found.codes.ndim != 2:
+        return ""
+    column = 0 if transposed else 1
+    if found.scale.size != 1 and found.axis != column:
+        return ""
+    codes = found.codes if transposed else found.codes.T
+    table = builder.table(node.inputs[1], np.ascontiguousarray(codes), "int8_t")
+    scale = builder.table(f"{node.inputs[1]}_scale", found.scale.reshape(-1), "float")
+    return f"{table}, {scale}, {0 if found.scale.size == 1 else 1}"
+
+
+def _bias(builder: Builder, node: Node, place: int, width: int) -> str:
+    if len(node.inputs) <= place or not node.inputs[place]:
+        return "NULL"
+    values = builder.constant(node, place).reshape(-1)
+    if values.size not in (1, width):
+        raise node.refuse("its bias has neither one element nor one a column")
+    if not values.any():
+        return "NULL"
+    return builder.table(node.inputs[place], np.broadcast_to(values, (width,)).copy(), "float")
+
+
+def batch_norm(builder: Builder, node: Node) -> None:
+    """BatchNormalization of a matrix with constant statistics: (x - mean) / sqrt(variance + epsilon) * scale + bias."""
+    x: Tensor = builder.tensor(node, 0)
+    scale, bias, mean, variance = (builder.constant(node, i).astype(np.float32) for i in range(1, 5))
+    if len(x.shape) != 2:
+        raise node.refuse("only that of a matrix has one")
+    epsilon = np.float32(node.attributes.get("epsilon", 1e-5))
+    factor = (scale / np.sqrt(variance + epsilon)).astype(np.float32)
+    shift = (bias - mean * factor).astype(np.float32)
+    factors, shifts = (builder.table(f"norm_{n}", v, "float") for n, v in (("factor", factor), ("shift", shift)))
+    y = builder.result(node.outputs[0], "float", x.shape, takes_over=x)
+    body = f"{y.name}[i * {x.width} + j] = {x.name}[i * {x.width} + j] * {factors}[j] + {shifts}[j];"
+    builder.step(
+        f"for (size_t i = 0; i < {x.shape[0].text}; ++i) {{\n  for (size_t j = 0; j < {x.width}; ++j) {body}\n}}"
+    )

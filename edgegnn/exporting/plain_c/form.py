@@ -1,0 +1,80 @@
+"""`edgegnn export --format c`: the C form of an artifact, with the proof that it computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import onnx
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.plain_c.check import TOLERANCE, check
+from edgegnn.exporting.plain_c.compiler import find_compiler
+from edgegnn.exporting.plain_c.generate import generate
+from edgegnn.exporting.plain_c.values import Limits
+from edgegnn.exporting.samples import Sample
+from edgegnn.manifest import CForm
+
+__all__ = ["CFiles", "c_form"]
+
+_UNVERIFIED = "no C compiler here: install gcc or clang, or pip install ziglang, and export again"
+_MOST_GRAPHS = 500
+
+
+@dataclass(frozen=True)
+class CFiles:
+    """The files of the C form, by path in the artifact, and what the manifest says of it."""
+
+    files: dict[str, bytes]
+    facts: CForm
+
+
+def c_form(
+    model: onnx.ModelProto | None, name: str, limits: Limits, graphs: Sequence[Sample], status: Callable[[str], None]
+) -> CFiles:
+    """Generate the C form of a model, and compare it with onnxruntime on graphs.
+
+    Args:
+        model: the artifact's ONNX graph; None for a model that has none.
+        name: the artifact's name.
+        limits: the largest graph that the C code will take.
+        graphs: real and awkward ones; those beyond the limits are left out.
+        status: told in a few words what is being done.
+
+    Raises:
+        ExportError: something in the model has no C form, or the C compiler fails.
+        ParityError: the C form computes something else.
+    """
+    if model is None:
+        raise ExportError("--format c is made from an ONNX graph, and this model has none: choose another format")
+    status("writing C")
+    code = generate(model, name, limits)
+    files = {f"c/{file}": text.encode() for file, text in code.files.items()}
+    facts = CForm(
+        function=f"edgegnn_{code.name}_run",
+        max_nodes=limits.nodes,
+        max_edges=limits.edges,
+        arena_bytes=code.arena_bytes,
+    )
+    fitting = [g for g in graphs if _fits(g, limits)][:_MOST_GRAPHS]
+    compiler = find_compiler()
+    if compiler is None or not fitting:
+        why = _UNVERIFIED if compiler is None else "none of the model's graphs is within the limits"
+        return CFiles(files, msgspec.structs.replace(facts, unverified=why))
+    status("compiling and comparing the C form")
+    found = check(model, code, [(g.name, g.inputs) for g in fitting], compiler)
+    facts = msgspec.structs.replace(
+        facts,
+        graphs=found.graphs,
+        exact_tensors=found.codes,
+        equal_graphs=found.equal,
+        error=found.error,
+        tolerance=TOLERANCE,
+    )
+    return CFiles(files, facts)
+
+
+def _fits(graph: Sample, limits: Limits) -> bool:
+    edges = graph.inputs["edge_index"].shape[1] if "edge_index" in graph.inputs else 0
+    return 0 < len(graph.inputs["x"]) <= limits.nodes and edges <= limits.edges

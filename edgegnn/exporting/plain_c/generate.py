@@ -1,0 +1,221 @@
+"""From a model's ONNX graph to C99: model.h, model.c, an example and a CMakeLists.txt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from string import Template
+
+import onnx
+
+from edgegnn.errors import ExportError
+from edgegnn.exporting.plain_c.builder import CTYPES, Builder, constant_tensor
+from edgegnn.exporting.plain_c.folding import Folded, fold
+from edgegnn.exporting.plain_c.kernels import kernel_sources
+from edgegnn.exporting.plain_c.literals import identifier
+from edgegnn.exporting.plain_c.operators import EMITTERS
+from edgegnn.exporting.plain_c.shaping import EDGES
+from edgegnn.exporting.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
+from edgegnn.exporting.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
+
+__all__ = ["Argument", "PlainC", "generate"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An input or an output of the C function.
+
+    Attributes:
+        name: in the ONNX graph.
+        member: in the C structure.
+        ctype: of its elements.
+        shape: its sizes, in terms of `n` nodes and `e` edges.
+    """
+
+    name: str
+    member: str
+    ctype: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class PlainC:
+    """A model as C.
+
+    Attributes:
+        name: of the C function, between "edgegnn_" and "_run".
+        files: name -> text.
+        arena_bytes: memory that the caller lends to each run.
+        limits: the largest graph.
+        inputs: without `batch`, as the C code takes one graph.
+        outputs: in the order of the ONNX graph.
+        codes: names of the tensors of uint8 codes inside the ONNX graph.
+    """
+
+    name: str
+    files: dict[str, str]
+    arena_bytes: int
+    limits: Limits
+    inputs: tuple[Argument, ...]
+    outputs: tuple[Argument, ...]
+    codes: tuple[str, ...]
+
+
+def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
+    """Write a model as C.
+
+    Args:
+        model: an artifact's final ONNX graph; any number of outputs.
+        name: of the artifact.
+        limits: the largest graph that the C code will take.
+
+    Raises:
+        ExportError: an operator without a C form, by its layer.
+    """
+    own = identifier(name)
+    folded = fold(model)
+    inputs, values, nodes = _inputs(model, limits)
+    builder = Builder(limits, nodes, values)
+    for key, array in folded.constants.items():
+        builder.values[key] = constant_tensor(key, array)
+    builder.quantized.update(folded.quantized)
+    members = {value.name: identifier(value.name) for value in model.graph.output}
+    builder.outputs.update({key: f"out->{member}" for key, member in members.items()})
+    _emit(builder, folded)
+    outputs = tuple(_output(builder, key, member) for key, member in members.items())
+    plan = builder.plan()
+    texts = {
+        "name": own,
+        "NAME": own.upper(),
+        "max_nodes": str(limits.nodes),
+        "max_edges": str(limits.edges),
+        "arena": str(max(plan.size, 4)),
+        "index": "uint16_t" if builder.index_bytes == 2 else "uint32_t",
+        "input_members": "\n".join(f"  const {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in inputs),
+        "output_members": "\n".join(f"  {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in outputs),
+        "nulls": " || ".join([*(f"in->{a.member} == NULL" for a in inputs if a.shape[0].fixed), "arena == NULL"]),
+        "nodes_check": _nodes_check(nodes, own),
+        "checks": _indented("\n".join([_edge_check(inputs, nodes), *builder.checks]), own),
+        "kernels": kernel_sources(builder.kernels),
+        "tables": "".join(builder.tables),
+        "buffers": "\n".join(f"  {line}" for line in builder.declarations(plan)),
+        "steps": _indented("\n".join(builder.steps), own),
+        **_example(inputs, outputs, nodes, limits.edges),
+    }
+    files = {
+        "model.h": Template(HEADER).substitute(texts),
+        "model.c": Template(SOURCE).substitute(texts),
+        "example.c": Template(EXAMPLE).substitute(texts),
+        "CMakeLists.txt": Template(CMAKE).substitute(texts),
+    }
+    return PlainC(own, files, max(plan.size, 4), limits, inputs, outputs, _codes(builder, folded))
+
+
+def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...], dict[str, Value], Dim]:
+    """The arguments, what they are in C, and the number of nodes."""
+    dims = {"num_nodes": Dim("n", limits.nodes), "num_edges": Dim("e", limits.edges), "num_graphs": fixed(1)}
+    arguments: list[Argument] = []
+    values: dict[str, Value] = {}
+    nodes = dims["num_nodes"]
+    for value in model.graph.input:
+        shape = _shape(value, dims)
+        if value.name == "batch":
+            values[value.name] = Batch(shape[0])
+            continue
+        type_name = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+        if type_name not in CTYPES:
+            raise ExportError(f"the input {value.name} has no C form yet: its type is {type_name}")
+        argument = Argument(value.name, identifier(value.name), CTYPES[type_name], shape)
+        arguments.append(argument)
+        values[value.name] = Tensor(f"in->{argument.member}", argument.ctype, shape, source=value.name)
+        if value.name == "x":
+            nodes = shape[0]
+    return tuple(arguments), values, nodes
+
+
+def _shape(value: onnx.ValueInfoProto, dims: dict[str, Dim]) -> Shape:
+    found = []
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_param and dim.dim_param not in dims:
+            raise ExportError(f"the input {value.name} has no C form yet: its size {dim.dim_param} is not of one graph")
+        found.append(dims[dim.dim_param] if dim.dim_param else fixed(dim.dim_value))
+    return tuple(found)
+
+
+def _emit(builder: Builder, folded: Folded) -> None:
+    for node in folded.nodes:
+        for name in node.inputs:
+            builder.uses.setdefault(name, []).append(node)
+        for name in node.outputs:
+            builder.producers[name] = node
+    unknown = sorted({f"{n.op} ({n.name})" for n in folded.nodes if (n.domain, n.op) not in EMITTERS})
+    if unknown:
+        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise ExportError(f"no C form yet for {names}: export without --format c")
+    for node in folded.nodes:
+        EMITTERS[node.domain, node.op](builder, node)
+
+
+def _output(builder: Builder, name: str, member: str) -> Argument:
+    value = builder.values[name]
+    if not isinstance(value, Tensor) or value.constant is not None or value.name != f"out->{member}":
+        raise ExportError(f"the output {name} has no C form yet: it does not depend on the features")
+    return Argument(name, member, value.ctype, value.shape)
+
+
+def _codes(builder: Builder, folded: Folded) -> tuple[str, ...]:
+    made = [name for node in folded.nodes if (node.domain or node.op == "QuantizeLinear") for name in node.outputs]
+    values = {name: builder.values[name] for name in made if name in builder.values}
+    return tuple(
+        name
+        for name, value in values.items()
+        if isinstance(value, Tensor) and value.ctype == "uint8_t" and name not in builder.outputs
+    )
+
+
+def _nodes_check(nodes: Dim, own: str) -> str:
+    limit = f"{own.upper()}_MAX_NODES"
+    if nodes.fixed is not None:
+        return f"in->num_nodes != {nodes.fixed}"
+    return f"in->num_nodes < 1 || in->num_nodes > EDGEGNN_{limit}"
+
+
+def _edge_check(inputs: tuple[Argument, ...], nodes: Dim) -> str:
+    edges = next((a for a in inputs if a.name == EDGES), None)
+    if edges is None:
+        return ""
+    place = f"in->{edges.member}[i]"
+    test = f"if ({place} < 0 || (size_t){place} >= {nodes.text}) return BAD_INDEX;"
+    return f"for (size_t i = 0; i < {count(edges.shape).text}; ++i) {{\n  {test}\n}}"
+
+
+def _indented(text: str, own: str) -> str:
+    text = text.replace("BAD_INDEX", f"EDGEGNN_{own.upper()}_BAD_INDEX")
+    return "\n".join(f"  {line}" for line in text.split("\n") if line)
+
+
+def _sizes(argument: Argument) -> str:
+    words = {"n": "num_nodes", "e": "num_edges"}
+    return f"[{', '.join(words.get(dim.text, dim.text) for dim in argument.shape)}]"
+
+
+def _example(inputs: tuple[Argument, ...], outputs: tuple[Argument, ...], nodes: Dim, edges: int) -> dict[str, str]:
+    """The parts of the example: a graph of one or two nodes, or of as many as the model has."""
+    number = min(nodes.most, 2) if nodes.fixed is None else nodes.fixed
+    sizes = {"n": number, "e": min(edges, 1)}
+    arrays, assigned = [], [f"  in.num_nodes = {number};"]
+    for argument in inputs:
+        start = f"0, {number - 1}" if argument.name == EDGES else "0"
+        size = _elements(argument, sizes)
+        arrays.append(f"  static const {argument.ctype} {argument.member}[{size}] = {{{start}}};")
+        assigned.append(f"  in.{argument.member} = {argument.member};")
+        if argument.name == EDGES:
+            assigned.append(f"  in.num_edges = {sizes['e']};")
+    for argument in outputs:
+        arrays.append(f"  static {argument.ctype} {argument.member}[{_elements(argument, sizes)}];")
+        assigned.append(f"  out.{argument.member} = {argument.member};")
+    return {"setup": "\n".join(arrays), "assign": "\n".join(assigned), "first": outputs[0].member}
+
+
+def _elements(argument: Argument, sizes: dict[str, int]) -> int:
+    return math.prod(dim.fixed if dim.fixed is not None else sizes[dim.text] for dim in argument.shape)

@@ -1,0 +1,212 @@
+"""C code of the operators on codes: QSpMM, QGemm and their variants, QuantizeLinear, DequantizeLinear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
+from edgegnn.exporting.plain_c.literals import float_literal
+from edgegnn.exporting.plain_c.values import Dim, count, fixed
+
+__all__ = ["GemmForm", "SpmmForm", "code_record", "dequantize_linear", "qgemm", "qspmm", "quantize_linear", "vector"]
+
+Array = npt.NDArray[np.generic]
+_LOWEST, _HIGHEST = -3.4028234663852886e38, 3.4028234663852886e38
+
+
+@dataclass(frozen=True)
+class SpmmForm:
+    """A variant of QSpMM: whether it gives floats in place of codes."""
+
+    floats: bool = False
+
+
+@dataclass(frozen=True)
+class GemmForm:
+    """A variant of QGemm.
+
+    Attributes:
+        floats: gives floats in place of codes.
+        quantizes: takes floats, and makes their codes.
+        norms: has a batch norm behind its clip.
+    """
+
+    floats: bool = False
+    quantizes: bool = False
+    norms: bool = False
+
+
+def qspmm(form: SpmmForm, builder: Builder, node: Node) -> None:
+    """QSpMM and QSpMMFloat."""
+    x, indptr, col = builder.tensor(node, 0), builder.index(node, 1), builder.index(node, 2)
+    if x.ctype != "uint8_t":
+        raise node.refuse("its codes are signed")
+    rows, width = x.shape[0], x.width
+    attributes = node.attributes
+    record = builder.record(
+        "aggregate",
+        "qspmm_t",
+        f"{{{_f(attributes['x_scale'])}, {_f(attributes.get('self_weight', 0.0))}, "
+        f"{int(attributes.get('x_zero_point', 0))}, {code_record(node)}}}",
+    )
+    row_scale, row_step = vector(builder, node, 5)
+    bias, bias_step = vector(builder, node, 6)
+    arguments = (
+        f"&{record}, {rows.text}, {width}, {x.name}, {indptr.name}, {col.name}, {row_scale}, {row_step}, "
+        f"{bias}, {bias_step}"
+    )
+    if form.floats:
+        builder.kernels.add("qspmm_floats")
+        y = builder.result(node.outputs[0], "float", x.shape)
+        builder.step(f"qspmm_floats({arguments}, {y.name});")
+        return
+    builder.kernels.add("qspmm_codes")
+    y = builder.result(node.outputs[0], "uint8_t", x.shape, takes_over=x)
+    scratch = builder.buffer("scratch", "uint8_t", rows)
+    builder.step(f"qspmm_codes({arguments}, {y.name}, {scratch.name});")
+
+
+def qgemm(form: GemmForm, builder: Builder, node: Node) -> None:
+    """QGemm, QuantizeGemm, their Norm and their Float variants; row by row, so that a result may lie over its input."""
+    x = builder.tensor(node, 0)
+    rows, depth = x.shape
+    if not form.quantizes and x.ctype != "uint8_t":
+        raise node.refuse("its codes are signed")
+    layer = _layer(form, builder, node)
+    width = builder.constant(node, 1).shape[1]
+    row = builder.buffer("row", "int16_t", depth)
+    row_scale, step = vector(builder, node, 3)
+    addend = _addend(builder, node, width)
+    start = f"{x.name} + i * {depth.text}, {depth.text}"
+    if form.quantizes:
+        builder.kernels.add("widen_floats")
+        widen = f"widen_floats({row.name}, {start}, &{builder.record('codes', 'code_t', _input_code(node))});"
+    else:
+        builder.kernels.add("widen_codes")
+        widen = f"widen_codes({row.name}, {start}, {int(node.attributes.get('x_zero_point', 0))});"
+    scale = f"{row_scale}[i * {step}]" if step != "0" else f"{row_scale}[0]"
+    kernel = "qgemm_floats" if form.floats else "qgemm_codes"
+    builder.kernels.add(kernel)
+    head = f"{kernel}(&{layer}, {row.name}, {scale}, {addend}"
+    if form.floats and _pooled(builder, node, rows, width, widen, head):
+        return
+    y = builder.result(node.outputs[0], "float" if form.floats else "uint8_t", (rows, fixed(width)), takes_over=x)
+    builder.loop(rows, f"{{\n  {widen}\n  {head}, {y.name} + i * {width});\n}}")
+
+
+def _pooled(builder: Builder, node: Node, rows: Dim, width: int, widen: str, head: str) -> bool:
+    """Sum up the rows as they come, where nothing but the pooling of the whole graph reads them."""
+    uses = builder.uses.get(node.outputs[0], [])
+    if node.outputs[0] in builder.outputs or len(uses) != 1 or uses[0].op not in ("SegmentSum", "SegmentMean"):
+        return False
+    pool = uses[0]
+    if not builder.pools_whole_graph(pool):
+        return False
+    one = builder.buffer("one_row", "float", fixed(width))
+    y = builder.result(pool.outputs[0], "float", (fixed(1), fixed(width)))
+    add = f"for (size_t j = 0; j < {width}; ++j) {y.name}[j] = {y.name}[j] + {one.name}[j];"
+    mean = (
+        f"for (size_t j = 0; j < {width}; ++j) {y.name}[j] = {y.name}[j] / (float)({rows.text} > 0 ? {rows.text} : 1);"
+    )
+    builder.step(
+        f"for (size_t j = 0; j < {width}; ++j) {y.name}[j] = 0.0f;\n"
+        f"for (size_t i = 0; i < {rows.text}; ++i) {{\n  {widen}\n  {head}, {one.name});\n  {add}\n}}"
+        + (f"\n{mean}" if pool.op == "SegmentMean" else "")
+    )
+    builder.fused.add(pool.outputs[0])
+    return True
+
+
+def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
+    """The constant structure of a matrix product."""
+    weight = builder.constant(node, 1)
+    depth, width = weight.shape
+    hint = node.name.rsplit("/", 1)[0].rsplit("model.", 1)[-1]
+    w = builder.table(f"{hint}_weight", np.ascontiguousarray(weight.T), "int8_t")
+    x_scale = np.float32(node.attributes["x_scale"])
+    factor = builder.table(f"{hint}_factor", x_scale * builder.constant(node, 2).astype(np.float32), "float")
+    bias = builder.constant(node, 4)
+    gain = shift = "NULL"
+    before = (_LOWEST, _HIGHEST)
+    if form.norms:
+        before = _clip(node)
+        gain, shift = (
+            builder.table(f"{hint}_{name}", _filled(builder.constant(node, place), width), "float")
+            for name, place in (("gain", 6), ("shift", 7))
+        )
+    low, high = (_LOWEST, _HIGHEST) if form.norms else _clip(node)
+    text = (
+        f"{{{depth}, {width}, {w}, {factor}, {builder.table(f'{hint}_bias', bias, 'float')}, "
+        f"{0 if bias.size == 1 else 1}, {gain}, {shift}, {_f(before[0])}, {_f(before[1])}, "
+        f"{code_record(node, low, high)}}}"
+    )
+    return builder.record(hint, "qgemm_t", text)
+
+
+def _filled(values: Array, width: int) -> Array:
+    return np.broadcast_to(values, (width,)).copy()
+
+
+def _addend(builder: Builder, node: Node, width: int) -> str:
+    value = builder.tensor(node, 5)
+    if value.constant is not None and value.constant.size == 1:
+        number = value.constant.reshape(-1)
+        return "NULL" if number[0] == 0 else builder.table("addend", _filled(number, width), "float")
+    return f"{pointer(builder, 'addend', value)} + i * {width}"
+
+
+def vector(builder: Builder, node: Node, place: int) -> tuple[str, str]:
+    """A pointer to one number for all or one each, and the step from number to number."""
+    value = builder.tensor(node, place)
+    return pointer(builder, node.inputs[place], value), "0" if value.elements.fixed == 1 else "1"
+
+
+def _clip(node: Node) -> tuple[float, float]:
+    return node.attributes.get("clip_low", _LOWEST), node.attributes.get("clip_high", _HIGHEST)
+
+
+def code_record(node: Node, low: float | None = None, high: float | None = None) -> str:
+    """The `code_t` of an operator's output; of floats only its bounds matter."""
+    own_low, own_high = _clip(node)
+    zero = int(node.attributes.get("y_zero_point", 0))
+    bounds = f"{_f(own_low if low is None else low)}, {_f(own_high if high is None else high)}"
+    return f"{{{bounds}, {_f(node.attributes.get('y_scale', 1.0))}, {_f(-zero)}, {_f(255 - zero)}, {zero}}}"
+
+
+def _input_code(node: Node) -> str:
+    zero = int(node.attributes.get("x_zero_point", 0))
+    low, high = int(node.attributes.get("x_low", 0)), int(node.attributes.get("x_high", 255))
+    ends = f"{_f(low - zero)}, {_f(high - zero)}, {zero}"
+    return f"{{{_f(_LOWEST)}, {_f(_HIGHEST)}, {_f(node.attributes['x_scale'])}, {ends}}}"
+
+
+def quantize_linear(builder: Builder, node: Node) -> None:
+    """QuantizeLinear to uint8, one scale for all."""
+    x, scale = builder.tensor(node, 0), builder.constant(node, 1)
+    zero = builder.constant(node, 2) if len(node.inputs) > 2 else np.zeros((), np.uint8)
+    if scale.size != 1 or zero.dtype != np.uint8:
+        raise node.refuse("only uint8 codes with one scale have one")
+    number = int(zero.reshape(-1)[0])
+    ends = f"{_f(-number)}, {_f(255 - number)}, {number}"
+    record = builder.record("codes", "code_t", f"{{{_f(_LOWEST)}, {_f(_HIGHEST)}, {_f(scale.reshape(-1)[0])}, {ends}}}")
+    builder.kernels.add("code")
+    y = builder.result(node.outputs[0], "uint8_t", x.shape)
+    builder.loop(count(x.shape), f"{y.name}[i] = to_code({x.name}[i], &{record});")
+
+
+def dequantize_linear(builder: Builder, node: Node) -> None:
+    """DequantizeLinear of codes that depend on the graph, one scale for all."""
+    x, scale = builder.tensor(node, 0), builder.constant(node, 1)
+    zero = int(builder.constant(node, 2).reshape(-1)[0]) if len(node.inputs) > 2 else 0
+    if scale.size != 1 or x.ctype not in ("uint8_t", "int8_t"):
+        raise node.refuse("only 8-bit codes with one scale have one")
+    y = builder.result(node.outputs[0], "float", x.shape)
+    value = f"(float)((int32_t){x.name}[i] - {zero})" if zero else f"(float){x.name}[i]"
+    builder.loop(count(x.shape), f"{y.name}[i] = {value} * {_f(scale.reshape(-1)[0])};")
+
+
+def _f(value: float) -> str:
+    return float_literal(float(value))

@@ -1,0 +1,49 @@
+"""Numbers and names as C spells them."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["float_literal", "identifier", "table"]
+
+Array = npt.NDArray[np.generic]
+_COLUMNS = 110
+
+
+def float_literal(value: float) -> str:
+    """A float32 as a C99 hexadecimal literal: every bit of it."""
+    number = float(np.float32(value))
+    if np.isnan(number):
+        return "(INFINITY - INFINITY)"
+    if np.isinf(number):
+        return "INFINITY" if number > 0 else "-INFINITY"
+    mantissa, exponent = number.hex().split("p")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}p{exponent}f"
+
+
+def identifier(text: str) -> str:
+    """A C identifier that resembles `text`."""
+    name = re.sub(r"[^0-9a-zA-Z]+", "_", text).strip("_").lower() or "model"
+    return f"m{name}" if name[0].isdigit() else name
+
+
+def table(name: str, ctype: str, values: Array) -> str:
+    """The definition of a constant array in read-only memory."""
+    flat = values.reshape(-1)
+    items = [float_literal(float(v)) if ctype == "float" else str(int(v)) for v in flat]
+    return f"static const {ctype} {name}[{len(items)}] = {{\n{_wrapped(items)}}};\n"
+
+
+def _wrapped(items: list[str]) -> str:
+    lines, line = [], " "
+    for item in items:
+        if len(line) + len(item) + 2 > _COLUMNS:
+            lines.append(line)
+            line = " "
+        line += f" {item},"
+    return "\n".join([*lines, line]) + "\n"

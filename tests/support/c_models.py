@@ -1,0 +1,107 @@
+"""A small INT8 model as the exporter writes it, graphs for it, and its answers by the operators' numpy reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgegnn.native.reference import run
+
+FEATURES, HIDDEN, CLASSES = 5, 12, 3
+CODES = ("codes", "sums", "hidden")
+_SPMM = {"x_scale": 0.03, "x_zero_point": 119, "self_weight": 1.25, "y_scale": 0.11, "y_zero_point": 100}
+_GEMM = {"x_scale": 0.11, "x_zero_point": 100, "clip_low": 0.0, "y_scale": 0.02, "y_zero_point": 3}
+_NORM = {"x_scale": 0.02, "x_zero_point": 3, "clip_low": 0.0, "clip_high": 6.0}
+
+
+def _constants() -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(5)
+    floats = {name: draw.normal(size=HIDDEN).astype(np.float32) for name in ("bias1", "bias2", "gain", "shift")}
+    scales = {name: draw.uniform(1e-3, 3e-3, HIDDEN).astype(np.float32) for name in ("scale1", "scale2")}
+    return {
+        "x_scale": np.array(0.03, np.float32),
+        "x_zero": np.array(119, np.uint8),
+        "one": np.ones(1, np.float32),
+        "none": np.zeros(1, np.float32),
+        "first": np.array([1], np.int64),
+        "w1": draw.integers(-127, 128, (FEATURES, HIDDEN)).astype(np.int8),
+        "w2": draw.integers(-127, 128, (HIDDEN, HIDDEN)).astype(np.int8),
+        "w3": draw.integers(-127, 128, (CLASSES, HIDDEN)).astype(np.int8),
+        "scale3": draw.uniform(1e-3, 3e-3, CLASSES).astype(np.float32),
+        "zero3": np.zeros(CLASSES, np.int8),
+        "bias3": draw.normal(size=CLASSES).astype(np.float32),
+        **floats,
+        **scales,
+    }
+
+
+def gin() -> onnx.ModelProto:
+    """One GIN layer in integers, a batch norm, mean pooling and a float classifier."""
+
+    def own(op, inputs, outputs, **attributes):
+        return helper.make_node(op, inputs, outputs, f"model.{op}", domain="ai.edgegnn", **attributes)
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["codes"]),
+        helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
+        helper.make_node("Squeeze", ["shape"], ["nodes"]),
+        own("CooToCsr", ["edge_index", "nodes", "nodes"], ["indptr", "col", "row", "perm"]),
+        own("QSpMM", ["codes", "indptr", "col", "row", "nodes", "one", "none"], ["sums"], **_SPMM),
+        own("QGemm", ["sums", "w1", "scale1", "one", "bias1", "none"], ["hidden"], **_GEMM),
+        own(
+            "QGemmNormFloat",
+            ["hidden", "w2", "scale2", "one", "bias2", "none", "gain", "shift"],
+            ["features"],
+            **_NORM,
+        ),
+        helper.make_node("ReduceMax", ["batch"], ["last"], keepdims=1),
+        helper.make_node("Add", ["last", "first"], ["graphs"]),
+        own("IndexToCsr", ["batch", "graphs"], ["pool", "pool_row", "pool_perm"]),
+        own("SegmentMean", ["features", "pool", "pool_row", "pool_perm", "graphs"], ["pooled"]),
+        helper.make_node("DequantizeLinear", ["w3", "scale3", "zero3"], ["weight3"], axis=0),
+        helper.make_node("Gemm", ["pooled", "weight3", "bias3"], ["logits"], "model.lin", transB=1),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "gin",
+        [
+            value("x", TensorProto.FLOAT, ["num_nodes", FEATURES]),
+            value("edge_index", TensorProto.INT64, [2, "num_edges"]),
+            value("batch", TensorProto.INT64, ["num_nodes"]),
+        ],
+        [value("logits", TensorProto.FLOAT, ["num_graphs", CLASSES])],
+        [numpy_helper.from_array(array, name) for name, array in _constants().items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.edgegnn", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def graph(nodes: int, edges: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random features and edges, duplicates and loops among them."""
+    draw = np.random.default_rng(seed)
+    return {
+        "x": (draw.normal(size=(nodes, FEATURES)) * draw.choice([0.1, 1.0, 30.0])).astype(np.float32),
+        "edge_index": draw.integers(0, nodes, (2, edges)),
+        "batch": np.zeros(nodes, np.int64),
+    }
+
+
+def answers(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `gin` gives for a graph, its codes included."""
+    c = _constants()
+    nodes = np.array(len(inputs["x"]))
+    # The code of a NaN is the lowest one.
+    codes = np.fmax(np.rint(inputs["x"] / c["x_scale"]) + 119, 0)
+    found = {"codes": np.clip(codes, 0, 255).astype(np.uint8)}
+    csr = run("CooToCsr", inputs["edge_index"], nodes, nodes)
+    (found["sums"],) = run("QSpMM", found["codes"], *csr[:3], nodes, c["one"], c["none"], **_SPMM)
+    (found["hidden"],) = run("QGemm", found["sums"], c["w1"], c["scale1"], c["one"], c["bias1"], c["none"], **_GEMM)
+    rest = (c["w2"], c["scale2"], c["one"], c["bias2"], c["none"], c["gain"], c["shift"])
+    (features,) = run("QGemmNormFloat", found["hidden"], *rest, **_NORM)
+    pool = run("IndexToCsr", inputs["batch"], np.array(1))
+    (pooled,) = run("SegmentMean", features, *pool, np.array(1))
+    weight = c["w3"].astype(np.float32) * c["scale3"][:, None]
+    found["logits"] = pooled @ weight.T + c["bias3"]
+    return found
