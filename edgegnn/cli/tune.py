@@ -14,6 +14,7 @@ from edgegnn.cli.options import (
     DataRoot,
     Factory,
     FactoryArgs,
+    Inputs,
     Json,
     Seed,
     Split,
@@ -67,6 +68,7 @@ def tune(
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
+    inputs: Inputs = None,
     factory: Factory = None,
     factory_args: FactoryArgs = None,
     allow_import: AllowImport = False,
@@ -93,7 +95,7 @@ def tune(
     check_request(minimize, max_drop, budget, trials)
     load_target(target)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
-    place = data_source(data, task, split, split_file, split_seed, data_root)
+    place = data_source(data, task, split, split_file, split_seed, data_root, inputs)
 
     options: dict[str, str | Path | int | None] = {
         "--data": data,
@@ -106,6 +108,7 @@ def tune(
         "--factory-args": factory_args,
     }
     shown = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    shown += [word for pair in inputs or [] for word in ("--input", pair)]
     shown += ["--allow-import"] * allow_import + ["--unsafe-pickle"] * unsafe_pickle
 
     from edgegnn.tuning import tune as run  # only now: importing torch takes seconds

@@ -75,7 +75,7 @@ def kinds_of(name: str) -> tuple[str, ...]:
         UsageError: unknown model.
     """
     if name not in names():
-        raise UsageError(f"unknown model {name!r}{closest(name, names())}: choose one of {', '.join(names())}")
+        raise UsageError(f"unknown model {name[:80]!r}{closest(name, names())}: choose one of {', '.join(names())}")
     return tuple(kind for kind in KINDS if (name, kind) in DEFAULTS)
 
 
@@ -89,7 +89,8 @@ def check_model(name: str, kind: str | None = None) -> None:
         raise UsageError(f"unknown kind of task {kind!r}: use {', '.join(KINDS)}")
     if kind is not None and kind not in kinds_of(name):
         able = ", ".join(n for n in names() if (n, kind) in DEFAULTS)
-        raise UsageError(f"{name} has no form for {kind} tasks: choose one of {able}")
+        cure = f"choose one of {able}" if able else "no model of the zoo has; give your own with --factory"
+        raise UsageError(f"{name} has no form for {kind} tasks: {cure}")
     kinds_of(name)
 
 

@@ -285,7 +285,7 @@ def _metric_problem(said: Metric | None, artifact: Artifact) -> str:
     if known is None or said is None:
         return "no metric of graphs with labels"
     if (said.name, said.n) != (known.name, known.n):
-        return f"a {said.name[:40]} over {said.n} rows: it is the {known.name} over {known.n}"
+        return f"a {said.name[:40]!r} over {said.n} rows: it is the {known.name} over {known.n}"
     found = replace(known, value=said.value)
     return next(iter(metric_problems(found, manifest.samples_metric, manifest)), "")
 

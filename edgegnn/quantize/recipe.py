@@ -189,8 +189,8 @@ def recipe(name: str) -> Recipe:
         return recipe_from_dict({**recipe(base).to_dict(), **dict(map(_change, changes.split(",")))})
     known = [shown_name(each) for each in RECIPES]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f", did you mean {near[0]}?" if near else ";"
-    raise UsageError(f"unknown recipe {name!r}{hint} known: {', '.join(known)}, or a .json file")
+    hint = f"; did you mean {near[0]}? Known" if near else "; known"
+    raise UsageError(f"unknown recipe {name!r}{hint}: {', '.join(known)}, or a .json file")
 
 
 def _change(text: str) -> tuple[str, Any]:

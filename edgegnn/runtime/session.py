@@ -123,6 +123,7 @@ def make_session(
             content if isinstance(content, bytes) else os.fspath(content),
             options,
             providers=PROVIDERS if processor == "cuda" else ["CPUExecutionProvider"],
+            enable_fallback=0,  # else it prints what a damaged model says
         )
     except Exception as error:  # onnxruntime raises a dozen types of its own, and RuntimeError
         name = "the model" if isinstance(content, bytes) else Path(content).name

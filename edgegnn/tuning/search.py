@@ -103,6 +103,7 @@ def tune(
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
+    inputs: dict[str, str] | None = None,
     factory: str | None = None,
     factory_args: dict[str, Any] | None = None,
     allow_import: bool = False,
@@ -128,6 +129,8 @@ def tune(
         split: which split of `data`.
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
+        inputs: of the model's forward, name -> role or the attribute of `data` that it is read from; None: told from
+            the data.
         factory: "package.module:function" that builds the module.
         factory_args: its arguments.
         allow_import: allow the import of a factory that the file names.
@@ -144,7 +147,7 @@ def tune(
     """
     check_request(minimize, max_drop, budget, trials)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    data_source = DataSource(data, task, split, split_seed, data_root)
+    data_source = DataSource(data, task, split, split_seed, data_root, inputs or {})
     clock = Clock(60 * budget)
     device = load_target(target)
     checkpoint, work, _ = open_model(model, source, data_source)

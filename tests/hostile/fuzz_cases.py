@@ -179,7 +179,11 @@ def _artifact(rng: random.Random, made: Bases, place: Path) -> Outcome:
     file = folder / rng.choice(("model.onnx", "manifest.json", "samples.npz"))
     forged = rng.random() < 0.7
     if file.suffix == ".json" and forged:
-        seal(folder, damage_json(rng, json.loads(file.read_text())))
+        changed = damage_json(rng, json.loads(file.read_text()))
+        if isinstance(changed, dict):
+            seal(folder, changed)
+        else:
+            file.write_text(json.dumps(changed))
     else:
         file.write_bytes(damage_bytes(rng, file.read_bytes()))
         if forged and file.suffix != ".json":

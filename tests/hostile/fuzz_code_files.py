@@ -92,6 +92,9 @@ def _follow(child: subprocess.Popen[str], last: int, ends: Counter[str]) -> tupl
         if not line:
             code = child.wait()
             return seed, found + ([f"seed {seed} ({kind}): FINDING ended with {code}"] if code else [])
+        if not line.startswith("["):  # no answer of a batch
+            found.append(f"seed {seed} ({kind}): FINDING printed {line.strip()[:200]}")
+            continue
         seed, kind, end = json.loads(line)
         if end:
             wrong = end.startswith("FINDING")

@@ -9,6 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from edgegnn.exporting.entry_points import entry_points
+from edgegnn.runtime.roles import EDGES, NODE
 
 
 def _task() -> Any:
@@ -24,6 +25,8 @@ def _task() -> Any:
     return SimpleNamespace(
         spec=spec,
         graphs=graphs,
+        roles={"x": NODE, "edge_index": EDGES},
+        many=True,
         index={"train": torch.arange(203), "val": torch.tensor([], dtype=torch.long), "test": torch.tensor([203])},
     )
 

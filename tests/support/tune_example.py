@@ -61,7 +61,10 @@ class Made:
             return {"status": "failed", "reason": self.reasons[candidate.preset], "seconds": 1.0}
         size, drop = figures(candidate)
         (folder / ARTIFACT).mkdir(parents=True, exist_ok=True)
-        facts = {"metric": {"artifact": 0.5, "n": 18}, "candidate": candidate.label(SPACE)}
+        facts = {
+            "metric": {"name": "accuracy", "split": "test", "pytorch": 0.5, "artifact": 0.5, "n": 18},
+            "candidate": candidate.label(SPACE),
+        }
         (folder / ARTIFACT / "manifest.json").write_text(json.dumps(seal_manifest({**manifest(), **facts})))
         (folder / RECIPE).write_text("{}")
         if candidate.trains:

@@ -221,7 +221,6 @@ def test_command_line(place, capsys, monkeypatch):
     assert "average_precision" in out
     for args, status, words in (
         (("train", "sage", *common, "--split", "random:0.9,0.2"), 2, "leave something to train on"),
-        (("train", "ness", "social.pt", "-o", "no.pt"), 1, "label"),
         (("train", "sage", "digits", "--task", "link-prediction", "-o", "no.pt"), 2, "link"),
     ):
         code, out, err = run(*args, "--force")

@@ -88,7 +88,8 @@ def test_heads_widen_gat():
     ("arguments", "message"),
     [
         ({"name": "gcnn"}, r"unknown model 'gcnn' \(did you mean gcn\?\): choose one of gat, gcn, gin, hgpsl"),
-        ({"kind": "edge"}, "node, graph, link"),
+        ({"kind": "tree"}, "node, edge, graph, link"),
+        ({"kind": "edge"}, "no model of the zoo has; give your own"),
         ({"hidden": 0}, "hidden must be a whole number of at least 1"),
         ({"layers": -1}, "layers"),
         ({"layers": 2.5}, "layers"),

@@ -37,6 +37,5 @@ def test_every_instruction_set_gives_the_same_bits(of: str):
 
 def test_an_instruction_set_can_only_be_lowered():
     levels = LEVELS[platform.machine()]
-    used, _ = _digest("abacus")
-    assert used in levels
+    used, _ = _digest(None)
     assert _digest(levels[-1])[0] == used
