@@ -67,7 +67,7 @@ class FakeProvider:
         outer = self
 
         class Session:
-            def __init__(self, model: Any, options: Any, providers: list[Any]) -> None:
+            def __init__(self, model: Any, options: Any, providers: list[Any], **_: Any) -> None:
                 outer.asked.append(providers)
                 self._session = real(model, options, providers=["CPUExecutionProvider"])
 
