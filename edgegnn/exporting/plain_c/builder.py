@@ -85,11 +85,13 @@ class Builder:
         kernels: the C functions that are called (`edgegnn.exporting.plain_c.kernels`).
         steps: statements, each a unit of the plan of the arena.
         nodes: the number of nodes.
+        edges: name of the input that lists the edges, whose numbers are checked to be below `nodes`; "" for none.
         checks: C statements that look for an index out of range, before the first step.
     """
 
     limits: Limits
     nodes: Dim
+    edges: str = ""
     values: dict[str, Value] = field(default_factory=dict)
     quantized: dict[str, QuantizedTable] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
@@ -199,6 +201,22 @@ class Builder:
     def is_read(self, name: str) -> bool:
         """Whether an operator reads this value."""
         return bool(name) and (name in self.uses or name in self.outputs)
+
+    def check_below(self, node: Node, index: Tensor, limit: Dim) -> None:
+        """Have the numbers of an index checked before the first step.
+
+        Raises:
+            ExportError: the index is computed, so that its numbers aren't known before.
+        """
+        if not index.source:
+            raise node.refuse("its index is computed, and indices are checked before anything is")
+        if index.source == self.edges and limit == self.nodes:
+            return
+        place = f"{index.name}[i]"
+        test = f"if ({place} < 0 || (size_t){place} >= {limit.text}) return BAD_INDEX;"
+        text = f"for (size_t i = 0; i < {index.elements.text}; ++i) {{\n  {test}\n}}"
+        if text not in self.checks:
+            self.checks.append(text)
 
     def step(self, text: str) -> None:
         """Add statements: one step of the model, the unit of the plan of the arena."""

@@ -17,9 +17,8 @@ import numpy.typing as npt
 
 from edgegnn.errors import ExportError
 from edgegnn.exporting.plain_c.generate import Argument, PlainC
-from edgegnn.exporting.plain_c.shaping import EDGES
 
-__all__ = ["Library", "Refused", "compile_library", "find_compiler"]
+__all__ = ["Library", "Refused", "compile_library", "find_compiler", "graph_size"]
 
 Array = npt.NDArray[np.generic]
 _TYPES = {"float": np.float32, "uint8_t": np.uint8, "int8_t": np.int8, "int32_t": np.int32}
@@ -101,20 +100,28 @@ class Library:
         Raises:
             Refused: the C function returned a code.
         """
-        nodes = inputs["x"].shape[0]
-        edges = inputs[EDGES].shape[1] if EDGES in inputs else 0
+        sizes = graph_size(self.code, inputs)
         given = {a.name: np.ascontiguousarray(inputs[a.name], _TYPES[a.ctype]) for a in self.code.inputs}
-        sizes = {"n": nodes, "e": edges}
         results = {a.name: np.empty(_sizes(a, sizes), _TYPES[a.ctype]) for a in self.code.outputs}
         arena = np.full(-(-self.code.arena_bytes // 4), 0xA5A5A5A5, np.uint32)
         code = self._function(
-            ctypes.byref(_structure(given, (nodes, edges))),
+            ctypes.byref(_structure(given, (sizes["n"], sizes["e"]))),
             ctypes.byref(_structure(results, ())),
             ctypes.c_void_p(arena.ctypes.data),
         )
         if code:
             raise Refused(code)
         return results
+
+
+def graph_size(code: PlainC, inputs: Mapping[str, Array]) -> dict[str, int]:
+    """The numbers of nodes ("n") and edges ("e") of a graph, as the sizes of its arrays say."""
+    found = {"n": code.inputs[0].shape[0].most, "e": 0}
+    for argument in code.inputs:
+        for dim, size in zip(argument.shape, inputs[argument.name].shape, strict=True):
+            if dim.text in found:
+                found[dim.text] = size
+    return found
 
 
 def _structure(arrays: Mapping[str, Array], numbers: Sequence[int]) -> ctypes.Structure:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.exporting.plain_c.builder import Builder, Node
+from edgegnn.exporting.plain_c.qdq_gemm import emit_qdq_gemm, find_qdq_gemm
 from edgegnn.exporting.plain_c.values import Tensor, count, fixed
 
 __all__ = ["batch_norm", "gemm", "matmul"]
@@ -16,6 +17,10 @@ Array = npt.NDArray[np.generic]
 def gemm(builder: Builder, node: Node) -> None:
     """Gemm with constant weights and alpha = beta = 1."""
     attributes = node.attributes
+    product = find_qdq_gemm(builder, node)
+    if product is not None:
+        emit_qdq_gemm(builder, product)
+        return
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         raise node.refuse("only alpha = beta = 1 and an input that isn't transposed have one")
     _product(builder, node, bool(attributes.get("transB", 0)), bias=2)
@@ -48,7 +53,7 @@ def _product(builder: Builder, node: Node, transposed: bool, bias: int) -> None:
 def _codes(builder: Builder, node: Node, transposed: bool) -> str:
     """The arguments of weights that stay int8 codes with a scale a column or one for all; "" for others."""
     found = builder.quantized.get(node.inputs[1])
-    if found is None or found.codes.ndim != 2:
+    if found is None or found.codes.ndim != 2 or found.codes.dtype != np.int8:
         return ""
     column = 0 if transposed else 1
     if found.scale.size != 1 and found.axis != column:

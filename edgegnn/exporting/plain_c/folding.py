@@ -70,7 +70,7 @@ def _quantized(nodes: list[onnx.NodeProto], constants: dict[str, Array]) -> dict
         if node.op_type == "DequantizeLinear" and all(name in constants for name in node.input):
             codes, scale, *zero = (constants[name] for name in node.input)
             axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
-            if codes.dtype == np.int8 and not any(z.any() for z in zero):
+            if codes.dtype in (np.int8, np.int32) and not any(z.any() for z in zero):
                 found[node.output[0]] = QuantizedTable(codes, scale, axis % max(codes.ndim, 1))
         elif node.op_type in ("Max", "Min", "Identity") and len(node.input) == 1 and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]

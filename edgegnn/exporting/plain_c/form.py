@@ -10,8 +10,8 @@ import onnx
 
 from edgegnn.errors import ExportError
 from edgegnn.exporting.plain_c.check import TOLERANCE, check
-from edgegnn.exporting.plain_c.compiler import find_compiler
-from edgegnn.exporting.plain_c.generate import generate
+from edgegnn.exporting.plain_c.compiler import find_compiler, graph_size
+from edgegnn.exporting.plain_c.generate import PlainC, generate
 from edgegnn.exporting.plain_c.values import Limits
 from edgegnn.exporting.samples import Sample
 from edgegnn.manifest import CForm
@@ -57,7 +57,7 @@ def c_form(
         max_edges=limits.edges,
         arena_bytes=code.arena_bytes,
     )
-    fitting = [g for g in graphs if _fits(g, limits)][:_MOST_GRAPHS]
+    fitting = [g for g in graphs if _fits(code, g, limits)][:_MOST_GRAPHS]
     compiler = find_compiler()
     if compiler is None or not fitting:
         why = _UNVERIFIED if compiler is None else "none of the model's graphs is within the limits"
@@ -75,6 +75,6 @@ def c_form(
     return CFiles(files, facts)
 
 
-def _fits(graph: Sample, limits: Limits) -> bool:
-    edges = graph.inputs["edge_index"].shape[1] if "edge_index" in graph.inputs else 0
-    return 0 < len(graph.inputs["x"]) <= limits.nodes and edges <= limits.edges
+def _fits(code: PlainC, graph: Sample, limits: Limits) -> bool:
+    size = graph_size(code, graph.inputs)
+    return 0 < size["n"] <= limits.nodes and size["e"] <= limits.edges

@@ -14,7 +14,6 @@ from edgegnn.exporting.plain_c.folding import Folded, fold
 from edgegnn.exporting.plain_c.kernels import kernel_sources
 from edgegnn.exporting.plain_c.literals import identifier
 from edgegnn.exporting.plain_c.operators import EMITTERS
-from edgegnn.exporting.plain_c.shaping import EDGES
 from edgegnn.exporting.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
 from edgegnn.exporting.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
 
@@ -36,6 +35,11 @@ class Argument:
     member: str
     ctype: str
     shape: Shape
+
+    @property
+    def lists_edges(self) -> bool:
+        """Whether it holds sources and destinations."""
+        return self.ctype == "int32_t" and [dim.text for dim in self.shape] == ["2", "e"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,12 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     """
     own = identifier(name)
     folded = fold(model)
-    inputs, values, nodes = _inputs(model, limits)
-    builder = Builder(limits, nodes, values)
+    inputs, values = _inputs(model, limits)
+    nodes = _node_count(inputs)
+    if nodes.fixed is not None and nodes.fixed > limits.nodes:
+        raise ExportError(f"the model is for graphs of {nodes.fixed:,} nodes: give --max-nodes {nodes.fixed} or more")
+    edges = next((a for a in inputs if a.lists_edges), None)
+    builder = Builder(limits, nodes, edges.name if edges else "", values)
     for key, array in folded.constants.items():
         builder.values[key] = constant_tensor(key, array)
     builder.quantized.update(folded.quantized)
@@ -95,7 +103,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         "output_members": "\n".join(f"  {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in outputs),
         "nulls": " || ".join([*(f"in->{a.member} == NULL" for a in inputs if a.shape[0].fixed), "arena == NULL"]),
         "nodes_check": _nodes_check(nodes, own),
-        "checks": _indented("\n".join([_edge_check(inputs, nodes), *builder.checks]), own),
+        "checks": _indented("\n".join([_edge_check(edges, nodes), *builder.checks]), own),
         "kernels": kernel_sources(builder.kernels),
         "tables": "".join(builder.tables),
         "buffers": "\n".join(f"  {line}" for line in builder.declarations(plan)),
@@ -111,12 +119,17 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     return PlainC(own, files, max(plan.size, 4), limits, inputs, outputs, _codes(builder, folded))
 
 
-def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...], dict[str, Value], Dim]:
-    """The arguments, what they are in C, and the number of nodes."""
+def _node_count(inputs: tuple[Argument, ...]) -> Dim:
+    """The number of nodes; of a model for one graph that is fixed, and its first input has as many rows."""
+    dims = [dim for a in inputs for dim in a.shape]
+    return next((dim for dim in dims if dim.text == "n"), inputs[0].shape[0])
+
+
+def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...], dict[str, Value]]:
+    """The arguments, and what they are in C."""
     dims = {"num_nodes": Dim("n", limits.nodes), "num_edges": Dim("e", limits.edges), "num_graphs": fixed(1)}
     arguments: list[Argument] = []
     values: dict[str, Value] = {}
-    nodes = dims["num_nodes"]
     for value in model.graph.input:
         shape = _shape(value, dims)
         if value.name == "batch":
@@ -128,9 +141,7 @@ def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...
         argument = Argument(value.name, identifier(value.name), CTYPES[type_name], shape)
         arguments.append(argument)
         values[value.name] = Tensor(f"in->{argument.member}", argument.ctype, shape, source=value.name)
-        if value.name == "x":
-            nodes = shape[0]
-    return tuple(arguments), values, nodes
+    return tuple(arguments), values
 
 
 def _shape(value: onnx.ValueInfoProto, dims: dict[str, Dim]) -> Shape:
@@ -180,8 +191,7 @@ def _nodes_check(nodes: Dim, own: str) -> str:
     return f"in->num_nodes < 1 || in->num_nodes > EDGEGNN_{limit}"
 
 
-def _edge_check(inputs: tuple[Argument, ...], nodes: Dim) -> str:
-    edges = next((a for a in inputs if a.name == EDGES), None)
+def _edge_check(edges: Argument | None, nodes: Dim) -> str:
     if edges is None:
         return ""
     place = f"in->{edges.member}[i]"
@@ -205,11 +215,11 @@ def _example(inputs: tuple[Argument, ...], outputs: tuple[Argument, ...], nodes:
     sizes = {"n": number, "e": min(edges, 1)}
     arrays, assigned = [], [f"  in.num_nodes = {number};"]
     for argument in inputs:
-        start = f"0, {number - 1}" if argument.name == EDGES else "0"
+        start = f"0, {number - 1}" if argument.lists_edges else "0"
         size = _elements(argument, sizes)
         arrays.append(f"  static const {argument.ctype} {argument.member}[{size}] = {{{start}}};")
         assigned.append(f"  in.{argument.member} = {argument.member};")
-        if argument.name == EDGES:
+        if argument.lists_edges:
             assigned.append(f"  in.num_edges = {sizes['e']};")
     for argument in outputs:
         arrays.append(f"  static {argument.ctype} {argument.member}[{_elements(argument, sizes)}];")

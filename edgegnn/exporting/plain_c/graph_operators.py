@@ -60,9 +60,9 @@ def _one_more(dim: Dim) -> Dim:
 def coo_to_csr(builder: Builder, node: Node) -> None:
     """CooToCsr; the edges were checked before the first step."""
     edges = builder.tensor(node, 0)
-    if not edges.source:
-        raise node.refuse("its edges are computed, and indices are checked before anything is")
-    (rows,) = as_sizes(builder.values[node.inputs[1]], node.title)
+    (rows,), (columns,) = (as_sizes(builder.values[node.inputs[i]], node.title) for i in (1, 2))
+    for limit in {rows, columns}:
+        builder.check_below(node, edges, limit)
     loops = int(node.attributes.get("self_loops", 0))
     number = edges.shape[1]
     entries = Dim(f"({number.text} + {rows.text})", number.most + rows.most) if loops else number
@@ -93,9 +93,8 @@ def index_to_csr(builder: Builder, node: Node) -> None:
         builder.step(f"{indptr.name}[0] = 0;\n{indptr.name}[1] = (index_t){value.nodes.text};")
         return
     index = builder.tensor(node, 0)
-    if not index.source:
-        raise node.refuse("its index is computed, and indices are checked before anything is")
     (rows,) = as_sizes(builder.values[node.inputs[1]], node.title)
+    builder.check_below(node, index, rows)
     indptr = builder.result(node.outputs[0], "index_t", (_one_more(rows),))
     perm = builder.result(node.outputs[2], "index_t", index.shape)
     scratch = builder.buffer("scratch", "index_t", index.shape[0])

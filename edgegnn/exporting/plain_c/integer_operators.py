@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
 from edgegnn.exporting.plain_c.literals import float_literal
+from edgegnn.exporting.plain_c.qdq_gemm import replaces
 from edgegnn.exporting.plain_c.values import Dim, count, fixed
 
 __all__ = ["GemmForm", "SpmmForm", "code_record", "dequantize_linear", "qgemm", "qspmm", "quantize_linear", "vector"]
@@ -140,7 +141,7 @@ def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
     low, high = (_LOWEST, _HIGHEST) if form.norms else _clip(node)
     text = (
         f"{{{depth}, {width}, {w}, {factor}, {builder.table(f'{hint}_bias', bias, 'float')}, "
-        f"{0 if bias.size == 1 else 1}, {gain}, {shift}, {_f(before[0])}, {_f(before[1])}, "
+        f"{0 if bias.size == 1 else 1}, NULL, {gain}, {shift}, {_f(before[0])}, {_f(before[1])}, "
         f"{code_record(node, low, high)}}}"
     )
     return builder.record(hint, "qgemm_t", text)
@@ -185,6 +186,8 @@ def _input_code(node: Node) -> str:
 
 def quantize_linear(builder: Builder, node: Node) -> None:
     """QuantizeLinear to uint8, one scale for all."""
+    if node.outputs[0] in builder.fused:
+        return
     x, scale = builder.tensor(node, 0), builder.constant(node, 1)
     zero = builder.constant(node, 2) if len(node.inputs) > 2 else np.zeros((), np.uint8)
     if scale.size != 1 or zero.dtype != np.uint8:
@@ -200,6 +203,8 @@ def quantize_linear(builder: Builder, node: Node) -> None:
 def dequantize_linear(builder: Builder, node: Node) -> None:
     """DequantizeLinear of codes that depend on the graph, one scale for all."""
     x, scale = builder.tensor(node, 0), builder.constant(node, 1)
+    if replaces(builder, node):
+        return
     zero = int(builder.constant(node, 2).reshape(-1)[0]) if len(node.inputs) > 2 else 0
     if scale.size != 1 or x.ctype not in ("uint8_t", "int8_t"):
         raise node.refuse("only 8-bit codes with one scale have one")

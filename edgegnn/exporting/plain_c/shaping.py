@@ -7,10 +7,7 @@ import math
 from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
 from edgegnn.exporting.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
-EDGES = "edge_index"
-
 __all__ = [
-    "EDGES",
     "concat",
     "gather",
     "identity",
@@ -185,7 +182,8 @@ def gather(builder: Builder, node: Node) -> None:
     if isinstance(index, Batch):
         chosen, rows = "0", (index.nodes,)
     elif isinstance(index, Tensor):
-        _check_index(builder, node, x, index)
+        if index.constant is None:
+            builder.check_below(node, index, x.shape[0])
         chosen, rows = f"(size_t){pointer(builder, node.inputs[1], index)}[i]", index.shape
     else:
         raise node.refuse("its index is a size")
@@ -193,17 +191,3 @@ def gather(builder: Builder, node: Node) -> None:
     y = builder.result(node.outputs[0], x.ctype, (*rows, *x.shape[1:]))
     move = f"{y.name}[i * {rest.text} + j] = {source}[{chosen} * {rest.text} + j];"
     builder.step(_rows(count(rows), rest.text, move))
-
-
-def _check_index(builder: Builder, node: Node, x: Tensor, index: Tensor) -> None:
-    """Have an index that comes from outside checked: edges are anyway, against the number of nodes."""
-    if index.constant is not None:
-        return
-    if not index.source:
-        raise node.refuse("its index is computed, and indices are checked before anything is")
-    if index.source != EDGES or x.shape[0] != builder.nodes:
-        limit = x.shape[0].text
-        builder.checks.append(
-            f"for (size_t i = 0; i < {index.elements.text}; ++i) {{\n"
-            f"  if ({index.name}[i] < 0 || (size_t){index.name}[i] >= {limit}) return BAD_INDEX;\n}}"
-        )

@@ -5,6 +5,7 @@ typedef struct {
   const int8_t *w;
   const float *factor, *bias;
   size_t bias_step;
+  const int32_t *start; /* where sums start; null: at 0 */
   const float *gain, *shift; /* null: no norm behind the clip */
   float before_low, before_high;
   code_t to;
@@ -12,7 +13,7 @@ typedef struct {
 
 static float qgemm_value(const qgemm_t *op, const int16_t *row, size_t n, float row_scale, float addend) {
   const int8_t *w = op->w + n * op->depth;
-  int32_t sum = 0;
+  int32_t sum = op->start == NULL ? 0 : op->start[n];
   float v;
   size_t k;
   for (k = 0; k < op->depth; ++k) sum += (int32_t)row[k] * (int32_t)w[k];

@@ -1,0 +1,87 @@
+"""DequantizeLinear, Gemm, QuantizeLinear in a row: onnxruntime makes one integer product of them, and so does the C code.
+
+onnxruntime adds the bias as an integer, multiplies the sum by x_scale * w_scale / y_scale, and rounds that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.exporting.plain_c.builder import Builder, Node, QuantizedTable
+from edgegnn.exporting.plain_c.literals import float_literal
+from edgegnn.exporting.plain_c.values import fixed
+
+__all__ = ["QdqGemm", "emit_qdq_gemm", "find_qdq_gemm", "replaces"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class QdqGemm:
+    """The three operators."""
+
+    dequantize: Node
+    gemm: Node
+    quantize: Node
+    weight: QuantizedTable
+    bias: QuantizedTable | None
+
+
+def find_qdq_gemm(builder: Builder, gemm: Node) -> QdqGemm | None:
+    """The three operators around a Gemm, where they are one integer product."""
+    before, after = builder.producers.get(gemm.inputs[0]), builder.uses.get(gemm.outputs[0], [])
+    weight = builder.quantized.get(gemm.inputs[1])
+    bias = builder.quantized.get(gemm.inputs[2]) if len(gemm.inputs) > 2 and gemm.inputs[2] else None
+    plain = gemm.op == "Gemm" and gemm.attributes.get("transB", 0) == 1 and not gemm.attributes.get("transA", 0)
+    if not plain or weight is None or (bias is None and len(gemm.inputs) > 2) or gemm.outputs[0] in builder.outputs:
+        return None
+    if before is None or before.op != "DequantizeLinear" or [n.op for n in after] != ["QuantizeLinear"]:
+        return None
+    return QdqGemm(before, gemm, after[0], weight, bias)
+
+
+def replaces(builder: Builder, dequantize: Node) -> bool:
+    """Whether nothing reads the floats of a DequantizeLinear but products that take its codes."""
+    uses = builder.uses.get(dequantize.outputs[0], [])
+    return dequantize.outputs[0] not in builder.outputs and all(
+        use.inputs[0] == dequantize.outputs[0] and find_qdq_gemm(builder, use) for use in uses
+    )
+
+
+def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
+    """Write the product row by row, from codes to codes."""
+    x = builder.tensor(found.dequantize, 0)
+    (x_scale, x_zero), (y_scale, y_zero) = (_scale(builder, node) for node in (found.dequantize, found.quantize))
+    width, depth = found.weight.codes.shape
+    hint = found.gemm.name.rsplit("/", 1)[0]
+    scales = (x_scale * np.broadcast_to(found.weight.scale.astype(np.float32).reshape(-1), (width,))) / y_scale
+    w = builder.table(f"{hint}_weight", found.weight.codes, "int8_t")
+    factor = builder.table(f"{hint}_factor", scales.astype(np.float32), "float")
+    none = builder.table("none", np.zeros(1, np.float32), "float")
+    start = "NULL" if found.bias is None else builder.table(f"{hint}_start", found.bias.codes, "int32_t")
+    low, high = float_literal(-3.4028234663852886e38), float_literal(3.4028234663852886e38)
+    ends = f"{float_literal(1.0)}, {float_literal(-y_zero)}, {float_literal(255 - y_zero)}, {y_zero}"
+    layer = builder.record(
+        hint,
+        "qgemm_t",
+        f"{{{depth}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, {{{low}, {high}, {ends}}}}}",
+    )
+    one = builder.table("one", np.ones(1, np.float32), "float")
+    row = builder.buffer("row", "int16_t", fixed(depth))
+    builder.kernels.update(("widen_codes", "qgemm_codes"))
+    y = builder.result(found.quantize.outputs[0], "uint8_t", (x.shape[0], fixed(width)), takes_over=x)
+    builder.fused.add(found.quantize.outputs[0])
+    builder.loop(
+        x.shape[0],
+        f"{{\n  widen_codes({row.name}, {x.name} + i * {depth}, {depth}, {x_zero});\n"
+        f"  qgemm_codes(&{layer}, {row.name}, {one}[0], NULL, {y.name} + i * {width});\n}}",
+    )
+
+
+def _scale(builder: Builder, node: Node) -> tuple[np.float32, int]:
+    """Scale and zero point of codes, one for all."""
+    zero = int(builder.constant(node, 2).reshape(-1)[0]) if len(node.inputs) > 2 else 0
+    return np.float32(builder.constant(node, 1).reshape(-1)[0]), zero
