@@ -1,4 +1,4 @@
-"""DequantizeLinear, Gemm, QuantizeLinear in a row: onnxruntime makes one integer product of them, and so does the C code.
+"""DequantizeLinear, Gemm, QuantizeLinear in a row: one integer product in onnxruntime, and in the C code.
 
 onnxruntime adds the bias as an integer, multiplies the sum by x_scale * w_scale / y_scale, and rounds that.
 """
@@ -67,7 +67,8 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
     layer = builder.record(
         hint,
         "qgemm_t",
-        f"{{{depth}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, {{{low}, {high}, {ends}}}}}",
+        f"{{{depth}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, "
+        f"{{{low}, {high}, {ends}}}}}",
     )
     one = builder.table("one", np.ones(1, np.float32), "float")
     row = builder.buffer("row", "int16_t", fixed(depth))
