@@ -349,6 +349,7 @@ def test_fine_tuning_is_compared_with_the_model_before_it(place, monkeypatch):
     assert (plain[:, None] == want).all(axis=2).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_with_its_points_has_no_metric_to_lose(place):
     """There is no float model; how much its own points cost is said all the same."""
     torch.save(graph(), place / "data.pt")

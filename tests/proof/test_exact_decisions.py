@@ -64,6 +64,7 @@ class Recurrent(nn.Module):
         return self.head(gnn.global_add_pool(self.conv(x, edge_index), batch))
 
 
+@pytest.mark.slow
 def test_a_weight_that_several_products_read_is_quantized_once():
     torch.manual_seed(0)
     model = Recurrent().eval()

@@ -147,6 +147,7 @@ def test_a_range_is_widened_eight_times_at_most():
     assert float(point.scale) == pytest.approx(0.8 / 255)
 
 
+@pytest.mark.slow
 def test_a_product_behind_a_readout_has_no_range(tmp_path: Path):
     torch.manual_seed(0)
     task = stars()

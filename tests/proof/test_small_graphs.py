@@ -33,6 +33,7 @@ class Nearest(nn.Module):
         return self.out(gnn.global_max_pool(x, batch))
 
 
+@pytest.mark.slow
 def test_one_that_needs_four_nodes_says_so_and_is_exported(tmp_path):
     torch.manual_seed(0)
     sizes = torch.randint(8, 20, (40,)).tolist()

@@ -37,6 +37,7 @@ def test_everything_that_is_listed_is_there() -> None:
         _ = edgegnn.nothing
 
 
+@pytest.mark.slow
 def test_manifest_names_no_command_line_of_the_program(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["service", "--token", "s3cret"])
     made = edgegnn.export("model.pt", quant="none", output=work / "plain")

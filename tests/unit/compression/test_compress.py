@@ -137,6 +137,7 @@ def test_attention_vectors_are_reported(work):
     assert (result.checkpoint.model.convs[0].att_src != 0).all()
 
 
+@pytest.mark.slow
 def test_prune_and_quantize_in_this_order_and_export(work):
     result = api.compress("model.pt", prune="global", sparsity=0.5, quant="dq-int8", output="small.pt", settings=FEW)
     loaded = load_checkpoint(Path("small.pt"))

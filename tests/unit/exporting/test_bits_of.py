@@ -98,6 +98,7 @@ def test_the_artifact_computes_what_the_mixed_model_computes(model, base, bits_o
     assert api.verify(tmp_path / "artifact").ok
 
 
+@pytest.mark.slow
 def test_the_file_has_codes_of_both_widths(tmp_path):
     from edgegnn.compression.model_source import open_model
     from edgegnn.exporting.capture import capture

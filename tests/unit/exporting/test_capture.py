@@ -69,6 +69,7 @@ def test_node_model_on_other_graphs(layers, captured):
     assert_same(layers, captured, other_graphs())
 
 
+@pytest.mark.slow
 def test_graph_model_on_other_graphs_and_batches():
     torch.manual_seed(0)
     model = Everything().train()
@@ -141,6 +142,7 @@ def test_names_and_sizes_that_clash():
     assert_same(model, capture(model, graph(HIDDEN, HIDDEN), kind="node"), other_graphs())
 
 
+@pytest.mark.slow
 def test_exported_program():
     torch.manual_seed(0)
 

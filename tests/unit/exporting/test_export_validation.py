@@ -42,6 +42,7 @@ def test_it_is_the_artifacts_own_value(tmp_path, constant):
     assert found["artifact"] != pytest.approx(right[graph.test_mask.numpy()].mean())  # no coincidence
 
 
+@pytest.mark.slow
 def test_it_is_what_a_search_would_judge_by(tmp_path):
     api.train("gin", "digits", output=tmp_path / "m.pt", architecture={"hidden": 8}, settings={**QUICK, "epochs": 1})
     api.export(tmp_path / "m.pt", quant="static-int8", output=tmp_path / "a", min_agreement=0.0)
@@ -51,6 +52,7 @@ def test_it_is_what_a_search_would_judge_by(tmp_path):
     assert found["artifact"] == pytest.approx(judge.artifact(tmp_path / "a").val)
 
 
+@pytest.mark.slow
 def test_links_to_validate_are_not_those_to_test(tmp_path):
     torch.save(social_graph(), tmp_path / "social.pt")
     links = {"task": "link-prediction", "split": "random:0.2,0.1"}

@@ -144,7 +144,9 @@ def run(model, inputs, *, native=False):
     return session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("gcn", "pooled") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 @pytest.mark.parametrize("chosen", [INT8, pytest.param(INT4, marks=pytest.mark.slow)], ids=lambda r: r.name)
 def test_same_numbers_in_integers(name, chosen):
     model, inputs = quantized(name, chosen)

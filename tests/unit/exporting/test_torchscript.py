@@ -271,6 +271,7 @@ def test_zoo(name, kind):
     assert script.points == set(quantized.structure()["points"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", [False, True])
 def test_twin(tmp_path, quant):
     torch.manual_seed(0)
@@ -314,6 +315,7 @@ def save(folder, script, model, inputs):
     return want
 
 
+@pytest.mark.slow
 def test_loads_in_plain_torch(tmp_path, readout, sparse):
     save(tmp_path, sparse, readout, graph(53, 171, 5, seed=1, edge_weight=True))
     done = subprocess.run([sys.executable, "-I", "-c", PLAIN], cwd=tmp_path, capture_output=True, text=True)

@@ -151,7 +151,8 @@ def trained(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("none", marks=pytest.mark.slow), "dq-int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["none", "dq-int8"])
 def test_it_is_exported_to_onnx_and_its_sums_run_on_native_operators(trained, tmp_path, recipe):
     assert api.load(trained).metrics["test"] > 0.9
     result = api.export(trained, quant=recipe, output=tmp_path / "artifact", settings={"epochs": 5})

@@ -66,7 +66,8 @@ def test_it_learns_and_is_saved(trained):
     assert loaded.metrics["test"] > 0.9
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("none", marks=pytest.mark.slow), "dq-int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["none", "dq-int8"])
 def test_it_is_exported_verified_and_rewritten(trained, tmp_path, recipe):
     result = api.export(trained, quant=recipe, output=tmp_path / "artifact", settings={"epochs": 5})
     assert api.verify(tmp_path / "artifact").ok

@@ -129,6 +129,7 @@ def test_labels_are_learnt_from_those_that_are_known():
 # Every command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_regression_through_the_commands(folder, capsys, monkeypatch):
     """The thin path: train, compress, export, inspect, verify."""
     monkeypatch.chdir(folder)

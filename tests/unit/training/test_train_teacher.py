@@ -15,6 +15,7 @@ from edgegnn.tasks.target import divergence
 from edgegnn.training import FitConfig, fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["node", "graph"])
 def test_a_teacher_is_followed_row_by_row(kind):
     """With `distill` 1 the labels have no say: here they are all the same, and the teacher knows better."""

@@ -66,6 +66,7 @@ def test_the_same_command_goes_on_and_adds_nothing_when_it_is_done(made):
     assert len(again.front["candidates"]) == 12
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_best_so_far_and_loses_the_running_candidate_only(made):
     made.errors[6] = KeyboardInterrupt()
     found = tune("model.pt", trials=10)
@@ -109,6 +110,7 @@ def test_what_can_not_end_in_time_is_not_begun(made, monkeypatch):
     assert found.winner["preset"] in ("dynamic-int8", "static-int8")
 
 
+@pytest.mark.slow
 def test_a_failed_candidate_is_kept_with_its_reason_and_stops_no_other(made, capsys):
     made.reasons["dq-int8"] = "this layer would be emptied"
     found = tune("model.pt", trials=12)
