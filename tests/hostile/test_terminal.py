@@ -16,7 +16,7 @@ from rich.text import Text
 from edgegnn.cli.render import devices
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.devices.readiness import Step
-from edgegnn.errors import printable
+from edgegnn.errors import CheckpointError, printable
 from edgegnn.runtime.manifest import seal_manifest
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\u202egnp.exe\u2066[link=http://e.example]b[/link] [red]c :smile:\x00"
@@ -82,3 +82,10 @@ def test_an_artifacts_words(work: Path, capsys: pytest.CaptureFixture[str], monk
     for args in (["inspect", "model-dq-int8"], ["inspect", "--explain", "model-dq-int8"], ["verify", "model-dq-int8"]):
         _, out, err = run(capsys, monkeypatch, *args)
         assert harmless(out + err), args
+
+
+def test_a_message_of_any_length_is_shown_in_a_few_lines():
+    error = CheckpointError(f"{'a' * 10**6} is no model: take another")
+    assert len(str(error)) < 2100
+    assert str(error).startswith("aaa")
+    assert str(error).endswith("is no model: take another")
