@@ -78,6 +78,72 @@ def gin() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
+_WEIGHTED = {"x_scale": 0.03, "x_zero_point": 119, "y_scale": 0.2, "y_zero_point": 90}
+_AGGREGATIONS = ("largest", "mean", "weighted", "weighted_codes", "softmax", "rows")
+
+
+def aggregations() -> onnx.ModelProto:
+    """Aggregations of floats and codes by edge weights, and codes with a step for each column; six outputs."""
+    graph = ["indptr", "col", "row"]
+    ops = [
+        ("CooToCsr", ["edge_index", "nodes", "nodes"], [*graph, "perm"], {}),
+        ("SpMMMax", ["x", *graph, "nodes"], ["largest"], {}),
+        ("SpMMMean", ["x", *graph, "nodes"], ["mean"], {}),
+        ("SpMMWeighted", ["x", "edge_weight", *graph, "perm", "nodes"], ["weighted"], {}),
+        (
+            "QSpMMWeighted",
+            ["codes", "edge_weight", *graph, "perm", "nodes", "one", "none"],
+            ["weighted_codes"],
+            _WEIGHTED,
+        ),
+        ("SegmentSoftmax", ["edge_weight", "indptr", "row", "perm", "nodes"], ["softmax"], {}),
+        ("QuantizeRows", ["x", "steps", "tops", "one"], ["rows"], {"signed": 1}),
+    ]
+    start = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["codes"]),
+        helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
+        helper.make_node("Squeeze", ["shape"], ["nodes"]),
+    ]
+    value = helper.make_tensor_value_info
+    constants = {**_constants(), **_steps()}
+    made = helper.make_graph(
+        [*start, *(helper.make_node(o, i, y, domain="ai.edgegnn", **a) for o, i, y, a in ops)],
+        "aggregations",
+        [
+            value("x", TensorProto.FLOAT, ["num_nodes", FEATURES]),
+            value("edge_index", TensorProto.INT64, [2, "num_edges"]),
+            value("edge_weight", TensorProto.FLOAT, ["num_edges"]),
+        ],
+        [value(name, TensorProto.UNDEFINED, None) for name in _AGGREGATIONS],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.edgegnn", 1)]
+    return helper.make_model(made, opset_imports=opsets, ir_version=9)
+
+
+def _steps() -> dict[str, np.ndarray]:
+    steps = np.linspace(0.05, 0.4, FEATURES, dtype=np.float32)[None]
+    return {"steps": steps, "tops": np.array([[7, 1, 127, 3, 15]], np.float32)}
+
+
+def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `aggregations` gives for a graph."""
+    c = {**_constants(), **_steps()}
+    x, w, nodes = inputs["x"], inputs["edge_weight"], np.array(len(inputs["x"]))
+    codes = np.clip(np.rint(x / c["x_scale"]) + 119, 0, 255).astype(np.uint8)
+    indptr, col, row, perm = run("CooToCsr", inputs["edge_index"], nodes, nodes)
+    weighted = (w, indptr, col, row, perm, nodes)
+    found = [
+        run("SpMMMax", x, indptr, col, row, nodes),
+        run("SpMMMean", x, indptr, col, row, nodes),
+        run("SpMMWeighted", x, *weighted),
+        run("QSpMMWeighted", codes, *weighted, c["one"], c["none"], **_WEIGHTED),
+        run("SegmentSoftmax", w, indptr, row, perm, nodes),
+        run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),
+    ]
+    return dict(zip(_AGGREGATIONS, (y for (y,) in found), strict=True))
+
+
 def graph(nodes: int, edges: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random features and edges, duplicates and loops among them."""
     draw = np.random.default_rng(seed)

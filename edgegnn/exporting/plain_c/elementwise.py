@@ -56,7 +56,10 @@ def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expres
     """Write y = expression(elements) for each element of the broadcast shape."""
     shape = _broadcast(node, [value.shape for value in inputs])
     old = next((v for v in inputs if v.buffer is not None and v.shape == shape and v.ctype == ctype), None)
-    sources = [pointer(builder, name, value) for name, value in zip(node.inputs, inputs, strict=False)]
+    sources = [
+        "" if _is_number(value) else pointer(builder, name, value)
+        for name, value in zip(node.inputs, inputs, strict=False)
+    ]
     y = builder.result(node.outputs[0], ctype, shape, takes_over=old)
     if all(value.shape == shape or value.elements.fixed == 1 for value in inputs):
         elements = [_element(v, source, "i") for v, source in zip(inputs, sources, strict=True)]
@@ -71,8 +74,13 @@ def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expres
     builder.step(f"{{\n  size_t {declared};\n  {body}\n}}")
 
 
+def _is_number(value: Tensor) -> bool:
+    """Whether a tensor is one constant number, which C code spells where it is used."""
+    return value.constant is not None and value.constant.size == 1
+
+
 def _element(value: Tensor, source: str, place: str) -> str:
-    if value.constant is not None and value.constant.size == 1:
+    if value.constant is not None and _is_number(value):
         number = value.constant.reshape(-1)[0]
         return float_literal(float(number)) if value.ctype == "float" else str(int(number))
     return f"{source}[{place}]" if value.elements.fixed != 1 else f"{source}[0]"
@@ -176,6 +184,6 @@ def power(builder: Builder, node: Node) -> None:
     if exponent not in texts:
         raise node.refuse(f"the exponent {exponent:g} needs a power function, and there is none without libm")
     if exponent in (-0.5, 0.5):
-        builder.kernels.add("sqrt")
+        builder.kernels.add("root" if exponent > 0 else "inverse_root")
     x = builder.tensor(node, 0)
     write(builder, node, [x], "float", lambda elements: texts[exponent].format(*elements))

@@ -20,6 +20,7 @@ __all__ = [
     "csr_degree",
     "index_to_csr",
     "reduce_rows",
+    "segment_softmax",
     "spmm_weighted",
 ]
 
@@ -120,6 +121,16 @@ def reduce_rows(form: Reduction, builder: Builder, node: Node) -> None:
     y = builder.result(node.outputs[0], "float", (rows, *x.shape[1:]))
     source = pointer(builder, node.inputs[0], x)
     builder.step(f"reduce({form.how}, {rows.text}, {x.width}, {source}, {indptr.name}, {chosen}, {y.name});")
+
+
+def segment_softmax(builder: Builder, node: Node) -> None:
+    """SegmentSoftmax."""
+    logits, indptr = builder.tensor(node, 0), builder.index(node, 1)
+    (rows,) = as_sizes(builder.values[node.inputs[4]], node.title)
+    builder.kernels.add("segment_softmax")
+    perm = _perm(builder, node, 3)
+    y = builder.result(node.outputs[0], "float", logits.shape)
+    builder.step(f"segment_softmax({rows.text}, {logits.width}, {logits.name}, {indptr.name}, {perm}, {y.name});")
 
 
 def _heads(x: Tensor) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from edgegnn.exporting.plain_c import dense, graph_operators, integer_operators, shaping
+from edgegnn.exporting.plain_c import dense, graph_operators, integer_operators, row_operators, shaping
 from edgegnn.exporting.plain_c.builder import Builder, Node
 from edgegnn.exporting.plain_c.elementwise import Elementwise, cast, clip, elementwise, power
 from edgegnn.exporting.plain_c.graph_operators import AttentionForm, Reduction, WeightedForm
 from edgegnn.exporting.plain_c.integer_operators import GemmForm, SpmmForm
+from edgegnn.exporting.plain_c.row_operators import LastAxis
 
 __all__ = ["EMITTERS", "Emitter"]
 
@@ -37,7 +38,7 @@ _ELEMENTWISE: Mapping[str, Elementwise] = {
     "Reciprocal": Elementwise("1.0f / {0}"),
     "Relu": Elementwise("({0} < 0.0f ? 0.0f : {0})"),
     "Sigmoid": Elementwise("1.0f / (1.0f + exponential(-{0}))", kernels=("exponential",)),
-    "Sqrt": Elementwise("root({0})", kernels=("sqrt",)),
+    "Sqrt": Elementwise("root({0})", kernels=("root",)),
     "Sub": Elementwise("{0} - {1}"),
     "Sum": Elementwise("{0} + {1}", folds=True),
     "Tanh": Elementwise("1.0f - 2.0f / (exponential(2.0f * {0}) + 1.0f)", kernels=("exponential",)),
@@ -56,7 +57,14 @@ _STANDARD: Mapping[str, Emitter] = {
     "MatMul": dense.matmul,
     "Pow": power,
     "QuantizeLinear": integer_operators.quantize_linear,
-    "ReduceMax": shaping.reduce_max_of_batch,
+    "Expand": row_operators.expand,
+    "LayerNormalization": row_operators.layer_norm,
+    "MatMulInteger": row_operators.matmul_integer,
+    "ReduceL2": partial(row_operators.reduce_last, LastAxis(4)),
+    "ReduceMax": partial(row_operators.reduce_last, LastAxis(2)),
+    "ReduceMean": partial(row_operators.reduce_last, LastAxis(1)),
+    "ReduceMin": partial(row_operators.reduce_last, LastAxis(3)),
+    "ReduceSum": partial(row_operators.reduce_last, LastAxis(0)),
     "Reshape": shaping.reshape,
     "Shape": shaping.shape_of,
     "Split": shaping.split,
@@ -84,6 +92,8 @@ _OWN: Mapping[str, Emitter] = {
     "QuantizeGemmFloat": partial(integer_operators.qgemm, GemmForm(floats=True, quantizes=True)),
     "QuantizeGemmNorm": partial(integer_operators.qgemm, GemmForm(quantizes=True, norms=True)),
     "QuantizeGemmNormFloat": partial(integer_operators.qgemm, GemmForm(floats=True, quantizes=True, norms=True)),
+    "QuantizeRows": row_operators.quantize_rows,
+    "SegmentSoftmax": graph_operators.segment_softmax,
     "SegmentMax": partial(graph_operators.reduce_rows, Reduction(2, segments=True)),
     "SegmentMean": partial(graph_operators.reduce_rows, Reduction(1, segments=True)),
     "SegmentMin": partial(graph_operators.reduce_rows, Reduction(3, segments=True)),

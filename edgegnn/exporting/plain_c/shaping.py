@@ -11,7 +11,6 @@ __all__ = [
     "concat",
     "gather",
     "identity",
-    "reduce_max_of_batch",
     "reshape",
     "shape_of",
     "split",
@@ -25,13 +24,6 @@ def shape_of(builder: Builder, node: Node) -> None:
     value = builder.values[node.inputs[0]]
     shape = (value.nodes,) if isinstance(value, Batch) else builder.tensor(node, 0).shape
     builder.values[node.outputs[0]] = Sizes(shape[node.attributes.get("start", 0) : node.attributes.get("end")])
-
-
-def reduce_max_of_batch(builder: Builder, node: Node) -> None:
-    """ReduceMax over the graph of each node: 0, since there is one graph."""
-    if not isinstance(builder.values[node.inputs[0]], Batch):
-        raise node.refuse("it is known for the graph of each node only")
-    builder.values[node.outputs[0]] = Sizes((Dim("0", 0),))
 
 
 def identity(builder: Builder, node: Node) -> None:

@@ -1,4 +1,4 @@
-/* needs: attention_logit */
+/* needs: attention_top exponential */
 /* Softmax over each row of the logits of its entries, and the weighted sum of rows of x [cols, heads, width] with it. */
 static void attention_spmm(size_t rows, size_t heads, size_t width, const float *x, const float *a_src, const float *a_dst,
                            float slope, const index_t *indptr, const index_t *col, float *y) {

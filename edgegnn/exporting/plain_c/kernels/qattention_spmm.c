@@ -1,4 +1,4 @@
-/* needs: attention_logit qweighted */
+/* needs: attention_top exponential qweighted */
 static void qattention_spmm(const qweighted_t *op, size_t rows, size_t heads, size_t width, const uint8_t *x, const float *a_src,
                             const float *a_dst, float slope, const index_t *indptr, const index_t *col, const float *bias,
                             size_t bias_step, uint8_t *codes, float *floats, float *row) {

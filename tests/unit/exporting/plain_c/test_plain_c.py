@@ -52,6 +52,21 @@ def test_equals_the_reference(compiled, nodes, edges):
 
 
 @needs_compiler
+def test_aggregations_equal_the_reference(tmp_path):
+    code = generate(c_models.aggregations(), "sums", LIMITS)
+    with Library(code, compile_library(code, tmp_path, find_compiler(), STRICT)) as compiled:
+        for nodes, edges in [(1, 0), (6, 11), (16, 40)]:
+            inputs = c_models.graph(nodes, edges, edges)
+            inputs["edge_weight"] = np.random.default_rng(edges).normal(size=edges).astype(np.float32)
+            wanted = c_models.aggregated(inputs)
+            found = compiled.run(inputs)
+            softmax = found.pop("softmax")
+            assert np.allclose(softmax, wanted["softmax"], rtol=2e-6, atol=0)
+            for name, value in found.items():
+                assert np.array_equal(value, wanted[name]), name
+
+
+@needs_compiler
 def test_refuses_what_it_can_not_take(compiled):
     good = c_models.graph(5, 6)
     for changed, code in [
