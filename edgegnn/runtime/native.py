@@ -62,7 +62,7 @@ def check_isa() -> None:
         UsageError: it is no instruction set of this machine.
     """
     asked, known = os.environ.get("EDGEGNN_ISA"), ISA.get(platform.machine(), ())
-    if asked is not None and known and asked not in known:
+    if asked and known and asked not in known:
         raise UsageError(f"EDGEGNN_ISA is {asked[:40]!r}: use {', '.join(known[:-1])} or {known[-1]}, or unset it")
 
 

@@ -49,7 +49,7 @@ def trained(name):
 def fresh(name):
     """Clouds that the model hasn't seen; without points that are equally far, where PyTorch decides by itself."""
     batch = Batch.from_data_list(digit_clouds(110)[100:])
-    if name.startswith("ByHand"):
+    if name.startswith(("ByHand", "GravNet")):
         batch.x = batch.x + 0.01 * torch.rand(batch.x.shape, generator=torch.Generator().manual_seed(1))
     return {"x": batch.x, "batch": batch.batch}
 

@@ -65,7 +65,7 @@ const char* isa_names() {
 
 bool isa_known() {
   const char* wanted = getenv("EDGEGNN_ISA");
-  if (wanted == nullptr) return true;
+  if (wanted == nullptr || *wanted == '\0') return true;
   for (const char* name : kNames) {
     if (strcmp(wanted, name) == 0) return true;
   }

@@ -72,7 +72,7 @@ Isa isa();
 // The level's name: what EDGEGNN_ISA accepts.
 const char* isa_name();
 
-// Whether EDGEGNN_ISA is a level's name, or not set.
+// Whether EDGEGNN_ISA is a level's name, or not set, or empty.
 bool isa_known();
 
 // The names of all levels, for a message.
