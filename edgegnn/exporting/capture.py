@@ -30,7 +30,7 @@ from edgegnn.exporting.table import table_nodes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.exporting.untraceable import known_reason
 from edgegnn.quantize import QuantModel
-from edgegnn.runtime.roles import BATCH, GRAPH, Role, role_of
+from edgegnn.runtime.roles import BATCH, GRAPH, Role, find_name, role_of
 from edgegnn.tasks.points import point_graphs
 
 __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
@@ -143,10 +143,10 @@ class _ByName(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.roles, tensors, strict=False))
         inputs = complete(self.model, given, self.roles)
-        batch = next((name for name in inputs if role_of(self.roles, name) == BATCH), "")
-        graphs: Any = 1 if batch and batch not in given else None
+        batch = find_name(inputs, self.roles, BATCH)
+        graphs: Any = 1 if batch is not None and batch not in given else None
         graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
-        with DataSizes(inputs.get(batch), graphs):
+        with DataSizes(None if batch is None else inputs[batch], graphs):
             out = self.model(**inputs)
         if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
             what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
@@ -194,7 +194,8 @@ def _example(
     are `fixed` as many as in `args`.
     """
     nodes = next(name for name, role in roles.items() if role.size == "num_nodes")
-    batch = args.get(next((name for name, role in roles.items() if role == BATCH), ""))
+    name_of_batch = find_name(args, roles, BATCH)
+    batch = None if name_of_batch is None else args[name_of_batch]
     counts = _counts(args, roles, args[nodes], batch, least, fixed=fixed)
     free = {size: Dim(size, min=2, max=2**31) for size in counts}
     free["num_nodes"] = Dim("num_nodes", min=least, max=2**31)

@@ -32,14 +32,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.parser
 from onnx import helper, numpy_helper
+
+from edgegnn.exporting.weight_functions import DOMAIN, add_functions, free_name, standard_opset, weight_function
 
 __all__ = ["DOMAIN", "pack_zeros", "spell_int4"]
 
 Array = npt.NDArray[Any]
 
-DOMAIN, VERSION = "edgegnn.weights", 1
 _WORTH = 0.95  # what is packed takes this share of the dense bytes at most
 _LARGEST = 2**30  # elements; positions are int32
 _INT4 = onnx.TensorProto.INT4
@@ -111,7 +111,7 @@ def pack_zeros(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         A new model that computes the same, or `model` where nothing gets smaller.
     """
-    opset = next((o.version for o in model.opset_import if not o.domain), 0)
+    opset = standard_opset(model)
     if opset < 18:
         return model
     names = _names(model.graph)
@@ -123,7 +123,7 @@ def pack_zeros(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     functions = []
     for kind in _ZEROS:
-        function = _function(kind, opset)
+        function = weight_function(_BODIES[kind], opset)
         if sum(p.before - p.size for p in found if p.kind == kind) > function.ByteSize() + 2 * len(DOMAIN):
             functions.append(function)
     chosen = [p for p in found if p.kind in {f.name for f in functions}]
@@ -147,7 +147,7 @@ def spell_int4(model: onnx.ModelProto) -> onnx.ModelProto:
         if cast is None:
             continue
         codes = numpy_helper.to_array(tensor).astype(np.int8)
-        shape = numpy_helper.from_array(np.asarray(tensor.dims, np.int64), _free(f"{tensor.name}.shape", names))
+        shape = numpy_helper.from_array(np.asarray(tensor.dims, np.int64), free_name(f"{tensor.name}.shape", names))
         packed = np.frombuffer(_four_bits(codes.reshape(-1), "").raw_data, np.uint8).reshape(-1, 1)
         tensor.CopyFrom(numpy_helper.from_array(packed, tensor.name))
         new.graph.initializer.append(shape)
@@ -157,18 +157,8 @@ def spell_int4(model: onnx.ModelProto) -> onnx.ModelProto:
         found += 1
     if not found:
         return model
-    opset = next(o.version for o in model.opset_import if not o.domain)
-    new.functions.append(_function("FromNibbles", opset))
-    if all(o.domain != DOMAIN for o in new.opset_import):
-        new.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    add_functions(new, [weight_function(_BODIES["FromNibbles"], standard_opset(model))])
     return new
-
-
-def _function(kind: str, opset: int) -> onnx.FunctionProto:
-    made = onnx.parser.parse_function(f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>{_BODIES[kind]}')
-    for node in made.node:
-        node.name = node.output[0]  # onnxruntime's own steps name nodes after those they replace
-    return made
 
 
 @dataclass(frozen=True)
@@ -234,7 +224,9 @@ def _assemble(
     cast: onnx.NodeProto | None,
     names: set[str],
 ) -> _Packed:
-    where, what, shape, codes = (_free(f"{tensor.name}.{end}", names) for end in ("where", "values", "shape", "codes"))
+    where, what, shape, codes = (
+        free_name(f"{tensor.name}.{end}", names) for end in ("where", "values", "shape", "codes")
+    )
     constants = [
         numpy_helper.from_array(positions, where),
         numpy_helper.from_array(values, what) if cast is None else _four_bits(values, what),
@@ -278,8 +270,7 @@ def _with(model: onnx.ModelProto, packed: list[_Packed], functions: list[onnx.Fu
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(constants)
     graph.node.extend(nodes)
-    new.functions.extend(functions)
-    new.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    add_functions(new, functions)
     return new
 
 
@@ -294,11 +285,3 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def _names(graph: onnx.GraphProto) -> set[str]:
     inner = {name for node in _nodes(graph) for name in (*node.input, *node.output)}
     return inner | {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
-
-
-def _free(name: str, names: set[str]) -> str:
-    free, number = name, 0
-    while free in names:
-        number += 1
-        free = f"{name}_{number}"
-    return free

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.parser
 from onnx import helper, numpy_helper
+
+from edgegnn.exporting.weight_functions import DOMAIN, add_functions, standard_opset, weight_function
 
 __all__ = ["unsigned_weights"]
 
-_DOMAIN, _VERSION, _NAME = "edgegnn.weights", 1, "ToUnsigned"
+_NAME = "ToUnsigned"
 _BODY = """
 ToUnsigned (codes) => (unsigned)
 {
@@ -58,14 +59,7 @@ def unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     moved: dict[str, str] = {}
     for place in places:
         _move(new.graph, place, constants, moved)
-    opset = next(o.version for o in model.opset_import if not o.domain)
-    head = f'<domain: "{_DOMAIN}", opset_import: ["" : {opset}]>'
-    function = onnx.parser.parse_function(head + _BODY)
-    for node in function.node:
-        node.name = node.output[0]
-    new.functions.append(function)
-    if all(o.domain != _DOMAIN for o in new.opset_import):
-        new.opset_import.append(helper.make_opsetid(_DOMAIN, _VERSION))
+    add_functions(new, [weight_function(_BODY, standard_opset(model))])
     return new
 
 
@@ -100,7 +94,7 @@ def _move(graph: onnx.GraphProto, place: _Place, constants: dict[str, onnx.Tenso
     node, codes = place.node, place.node.input[place.codes]
     if codes not in moved:
         moved[codes] = f"{codes}.unsigned"
-        graph.node.insert(0, helper.make_node(_NAME, [codes], [moved[codes]], f"{codes}/{_NAME}", domain=_DOMAIN))
+        graph.node.insert(0, helper.make_node(_NAME, [codes], [moved[codes]], f"{codes}/{_NAME}", domain=DOMAIN))
     given = node.input[place.zero_point] if len(node.input) > place.zero_point else ""
     zero = numpy_helper.to_array(constants[given]) if given else _no_zero_point(place, constants)
     name = f"{node.output[0]}.weight_zero_point"

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from edgegnn.exporting.pack_zeros import DOMAIN, pack_zeros
 from edgegnn.exporting.unsigned_weights import unsigned_weights
 
 HEAD = '<ir_version: 9, opset_import: ["": 18]>\n'
@@ -62,3 +63,16 @@ def test_a_product_without_codes_of_activations_stays() -> None:
     text = "product (float[r, 64] x) => (float[r, 8] y) { b = DequantizeLinear (w, one)  y = MatMul (x, b) }"
     plain = model(text)
     assert unsigned_weights(plain) is plain
+
+
+def test_a_model_with_packed_zeros_too_imports_the_domain_once() -> None:
+    kept = np.zeros((64, 512), np.int8)
+    kept[::16] = np.tile(W[::16], 64)
+    made = model(INTEGER.replace("r, 8]", "r, 512]"))
+    weights = next(t for t in made.graph.initializer if t.name == "w")
+    weights.CopyFrom(numpy_helper.from_array(kept, "w"))
+    packed = pack_zeros(unsigned_weights(made))
+    assert {function.name for function in packed.functions} == {"FromGaps", "ToUnsigned"}
+    assert sum(o.domain == DOMAIN for o in packed.opset_import) == 1
+    y, _ = onnxruntime.InferenceSession(packed.SerializeToString()).run(None, {"x": X})
+    assert y.tolist() == ((X.astype(np.int64) - 3) @ kept.astype(np.int64)).tolist()
