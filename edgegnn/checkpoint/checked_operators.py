@@ -50,6 +50,7 @@ _BATCH_NORMS: frozenset[Any] = frozenset(
 _INNER_ATTENTION = _aten._scaled_dot_product_flash_attention_for_cpu.default
 _ATTENTION = _aten.scaled_dot_product_attention.default
 _MATH: Any = _aten._scaled_dot_product_attention_math.default
+_VIEW: Any = _aten.view.default
 EXCHANGED = frozenset(op._schema.name.removeprefix("aten::") for op in (*_BATCH_NORMS, _INNER_ATTENTION))
 
 
@@ -86,6 +87,8 @@ def _exchange(node: Node, where: str) -> None:
         math.meta = {**node.meta, "val": (node.meta.get("val"), None)}
         _by_math(math)
         node.target, node.args, node.kwargs = operator.getitem, (math, 0), {}
+    elif node.target == _VIEW:  # refuses the order in which attention by `_MATH` lays out its answer
+        node.target = _aten.reshape.default
 
 
 def _by_math(node: Node) -> None:

@@ -159,7 +159,8 @@ class _Comparing(ast.NodeTransformer):
     """Exchanges operators that trust the sizes they are given for the ones that compare them.
 
     The inner operator of batch norm reads as many statistics as its input has channels. The CPU's attention reads as
-    many values as there are keys.
+    many values as there are keys. The attention that compares lays its answer out in another order, which a later
+    `view` may refuse: `reshape` gives the same values, and a view where there is one.
     """
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
@@ -167,6 +168,8 @@ class _Comparing(ast.NodeTransformer):
         name = _dotted(node.func).removeprefix("ops.aten.").removeprefix("torch.")
         if name == _ATTENTION:
             return ast.Subscript(_call("_scaled_dot_product_attention_math", node.args, node.keywords), ast.Constant(0))
+        if name == "view" and len(node.args) == 2 and not isinstance(node.args[1], ast.Constant):  # a constant: a dtype
+            return _call("reshape", node.args, node.keywords)
         if name == _BATCH_NORM:
             if len(node.args) != 7 or node.keywords:
                 raise Foreign(f"{name} with other arguments")

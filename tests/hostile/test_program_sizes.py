@@ -23,7 +23,8 @@ class Attends(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.own(self.norm(x)).unsqueeze(0)
-        return scaled_dot_product_attention(h, h, h, is_causal=True).squeeze(0)
+        heads = h.view(1, -1, 2, CHANNELS // 2).transpose(1, 2)
+        return scaled_dot_product_attention(heads, heads, heads, is_causal=True).permute(2, 0, 1, 3).view(-1, CHANNELS)
 
 
 def loaded(program: ExportedProgram, path: Path) -> ExportedProgram:

@@ -193,3 +193,14 @@ def test_what_is_too_short_is_not_read_beyond(shape, line):
     code = checked_code(f"def f(x: Tensor) -> Tensor:\n  {line}\n  return y\n".encode())
     with pytest.raises(RuntimeError, match=r"should contain|Expected size"):
         torch.jit.CompilationUnit(code.decode()).f(torch.randn(shape))
+
+
+def test_attention_in_another_layout_can_be_viewed():
+    lines = """def f(x: Tensor) -> Tensor:
+  y = torch.scaled_dot_product_attention(x, x, x)
+  return torch.view(torch.permute(y, [2, 0, 1, 3]), [5, 48])
+"""
+    x = torch.randn(2, 3, 5, 8)
+    found = torch.jit.CompilationUnit(checked_code(lines.encode()).decode()).f(x)
+    attended = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+    torch.testing.assert_close(found, attended.permute(2, 0, 1, 3).reshape(5, 48))

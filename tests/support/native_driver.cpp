@@ -235,6 +235,23 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
   }
 }
 
+void point_operators(int64_t points, int64_t coordinates) {
+  const Value from = floats({points, coordinates});
+  const Value to = floats({points / 2, coordinates});
+  const auto graphs = [](int64_t count, int64_t size) {
+    Value v = make(ORT_INT64, {count});
+    for (int64_t i = 0; i < count; ++i) static_cast<int64_t*>(v.data)[i] = i / size;
+    return v;
+  };
+  const Value batch_from = graphs(points, 17);
+  const Value batch_to = graphs(points / 2, 11);
+  check("Knn", {from, to, batch_from, batch_to}, {{"k", 5}, {"loop", 1}});
+  check("Knn", {from, from, batch_from, batch_from}, {{"k", 20}, {"loop", 0}});
+  check("Radius", {from, to, batch_from, batch_to}, {{"squared_radius", 16.0}, {"max_num_neighbors", 6}, {"loop", 1}});
+  check("Radius", {from, from, batch_from, batch_from}, {{"squared_radius", 6.25}, {"max_num_neighbors", 32}, {"loop", 0}});
+  check("FarthestPoints", {from, batch_from}, {{"ratio", 0.37}});
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -253,6 +270,7 @@ int main(int count, char** arguments) {
     integer_operators(ORT_UINT8, 40, 150, shape[0], shape[1]);
     integer_operators(ORT_INT8, 40, 150, shape[0], shape[1]);
   }
+  for (const int64_t coordinates : {1, 2, 3, 5, 16}) point_operators(90, coordinates);
   float_operators(3000, 90000, 1, 2);
   integer_operators(ORT_UINT8, 300, 20000, 2, 20);
   for (const auto& [name, digest] : g_digests) printf("%s %016llx\n", name.c_str(), static_cast<unsigned long long>(digest));
