@@ -117,7 +117,7 @@ def train(
     """Train a model of the zoo and, with `output`, save it.
 
     Args:
-        model: "gcn", "gat", "gin", "sage", "spline" or "transformer".
+        model: a name of `edgegnn.models.names()`.
         data: a data set's name, or the path of a data file.
         output: where to save the checkpoint.
         split: which split; "file:PATH" for one in a file (`edgegnn.tasks.split_file`); None for the data set's own.
@@ -478,12 +478,12 @@ def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:
 
 def _load_features(model: str, data: str, wanted: bool | None, asked: dict[str, Any]) -> Task:
     """The task, with node attributes where they are wanted, or usual for the model and there."""
-    from edgegnn.models import takes_attributes
+    from edgegnn.models import check_model
     from edgegnn.tasks import load_task
     from edgegnn.tasks.datasets import NoAttributesError
     from edgegnn.tasks.loading import with_attributes
 
-    if wanted or (wanted is None and takes_attributes(model)):
+    if wanted or (wanted is None and check_model(model).with_attributes):
         try:
             return load_task(with_attributes(data), **asked)
         except (NoAttributesError, UsageError):  # the usage error: not a data set that could have any

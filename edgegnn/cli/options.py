@@ -8,12 +8,19 @@ from typing import Annotated
 import typer
 
 from edgegnn.cli.completion import complete_data, complete_recipe, complete_target, complete_task
+from edgegnn.models.catalog import MODELS
+from edgegnn.quantize.recipe import RECIPES as BY_NAME
+from edgegnn.quantize.recipe import shown_name
 
 # Panels of the help screens, in the order in which most commands show them.
 MODEL, DATA = "Model", "Data"
 PRUNING, QUANTIZATION, TRAINING = "Pruning", "Quantization", "Training"
 PROOF, DEVICE, OUTPUT = "Proof", "Device", "Output"
-RECIPES = "fp32, dynamic-int8, static-int8, qat-int8, qat-int4, dq-int8, dq-int4, a2q, a2q-groups"
+RECIPES = ", ".join(map(shown_name, BY_NAME))
+_TRAINED = ", ".join(shown_name(name) for name, recipe in BY_NAME.items() if recipe.trains)
+_WITH_HEADS = " and ".join(model.name for model in MODELS.values() if model.with_heads)
+_WITH_POOLS = " and ".join(m.name for m in MODELS.values() if any(f.pool_ratio is not None for f in m.forms.values()))
+_WITH_ATTRIBUTES = " and ".join(model.name for model in MODELS.values() if model.with_attributes)
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ Heads = Annotated[
     typer.Option(
         "--heads",
         metavar="N",
-        help="Attention heads of gat and transformer (default: the model's).",
+        help=f"Attention heads of {_WITH_HEADS} (default: the model's).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -160,7 +167,7 @@ PoolRatio = Annotated[
     typer.Option(
         "--pool-ratio",
         metavar="R",
-        help="Share of nodes that a pool of hgpsl keeps, above 0, at most 1 (default: 0.5).",
+        help=f"Share of nodes that a pool of {_WITH_POOLS} keeps, above 0, at most 1 (default: 0.5).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -168,7 +175,7 @@ NodeAttributes = Annotated[
     bool | None,
     typer.Option(
         "--node-attributes/--no-node-attributes",
-        help="Features of tu:NAME: the nodes' attributes beside their labels (default: hgpsl only).",
+        help=f"Features of tu:NAME: the nodes' attributes beside their labels (default: {_WITH_ATTRIBUTES} only).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -243,8 +250,7 @@ TrainedQuant = Annotated[
     typer.Option(
         "--quant",
         metavar="RECIPE",
-        help="A recipe that trains: qat-int8, qat-int4, dq-int8, dq-int4, a2q, a2q-groups or a .json file (default: "
-        "fp32).",
+        help=f"A recipe that trains: {_TRAINED} or a .json file (default: fp32).",
         autocompletion=complete_recipe,
         rich_help_panel=QUANTIZATION,
     ),

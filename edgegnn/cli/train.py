@@ -38,6 +38,7 @@ from edgegnn.cli.options import (
 )
 from edgegnn.cli.values import quant_of, settings_of, split_of
 from edgegnn.errors import UsageError
+from edgegnn.models.catalog import MODELS
 
 __all__ = ["train"]
 
@@ -47,7 +48,7 @@ def train(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="gcn, gat, gin, sage, spline, transformer, hgpsl or ness.",
+            help=f"{', '.join(MODELS)}.",
             autocompletion=complete_model,
         ),
     ],

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgegnn.models.catalog import COUNTS, check_model, defaults, kinds_of, names, only_task, takes_attributes
+from edgegnn.models.catalog import COUNTS, MODELS, check_model, defaults, names, only_task
 from edgegnn.utils.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from edgegnn.models.zoo import GraphModel, NodeModel, build
+    from edgegnn.models.stacks import GraphModel, NodeModel
+    from edgegnn.models.zoo import build
 else:
-    __getattr__ = on_first_use(__name__, {"zoo": ("GraphModel", "NodeModel", "build")})
+    __getattr__ = on_first_use(__name__, {"stacks": ("GraphModel", "NodeModel"), "zoo": ("build",)})
 
 __all__ = [
     "COUNTS",
+    "MODELS",
     "GraphModel",
     "NodeModel",
     "build",
     "check_model",
     "defaults",
-    "kinds_of",
     "names",
     "only_task",
-    "takes_attributes",
 ]

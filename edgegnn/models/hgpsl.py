@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from edgegnn.errors import UsageError
+from edgegnn.models.catalog import Form
 
 __all__ = ["HGPSL", "StructurePool", "node_scores", "sparsemax"]
 
@@ -308,3 +309,13 @@ def _by_size(edge_index: Tensor, batch: Tensor) -> Iterator[tuple[Tensor, Tensor
         graph = of_edge[inside]
         adj = _adjacency(edge_index[:, inside] - first[graph], place[graph], len(graphs), n)
         yield graphs, adj, sizes[graphs], rows
+
+
+def hgpsl(in_channels: int, out_channels: int, form: Form, kind: str) -> nn.Module:
+    """Build HGP-SL, for graphs.
+
+    Raises:
+        UsageError: as `HGPSL`.
+    """
+    ratio = 0.5 if form.pool_ratio is None else form.pool_ratio
+    return HGPSL(in_channels, form.hidden, out_channels, form.layers, ratio, form.dropout)

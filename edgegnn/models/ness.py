@@ -30,7 +30,10 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
-__all__ = ["NESS"]
+from edgegnn.errors import UsageError
+from edgegnn.models.catalog import Form
+
+__all__ = ["NESS", "ness"]
 
 SCALE = 1.8  # of the normalised rows, the GNAE encoder's
 SUBGRAPHS = 4
@@ -138,3 +141,14 @@ def _hash(pairs: Tensor) -> Tensor:
     low, high = torch.minimum(pairs[0], pairs[1]), torch.maximum(pairs[0], pairs[1])
     a, b, size = _HASH
     return (low * a + high * b) % size
+
+
+def ness(in_channels: int, out_channels: int, form: Form, kind: str) -> nn.Module:
+    """Build NESS, which encodes nodes for links.
+
+    Raises:
+        UsageError: more than one layer.
+    """
+    if form.layers != 1:
+        raise UsageError("ness has one layer: leave out --layers")
+    return NESS(in_channels, out_channels, form.dropout)

@@ -25,6 +25,7 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
 from edgegnn.errors import UsageError
+from edgegnn.models.catalog import Form
 
 __all__ = ["SplineConv", "SplineModel", "TargetSplineConv", "spline_basis", "target_indegree"]
 
@@ -222,3 +223,8 @@ class SplineModel(nn.Module):
 
 def _bounds(inputs: int) -> tuple[float, float]:
     return -1 / math.sqrt(inputs), 1 / math.sqrt(inputs)
+
+
+def spline(in_channels: int, out_channels: int, form: Form, kind: str) -> nn.Module:
+    """Build a SplineCNN, for nodes."""
+    return SplineModel([in_channels, *[form.hidden] * (form.layers - 1), out_channels], form.dropout)

@@ -15,7 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import TransformerConv
 
-__all__ = ["Encoder", "NodeTransformer"]
+from edgegnn.models.catalog import Form
+from edgegnn.models.stacks import GraphModel
+
+__all__ = ["Encoder", "NodeTransformer", "transformer"]
 
 
 class Block(nn.Module):
@@ -79,3 +82,12 @@ class NodeTransformer(nn.Module):
         """Return logits [N, C] for `x` [N, F] float32 and `edge_index` [2, E] int64."""
         x = self.encoder(F.dropout(x, self.dropout, self.training), edge_index)
         return self.lin(F.dropout(x, self.dropout, self.training))
+
+
+def transformer(in_channels: int, out_channels: int, form: Form, kind: str) -> nn.Module:
+    """Build a graph transformer."""
+    encoder = Encoder(in_channels, form.hidden, form.heads, form.layers)
+    width = form.hidden * form.heads
+    if kind == "node":
+        return NodeTransformer(encoder, width, out_channels, form.dropout)
+    return GraphModel([encoder], [nn.Identity()], width, out_channels, form.dropout)

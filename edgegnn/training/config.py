@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from edgegnn.errors import UsageError
+from edgegnn.models.catalog import MODELS
 
 __all__ = [
     "EARLY_STOPS",
@@ -107,16 +108,6 @@ class FitConfig:
 _NODE = FitConfig(epochs=200, lr=0.01, weight_decay=5e-4)
 _GRAPH = FitConfig(epochs=200, lr=0.005, weight_decay=2e-4, batch_size=128, halve_lr_every=50)
 _LINK = FitConfig(epochs=300, lr=0.01, weight_decay=0.0)
-_OF_MODEL = {
-    ("ness", "link"): dataclasses.replace(_LINK, epochs=500),
-    ("gat", "node"): dataclasses.replace(_NODE, lr=0.005, epochs=300),  # the rate of Velickovic et al. 2018
-    ("spline", "node"): dataclasses.replace(_NODE, weight_decay=5e-3),  # of PyG's example for Cora
-    ("transformer", "node"): dataclasses.replace(_NODE, lr=0.001, weight_decay=0.1),
-    ("transformer", "graph"): dataclasses.replace(_GRAPH, lr=0.001, epochs=100),
-    # The rates of Zhang et al. 2019; smaller batches than its 512, and so fewer than its 1,000 epochs.
-    ("hgpsl", "graph"): FitConfig(epochs=200, lr=0.001, weight_decay=0.001, batch_size=64, patience=40),
-    ("gin", "node"): dataclasses.replace(_NODE, epochs=100),  # its validation loss is lowest before epoch 40
-}
 _OF_DATA = {
     "digits": dataclasses.replace(_GRAPH, epochs=30, lr=0.01, batch_size=64, halve_lr_every=8),
     "digits-knn": dataclasses.replace(_NODE, epochs=100),
@@ -136,7 +127,9 @@ def fit_defaults(kind: str, *, model: str | None = None, data: str | None = None
         UsageError: a value out of range.
     """
     of_kind = {"node": _NODE, "edge": _NODE, "graph": _GRAPH, "link": _LINK}[kind]
-    base = (_OF_DATA.get(data or "") if kind != "link" else None) or _OF_MODEL.get((model or "", kind)) or of_kind
+    form = MODELS[model].forms.get(kind) if model in MODELS else None
+    of_model = dataclasses.replace(of_kind, **form.fit) if form else of_kind
+    base = of_model if kind == "link" else _OF_DATA.get(data or "", of_model)
     return dataclasses.replace(base, **{k: v for k, v in changes.items() if v is not None})
 
 

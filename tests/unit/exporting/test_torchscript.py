@@ -26,8 +26,7 @@ from edgegnn.checkpoint.exported_program import load_program
 from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture_program
 from edgegnn.exporting.torchscript import aggregate, make_twin, weights
-from edgegnn.models import build
-from edgegnn.models.catalog import DEFAULTS
+from edgegnn.models import build, catalog
 from edgegnn.quantize import prepare, recipe
 
 
@@ -256,7 +255,7 @@ def test_every_layer_of_pyg(name):
 @pytest.mark.parametrize(
     ("name", "kind"),
     # hgpsl takes no edges between graphs, which these graphs have: it has tests of its own
-    [(name, kind) for name, kind in DEFAULTS if name != "hgpsl" and kind in ("node", "graph")],
+    [(m.name, kind) for m in catalog.MODELS.values() for kind in m.forms if m.name != "hgpsl" and kind != "link"],
 )
 def test_zoo(name, kind):
     torch.manual_seed(0)
