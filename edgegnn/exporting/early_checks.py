@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgegnn.errors import UsageError
-from edgegnn.exporting.plain_c.values import Limits
+from edgegnn.plain_c.values import Limits
 from edgegnn.runtime.manifest import is_file_name
 from edgegnn.utils.files import check_free
 

@@ -3,7 +3,7 @@
 onnx           model.onnx, or an error
 torchscript    model.ts.pt and model.pt2
 both           model.onnx, model.ts.pt and model.pt2; the manifest names onnxruntime as the runtime
-c              model.onnx, and the same model as C99 in c/ (`edgegnn.exporting.plain_c`)
+c              model.onnx, and the same model as C99 in c/ (`edgegnn.plain_c`)
 None           onnx; torchscript when something in the model has no ONNX form
 """
 

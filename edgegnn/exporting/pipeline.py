@@ -24,12 +24,12 @@ from edgegnn.exporting.building import Built, build
 from edgegnn.exporting.comparing import Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.parity import Parity
-from edgegnn.exporting.plain_c.form import CFiles, c_form
-from edgegnn.exporting.plain_c.values import Limits
 from edgegnn.exporting.request import ExportRequest
 from edgegnn.manifest import ArtifactManifest
 from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
+from edgegnn.plain_c.form import CFiles, c_form
+from edgegnn.plain_c.values import Limits
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import verify
 from edgegnn.runtime.manifest import MODEL_FILES

@@ -9,13 +9,13 @@ from string import Template
 import onnx
 
 from edgegnn.errors import ExportError
-from edgegnn.exporting.plain_c.builder import CTYPES, Builder, constant_tensor
-from edgegnn.exporting.plain_c.folding import Folded, fold
-from edgegnn.exporting.plain_c.kernels import kernel_sources
-from edgegnn.exporting.plain_c.literals import identifier
-from edgegnn.exporting.plain_c.operators import EMITTERS
-from edgegnn.exporting.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
-from edgegnn.exporting.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
+from edgegnn.plain_c.builder import CTYPES, Builder, constant_tensor
+from edgegnn.plain_c.folding import Folded, fold
+from edgegnn.plain_c.kernels import kernel_sources
+from edgegnn.plain_c.literals import identifier
+from edgegnn.plain_c.operators import EMITTERS
+from edgegnn.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
+from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
 
 __all__ = ["Argument", "PlainC", "generate"]
 

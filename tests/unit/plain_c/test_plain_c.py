@@ -13,13 +13,13 @@ from onnx import helper
 
 from edgegnn.errors import ExportError, ParityError, UsageError
 from edgegnn.exporting.early_checks import c_limits
-from edgegnn.exporting.plain_c.arena import Buffer, plan
-from edgegnn.exporting.plain_c.check import TOLERANCE, check, with_codes
-from edgegnn.exporting.plain_c.compiler import Library, Refused, compile_library, find_compiler
-from edgegnn.exporting.plain_c.generate import generate
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.values import Limits
 from edgegnn.native import library
+from edgegnn.plain_c.arena import Buffer, plan
+from edgegnn.plain_c.check import TOLERANCE, check, with_codes
+from edgegnn.plain_c.compiler import Library, Refused, compile_library, find_compiler
+from edgegnn.plain_c.generate import generate
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.values import Limits
 
 LIMITS = Limits(16, 40)
 STRICT = ("-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Werror")

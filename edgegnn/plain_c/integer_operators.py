@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.qdq_gemm import replaces
-from edgegnn.exporting.plain_c.values import Dim, count, fixed
+from edgegnn.plain_c.builder import Builder, Node, pointer
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.qdq_gemm import replaces
+from edgegnn.plain_c.values import Dim, count, fixed
 
 __all__ = ["GemmForm", "SpmmForm", "code_record", "dequantize_linear", "qgemm", "qspmm", "quantize_linear", "vector"]
 

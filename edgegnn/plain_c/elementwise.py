@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgegnn.exporting.plain_c.builder import CTYPES, Builder, Node, pointer
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
+from edgegnn.plain_c.builder import CTYPES, Builder, Node, pointer
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
 __all__ = ["Elementwise", "cast", "clip", "elementwise", "power"]
 

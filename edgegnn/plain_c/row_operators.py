@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
-from edgegnn.exporting.plain_c.elementwise import write
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.values import Batch, Shape, Sizes, Tensor, as_sizes, count, fixed
+from edgegnn.plain_c.builder import Builder, Node, pointer
+from edgegnn.plain_c.elementwise import write
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.values import Batch, Shape, Sizes, Tensor, as_sizes, count, fixed
 
 __all__ = ["LastAxis", "expand", "layer_norm", "matmul_integer", "quantize_rows", "reduce_last"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
-from edgegnn.exporting.plain_c.integer_operators import code_record, vector
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.values import Absent, Batch, Dim, Shape, Tensor, as_sizes, fixed
+from edgegnn.plain_c.builder import Builder, Node, pointer
+from edgegnn.plain_c.integer_operators import code_record, vector
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Tensor, as_sizes, fixed
 
 __all__ = [
     "AttentionForm",

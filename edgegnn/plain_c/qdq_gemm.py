@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.exporting.plain_c.builder import Builder, Node, QuantizedTable
-from edgegnn.exporting.plain_c.literals import float_literal
-from edgegnn.exporting.plain_c.values import fixed
+from edgegnn.plain_c.builder import Builder, Node, QuantizedTable
+from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.values import fixed
 
 __all__ = ["QdqGemm", "emit_qdq_gemm", "find_qdq_gemm", "replaces"]
 

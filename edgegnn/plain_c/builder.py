@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ExportError
-from edgegnn.exporting.plain_c.arena import Buffer, Plan, plan
-from edgegnn.exporting.plain_c.literals import identifier, table
-from edgegnn.exporting.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, as_tensor, count, fixed
+from edgegnn.plain_c.arena import Buffer, Plan, plan
+from edgegnn.plain_c.literals import identifier, table
+from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, as_tensor, count, fixed
 
 __all__ = ["CTYPES", "Builder", "Node", "QuantizedTable", "constant_tensor", "pointer"]
 
@@ -82,7 +82,7 @@ class Builder:
         uses: name in the ONNX graph -> the nodes that read it.
         producers: name in the ONNX graph -> the node that makes it.
         fused: names that an operator before them has made already.
-        kernels: the C functions that are called (`edgegnn.exporting.plain_c.kernels`).
+        kernels: the C functions that are called (`edgegnn.plain_c.kernels`).
         steps: statements, each a unit of the plan of the arena.
         nodes: the number of nodes.
         edges: name of the input that lists the edges, whose numbers are checked to be below `nodes`; "" for none.

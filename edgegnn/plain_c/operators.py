@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from edgegnn.exporting.plain_c import dense, graph_operators, integer_operators, row_operators, shaping
-from edgegnn.exporting.plain_c.builder import Builder, Node
-from edgegnn.exporting.plain_c.elementwise import Elementwise, cast, clip, elementwise, power
-from edgegnn.exporting.plain_c.graph_operators import AttentionForm, Reduction, WeightedForm
-from edgegnn.exporting.plain_c.integer_operators import GemmForm, SpmmForm
-from edgegnn.exporting.plain_c.row_operators import LastAxis
+from edgegnn.plain_c import dense, graph_operators, integer_operators, row_operators, shaping
+from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.elementwise import Elementwise, cast, clip, elementwise, power
+from edgegnn.plain_c.graph_operators import AttentionForm, Reduction, WeightedForm
+from edgegnn.plain_c.integer_operators import GemmForm, SpmmForm
+from edgegnn.plain_c.row_operators import LastAxis
 
 __all__ = ["EMITTERS", "Emitter"]
 

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from edgegnn.errors import ExportError
-from edgegnn.exporting.plain_c.check import TOLERANCE, check
-from edgegnn.exporting.plain_c.compiler import find_compiler, graph_size
-from edgegnn.exporting.plain_c.generate import PlainC, generate
-from edgegnn.exporting.plain_c.values import Limits
-from edgegnn.exporting.samples import Sample
 from edgegnn.manifest import CForm
+from edgegnn.plain_c.check import TOLERANCE, check
+from edgegnn.plain_c.compiler import find_compiler, graph_size
+from edgegnn.plain_c.generate import PlainC, generate
+from edgegnn.plain_c.values import Limits
 
 __all__ = ["CFiles", "c_form"]
 
 _UNVERIFIED = "no C compiler here: install gcc or clang, or pip install ziglang, and export again"
 _MOST_GRAPHS = 500
+
+
+class Graph(Protocol):
+    """A graph to compare on."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def inputs(self) -> Mapping[str, npt.NDArray[np.generic]]:
+        """Name of an input -> array, as the artifact takes them."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class CFiles:
 
 
 def c_form(
-    model: onnx.ModelProto | None, name: str, limits: Limits, graphs: Sequence[Sample], status: Callable[[str], None]
+    model: onnx.ModelProto | None, name: str, limits: Limits, graphs: Sequence[Graph], status: Callable[[str], None]
 ) -> CFiles:
     """Generate the C form of a model, and compare it with onnxruntime on graphs.
 
@@ -75,6 +89,6 @@ def c_form(
     return CFiles(files, facts)
 
 
-def _fits(code: PlainC, graph: Sample, limits: Limits) -> bool:
+def _fits(code: PlainC, graph: Graph, limits: Limits) -> bool:
     size = graph_size(code, graph.inputs)
     return 0 < size["n"] <= limits.nodes and size["e"] <= limits.edges

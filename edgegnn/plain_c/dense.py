@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.exporting.plain_c.builder import Builder, Node
-from edgegnn.exporting.plain_c.qdq_gemm import emit_qdq_gemm, find_qdq_gemm
-from edgegnn.exporting.plain_c.values import Tensor, count, fixed
+from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.qdq_gemm import emit_qdq_gemm, find_qdq_gemm
+from edgegnn.plain_c.values import Tensor, count, fixed
 
 __all__ = ["batch_norm", "gemm", "matmul"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx
 
 from edgegnn.errors import ParityError
-from edgegnn.exporting.plain_c.compiler import Library, compile_library
-from edgegnn.exporting.plain_c.generate import PlainC, generate
+from edgegnn.plain_c.compiler import Library, compile_library
+from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.runtime import make_session
 
 __all__ = ["TOLERANCE", "Agreement", "check", "with_codes"]

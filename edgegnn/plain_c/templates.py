@@ -1,4 +1,4 @@
-"""The texts of the C files; `$names` are filled in by `edgegnn.exporting.plain_c.generate`."""
+"""The texts of the C files; `$names` are filled in by `edgegnn.plain_c.generate`."""
 
 from __future__ import annotations
 

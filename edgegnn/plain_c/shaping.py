@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from edgegnn.exporting.plain_c.builder import Builder, Node, pointer
-from edgegnn.exporting.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
+from edgegnn.plain_c.builder import Builder, Node, pointer
+from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
 __all__ = [
     "concat",

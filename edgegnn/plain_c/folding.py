@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from edgegnn.exporting.plain_c.builder import Node, QuantizedTable
+from edgegnn.plain_c.builder import Node, QuantizedTable
 from edgegnn.runtime import make_session
 
 __all__ = ["Folded", "fold"]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ExportError
-from edgegnn.exporting.plain_c.generate import Argument, PlainC
+from edgegnn.plain_c.generate import Argument, PlainC
 
 __all__ = ["Library", "Refused", "compile_library", "find_compiler", "graph_size"]
 
