@@ -10,7 +10,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+from edgegnn.utils.locks import hold
 
 __all__ = ["lock_path", "settle", "turn"]
 
@@ -46,26 +49,15 @@ def turn(
         TargetError: an unknown target.
         OSError: the file can't be written.
     """
-    import fcntl
-
     if measuring is not None and _elsewhere(measuring):
         yield
         return
-    how = fcntl.LOCK_SH if measuring is None else fcntl.LOCK_EX
-    end = time.monotonic() + seconds
-    with path.open("w") as lock:
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, how | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise TimeoutError("other trainings or measurements were at work on this machine") from None
-            if not told:
-                status("waiting for others at work on this machine")
-                told = True
-            time.sleep(_LOOK_AGAIN)
+    with contextlib.ExitStack() as held:
+        try:
+            waiting = partial(status, "waiting for others at work on this machine")
+            held.enter_context(hold(path, shared=measuring is None, seconds=seconds, waiting=waiting))
+        except TimeoutError:
+            raise TimeoutError("other trainings or measurements were at work on this machine") from None
         yield
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from edgegnn.devices.inventory import TargetInfo
 from edgegnn.profiling.comparison import Change, Comparison
 from edgegnn.profiling.record import WITHOUT_KERNELS, ProfileRecord
-from edgegnn.runtime.metrics import LOWER_IS_BETTER
+from edgegnn.runtime.metrics import metric_name
 from edgegnn.runtime.state import throttled_words
 from edgegnn.utils.files import size
 
@@ -84,7 +84,7 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
         found.append((label, [show(record) for record in records], key))
 
     row("recipe", lambda r: _recipe(r.recipe))
-    row(f"{_metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
+    row(f"{metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
     row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
     row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms{_mark(r)}", "p50")
     row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms{_mark(r)}", "p90")
@@ -215,10 +215,6 @@ def _instructions(record: ProfileRecord) -> str:
 
 def _first_metric(records: Sequence[ProfileRecord]) -> str:
     return next((r.metric.name for r in records if r.metric is not None), "metric")
-
-
-def _metric_name(name: str) -> str:
-    return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
 
 
 def _metric(record: ProfileRecord) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "TARGETS",
     "classes",
     "compare",
+    "metric_name",
     "metric_text",
     "predictions",
     "probabilities",
@@ -152,6 +153,11 @@ def undefined(metric: str, labels: Array) -> str:
     if metric == "mean_roc_auc" and not any(len(np.unique(c[~np.isnan(c)])) > 1 for c in labels.T):
         return "mean_roc_auc needs a column with labels of both classes, here is none"
     return ""
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people, which says where less is better."""
+    return f"{name} (lower is better)" if name in LOWER_IS_BETTER else name
 
 
 def metric_text(name: str, value: float | None) -> str:

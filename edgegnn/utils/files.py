@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from platformdirs import user_cache_path
 
 from edgegnn.errors import EdgeGNNError, UsageError, first_line
+from edgegnn.utils.locks import hold
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -233,16 +234,12 @@ def locked(path: Path, busy: str, *, error: type[EdgeGNNError]) -> Iterator[None
     Raises:
         error: another process holds it (`busy` says so), or it can't be made.
     """
-    import fcntl
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as failed:
-        raise error(f"can't write {path.parent}: {failed.strerror}") from failed
-    with lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as failed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(hold(path, seconds=0))
+        except TimeoutError as failed:
             raise error(busy) from failed
+        except OSError as failed:
+            raise error(f"can't write {path.parent}: {failed.strerror}") from failed
         yield

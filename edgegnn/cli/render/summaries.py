@@ -18,6 +18,7 @@ from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
 from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
 from edgegnn.quantize.recipe import shown_name
+from edgegnn.runtime.metrics import metric_name, metric_text
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TrainingProgress:
         """Show one epoch."""
         detail = f"loss {log.train_loss:.3f}"
         if log.val_loss is not None and log.val_metric is not None:
-            detail += f"  val loss {log.val_loss:.3f}  val {_value(log.metric, log.val_metric)}"
+            detail += f"  val loss {log.val_loss:.3f}  val {metric_text(log.metric, log.val_metric)}"
         self.bars.update(self.task, total=log.epochs, completed=log.epoch, detail=detail)
 
     def status(self, text: str) -> None:
@@ -109,11 +110,11 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     _grades_row(table, step)
     if "average_bits" in step:
         table.add_row("average bits", bits_in_words(step["average_bits"]))
-    table.add_row("validation", f"{_value(task.metric, checkpoint.metrics['val'])} {_metric_name(task.metric)}")
-    table.add_row("test", f"{_value(task.metric, checkpoint.metrics['test'])} {_metric_name(task.metric)}")
+    table.add_row("validation", f"{metric_text(task.metric, checkpoint.metrics['val'])} {metric_name(task.metric)}")
+    table.add_row("test", f"{metric_text(task.metric, checkpoint.metrics['test'])} {metric_name(task.metric)}")
     for name, value in checkpoint.metrics.items():
         if name not in ("val", "test"):
-            table.add_row(name.replace("_", " "), _value(name, value))
+            table.add_row(name.replace("_", " "), metric_text(name, value))
     _print(table)
     say(f"saved {path}")
     say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
@@ -189,8 +190,8 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
         table.add_row(what, value(dense.row), value(row))
 
     add("sparsity", lambda r: _percent(r["achieved"]))
-    add(f"validation {_metric_name(task.metric)}", lambda r: _value(task.metric, r["val"]))
-    add(f"test {_metric_name(task.metric)}", lambda r: _value(task.metric, r["test"]))
+    add(f"validation {metric_name(task.metric)}", lambda r: metric_text(task.metric, r["val"]))
+    add(f"test {metric_name(task.metric)}", lambda r: metric_text(task.metric, r["test"]))
     add("model file", lambda r: size(r["bytes"]))
     add("non-zero weights", lambda r: f"{r['nonzero']:,} of {r['parameters']:,}")
     add("PyTorch, eager, p50", lambda r: _eager(r["eager_ms"]))
@@ -233,7 +234,7 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
         if isinstance(r, PruneError):
             table.add_row(name, "-")
             continue
-        scores = [_value(metric, r.row["val"]), _value(metric, r.row["test"])]
+        scores = [metric_text(metric, r.row["val"]), metric_text(metric, r.row["test"])]
         cells = [f"{r.row['achieved']:.4f}", *scores, size(r.row["bytes"])]
         cells += [f"{r.row['bytes'] / full:.2f}x", f"{r.row['nonzero']:,}", _eager(r.row["eager_ms"])]
         table.add_row(name, *cells)
@@ -244,7 +245,7 @@ def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float
             say(f"{s:g}: {r}")
         elif r.path is not None:
             say(f"saved {r.path}")
-    say(f"val, test: {_metric_name(metric)}")
+    say(f"val, test: {metric_name(metric)}")
     say("eager p50: median time of one forward in PyTorch, which gains nothing from single zeros")
 
 
@@ -281,8 +282,8 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
     if len(shown) < len(report.samples):
         say(f"... and {len(report.samples) - len(shown)} more samples")
     if report.metric is not None:
-        value = _value(report.metric.name, report.metric.value)
-        say(f"{_metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
+        value = metric_text(report.metric.name, report.metric.value)
+        say(f"{metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
     elif report.metric_reason:
         say(f"metric over the samples: undefined, {report.metric_reason}")
     for problem in report.problems:
@@ -345,7 +346,7 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
         table.add_row("turn on rounding", turning(parity.sensitive))
     for split, found in (("validation", manifest.validation), ("test", metric)):
         if found is not None:
-            table.add_row(f"{split} {_metric_name(found.name)}", _both(found))
+            table.add_row(f"{split} {metric_name(found.name)}", _both(found))
     if metric.caveat:
         table.add_row("note", metric.caveat)
 
@@ -358,7 +359,7 @@ def turning(names: list[str]) -> str:
 
 def _both(metric: Metric) -> str:
     """A metric of the artifact, beside the same metric of the model in PyTorch."""
-    values = [_value(metric.name, value) for value in (metric.artifact, metric.pytorch)]
+    values = [metric_text(metric.name, value) for value in (metric.artifact, metric.pytorch)]
     reason = f": {metric.reason}" if metric.reason else ""
     return f"{values[0]} (PyTorch {values[1]}, n = {metric.n}){reason}"
 
@@ -399,19 +400,6 @@ def _parameters(checkpoint: Checkpoint) -> str:
 
     model = checkpoint.model
     return f"{sum(p.numel() for p in model.parameters()):,}" if isinstance(model, nn.Module) else "?"
-
-
-def _value(metric: str, value: float | None) -> str:
-    """A metric's value: percent, or an error in the units of the data."""
-    from edgegnn.runtime.metrics import metric_text
-
-    return metric_text(metric, value)
-
-
-def _metric_name(metric: str) -> str:
-    from edgegnn.runtime.metrics import LOWER_IS_BETTER
-
-    return f"{metric} (lower is better)" if metric in LOWER_IS_BETTER else metric
 
 
 def _percent(value: float | None) -> str:

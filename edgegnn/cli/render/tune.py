@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, SpinnerColumn
 from rich.table import Table
 
-from edgegnn.cli.render.summaries import _facts, _json, _print, _value
+from edgegnn.cli.render.summaries import _facts, _json, _print
 from edgegnn.cli.render.terminal import Terminal, say, text_column
+from edgegnn.runtime.metrics import metric_text
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class TuneProgress:
 
     def epoch(self, log: EpochLog) -> None:
         """See `edgegnn.tune.Watch`."""
-        found = "" if log.val_metric is None else f"val {_value(log.metric, log.val_metric)}"
+        found = "" if log.val_metric is None else f"val {metric_text(log.metric, log.val_metric)}"
         self._bars.update(self._now, total=log.epochs, completed=log.epoch, text=found)
         self._time()
 
@@ -110,7 +111,11 @@ def tuned(found: Tuned, as_json: bool) -> None:
     shown = [c for c in content["candidates"] if c["front"] or c["preset"] is not None]
     for c in sorted((c for c in shown if c["status"] == "done"), key=lambda c: (not c["front"], c["bytes"])):
         name = c["label"] + ("  <- best" if c["number"] == winner["number"] else "" if c["front"] else "  (not on it)")
-        cells = [_value(metric, c["val"]), _drop(c["drop"], metric) + ("" if c["within"] else " *"), size(c["bytes"])]
+        cells = [
+            metric_text(metric, c["val"]),
+            _drop(c["drop"], metric) + ("" if c["within"] else " *"),
+            size(c["bytes"]),
+        ]
         table.add_row(name, *cells, *_measured(c))
     console = Terminal()
     # A file has no width that rows should be wrapped to.
@@ -127,7 +132,9 @@ def tuned(found: Tuned, as_json: bool) -> None:
     facts, test = _facts(), content["test"]
     facts.add_row("best", winner["label"])
     facts.add_row("file", f"{winner['bytes']:,} bytes ({_against(content, winner)})")
-    facts.add_row(f"test {metric}", f"{_value(metric, test['winner'])} (float model {_value(metric, test['float'])})")
+    facts.add_row(
+        f"test {metric}", f"{metric_text(metric, test['winner'])} (float model {metric_text(metric, test['float'])})"
+    )
     if test["caveat"]:
         facts.add_row("note", test["caveat"])
     facts.add_row("answers as the float model", f"{100 * winner['agreement']:.1f} % of validation")

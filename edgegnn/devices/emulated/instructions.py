@@ -6,7 +6,6 @@ knows no caches and no pipeline, so it is no latency either. One thread.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ from edgegnn.devices.emulated.board import CPUS, cpuinfo
 from edgegnn.devices.emulated.root import Root, cache_folder, open_root
 from edgegnn.errors import TargetError, first_line
 from edgegnn.runtime import build_runner
+from edgegnn.utils.locks import hold
 
 __all__ = ["Count", "count_instructions", "counter", "run_counted"]
 
@@ -98,8 +98,7 @@ def run_counted(root: Root, cpu: str, *arguments: object, environment: Mapping[s
     command += [part for key, value in settings.items() for part in ("-E", f"{key}={value}")]
     command += [str(root.folder / root.python[1:]), *map(str, arguments)]
     ours = ("PYTHON", "GLIBC", "OMP", "LD_", "EDGEGNN")
-    with (cache_folder() / "count.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one processor at a time describes itself in these files
+    with hold(cache_folder() / "count.lock"):  # one processor at a time describes itself in these files
         _describe_processor(root, cpu)
         try:
             done = subprocess.run(

@@ -6,7 +6,6 @@ resolves, checks and fetches; dpkg-deb unpacks; this machine's pip picks the whe
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -17,13 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from edgegnn.errors import TargetError, first_line
+from edgegnn.utils.locks import hold
 
 __all__ = ["Root", "cache_folder", "check_tools", "open_root", "runtime_version"]
 
@@ -100,26 +100,16 @@ def open_root(progress: Progress = lambda text: None) -> Iterator[Root]:
     folder = cache / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     try:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(cache / f"{folder.name}.lock") as lock:
+        with hold(cache / f"{folder.name}.lock", shared=True) as lock:
             if not (folder / "complete").exists():
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock.become(shared=False)
                 if not (folder / "complete").exists():  # another process may have made it meanwhile
                     _make(folder, qemu, progress)
                     _remove_others(cache, folder)
-                fcntl.flock(lock, fcntl.LOCK_SH)
+                lock.become(shared=True)
             yield _describe(folder, qemu)
     except OSError as error:
         raise TargetError(f"can't make the emulated board in {cache}: {first_line(error)}") from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield lock
-    finally:
-        os.close(lock)
 
 
 def check_tools() -> Path:
@@ -317,11 +307,7 @@ def _remove_others(cache: Path, folder: Path) -> None:
     for other in cache.glob("root-*"):
         if other == folder or not other.is_dir() or other.suffix:
             continue
-        with _locked(cache / f"{other.name}.lock") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        with suppress(TimeoutError), hold(cache / f"{other.name}.lock", seconds=0):
             shutil.rmtree(other, ignore_errors=True)
 
 
