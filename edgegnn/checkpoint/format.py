@@ -38,6 +38,8 @@ from torch.nn.parameter import is_lazy
 from edgegnn.checkpoint.exported_program import is_program, is_torchscript, load_program
 from edgegnn.checkpoint.factory_name import split_factory
 from edgegnn.checkpoint.foreign_names import find_state_dict, without_prefix
+from edgegnn.checkpoint.onnx_file import is_onnx_file
+from edgegnn.checkpoint.onnx_module import OnnxModule, load_onnx
 from edgegnn.checkpoint.sparse_state import decode_state, encode_state, weight_grids
 from edgegnn.errors import CheckpointError, EdgeGNNError, first_line
 from edgegnn.prune.structure import apply_structure
@@ -67,7 +69,7 @@ class Checkpoint:
     Attributes:
         model: the module in eval mode (a QuantModel when it is quantized), or a `torch.export` program.
         source: how to rebuild the module: {"zoo": ..., "args": ...}, {"factory": ..., "args": ...}, or
-            {"program": file name}.
+            {"program": file name} or {"onnx": file name}.
         task: what it was trained for, if known.
         training: settings of the last training, {} if unknown.
         history: the steps that led here.
@@ -123,6 +125,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, force: bool = False) 
     model = checkpoint.model
     if isinstance(model, ExportedProgram):
         raise CheckpointError("a .pt2 program can be exported, but not saved as a checkpoint")
+    if isinstance(model, OnnxModule):
+        raise CheckpointError("an ONNX file can be exported, but not saved as a checkpoint")
     quant = None
     if isinstance(model, QuantModel):
         quant = {"recipe": model.recipe.to_dict(), "structure": model.structure()}
@@ -161,7 +165,7 @@ def load_checkpoint(
     unsafe_pickle: bool = False,
     task: TaskSpec | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint, a bare `state_dict` (with `factory`) or a `.pt2` program.
+    """Read a checkpoint, a bare `state_dict` (with `factory`), a `.pt2` program or an ONNX file of another program.
 
     Args:
         path: the file.
@@ -175,6 +179,9 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file is not one of these, is damaged, newer or unsafe, or does not fit its module.
     """
+    if is_onnx_file(path):
+        _check_file(path)
+        return Checkpoint(load_onnx(path), {"onnx": path.name}, task)
     kind = _check_file(path)
     if kind == "program":
         return Checkpoint(load_program(path), {"program": path.name}, task)

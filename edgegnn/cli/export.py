@@ -50,7 +50,7 @@ __all__ = ["export"]
 
 def export(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="model.pt, a state_dict (with --factory), or a .pt2 program.")
+        Path, typer.Argument(metavar="MODEL", help="model.pt, a state_dict (with --factory), a .pt2 program, or .onnx.")
     ],
     quant: Quant = None,
     target_bits: TargetBits = None,

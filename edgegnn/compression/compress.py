@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint, history_step, save_checkpoint
+from edgegnn.checkpoint.onnx_module import OnnxModule
 from edgegnn.compression.plan import Pruned, PrunePlan
 from edgegnn.compression.steps import prune_channels, prune_edges
 from edgegnn.errors import PruneError, QuantizeError
@@ -134,6 +135,8 @@ def check_compressible(checkpoint: Checkpoint) -> None:
     """
     if isinstance(checkpoint.model, ExportedProgram):
         raise PruneError("a .pt2 program can't be compressed: give a checkpoint, or a state_dict with --factory")
+    if isinstance(checkpoint.model, OnnxModule):
+        raise PruneError("an ONNX file can't be compressed, which trains: give the PyTorch model that it was made from")
     if isinstance(checkpoint.model, QuantModel):
         raise QuantizeError(
             f"the model is quantized already, with {checkpoint.model.recipe.name}: compress the float model, "

@@ -166,8 +166,11 @@ def open_model(
     source.check(model)
     data.check()
     from edgegnn.checkpoint import Checkpoint
+    from edgegnn.checkpoint.onnx_file import is_onnx_file
     from edgegnn.tasks import restore_task
 
+    if not isinstance(model, Checkpoint) and is_onnx_file(model):
+        return _open_onnx(source.load(model), data, Path(model).stem)
     work = data.load()
     if isinstance(model, Checkpoint):
         checkpoint, stem = model, "model"
@@ -185,6 +188,14 @@ def open_model(
     work = fit_inputs(checkpoint, work)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
     return as_matrix(checkpoint, work), work, stem
+
+
+def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Checkpoint, Task, str]:
+    from edgegnn.compression.onnx_source import fit_onnx
+
+    checkpoint, work = fit_onnx(checkpoint, data)
+    work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
+    return checkpoint, work, stem
 
 
 def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
@@ -409,6 +420,7 @@ def recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
     """
     from torch.export import ExportedProgram
 
+    from edgegnn.checkpoint.onnx_module import OnnxModule
     from edgegnn.quantize import RECIPES, recipe
 
     trained = checkpoint.recipe
@@ -425,5 +437,9 @@ def recipe_for(checkpoint: Checkpoint, wanted: Recipe | None) -> Recipe:
         raise QuantizeError(
             f"{chosen.name} trains, and a .pt2 program can't be trained: use fp32, dynamic-int8 or static-int8, "
             "or give a state_dict with --factory"
+        )
+    if chosen.trains and isinstance(checkpoint.model, OnnxModule):
+        raise QuantizeError(
+            f"{chosen.name} trains, and an ONNX file has no PyTorch model to train: take static-int8 or dynamic-int8"
         )
     return chosen

@@ -18,9 +18,9 @@ from edgegnn.exporting.score_order import rank_exactly
 from edgegnn.exporting.simplify import keep_small_shares, share_constants
 from edgegnn.runtime.roles import BATCH, ROWS, Role
 
-__all__ = ["finish"]
+__all__ = ["PATH", "finish"]
 
-_PATH = "edgegnn.module"
+PATH = "edgegnn.module"  # what a node's metadata call the module that it comes from
 
 
 def finish(
@@ -89,10 +89,11 @@ def _strip_wrapper(model: ir.Model, prefix: str) -> None:
             value.name = value.name[len(prefix) + 1 :]
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
-        path: str = (ast.literal_eval(scopes)[-2:-1] or [""])[0] if scopes else ""
+        known = node.metadata_props.get(PATH, "")
+        path: str = (ast.literal_eval(scopes)[-2:-1] or [""])[0] if scopes else known
         if prefix:
             path = path[len(prefix) + 1 :] if path.startswith(f"{prefix}.") else ""
-        node.metadata_props[_PATH] = "" if path.startswith("_empty") else path
+        node.metadata_props[PATH] = "" if path.startswith("_empty") else path
 
 
 def _count_graphs(graph: ir.Graph, helper: ir.Value, name: str) -> None:
@@ -183,7 +184,7 @@ def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], kind: str, outp
 
 def _path(node: ir.Node) -> str:
     """Path of the module that made a node; "" for the model itself."""
-    return node.metadata_props.get(_PATH, "")
+    return node.metadata_props.get(PATH, "")
 
 
 def _name_nodes(graph: ir.Graph) -> None:

@@ -11,9 +11,11 @@ import onnx
 import onnx_ir as ir
 
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.checkpoint.onnx_module import OnnxModule
 from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture, capture_with_twin
 from edgegnn.exporting.entry_points import EntryPoint, chained, entry_points, whole_io
+from edgegnn.exporting.foreign.prepare import prepare
 from edgegnn.exporting.formats import Form, FormFacts
 from edgegnn.exporting.guarded_points import range_facts
 from edgegnn.exporting.learnt_bits import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
@@ -26,6 +28,7 @@ from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.manifest import Aggregation, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session
+from edgegnn.runtime.roles import role_of
 from edgegnn.tasks import Task
 
 __all__ = ["onnx_form"]
@@ -120,6 +123,10 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
 def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
     model = checkpoint.model
+    if isinstance(model, OnnxModule):
+        known = {name: role_of(point.roles, name) for name in point.example}
+        prepared = prepare(model, known, kind=point.kind, output=point.output)
+        return prepared, prepared
     if isinstance(model, QuantModel):
         return capture_with_twin(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)
     captured = capture(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)

@@ -1,0 +1,137 @@
+"""`edgegnn export model.onnx`: files that another program wrote, against stock onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from foreign_files import graph_arrays, message_file, save
+from onnx import helper
+
+import edgegnn
+from edgegnn.errors import EdgeGNNError
+from edgegnn.runtime import open_artifact, predict
+
+_ALLOWED = {"none": 1e-4, "static-int8": 0.2, "dynamic-int8": 0.2}
+
+
+def exported(model, folder, quant="none", graph=None, **options):
+    graph = graph_arrays() if graph is None else graph
+    np.savez(folder / "graph.npz", **graph)
+    file = save(model, folder / "model.onnx")
+    options = {"max_accuracy_drop": 100.0, "min_agreement": 0.0} | options
+    return edgegnn.export(
+        file, quant=quant, data=str(folder / "graph.npz"), output=folder / "artifact", force=True, **options
+    )
+
+
+def stock(model, graph):
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {v.name: graph[v.name].astype(_type(v.type)) for v in session.get_inputs()})[0]
+
+
+def _type(text):
+    return {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(int64)": "i8", "tensor(int32)": "i4"}[text]
+
+
+def rules(result):
+    return [each.rule for each in result.manifest.aggregations]
+
+
+@pytest.mark.parametrize("quant", ["none", "static-int8", "dynamic-int8"])
+@pytest.mark.parametrize(
+    ("ends", "layout", "opset"), [("edge_index", "slice", 17), ("edges", "expand", 18), ("src/dst", "elements", 21)]
+)
+def test_an_artifact_of_a_file_computes_what_the_file_computes(ends, layout, opset, quant, tmp_path):
+    model = message_file(ends=ends, layout=layout, opset=opset)
+    result = exported(model, tmp_path, quant, graph_arrays(ends))
+    assert rules(result)[0] not in (None, "Rows")  # the look-up, the weights and the sum are one operator
+    assert edgegnn.verify(result.path).ok
+    other = graph_arrays(ends, nodes=23, edges=61, seed=5)
+    index = {"edges": lambda g: g["edges"].T, "src/dst": lambda g: np.stack([g["src"], g["dst"]])}
+    given = {"h": other["h"], "w": other["w"], "edge_index": index.get(ends, lambda g: g["edge_index"])(other)}
+    want = stock(model, other)
+    got = predict(open_artifact(result.path), given)
+    assert np.abs(got - want).max() <= _ALLOWED[quant] * np.abs(want).max()
+
+
+@pytest.mark.parametrize("reduction", ["max", "min", "mul"])
+def test_reductions_other_than_sums_start_from_what_the_file_starts_from(reduction, tmp_path):
+    model = message_file(reduction=reduction)
+    result = exported(model, tmp_path)
+    found = [(each.rule, each.reason) for each in result.manifest.aggregations]
+    assert found[0][0] == "Rows" if reduction != "mul" else "product" in found[0][1]
+
+
+def test_a_file_of_float16_becomes_one_of_float32(tmp_path):
+    model = message_file(kind=np.float16)
+    result = exported(model, tmp_path)
+    assert sorted(each.dtype for each in result.manifest.inputs) == ["float32", "float32", "int64"]
+
+
+def test_a_recipe_that_trains_is_refused_in_a_line(tmp_path):
+    with pytest.raises(EdgeGNNError, match="an ONNX file has no PyTorch model to train"):
+        exported(message_file(), tmp_path, "dq-int8")
+    assert not (tmp_path / "artifact").exists()
+
+
+def _with_domain(model):
+    model.graph.node[3].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _with_function(model):
+    inner = helper.make_node("Relu", ["a"], ["b"])
+    model.functions.append(helper.make_function("own", "F", ["a"], ["b"], [inner], [helper.make_opsetid("", 17)]))
+
+
+def _with_loop(model):
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.insert(0, helper.make_node("Loop", ["one", ""], [], body=body))
+
+
+def _outside(model):
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "../../secret.bin")
+    tensor.ClearField("raw_data")
+
+
+def _cut(model):
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
+
+
+def _old(model):
+    model.opset_import[0].version = 9
+
+
+def _unknown(model):
+    model.graph.node[3].op_type = "Frobnicate"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_with_domain, "of com.example"),
+        (_with_function, "functions of its own"),
+        (_with_loop, "a loop"),
+        (_outside, "outside the model's folder"),
+        (_cut, "damaged"),
+        (_old, "opset 9"),
+        (_unknown, "Frobnicate"),
+    ],
+)
+def test_a_strangers_file_ends_in_one_line(change, said, tmp_path):
+    model = message_file()
+    change(model)
+    with pytest.raises(EdgeGNNError, match=said) as error:
+        edgegnn.load(save(model, tmp_path / "model.onnx"))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_onnx_file_says_so(tmp_path):
+    file = tmp_path / "model.onnx"
+    for content in (b"\x08\x09\x12garbage" * 9, b"PK\x03\x04", b"\x08"):
+        file.write_bytes(content)
+        with pytest.raises(EdgeGNNError, match="ONNX"):
+            edgegnn.load(file)
