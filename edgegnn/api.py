@@ -139,7 +139,7 @@ def train(
     from edgegnn.compression.model_source import DataSource, training_recipe
     from edgegnn.models import check_model, only_task
     from edgegnn.models import defaults as architecture_defaults
-    from edgegnn.tasks.catalog import TASKS, check_metric
+    from edgegnn.tasks.catalog import TASKS, check_labels, check_metric
     from edgegnn.training.config import check_settings, fit_defaults
     from edgegnn.utils.files import check_free, check_room
 
@@ -149,6 +149,7 @@ def train(
     check_model(model)
     task = only_task(model) if task is None else task
     DataSource(data, task, split, split_seed, data_root).check()
+    check_labels(task, "a model is trained by its labels", "name a task whose labels the data have")
     check_model(model, None if task is None else TASKS[task][0])
     check_metric(metric)
     check_settings(settings)
@@ -281,6 +282,7 @@ def export(
     from edgegnn.devices.target import load_target
     from edgegnn.exporting.early_checks import c_limits, check_format_name, check_output
     from edgegnn.quantize import recipe
+    from edgegnn.tasks.catalog import UNLABELLED, WITHOUT_LABELS, check_labels
     from edgegnn.training.config import check_settings
 
     wanted = recipe(quant) if quant is not None else None
@@ -297,6 +299,8 @@ def export(
     place = DataSource(data, task, split, split_seed, data_root, inputs or {})
     source.check(model)
     place.check()
+    if wanted is not None and wanted.trains and isinstance(model, (str, Path)):
+        check_labels(task, f"{wanted.name} trains", WITHOUT_LABELS)
 
     from edgegnn.checkpoint import history_step  # only now: importing torch takes seconds
     from edgegnn.compression.compress import hold
@@ -318,6 +322,8 @@ def export(
         check_output(path, force=force)
     check_fits(checkpoint, work)
     if chosen.trains and checkpoint.recipe is None:
+        if not work.spec.labelled:
+            check_labels(UNLABELLED, f"{chosen.name} trains", WITHOUT_LABELS)
         names = input_names(checkpoint.model, work)
         check_repeats(checkpoint.model, tensors_of(probe(work, names)))  # before minutes of training
         check_traces(checkpoint.model, work, max_nodes)
@@ -422,6 +428,7 @@ def compress(
     """
     from edgegnn.compression.model_source import DataSource, ModelSource
     from edgegnn.compression.request import check_compression
+    from edgegnn.tasks.catalog import check_labels
     from edgegnn.utils.files import check_free
 
     sparsities = [sparsity] if sparsity is not None else []
@@ -432,6 +439,7 @@ def compress(
     place = DataSource(data, task, split, split_seed, data_root, inputs or {})
     source.check(model)
     place.check()
+    check_labels(task, "what compression costs is told by labels", "name a task whose labels the data have")
 
     from edgegnn.compression.sweep import sweep as run  # only now: importing torch takes seconds
 

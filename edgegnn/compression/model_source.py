@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgegnn.compression.model_inputs import fit_inputs, one_graph
+from edgegnn.compression.model_outputs import fit_outputs
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 from edgegnn.tasks.catalog import check_data, check_split, check_task
 
@@ -187,7 +188,7 @@ def open_model(
         work = without_edges(work, edges)
     work = fit_inputs(checkpoint, work)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
-    return as_matrix(checkpoint, work), work, stem
+    return (*fit_outputs(checkpoint, work), stem)
 
 
 def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Checkpoint, Task, str]:
@@ -196,35 +197,6 @@ def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Che
     checkpoint, work = fit_onnx(checkpoint, data)
     work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
     return checkpoint, work, stem
-
-
-def as_matrix(checkpoint: Checkpoint, task: Task) -> Checkpoint:
-    """The checkpoint with a model of one column where its own returns a vector: a logit or a value for each row."""
-    import torch
-    from torch.export import ExportedProgram
-
-    from edgegnn.exporting.tracing import untouched
-    from edgegnn.quantize import QuantModel
-    from edgegnn.tasks.collating import named_args
-
-    if isinstance(checkpoint.model, ExportedProgram):
-        return checkpoint
-    model = checkpoint.model
-    try:
-        with torch.no_grad(), untouched(model):
-            out = model(**named_args(model, task, one_graph(task)))
-    except Exception:  # check_fits says why it fails
-        return checkpoint
-    if not isinstance(out, torch.Tensor) or out.dim() > 1:
-        return checkpoint
-    if not isinstance(model, QuantModel):  # the caller's own stays as it is
-        model = copy.deepcopy(model)
-    model.register_forward_hook(_as_column)
-    return dataclasses.replace(checkpoint, model=model)
-
-
-def _as_column(module: Any, args: Any, out: Any) -> Any:
-    return out.reshape(-1, 1)
 
 
 def split_facts(task: Task) -> dict[str, Any]:
@@ -241,7 +213,7 @@ def _caveat(checkpoint: Checkpoint, task: Task) -> str:
     Nothing where the split is the user's or a published one, or where the model was trained here by the same split.
     """
     split = task.spec.split
-    if split in ("given", "public") or split.startswith("file:"):
+    if split in ("given", "public") or split.startswith("file:") or not task.spec.labelled:
         return ""
     trained = checkpoint.history[0].get("trained_on") if checkpoint.history else None
     if trained is not None and trained == split_facts(task):
@@ -256,7 +228,7 @@ def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
     the data have as whole numbers can become int64.
     """
     from edgegnn.errors import ExportError
-    from edgegnn.exporting.parity import torch_outputs
+    from edgegnn.exporting.parity import run_torch
     from edgegnn.exporting.request import input_names
     from edgegnn.exporting.samples import Sample, example_inputs
 
@@ -272,7 +244,7 @@ def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
             types = {**dict.fromkeys(chosen, np.int64), **dict.fromkeys(floats, np.float32)}
             tried = inputs | {name: inputs[name].astype(kind) for name, kind in types.items()}
             with contextlib.suppress(ExportError):
-                torch_outputs(checkpoint.model, [Sample(task.spec.data, "data", tried, roles=task.roles)])
+                run_torch(checkpoint.model, Sample(task.spec.data, "data", tried, roles=task.roles))
                 return dataclasses.replace(task, graphs=[_as_types(graph, chosen, floats) for graph in task.graphs])
     return task  # check_fits says why it fails
 
@@ -322,6 +294,8 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
             "the model ends in a sigmoid: its one column must be a logit, of which the sign decides; leave the sigmoid "
             "to the loss (BCEWithLogitsLoss)"
         )
+    if not task.spec.labelled:
+        return
     rows = len(data.y)
     if logits.shape[0] != rows or not columns_fit(task.spec, logits.shape[1]):
         raise DataError(

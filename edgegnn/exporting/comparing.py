@@ -13,7 +13,7 @@ from edgegnn.exporting.building import Built
 from edgegnn.exporting.float_reference import Proof
 from edgegnn.exporting.metamorphic import Kept
 from edgegnn.exporting.node_limits import within_limit
-from edgegnn.exporting.parity import Parity, Tolerance, check_parity, tolerance_for, torch_outputs
+from edgegnn.exporting.parity import Parity, Tolerance, check_parity, spread, tolerance_for, torch_outputs
 from edgegnn.exporting.request import ExportRequest
 from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.samples import Sample, split_graphs
@@ -125,7 +125,8 @@ def compare(request: ExportRequest, built: Built, status: Callable[[str], None])
 def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Parity, list[Any], dict[str, Parity]]:
     """The parity of the first form, its outputs, and the parity of each other form."""
     spec, whole = request.task.spec, built.real[0].inputs
-    tolerance = tolerance_for(request.recipe, every.expected, request.min_agreement, spec.scale.get("std"))
+    deviation = spec.scale.get("std") if spec.labelled else spread(every.expected)
+    tolerance = tolerance_for(request.recipe, every.expected, request.min_agreement, deviation)
 
     def parity_of(run: Callable[[dict[str, Array]], Any], tolerance: Tolerance) -> tuple[Parity, list[Any]]:
         return check_parity(
@@ -144,7 +145,7 @@ def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Par
 
 def _validation(request: ExportRequest, built: Built, test: Answers) -> Answers:
     held_out = within_limit(split_graphs(request.task, built.names, "val"), built.takes.limit)
-    if not request.task.many and request.task.spec.kind != "link":  # other rows of the same graph
+    if not request.task.many and not request.task.of_links:  # other rows of the same graph
         return Answers(held_out, test.expected[:1], test.outputs[:1])
     expected = torch_outputs(request.model, held_out)
     return Answers(held_out, expected, [built.form.run(sample.inputs) for sample in held_out])

@@ -27,6 +27,7 @@ from edgegnn.exporting.smallest_graphs import least_values
 from edgegnn.manifest import ArtifactManifest
 from edgegnn.native.provide import Provided
 from edgegnn.prune.edges import describe_pruning
+from edgegnn.runtime.metrics import NO_ACCURACY
 from edgegnn.tasks import Task
 
 __all__ = ["describe"]
@@ -65,12 +66,13 @@ def describe(
         samples=[describe_sample(sample, task) for sample in found.kept],
         samples_taken=found.taken.described(),
         parity=msgspec.convert(found.parity.to_dict(), manifest.Parity),
-        metric=_test_metric(task, found.test),
-        validation=_compared(task, found.validation),
+        accuracy="" if task.spec.labelled else NO_ACCURACY,
+        metric=_test_metric(task, found.test) if task.spec.labelled else None,
+        validation=_compared(task, found.validation) if task.spec.labelled else None,
         against_float=found.against_float,
         properties=[manifest.Property(**each.to_dict()) for each in found.properties],
         extent=extent_facts(task, built.names) if recipe.does.fixes_ranges else None,
-        samples_metric=_samples_metric(task, found.shipped),
+        samples_metric=_samples_metric(task, found.shipped) if task.spec.labelled else None,
         quantized_points=facts.quantized_points,
         stayed_float=facts.stayed_float,
         integer_operators=facts.integer_operators,

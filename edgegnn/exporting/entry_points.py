@@ -75,9 +75,9 @@ def entry_points(
     Raises:
         ExportError: a program for a link task, which can't be taken apart.
     """
-    if task.spec.kind != "link":
+    if not task.of_links:
         calibrate = partial(_graphs, task, names)
-        return [EntryPoint("", "model.onnx", task.spec.kind, "logits", dict(example), calibrate, task.roles)]
+        return [EntryPoint("", "model.onnx", task.spec.kind, task.gives.main, dict(example), calibrate, task.roles)]
     if isinstance(model, ExportedProgram):
         raise ExportError("a .pt2 program has no encoder and decoder: give a state_dict with --factory for link tasks")
     graph = {name: value for name, value in example.items() if name != PAIRS}

@@ -17,7 +17,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.formats import Form
 from edgegnn.exporting.input_response import Run, check_follows, variations
 from edgegnn.exporting.metamorphic import Held, Kept
-from edgegnn.exporting.parity import check_parity, tolerance_for, torch_outputs
+from edgegnn.exporting.parity import check_parity, spread, tolerance_for, torch_outputs
 from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.sample_facts import counted_outputs, labels_of
 from edgegnn.exporting.samples import Sample, example_inputs, tensors_of
@@ -210,10 +210,15 @@ class Proof:
                 run,
                 samples,
                 expected,
-                tolerance_for(self.recipe, expected, None, self.task.spec.scale.get("std")),
+                tolerance_for(self.recipe, expected, None, self._deviation(expected)),
                 target=self.task.spec.target,
                 rounding=lambda sample: rounded_otherwise(self.model, sample),
             )
+
+    def _deviation(self, expected: list[npt.NDArray[np.float32]]) -> list[float] | None:
+        """Of numbers, the standard deviation of each column."""
+        spec = self.task.spec
+        return spec.scale.get("std") if spec.labelled else spread(expected)
 
     def _plain(self, samples: list[Sample]) -> list[npt.NDArray[np.float32]]:
         """Outputs of the model with the same weights, without quantization."""

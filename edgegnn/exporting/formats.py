@@ -253,4 +253,4 @@ def _io(
         value = {"name": name, "dtype": example[name].dtype.name, "shape": shape}
         inputs.append(with_role(value, task.roles.get(name)))
     rows = ROWS[task.spec.kind]
-    return {"inputs": inputs, "outputs": [{"name": "logits", "dtype": "float32", "shape": [rows, classes]}]}
+    return {"inputs": inputs, "outputs": [{"name": task.gives.main, "dtype": "float32", "shape": [rows, classes]}]}

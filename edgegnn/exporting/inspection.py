@@ -60,7 +60,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "parity": f"{parity.agreement:.4f} equal predictions, largest difference {parity.max_abs_error:.3g}, "
         f"{parity.graphs} graphs"
         + ("; turn on rounding in PyTorch, too: " + ", ".join(parity.sensitive) if parity.sensitive else ""),
-        "metric": _both(m.metric, m.metric.split),
+        "metric": m.accuracy if m.metric is None else _both(m.metric, m.metric.split),
         **({"validation": _both(m.validation, "val")} if m.validation is not None else {}),
         **against_float(m),
         **({"takes": takes} if (takes := taken_graphs(m)) else {}),
@@ -161,7 +161,7 @@ def _values(name: str, metric: Compared) -> str:
 def _entries(m: ArtifactManifest) -> dict[str, Any]:
     """What an artifact of several entry points says more."""
     entries = [f"{e.name} ({e.file}): {_io(e.inputs)} → {_io(e.outputs)}" for e in m.entries]
-    more = [_values(name, value) for name, value in m.metric.further.items()]
+    more = [_values(name, value) for name, value in (m.metric.further if m.metric is not None else {}).items()]
     found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more)}
     split = m.task.link_split
     return {k: v for k, v in found.items() if v} | _links(None if split is UNSET else split)
@@ -184,7 +184,7 @@ def _number(value: float | None) -> str:
 
 
 def _target(task: Task) -> str:
-    return "" if task.target == "classes" else f", predicts {task.target}"
+    return {"classes": "", "none": ", without labels"}.get(task.target, f", predicts {task.target}")
 
 
 def _io(values: list[TensorValue]) -> str:

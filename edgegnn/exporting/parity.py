@@ -6,7 +6,8 @@ the numbers close on graphs of other shapes (isolated nodes and duplicate edges,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -25,9 +26,19 @@ from edgegnn.exporting.ties import LowerIndexFirst
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import compare
 from edgegnn.runtime.metrics import same_rows
+from edgegnn.signature import Every, as_rows, every_output
 from edgegnn.tasks.points import point_graphs
 
-__all__ = ["Parity", "Tolerance", "check_parity", "tolerance_for", "torch_outputs"]
+__all__ = [
+    "Parity",
+    "Tolerance",
+    "check_parity",
+    "run_torch",
+    "spread",
+    "tolerance_for",
+    "torch_every",
+    "torch_outputs",
+]
 
 Array = npt.NDArray[np.generic]
 
@@ -35,6 +46,7 @@ _CHANCE = 0.05  # one sample of twenty
 # Values are equal when they are this share of their standard deviation apart: in float, at 8 bits, at 4 bits.
 _SAME = {0: 0.01, 8: 0.1, 4: 0.5}
 _SHRUNK = [4.0**-k for k in range(1, 9)]
+_STILL = 0.2
 _CALMED = 8  # graphs on which PyTorch turns that are tried with smaller features
 
 
@@ -76,33 +88,61 @@ class Parity:
         return asdict(self)
 
 
-def torch_outputs(model: nn.Module | ExportedProgram, samples: list[Sample]) -> list[npt.NDArray[np.float32]]:
-    """Logits of the PyTorch model (with its fake quantization, if it has one) on every sample.
+def run_torch(model: nn.Module | ExportedProgram, sample: Sample) -> Any:
+    """What the PyTorch model returns on a sample (with its fake quantization, if it has one).
 
     Where it sorts, the lower index of two equal numbers comes first: one of the answers that PyTorch may give, and the
     artifact's.
 
     Raises:
-        ExportError: the model fails on a sample, or gives no finite float32 matrix.
+        ExportError: the model fails on the sample.
     """
     module = model.module() if isinstance(model, ExportedProgram) else model.eval()
+    args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
+    try:
+        with torch.no_grad(), LowerIndexFirst(), point_graphs():
+            if isinstance(model, ExportedProgram):
+                return module(*args.values())
+            return module(**complete(module, args, sample.roles))
+    except Exception as error:
+        raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
+
+
+def torch_outputs(
+    model: nn.Module | ExportedProgram, samples: Sequence[Sample], name: str = ""
+) -> list[npt.NDArray[np.float32]]:
+    """An output of the PyTorch model on every sample, as a matrix (`run_torch`).
+
+    Args:
+        model: the model.
+        samples: the graphs.
+        name: which of its outputs; "" for the main one.
+
+    Raises:
+        ExportError: the model fails on a sample, or gives no finite float32 matrix.
+    """
     outputs = []
     for sample in samples:
-        args = {name: torch.from_numpy(value) for name, value in sample.inputs.items()}
-        try:
-            with torch.no_grad(), LowerIndexFirst(), point_graphs():
-                if isinstance(model, ExportedProgram):
-                    out = module(*args.values())
-                else:
-                    out = module(**complete(module, args, sample.roles))
-        except Exception as error:
-            raise ExportError(f"the PyTorch model fails on the graph {sample.name!r}: {error}") from error
+        with every_output() if name else nullcontext():
+            out = run_torch(model, sample)
+        out = as_rows(out[name]) if isinstance(out, Every) else out
         if not isinstance(out, torch.Tensor) or out.dim() != 2:
             raise ExportError("the model must return one matrix of logits, [num_nodes, C] or [num_graphs, C]")
         if not torch.isfinite(out).all():
             raise ExportError(f"the PyTorch model gives NaN or infinite logits on the graph {sample.name!r}")
         outputs.append(out.to(torch.float32).numpy())
     return outputs
+
+
+def torch_every(model: nn.Module | ExportedProgram, samples: Sequence[Sample], only: str) -> list[dict[str, Array]]:
+    """All outputs of the PyTorch model on every sample, by name, as they are; of a model of one matrix, `only`."""
+    found = []
+    for sample in samples:
+        with every_output():
+            out = run_torch(model, sample)
+        every = out if isinstance(out, Every) else {only: out}
+        found.append({name: value.contiguous().numpy() for name, value in every.items()})
+    return found
 
 
 def tolerance_for(
@@ -125,7 +165,8 @@ def tolerance_for(
     """
     unit = np.ones(expected[0].shape[1]) if deviation is None else np.array(deviation)
     # Of values in any units, what lies between the outputs counts and not how far they all are from zero.
-    middle = 0.0 if deviation is None else np.concatenate(expected).mean(axis=0)
+    alike = deviation is not None and len({out.shape[1] for out in expected}) == 1
+    middle = np.concatenate(expected).mean(axis=0) if alike else 0.0
     span = float(unit.max()) * max(1.0, *(float(np.abs((e - middle) / unit).max(initial=0.0)) for e in expected))
     agreement: float = 0.999
     error: float | None = 1e-4 * span
@@ -138,6 +179,22 @@ def tolerance_for(
     within = None if deviation is None else [share * each for each in deviation]
     by_chance = error is None and min_agreement is None
     return Tolerance(agreement if min_agreement is None else min_agreement, error, within, by_chance)
+
+
+def spread(outputs: Sequence[npt.NDArray[np.float32]]) -> list[float]:
+    """Standard deviation of each column over all rows, for outputs that no labels give a unit.
+
+    A column that hardly moves counts as if it moved by a fifth of the one that moves most. Where the number of columns
+    differs from graph to graph, there is one deviation for all.
+    """
+    widths = {out.shape[1] for out in outputs}
+    rows = (
+        np.concatenate(list(outputs)) if len(widths) == 1 else np.concatenate([out.reshape(-1, 1) for out in outputs])
+    )
+    found = rows.astype(np.float64).std(axis=0) if len(rows) else np.ones(rows.shape[1])
+    least = _STILL * float(found.max(initial=0.0))
+    size = float(np.abs(rows).max(initial=0.0))
+    return [float(max(each, least)) or size or 1.0 for each in found]
 
 
 def check_parity(

@@ -47,7 +47,7 @@ def more_metrics(task: Task, samples: list[Sample], expected: list[Any], outputs
     """Further metrics of a task of links or of two classes: name -> its value of PyTorch and of the artifact."""
     # The data may have fewer classes than the model.
     two = task.spec.target == "classes" and task.spec.num_classes == 2 and expected[0].shape[1] <= 2
-    more = LINK_METRICS if task.spec.kind == "link" else ("roc_auc",) if two else ()
+    more = LINK_METRICS if task.of_links else ("roc_auc",) if two else ()
     return {
         name: Compared(pytorch=metric_of(name, samples, expected), artifact=metric_of(name, samples, outputs))
         for name in more

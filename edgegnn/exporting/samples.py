@@ -95,22 +95,27 @@ def _picked(value: Array, role: Role, size: str, rows: npt.NDArray[np.int64]) ->
 def split_graphs(task: Task, names: Sequence[str], split: str = "test") -> list[Sample]:
     """A whole split as samples: the one graph of a node task with the split's mask, or every graph of the split."""
     index = task.index[split]
-    if task.spec.kind == "link":
+    if task.of_links:
         return [_whole(task, names, task.spec.data, pick_pairs(task.graphs[0], index), None)]
+    if not task.many and not task.spec.labelled:
+        return [_whole(task, names, task.spec.data, task.graphs[0], None)]
     if not task.many:
         mask = np.zeros(len(task.graphs[0].y), dtype=bool)
         mask[index.numpy()] = True
         return [_whole(task, names, task.spec.data, task.graphs[0], mask)]
     graphs = ((f"{split}/{i}", task.graphs[i]) for i in index.tolist())
-    return [_whole(task, names, name, data, _known(data.y)) for name, data in graphs]
+    return [_whole(task, names, name, data, _known(data.get("y"))) for name, data in graphs]
 
 
 def _whole(task: Task, names: Sequence[str], name: str, data: Data, mask: Array | None) -> Sample:
-    return Sample(name, "data", example_inputs(names, data), data.y.numpy(), mask, task.roles, task.spec.kind)
+    label = data.y.numpy() if task.spec.labelled else None
+    return Sample(name, "data", example_inputs(names, data), label, mask, task.roles, task.spec.kind)
 
 
-def _known(y: torch.Tensor) -> Array | None:
-    """Which rows have a class; None where all have one, or where they have labels or values."""
+def _known(y: torch.Tensor | None) -> Array | None:
+    """Which rows have a class; None where all have one, or where they have labels or values, or nothing."""
+    if y is None:
+        return None
     known: Array = np.ones(len(y), bool) if y.is_floating_point() else (y >= 0).numpy()
     return None if known.all() else known
 

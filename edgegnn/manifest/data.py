@@ -145,7 +145,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         num_features: columns of x.
         num_classes: columns of the output.
         features: constants of a feature transform; {} where there is none.
-        target: "classes", "labels" or "values".
+        target: "classes", "labels", "values", or "none": there are no labels.
         scale: of values, mean and standard deviation of each column in the training split.
         inputs: what the user said of the model's inputs: name -> what it belongs to, or where it is read from.
         link_split: of a link task, how its links were split.

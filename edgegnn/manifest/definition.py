@@ -40,7 +40,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         constant_graph: the edges are in the model.
         task: what it was trained for.
         kind: "node", "graph" or "link": what a row of the output is.
-        target: "classes", "labels" or "values": what a row holds.
+        target: "classes", "labels", "values" or "none" (nothing is known): what a row holds.
         runtime: what runs it, "onnxruntime" or "torchscript".
         fallback: why it is TorchScript though nobody asked for that; "" otherwise.
         alone: why it takes one graph at a time though the model takes several; "" otherwise.
@@ -52,7 +52,8 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         samples: the graphs in samples.npz, in order.
         samples_taken: what of the test split they are.
         parity: against PyTorch.
-        metric: over the test split.
+        accuracy: "" where the metric below says it, else that none is claimed, and why.
+        metric: over the test split; None without labels.
         validation: over the validation split.
         against_float: against the float model; None for a float artifact.
         properties: that the artifact was held to.
@@ -97,7 +98,8 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample]
     samples_taken: SamplesTaken | None = None
     parity: Parity
-    metric: SplitMetric
+    accuracy: str = ""
+    metric: SplitMetric | None = None
     validation: Metric | None = None
     against_float: AgainstFloat | None = None
     properties: list[Property] = []

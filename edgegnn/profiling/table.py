@@ -10,7 +10,7 @@ from rich.table import Table
 from edgegnn.devices.inventory import TargetInfo
 from edgegnn.profiling.comparison import Change, Comparison
 from edgegnn.profiling.record import WITHOUT_KERNELS, ProfileRecord
-from edgegnn.runtime.metrics import metric_name
+from edgegnn.runtime.metrics import NO_ACCURACY, metric_name, without_metric
 from edgegnn.runtime.state import throttled_words
 from edgegnn.utils.files import size
 
@@ -170,7 +170,7 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
             f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"
         )
     said += [f"{r.metric.name}: {r.metric_caveat}" for r in records if r.metric is not None and r.metric_caveat]
-    said += [f"metric undefined: {record.metric_reason}" for record in records if record.metric_reason]
+    said += [without_metric(record.metric_reason) for record in records if record.metric_reason]
     for record in records:
         energy = record.energy_j
         if energy is None:
@@ -219,7 +219,7 @@ def _first_metric(records: Sequence[ProfileRecord]) -> str:
 
 def _metric(record: ProfileRecord) -> str:
     if record.metric is None:
-        return "undefined" if record.metric_reason else "-"
+        return "-" if record.metric_reason in ("", NO_ACCURACY) else "undefined"
     return f"{record.metric.value:.4f} (n={record.metric.n})"
 
 

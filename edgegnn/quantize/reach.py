@@ -105,7 +105,7 @@ def _graphs(task: Task) -> Iterator[Data]:
     both = [i for split in ("train", "val") for i in task.index[split].tolist()]
     if task.many:
         yield from batches([task.graphs[i] for i in both])
-    elif task.spec.kind == "link":
+    elif task.of_links:
         yield pick_pairs(task.graphs[0], torch.tensor(both))
     else:
         yield task.graphs[0]

@@ -22,7 +22,7 @@ from edgegnn.runtime.cuda import PROCESSORS
 from edgegnn.runtime.entries import find_entry
 from edgegnn.runtime.inference import predict, predict_entry
 from edgegnn.runtime.manifest import MODEL_FILES
-from edgegnn.runtime.metrics import metric_text, predictions, probabilities
+from edgegnn.runtime.metrics import NUMBERS, metric_text, predictions, probabilities, without_metric
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
@@ -187,7 +187,7 @@ def _print_report(report: VerifyReport) -> None:
         value = metric_text(report.metric.name, report.metric.value)
         _say(f"  {report.metric.name:10} {value} over {report.metric.n} rows")
     elif report.metric_reason:
-        _say(f"  metric     undefined: {report.metric_reason}")
+        _say(f"  {without_metric(report.metric_reason)}")
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -255,7 +255,7 @@ def _print_bench(result: dict[str, Any]) -> None:
         value = metric_text(result["metric"]["name"], result["metric"]["value"])
         _say(f"  {result['metric']['name']:10} {value} over {result['metric']['n']} rows")
     elif result["metric_reason"]:
-        _say(f"  metric     undefined: {result['metric_reason']}")
+        _say(f"  {without_metric(result['metric_reason'])}")
     if energy is None:
         _say(f"  energy     not known: {result['energy_reason']}")
     else:
@@ -283,7 +283,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             logits = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
     target = artifact.manifest.target
     labels = predictions(logits, target)
-    found = {"values": logits} if target == "values" else {"logits": logits, target: labels}
+    found = {"values": logits} if target in NUMBERS else {"logits": logits, target: labels}
     if artifact.manifest.kind == "link":
         found["probabilities"] = probabilities(logits)
     if output is not None:

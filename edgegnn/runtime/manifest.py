@@ -11,7 +11,7 @@ from typing import Any
 
 from edgegnn.errors import ArtifactError
 from edgegnn.runtime.checksum import intact, sealed
-from edgegnn.runtime.metrics import LOWER_IS_BETTER, TARGETS
+from edgegnn.runtime.metrics import LOWER_IS_BETTER, NO_ACCURACY, NUMBERS, TARGETS
 from edgegnn.runtime.roles import BATCH, ROLES, ROWS, Role, usual_role
 
 __all__ = [
@@ -109,14 +109,14 @@ class Manifest:
         recipe: how the model was quantized, "dq-int8".
         runtime: what runs it, "onnxruntime" or "torchscript".
         kind: "node", "edge", "graph" or "link" (a pair of nodes): what a row of the logits is.
-        target: "classes", "labels" or "values": what a row holds (`edgegnn.runtime.metrics`).
+        target: "classes", "labels", "values" or "none": what a row holds (`edgegnn.runtime.metrics`).
         created: ISO 8601 time in UTC.
         inputs: in the order of the model.
         outputs: the first is the logits.
         files: path inside the artifact -> checksum and size.
         samples: in the order of samples.npz.
         min_agreement: smallest share of equal predictions over the samples from data.
-        within: how far values may lie apart to count as equal, for each column; None unless the target is "values".
+        within: how far numbers may lie apart to count as equal, for each column; None of classes and labels.
         max_abs_error: largest difference of a logit from PyTorch's; None: not limited.
         agreement: sample name -> share of equal predictions that the export saw.
         samples_metric: the task metric over the shipped samples, None when it has none (no labels, or one class only).
@@ -208,7 +208,7 @@ def parse_manifest(content: bytes) -> Manifest:
         max_abs_error=None if limit is None else _number(tolerance, "max_abs_error", "parity.tolerance", 0.0),
         agreement=_agreement(parity),
         samples_metric=_metric(raw, target),
-        metric_reason=_metric_reason(raw),
+        metric_reason=_metric_reason(raw) if TARGETS[target] else NO_ACCURACY,
         raw=raw,
         limits=_limits(raw),
         entries=_entries(raw, inputs, outputs, files),
@@ -432,12 +432,14 @@ def _agreement(parity: dict[str, Any]) -> dict[str, float]:
 
 
 def _within(tolerance: dict[str, Any], target: str, outputs: TensorSpec) -> tuple[float, ...] | None:
-    if target != "values":
+    if target not in NUMBERS:
         return None
     where = "parity.tolerance.within"
     given = _take(tolerance, "within", list, "parity.tolerance")
-    if isinstance(outputs.shape[-1], int) and len(given) != outputs.shape[-1]:
-        raise ArtifactError(f"manifest.json: {where} has {len(given)} entries for {outputs.shape[-1]} columns")
+    sizes = outputs.shape[1:]
+    columns = math.prod(size if isinstance(size, int) else 0 for size in sizes)
+    if len(given) != (columns or 1):
+        raise ArtifactError(f"manifest.json: {where} has {len(given)} entries for {columns} columns")
     return tuple(_number({str(i): value}, str(i), where, 0.0) for i, value in enumerate(given))
 
 

@@ -1,7 +1,8 @@
 """Compare outputs, and the task metrics in numpy.
 
 What a model predicts (`target`): "classes" (logits, one class a row), "labels" (logits, several yes/no labels a row,
-NaN where one isn't known) or "values" (numbers in the units of the data).
+NaN where one isn't known), "values" (numbers in the units of the data) or "none" (numbers that nothing is known of:
+embeddings, outputs without labels).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from edgegnn.errors import ArtifactError, DataError
 __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
+    "NO_ACCURACY",
+    "NUMBERS",
     "TARGETS",
     "classes",
     "compare",
@@ -27,6 +30,7 @@ __all__ = [
     "probabilities",
     "score",
     "undefined",
+    "without_metric",
 ]
 
 Array = npt.NDArray[Any]
@@ -36,9 +40,19 @@ TARGETS = {
     "classes": ("accuracy", "roc_auc", "average_precision"),
     "labels": ("mean_roc_auc",),
     "values": ("mae", "rmse"),
+    "none": (),
 }
+# What is said in place of a metric where there are no labels.
+NO_ACCURACY = "no accuracy is claimed: exported without labels (--task none)"
+# Targets whose outputs are compared as numbers.
+NUMBERS = ("values", "none")
 METRICS = tuple(metric for metrics in TARGETS.values() for metric in metrics)
 LOWER_IS_BETTER = TARGETS["values"]
+
+
+def without_metric(reason: str) -> str:
+    """What is said where there is no metric."""
+    return reason if reason == NO_ACCURACY else f"metric undefined: {reason}"
 
 
 def classes(logits: Array) -> Array:
@@ -49,10 +63,10 @@ def classes(logits: Array) -> Array:
 
 
 def predictions(outputs: Array, target: str = "classes") -> Array:
-    """Predictions of outputs `[n, C]`: classes int64 `[n]`, labels int64 `[n, C]`, or the values themselves."""
+    """Predictions of outputs `[n, C]`: classes int64 `[n]`, labels int64 `[n, C]`, or the numbers themselves."""
     if target == "labels":
         return (outputs > 0).astype(np.int64)
-    return outputs if target == "values" else classes(outputs)
+    return outputs if target in NUMBERS else classes(outputs)
 
 
 def probabilities(logits: Array) -> Array:
@@ -69,7 +83,7 @@ def compare(
         expected: float `[n, C]`.
         got: float `[n, C]`.
         target: what the outputs are.
-        within: how far values may lie apart to count as the same, one for each column; for "values" only.
+        within: how far values may lie apart to count as the same, one for each column; for `NUMBERS` only.
 
     Returns:
         Rows, rows whose prediction is the same, and the largest absolute difference (infinite where `got` is not
@@ -92,7 +106,7 @@ def compare(
 def same_rows(expected: Array, got: Array, target: str = "classes", within: Sequence[float] | None = None) -> Array:
     """Which rows have the same prediction, bool `[n]`; arguments as of `compare`."""
     finite: Array = np.asarray(np.isfinite(got).all(axis=1))
-    if target == "values":
+    if target in NUMBERS:
         with np.errstate(invalid="ignore"):
             apart = np.abs(expected.astype(np.float64) - got.astype(np.float64))
             near = apart <= np.asarray(within if within is not None else 0.0)

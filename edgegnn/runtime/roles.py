@@ -7,6 +7,8 @@ edge     [num_edges, ...]   a feature of each edge
 batch    [num_nodes]        the number of each node's graph
 graph    [num_graphs, ...]  a feature of each graph
 pairs    [2, num_links]     numbers of nodes: the pairs that are scored
+
+An output belongs to nodes, edges, graphs or pairs: a row for each. Or it is fixed: of one shape for any graph.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ __all__ = [
     "BATCH",
     "EDGE",
     "EDGES",
+    "FIXED",
     "GRAPH",
+    "LEVELS",
     "NODE",
+    "OUTPUT_ROLES",
     "PAIRS",
     "ROLES",
     "ROWS",
@@ -62,8 +67,11 @@ GRAPH = Role("graph", "num_graphs")
 PAIRS = Role("pairs", "num_links", axis=1, numbers_nodes=True)
 ROLES = {role.name: role for role in (NODE, EDGES, EDGE, BATCH, GRAPH, PAIRS)}
 
-# What a row of an output is ("kind" of the manifest) -> name of the number of rows.
-ROWS = {"node": "num_nodes", "edge": "num_edges", "graph": "num_graphs", "link": "num_links"}
+FIXED = Role("fixed", "fixed")
+# What a row of an output is ("kind" of the manifest) -> its role, and the name of the number of rows.
+LEVELS = {"node": NODE, "edge": EDGE, "graph": GRAPH, "link": PAIRS}
+ROWS = {kind: role.size for kind, role in LEVELS.items()}
+OUTPUT_ROLES = {role.name: role for role in (*LEVELS.values(), FIXED)}
 
 _USUAL = {"edge_index": EDGES, "edge_label_index": PAIRS}
 _USUAL.update(dict.fromkeys(("batch", "batch_index", "batch_idx", "batch_vec"), BATCH))

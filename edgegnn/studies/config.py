@@ -194,9 +194,10 @@ def check_names(study: Study) -> None:
             schedule = case.schedule if method in ("fine-grained", "global") else "one-shot"
             check(method, place("prune"), lambda m=method, s=schedule, v=variant: PrunePlan(m, 0.5, s, v))  # type: ignore[misc]
         if case.task is not None:
-            from edgegnn.tasks import TASKS
+            from edgegnn.tasks.catalog import TASKS, UNLABELLED
 
-            check(case.task, place("task"), lambda t=case.task: _known("task", t, list(TASKS)))  # type: ignore[misc]
+            labelled = [task for task in TASKS if task != UNLABELLED]
+            check(case.task, place("task"), lambda t=case.task, k=labelled: _known("task", t, k))  # type: ignore[misc]
 
 
 def beside(study: Study, name: str) -> str:

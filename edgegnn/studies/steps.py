@@ -118,6 +118,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
     )
     checkpoint, manifest = api.load(model), exported.manifest
     metric, validation = manifest.metric, manifest.validation
+    assert metric is not None  # a study has labels
     return {
         "metric": metric.name,
         "split": metric.split,

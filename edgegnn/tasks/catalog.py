@@ -18,7 +18,10 @@ __all__ = [
     "NODE_SETS",
     "SUPERPIXELS",
     "TASKS",
+    "UNLABELLED",
+    "WITHOUT_LABELS",
     "check_data",
+    "check_labels",
     "check_metric",
     "check_split",
     "check_task",
@@ -29,8 +32,10 @@ __all__ = [
 ]
 
 KINDS = ("node", "edge", "graph", "link")
-# Name of a kind of task -> what gets an answer, and what the answer is.
-TASKS = {
+WITHOUT_LABELS = "choose --quant static-int8, dynamic-int8 or none, or name a task whose labels the data have"
+UNLABELLED = "none"  # the task of data whose labels, if they have any, are not looked at
+# Name of a kind of task -> what gets an answer (None: the model's outputs say), and what the answer is.
+TASKS: dict[str, tuple[str | None, str]] = {
     "node": ("node", "classes"),
     "node-multilabel": ("node", "labels"),
     "node-regression": ("node", "values"),
@@ -41,6 +46,7 @@ TASKS = {
     "graph-multilabel": ("graph", "labels"),
     "graph-regression": ("graph", "values"),
     "link-prediction": ("link", "classes"),
+    UNLABELLED: (None, "none"),
 }
 CITATION = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 ALIASES = {"proteins": "tu:PROTEINS", "reddit-binary": "tu:REDDIT-BINARY", "bbbp": "molnet:BBBP"}
@@ -124,6 +130,21 @@ def check_task(task: str | None) -> None:
     """
     if task is not None and task not in TASKS:
         raise UsageError(f"unknown task {task!r}{closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}")
+
+
+def check_labels(task: str | None, what: str, cure: str) -> None:
+    """Refuse a task without labels where something is trained or judged by them.
+
+    Args:
+        task: one of `TASKS`, or None.
+        what: what can't be had, and why, in words: "dq-int8 trains".
+        cure: what to do instead.
+
+    Raises:
+        UsageError: the task has no labels.
+    """
+    if task == UNLABELLED:
+        raise UsageError(f"{what}, and --task none has no labels to train with: {cure}")
 
 
 def check_metric(metric: str | None) -> None:

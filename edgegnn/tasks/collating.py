@@ -194,9 +194,9 @@ def example_graph(task: Task, graphs: int) -> Data:
         task: its data.
         graphs: how many of the first 64 training graphs go into the batch.
     """
-    if not task.many and task.spec.kind != "link":
+    if not task.many and not task.of_links:
         return task.graphs[0]
-    if task.spec.kind == "link":
+    if task.of_links:
         return pick_pairs(task.graphs[0], training_pairs(task.graphs[0].y, task.index["train"]))
     first = (task.graphs[i] for i in task.index["train"].tolist()[:64])
     return collate(sorted(first, key=lambda g: -int(g.edge_index.shape[1]))[:graphs])

@@ -70,7 +70,7 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
         Outputs [n, C] and labels ([n] int64, or [n, C] float32), in the order of `task.index[split]`.
     """
     index = task.index[split]
-    if task.spec.kind == "link":
+    if task.of_links:
         graph = pick_pairs(task.graphs[0], index)
         return _logits(model, task, [graph]), graph.y
     if not task.many:
@@ -114,7 +114,7 @@ def all_metrics(model: nn.Module, task: Task, val: float | None = None) -> dict[
         "val" and "test": `task.spec.metric`; further ones by name: "test_average_precision" of links, "test_rmse" of
         values, none of classes.
     """
-    known = LINK_METRICS if task.spec.kind == "link" else LOWER_IS_BETTER if task.spec.target == "values" else ()
+    known = LINK_METRICS if task.of_links else LOWER_IS_BETTER if task.spec.target == "values" else ()
     of_split = cache(lambda split: logits_and_labels(model, task, split))
     metric = task.spec.metric
     found = {"val": score(metric, *of_split("val")) if val is None else val, "test": score(metric, *of_split("test"))}

@@ -25,6 +25,7 @@ from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
 from edgegnn.tasks.transforms import columns_of, transform
+from edgegnn.tasks.unlabelled import unlabelled_task
 from edgegnn.utils.files import at_hand
 
 __all__ = ["load_task", "restore_task", "task_from_graphs", "with_attributes"]
@@ -192,7 +193,23 @@ def _load(data: str, wanted: _Wanted) -> Task:
     raise UsageError(f"{data} names a collection, not a data set: write the name behind it")
 
 
+def _unlabelled(graphs: list[Data], data: str, wanted: _Wanted) -> Task | None:
+    """The task of data whose labels are not looked at; None where they are."""
+    if wanted.target is None or TARGETS[wanted.target]:
+        return None
+    if wanted.metric:
+        raise UsageError(f"--task none has no labels, and no {wanted.metric}: leave --metric out")
+    if given.has_split(graphs) and len(graphs) > 1:
+        wanted = wanted.but(split="given")
+    asked = TaskSpec(
+        data, wanted.kind or "", wanted.split or "", wanted.seed, "", 0, 0, wanted.features or {}, inputs=wanted.inputs
+    )
+    return unlabelled_task(graphs, data, asked, one_hot=wanted.one_hot)
+
+
 def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
+    if (task := _unlabelled(graphs, data, wanted)) is not None:
+        return task
     first = graphs[0]
     of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
     if wanted.kind in ("node", "edge", "link") and len(graphs) > 1:
@@ -217,6 +234,8 @@ def _is_of_edges(graph: Data) -> bool:
 
 
 def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+    if (task := _unlabelled([graph], data, wanted)) is not None:
+        return task
     if wanted.kind == "link":
         return _link_task(graph, data, wanted)
     _check_kind(wanted, "node", data)
@@ -294,6 +313,8 @@ def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
 
 def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str, Tensor] | None = None) -> Task:
     """A task about graphs; `public` is the split that the data were published with."""
+    if (task := _unlabelled(graphs, data, wanted)) is not None:
+        return task
     _check_kind(wanted, "graph", data)
     whole = graph_checks.usable(graphs, data)
     target = wanted.target or labels.target_of(graphs, data)

@@ -13,7 +13,7 @@ import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import Role
-from edgegnn.signature import roles_of
+from edgegnn.signature import Outputs, roles_of
 from edgegnn.tasks.catalog import KINDS
 
 __all__ = ["Task", "TaskSpec"]
@@ -43,11 +43,13 @@ class TaskSpec:
             "stratified", "scaffold", "random", "fold:K", "given" (attributes of a user's data), "file:PATH" (a file
             with the split), or "random:VAL,TEST" (shares of the links of a link task).
         seed: seed of the split.
-        metric: what the model is judged by, one of those in `edgegnn.runtime.metrics.TARGETS[target]`.
+        metric: what the model is judged by, one of those in `edgegnn.runtime.metrics.TARGETS[target]`; "" without
+            labels.
         num_features: node features.
-        num_classes: columns of the output: classes, labels or values.
+        num_classes: columns of the output: classes, labels or values; 0 without labels.
         features: constants of a feature transform computed on the training graphs, {} when there is none.
-        target: "classes" (one of several), "labels" (several yes/no labels, some perhaps unknown) or "values".
+        target: "classes" (one of several), "labels" (several yes/no labels, some perhaps unknown), "values", or "none":
+            there are no labels.
         scale: of "values": "mean" and "std" of each column over the training split, in the units of the data.
         inputs: what the user said of the model's inputs: name -> role, or the attribute that it is read from.
     """
@@ -68,6 +70,11 @@ class TaskSpec:
     def name(self) -> str:
         """The kind of task in a word: "node", "graph", "link", "graph-multilabel" or "graph-regression"."""
         return self.kind + {"labels": "-multilabel", "values": "-regression"}.get(self.target, "")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels to train with and to judge by."""
+        return bool(TARGETS[self.target])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dictionary of JSON-able values, without `inputs` where nothing was said."""
@@ -147,6 +154,7 @@ class Task:
         whole: names of the features that the data have as whole numbers; the graphs have them as float32, exactly.
         caveat: what has to be said beside a metric of these splits; "" for nothing.
         roles: name of each attribute that a model can take -> what it belongs to; {} to read it from the graphs.
+        outputs: what the model gives; None: one matrix.
     """
 
     spec: TaskSpec
@@ -156,6 +164,7 @@ class Task:
     whole: tuple[str, ...] = ()
     caveat: str = ""
     roles: dict[str, Role] = dataclasses.field(default_factory=dict)
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         if not self.roles:
@@ -165,3 +174,13 @@ class Task:
     def many(self) -> bool:
         """Whether the parts of the split are of graphs; else of the rows of one graph: its nodes, edges or pairs."""
         return self.spec.kind == "graph" or len(self.graphs) > 1
+
+    @property
+    def gives(self) -> Outputs:
+        """What the model gives."""
+        return self.outputs or Outputs.one(self.spec.kind, labelled=self.spec.labelled)
+
+    @property
+    def of_links(self) -> bool:
+        """Whether pairs of nodes are drawn, with and without a link, and an encoder and a decoder score them."""
+        return self.spec.kind == "link" and self.spec.labelled

@@ -209,10 +209,10 @@ def _training_batches(
 ) -> Iterator[tuple[Data, Tensor | None, Tensor]]:
     """Yield batches, the rows of the logits with a training label (None: all), and which nodes or graphs they are."""
     index = task.index["train"]
-    if not task.many and task.spec.kind != "link":
+    if not task.many and not task.of_links:
         yield task.graphs[0], index, index
         return
-    if task.spec.kind == "link":
+    if task.of_links:
         chosen = training_pairs(task.graphs[0].y, index, generator)
         yield pick_pairs(task.graphs[0], chosen), None, chosen
         return
@@ -259,7 +259,7 @@ def _check_shape(logits: Tensor, batch: Data, task: Task) -> None:
 
 def _rank(task: Task, loss: float, metric: float | None) -> tuple[float, float]:
     """What is compared between epochs, lower is better: of links the order of all scores, not how sure the model is."""
-    return (-(metric or 0.0), loss) if task.spec.kind == "link" else (loss, 0.0)
+    return (-(metric or 0.0), loss) if task.of_links else (loss, 0.0)
 
 
 def _differentiate(loss: Tensor) -> None:

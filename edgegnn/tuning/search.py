@@ -20,6 +20,7 @@ from edgegnn.manifest import typed_manifest
 from edgegnn.runtime import read_manifest
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, metric_text
 from edgegnn.tasks import Task, evaluate
+from edgegnn.tasks.catalog import check_labels
 from edgegnn.tuning.accuracy_drop import Judge
 from edgegnn.tuning.budget import Clock, Costs
 from edgegnn.tuning.candidate import Job, OutOfTime, attempt, measure
@@ -148,6 +149,7 @@ def tune(
     check_request(minimize, max_drop, budget, trials)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
     data_source = DataSource(data, task, split, split_seed, data_root, inputs or {})
+    check_labels(task, "a search compares accuracies", "name a task whose labels the data have")
     clock = Clock(60 * budget)
     device = load_target(target)
     checkpoint, work, _ = open_model(model, source, data_source)
@@ -355,6 +357,7 @@ class _Search:
                 recipe_file=self.memory.folder / RECIPE,
             )
             metric = typed_manifest(read_manifest(self._folder(winner["number"]) / ARTIFACT).raw).metric
+            assert metric is not None  # a search has labels
             dense = evaluate(job.checkpoint.model, self.task, "test")  # type: ignore[arg-type]
             made["test"] = {"float": dense, "winner": metric.artifact, "n": metric.n, "caveat": self.task.caveat}
         return contents(

@@ -285,7 +285,9 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         value = metric_text(report.metric.name, report.metric.value)
         say(f"{metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
     elif report.metric_reason:
-        say(f"metric over the samples: undefined, {report.metric_reason}")
+        from edgegnn.runtime.metrics import without_metric
+
+        say(without_metric(report.metric_reason))
     for problem in report.problems:
         say(f"problem: {problem}")
     if report.kernels_differ is not None:
@@ -347,8 +349,10 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
     for split, found in (("validation", manifest.validation), ("test", metric)):
         if found is not None:
             table.add_row(f"{split} {metric_name(found.name)}", _both(found))
-    if metric.caveat:
+    if metric is not None and metric.caveat:
         table.add_row("note", metric.caveat)
+    if manifest.accuracy:
+        table.add_row("note", manifest.accuracy)
 
 
 def turning(names: list[str]) -> str:

@@ -21,7 +21,7 @@ _ELEMENTWISE = {
 
 
 def unify_sizes(graph: ir.Graph) -> None:
-    """Give sizes that are equal one name; names of the graph's inputs win."""
+    """Give sizes that are equal one name; names of the graph's inputs and outputs win."""
     same: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -29,7 +29,8 @@ def unify_sizes(graph: ir.Graph) -> None:
             name = same[name]
         return name
 
-    given = [d.value for v in graph.inputs for d in v.shape or () if isinstance(d, ir.SymbolicDim) and d.value]
+    ends = (*graph.inputs, *graph.outputs)
+    given = [d.value for v in ends for d in v.shape or () if isinstance(d, ir.SymbolicDim) and d.value]
 
     def join(a: int | ir.SymbolicDim, b: int | ir.SymbolicDim) -> None:
         if isinstance(a, int) or isinstance(b, int) or not a.value or not b.value:

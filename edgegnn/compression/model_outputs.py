@@ -1,0 +1,144 @@
+"""What a user's model gives on the user's data: found by running it on graphs of different sizes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from edgegnn.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgegnn.checkpoint import Checkpoint
+    from edgegnn.exporting.samples import Sample
+    from edgegnn.tasks import Task
+
+__all__ = ["fit_outputs"]
+
+_MOST = 4  # graphs of a list on which a model is tried
+
+
+def fit_outputs(checkpoint: Checkpoint, task: Task) -> tuple[Checkpoint, Task]:
+    """The checkpoint with a forward that knows its outputs, and the task that knows what they are.
+
+    A model that gives one float32 matrix stays as it is. Where the task has no labels, its level becomes that of the
+    model's main output.
+
+    Raises:
+        UsageError: an output whose level can't be told, or several that the labels fit.
+        DataError: no output that the labels fit.
+    """
+    import torch
+    from torch.export import ExportedProgram
+
+    from edgegnn.quantize import QuantModel
+    from edgegnn.signature import Outputs
+    from edgegnn.signature.outputs import returning
+    from edgegnn.tasks.unlabelled import with_level
+
+    if task.of_links:
+        return checkpoint, task
+    model = checkpoint.model
+    found = _tried(checkpoint, task)
+    if not found:  # the model fails: said by the check that follows
+        return checkpoint, task
+    one = set(found[0][1]) == {"output"}
+    matrix = one and all(o["output"].dim() == 2 and o["output"].dtype == torch.float32 for _, o in found)
+    if task.spec.labelled and matrix:
+        return checkpoint, task
+    roles = _roles(task, found)
+    outputs = _described(task, found, roles)
+    if not task.spec.labelled:
+        task = with_level(task, _kind(outputs))
+    task = dataclasses.replace(task, outputs=outputs)
+    if matrix or isinstance(model, ExportedProgram):
+        return checkpoint, dataclasses.replace(task, outputs=Outputs.one(task.spec.kind, labelled=False))
+    if not isinstance(model, QuantModel):  # the caller's own stays as it is
+        model = copy.deepcopy(model)
+    plain = model.model if isinstance(model, QuantModel) else model
+    plain.forward = returning(plain, outputs, list(found[0][0].inputs))
+    return dataclasses.replace(checkpoint, model=model), task
+
+
+def _tried(checkpoint: Checkpoint, task: Task) -> list[tuple[Sample, dict[str, Tensor]]]:
+    """Graphs on which the model runs, with the tensors that it gives, by name."""
+    from edgegnn.errors import ExportError
+    from edgegnn.exporting.parity import run_torch
+    from edgegnn.signature.outputs import tensors_by_name
+
+    found = []
+    for sample in _graphs(checkpoint, task):
+        with suppress(ExportError):
+            found.append((sample, tensors_by_name(run_torch(checkpoint.model, sample), list(sample.inputs))))
+    if len({tuple(outputs) for _, outputs in found}) > 1:
+        raise UsageError("the model returns other tensors on other graphs: return the same ones always")
+    return found
+
+
+def _graphs(checkpoint: Checkpoint, task: Task) -> list[Sample]:
+    """Real graphs, and made-up ones of other sizes."""
+    from edgegnn.exporting.learnt_bits import fixed_nodes
+    from edgegnn.exporting.request import input_names
+    from edgegnn.exporting.samples import Sample, example_inputs, make_samples
+    from edgegnn.runtime.roles import BATCH, role_of
+    from edgegnn.tasks import collate
+
+    names = input_names(checkpoint.model, task)
+    graphs = task.graphs[:_MOST]
+    if task.many and any(role_of(task.roles, name) == BATCH for name in names):
+        graphs = [collate(graphs[:count]) for count in range(1, len(graphs) + 1)]
+    real = [Sample(task.spec.data, "data", example_inputs(names, graph), roles=task.roles) for graph in graphs]
+    fixed = fixed_nodes(checkpoint.model, task)
+    return real + make_samples(task, names, fixed)[: None if fixed else 1]
+
+
+def _roles(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> dict[str, Any]:
+    from edgegnn.runtime.roles import LEVELS
+    from edgegnn.signature.outputs import recognised
+
+    shapes = [{name: list(value.shape) for name, value in outputs.items()} for _, outputs in found]
+    sizes = [{role.size: sample.rows(kind) for kind, role in LEVELS.items()} for sample, _ in found]
+    return recognised(shapes, sizes, LEVELS[task.spec.kind] if task.spec.labelled else None)
+
+
+def _described(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], roles: dict[str, Any]) -> Any:
+    """The outputs, and which is the main one."""
+    from edgegnn.runtime.roles import FIXED, LEVELS
+    from edgegnn.signature import Output, Outputs, as_rows
+    from edgegnn.tasks.target import columns_fit
+
+    first = found[0][1]
+    each = tuple(Output(name, role) for name, role in roles.items())
+    floats = [name for name in roles if first[name].is_floating_point()]
+    if not task.spec.labelled:
+        levelled = [name for name in floats if roles[name] != FIXED]
+        if not floats:
+            raise UsageError("the model returns no floating-point tensor: there is nothing to compare")
+        return Outputs(each, (levelled or floats)[0])
+    spec, level = task.spec, LEVELS[task.spec.kind]
+    fitting = [n for n in floats if roles[n] == level and columns_fit(spec, as_rows(first[n]).shape[1])]
+    if len(each) == 1:
+        name = "logits" if each[0].name == "output" else each[0].name
+        return Outputs((Output(name, each[0].role),), name)
+    if len(fitting) == 1:
+        return Outputs(each, fitting[0])
+    said = ", ".join(f"{name} {list(first[name].shape)} of {roles[name].name}" for name in roles)
+    if not fitting:
+        raise DataError(
+            f"{spec.data} has labels for each {spec.kind} ({spec.num_classes} {spec.target}), and no output of the "
+            f"model fits them: it gives {said}; say --task none for an export without labels"
+        )
+    raise UsageError(
+        f"the labels of {spec.data} fit {' and '.join(fitting)}: say which they are for with --target {fitting[0]}=y"
+    )
+
+
+def _kind(outputs: Any) -> str:
+    """The level of the main output; of one of fixed shape, the graphs'."""
+    from edgegnn.runtime.roles import LEVELS
+
+    return next((kind for kind, role in LEVELS.items() if role == outputs.role), "graph")
