@@ -196,7 +196,7 @@ def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Che
 
     checkpoint, work = fit_onnx(checkpoint, data)
     work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
-    return checkpoint, work, stem
+    return (*fit_outputs(checkpoint, work), stem)
 
 
 def split_facts(task: Task) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
 from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
 from edgegnn.quantize.recipe import shown_name
-from edgegnn.runtime.metrics import metric_name, metric_text
+from edgegnn.runtime.metrics import metric_name, metric_text, without_metric
 from edgegnn.utils.files import size
 
 if TYPE_CHECKING:
@@ -285,8 +285,6 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         value = metric_text(report.metric.name, report.metric.value)
         say(f"{metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
     elif report.metric_reason:
-        from edgegnn.runtime.metrics import without_metric
-
         say(without_metric(report.metric_reason))
     for problem in report.problems:
         say(f"problem: {problem}")
