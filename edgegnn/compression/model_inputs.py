@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING
 
-from edgegnn.errors import DataError, ExportError, first_line
+from edgegnn.errors import DataError, EdgeGNNError, ExportError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,13 +39,15 @@ def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
     from torch.export import ExportedProgram
 
     from edgegnn.quantize import QuantModel
-    from edgegnn.signature import other_names, takes_graph
+    from edgegnn.signature import TypedGraph, other_names, takes_graph
     from edgegnn.tasks import model_inputs
 
     model = checkpoint.model
     if isinstance(model, ExportedProgram):
         return task
     plain = model.model if isinstance(model, QuantModel) else model
+    if isinstance(task.graphs[0], TypedGraph):
+        return _fit_typed(model, plain, task)
     if takes_graph(plain, task.roles):
         task = _usable(task, list(task.roles))
         _adapt(plain, task)
@@ -53,6 +55,41 @@ def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
         task = _renamed(task, other_names(plain, task.roles), type(plain).__name__)
     if isinstance(model, QuantModel):
         model.forward.__signature__ = inspect.signature(plain.forward)  # type: ignore[attr-defined]
+    return _usable(task, model_inputs(model, task))
+
+
+def _fit_typed(model: nn.Module, plain: nn.Module, task: Task) -> Task:
+    """The forward of a model of graphs with several types of nodes takes `x.paper`, ... one by one."""
+    from edgegnn.exporting.tracing import untouched
+    from edgegnn.quantize import QuantModel
+    from edgegnn.runtime.roles import BATCH
+    from edgegnn.signature import TypedGraph, nested
+    from edgegnn.tasks import forward_args, model_inputs
+
+    task = _usable(task, [name for name, role in task.roles.items() if not role.is_a(BATCH)])
+    graph = one_graph(task)
+    assert isinstance(graph, TypedGraph)
+    names, spec = list(task.roles), task.spec
+    example = dict(zip(names, forward_args(names, graph), strict=True))
+    try:
+        with untouched(plain):
+            forward = nested(
+                plain,
+                example,
+                task.roles,
+                graph.schema,
+                told=spec.inputs,
+                several=task.many,
+                of=spec.of,
+                where=spec.data,
+            )
+    except EdgeGNNError:
+        raise
+    except Exception as error:
+        raise ExportError(f"the model fails on the first graph of {spec.data}: {first_line(error)}") from error
+    plain.forward = forward
+    if isinstance(model, QuantModel):
+        model.forward.own_inputs = forward.own_inputs  # type: ignore[attr-defined]
     return _usable(task, model_inputs(model, task))
 
 

@@ -253,7 +253,7 @@ def _is_whole_feature(name: str, value: Any, task: Task) -> bool:
     """Whether an input of the user's own name has whole numbers: they stay so, if the model takes them."""
     from edgegnn.runtime.roles import EDGE, GRAPH, NODE, role_of
 
-    return value.dtype.kind in "bi" and role_of(task.roles, name) in (NODE, EDGE, GRAPH)
+    return value.dtype.kind in "bi" and any(map(role_of(task.roles, name).is_a, (NODE, EDGE, GRAPH)))
 
 
 def _as_types(graph: Data, whole: tuple[str, ...], floats: tuple[str, ...]) -> Data:

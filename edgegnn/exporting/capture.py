@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import onnx
@@ -26,11 +27,11 @@ from edgegnn.exporting.node_limits import complete
 from edgegnn.exporting.point_operators import point_table
 from edgegnn.exporting.recurrent import recurrent_table
 from edgegnn.exporting.simplify import simplify
-from edgegnn.exporting.table import table_nodes
+from edgegnn.exporting.table import table_sizes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.exporting.untraceable import known_reason
 from edgegnn.quantize import QuantModel
-from edgegnn.runtime.roles import BATCH, GRAPH, Role, find_name, role_of
+from edgegnn.runtime.roles import BATCH, GRAPH, ROWS, Role, find_names, role_of
 from edgegnn.tasks.points import point_graphs
 
 __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
@@ -47,6 +48,7 @@ def capture(
     kind: str,
     output: str = "logits",
     roles: Mapping[str, Role] | None = None,
+    rows: str | None = None,
 ) -> onnx.ModelProto:
     """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
 
@@ -61,6 +63,7 @@ def capture(
             "link" (logits `[num_links, 1]`).
         output: name of the output.
         roles: what the inputs belong to; the usual ones of their names where that isn't said.
+        rows: name of the number of rows of the output, "num_nodes.paper"; None: the usual one of the kind.
 
     Returns:
         A model with inputs named as `args`, one output, float32, opset 18 (21 when it holds 4-bit codes). The same
@@ -70,7 +73,8 @@ def capture(
         ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
             return what its `kind` says.
     """
-    return _capture(model, args, kind=kind, output=output, roles=roles or {}, prefixes=["model"])[0]
+    of_kind = rows or ROWS[kind]
+    return _capture(model, args, rows=of_kind, output=output, roles=roles or {}, prefixes=["model"])[0]
 
 
 def capture_with_twin(
@@ -80,10 +84,12 @@ def capture_with_twin(
     kind: str,
     output: str = "logits",
     roles: Mapping[str, Role] | None = None,
+    rows: str | None = None,
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """`capture` of a quantized model; and the same model without its quantization points, which is not traced again."""
     prefixes = ["model", "model.model"]
-    captured, twin = _capture(model, args, kind=kind, output=output, roles=roles or {}, prefixes=prefixes)
+    of_kind = rows or ROWS[kind]
+    captured, twin = _capture(model, args, rows=of_kind, output=output, roles=roles or {}, prefixes=prefixes)
     return captured, twin
 
 
@@ -91,7 +97,7 @@ def _capture(
     model: nn.Module | ExportedProgram,
     args: Mapping[str, Tensor],
     *,
-    kind: str,
+    rows: str,
     output: str,
     roles: Mapping[str, Role],
     prefixes: Sequence[str],
@@ -105,7 +111,7 @@ def _capture(
         if len(prefixes) > 1:
             models.append(without_points(models[0]))
         return [
-            finish(m, known, kind=kind, helper=GRAPHS, output=output, prefix="" if traced else prefix)
+            finish(m, known, rows=rows, helper=GRAPHS, output=output, prefix="" if traced else prefix)
             for m, prefix in zip(models, prefixes, strict=True)
         ]
 
@@ -143,10 +149,10 @@ class _ByName(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.roles, tensors, strict=False))
         inputs = complete(self.model, given, self.roles)
-        batch = find_name(inputs, self.roles, BATCH)
-        graphs: Any = 1 if batch is not None and batch not in given else None
+        batches = find_names(inputs, self.roles, BATCH)
+        graphs: Any = 1 if batches and batches[0] not in given else None
         graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
-        with DataSizes(None if batch is None else inputs[batch], graphs):
+        with DataSizes([inputs[name] for name in batches], graphs):
             out = self.model(**inputs)
         if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
             what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
@@ -156,10 +162,10 @@ class _ByName(nn.Module):
 
 def _trace(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role]) -> ExportedProgram:
     wrapped = _ByName(model, roles)
-    fixed = table_nodes(model, args, roles) is not None
+    fixed = table_sizes(model, args, roles)
 
     def export(least: int = 2) -> ExportedProgram:
-        example, shapes = _example(args, roles, least, fixed=fixed)
+        example, shapes = _example(args, roles, least, fixed)
         return torch.export.export(
             wrapped,
             tuple(example),
@@ -185,21 +191,22 @@ def _trace(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Rol
 
 
 def _example(
-    args: Mapping[str, Tensor], roles: Mapping[str, Role], least: int, *, fixed: bool = False
+    args: Mapping[str, Tensor], roles: Mapping[str, Role], least: int, fixed: Collection[str] = ()
 ) -> tuple[list[Tensor], list[dict[int, Any]]]:
     """Inputs to trace with, and their free dimensions.
 
     Tracing tells sizes apart by their values, and takes 0 and 1 for constants: the counts are made unlike each other by
-    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes, and where they
-    are `fixed` as many as in `args`.
+    repeating rows, which is harmless since no value is looked at. There are at least `least` nodes, and of sizes
+    that are `fixed` as many as in `args`.
     """
-    nodes = next(name for name, role in roles.items() if role.size == "num_nodes")
-    name_of_batch = find_name(args, roles, BATCH)
-    batch = None if name_of_batch is None else args[name_of_batch]
-    counts = _counts(args, roles, args[nodes], batch, least, fixed=fixed)
-    free = {size: Dim(size, min=2, max=2**31) for size in counts}
-    free["num_nodes"] = Dim("num_nodes", min=least, max=2**31)
-    still = {"num_nodes"} if fixed else set()
+    batches = [args[name] for name in find_names(args, roles, BATCH)]
+    batch = batches[0] if batches else None
+    counts = _counts(args, roles, batches, least, fixed)
+    of_nodes = {size for size in counts if _counts_nodes(size)}
+    free = {
+        size: Dim(f"{size.partition('.')[0]}_{i}", min=least if size in of_nodes else 2, max=2**31)
+        for i, size in enumerate(counts)
+    }
     example: list[Tensor] = []
     shapes: list[dict[int, Any]] = []
     for name, value in args.items():
@@ -210,7 +217,7 @@ def _example(
             continue
         size = [counts[role.size] if axis == role.axis else own for axis, own in enumerate(value.shape)]
         example.append(value.new_zeros(size))
-        shapes.append({} if role.size in still else {role.axis: free[role.size]})
+        shapes.append({} if role.size in fixed else {role.axis: free[role.size]})
     if batch is not None:
         example.append(torch.zeros(counts["num_graphs"], dtype=torch.uint8))
         shapes.append({0: free["num_graphs"]})
@@ -220,28 +227,43 @@ def _example(
 def _counts(
     args: Mapping[str, Tensor],
     roles: Mapping[str, Role],
-    rows: Tensor,
-    batch: Tensor | None,
+    batches: Sequence[Tensor],
     least: int,
-    *,
-    fixed: bool,
+    fixed: Collection[str],
 ) -> dict[str, int]:
     """How many nodes, edges, pairs and graphs there are to trace with, all unlike each other and other sizes."""
+    given: dict[str, int] = {}
+    other_sizes: set[int] = set()
+    for name, role in roles.items():
+        given.setdefault(role.size, args[name].shape[role.axis])
+        if _counts_nodes(role.size):
+            other_sizes.update(size for axis, size in enumerate(args[name].shape) if axis != role.axis)
+    nodes = [size for size in given if _counts_nodes(size)]
+    counts: dict[str, int] = {}
+    for size in nodes:
+        own = given[size]
+        count = own if size in fixed else own * max(1 if own > 1 else 3, -(-least // max(own, 1)))
+        while (
+            len(nodes) > 1 and size not in fixed and (count < least or count in counts.values() or count in other_sizes)
+        ):
+            count += 5
+        counts[size] = count
+    many = max((int(batch.max()) + 1 for batch in batches if batch.numel()), default=0)
+    graphs = 0 if not batches else max(2, many * max(1, counts[nodes[0]] // max(given[nodes[0]], 1)))
+    while batches and graphs in counts.values():
+        graphs += 1
+    taken = {graphs, *other_sizes, *(given[size] for size in nodes)}
+    rest = [size for size in given if size not in counts and size != "num_graphs"]
+    for size, step in zip(rest, cycle((7, 11)), strict=False):
+        count = given[size]
+        while count < 2 or count in taken or count in counts.values():
+            count += step
+        counts[size] = count
+    return {**counts, "num_graphs": graphs}
 
-    def given(size: str) -> int:
-        found = (args[name].shape[role.axis] for name, role in roles.items() if role.size == size)
-        return next(found, 0)
 
-    own = rows.shape[0]
-    repeat = 1 if fixed else max(1 if own > 1 else 3, -(-least // own))
-    n, e, p = own * repeat, given("num_edges"), given("num_links")
-    graphs = 0 if batch is None else max(2, (int(batch.max()) + 1) * repeat)
-    graphs += graphs == n
-    while e < 2 or e in (n, graphs, *rows.shape):
-        e += 7
-    while p < 2 or p in (n, e, graphs, *rows.shape):
-        p += 11
-    return {"num_nodes": n, "num_edges": e, "num_links": p, "num_graphs": graphs}
+def _counts_nodes(size: str) -> bool:
+    return size.partition(".")[0] == "num_nodes"
 
 
 # Programs (.pt2) ------------------------------------------------------------

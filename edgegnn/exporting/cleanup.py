@@ -16,7 +16,7 @@ from edgegnn.exporting.qdq import constant, fold_weights_ir
 from edgegnn.exporting.rewrite.functions import add_functions
 from edgegnn.exporting.score_order import rank_exactly
 from edgegnn.exporting.simplify import keep_small_shares, share_constants
-from edgegnn.runtime.roles import BATCH, ROWS, Role
+from edgegnn.runtime.roles import BATCH, Role, find_names
 
 __all__ = ["PATH", "finish"]
 
@@ -24,27 +24,27 @@ PATH = "edgegnn.module"  # what a node's metadata call the module that it comes 
 
 
 def finish(
-    model: ir.Model, roles: Mapping[str, Role], *, kind: str, helper: str, prefix: str, output: str = "logits"
+    model: ir.Model, roles: Mapping[str, Role], *, rows: str, helper: str, prefix: str, output: str = "logits"
 ) -> onnx.ModelProto:
     """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
 
     Args:
         model: the exporter's result.
         roles: names of its inputs, in order, and what they belong to; the helper, when it has one, follows them.
-        kind: "node", "edge", "graph" or "link".
+        rows: name of the number of rows of the output: "num_nodes", "num_nodes.paper", "num_graphs", ...
         helper: the input that stands for the number of graphs.
         prefix: path of the user's module in what was exported.
         output: name of the output.
 
     Raises:
-        ExportError: an operator that is known to compute something wrong, or an output that is not of this `kind`.
+        ExportError: an operator that is known to compute something wrong, or an output that has other rows.
     """
     graph = model.graph
     _strip_wrapper(model, prefix)
     for value, name in zip(graph.inputs, [*roles, helper], strict=False):
         value.name = name
     if graph.inputs[-1].name == helper:
-        _count_graphs(graph, graph.inputs[-1], next(name for name, role in roles.items() if role == BATCH))
+        _count_graphs(graph, graph.inputs[-1], find_names(roles, roles, BATCH))
     lower_fake_quantize(model)
     lower_learnt_quantize(model)
     fold_weights_ir(model)
@@ -53,7 +53,7 @@ def finish(
     rank_exactly(graph)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
-    _name_dimensions(graph, roles, kind, output)
+    _name_dimensions(graph, roles, rows, output)
     for step in (
         passes.InlinePass(),
         passes.RemoveUnusedNodesPass(),
@@ -96,18 +96,20 @@ def _strip_wrapper(model: ir.Model, prefix: str) -> None:
         node.metadata_props[PATH] = "" if path.startswith("_empty") else path
 
 
-def _count_graphs(graph: ir.Graph, helper: ir.Value, name: str) -> None:
+def _count_graphs(graph: ir.Graph, helper: ir.Value, names: Sequence[str]) -> None:
     """Compute the number of graphs, `max(batch) + 1`, where tracing had a helper input of that length."""
     graph.inputs.remove(helper)
     if not helper.uses():
         return
-    batch = next(value for value in graph.inputs if value.name == name)
-    last = ir.node("ReduceMax", [batch], {"keepdims": 1}, name="ReduceMax")
+    batches = [value for value in graph.inputs if value.name in names]
+    every = ir.node("Concat", batches, {"axis": 0}, name="Concat")
+    several = len(batches) > 1
+    last = ir.node("ReduceMax", every.outputs if several else batches, {"keepdims": 1}, name="ReduceMax")
     last.outputs[0].name = "last_graph"
     count = ir.node("Add", [last.outputs[0], _integers(graph, "one", [1])], name="Add")
     count.outputs[0].name = "num_graphs"
     count.outputs[0].shape, count.outputs[0].dtype = ir.Shape([1]), ir.DataType.INT64
-    graph.insert_before(graph[0], [last, count])
+    graph.insert_before(graph[0], [*([every] if several else []), last, count])
     for node, _ in list(helper.uses()):
         if node.op_type != "Shape":
             raise ExportError(
@@ -159,24 +161,27 @@ def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
     return graph.initializers[name]
 
 
-def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], kind: str, output: str) -> None:
-    of_kind: int | ir.SymbolicDim | None = None
-    rows_are = "num_nodes" if kind == "graph" else ROWS[kind]
+def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], wanted: str, output: str) -> None:
+    """Name the free sizes of inputs and output; `wanted` is the name of the output's number of rows."""
+    of_graphs = wanted == "num_graphs"
+    sizes: dict[str, int | ir.SymbolicDim] = {}
     for value, role in zip(graph.inputs, roles.values(), strict=True):
         assert value.shape is not None
         own = value.shape[role.axis]
-        if role.size == rows_are:
-            of_kind = own
+        sizes[role.size] = own
         free = role.size if role.size != "num_graphs" or isinstance(own, ir.SymbolicDim) else own
         value.shape = ir.Shape([free if i == role.axis else size for i, size in enumerate(value.shape)])
     (out,) = graph.outputs
     assert out.shape is not None
-    rows, wanted = out.shape[0], ROWS[kind]
-    if (rows == of_kind) != (kind != "graph") and not isinstance(rows, int):
+    rows = out.shape[0]
+    of_nodes = [own for size, own in sizes.items() if size.partition(".")[0] == "num_nodes"]
+    wrong = rows in of_nodes if of_graphs else rows != sizes.get(wanted)
+    if wrong and not isinstance(rows, int):
+        what = wanted.removeprefix("num_").replace("s.", " of type ").removesuffix("s")
         raise ExportError(
             "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
-            if kind == "graph"
-            else f"the model returns {rows} rows, not one for each {kind}: is it a model for another task?"
+            if of_graphs
+            else f"the model returns {rows} rows, not one for each {what}: is it a model for another task?"
         )
     out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
     out.name = output

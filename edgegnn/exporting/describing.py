@@ -28,6 +28,8 @@ from edgegnn.manifest import ArtifactManifest
 from edgegnn.native.provide import Provided
 from edgegnn.prune.edges import describe_pruning
 from edgegnn.runtime.metrics import NO_ACCURACY
+from edgegnn.runtime.roles import typed_size
+from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task
 
 __all__ = ["describe"]
@@ -58,7 +60,10 @@ def describe(
         runtime=form.runtime,
         fallback=built.fallback,
         alone=form.alone,
-        limits=limits_of(built.takes.limit) | found.small.limits | least_values(request.model, whole),
+        limits=limits_of(built.takes.limit)
+        | _learnt_nodes(task, form.io["inputs"])
+        | found.small.limits
+        | least_values(request.model, whole),
         fails_on=found.small.fails,
         inputs=_tensors(form.io["inputs"]),
         outputs=_tensors(form.io["outputs"]),
@@ -89,6 +94,17 @@ def describe(
         command=command,
         native=[manifest.NativeLibrary(machine=p.machine, there=p.path is not None, origin=p.origin) for p in native],
     )
+
+
+def _learnt_nodes(task: Task, inputs: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many nodes there are of the types that only edges name: the model has learnt a row for each."""
+    graph = task.graphs[0]
+    if not isinstance(graph, TypedGraph):
+        return {}
+    ends = dict.fromkeys(end for value in inputs for end in value.get("ends", ()))
+    sizes = {str(size) for value in inputs for size in value["shape"]}
+    counts = {typed_size("num_nodes", kind): count for kind, count in graph.counts.items()}
+    return {end: counts[end] for end in ends if end not in sizes}
 
 
 def _tensors(values: list[dict[str, Any]]) -> list[manifest.TensorValue]:

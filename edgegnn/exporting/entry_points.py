@@ -45,6 +45,7 @@ class EntryPoint:
         example: inputs to trace with.
         calibrate: gives inputs for post-training quantization.
         roles: what the inputs belong to; the usual ones of their names where that isn't said.
+        rows: name of the number of rows of the output, "num_nodes.paper"; None: the usual one of the kind.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EntryPoint:
     example: dict[str, Array]
     calibrate: Callable[[], list[dict[str, Array]]]
     roles: Mapping[str, Role] = field(default_factory=dict)
+    rows: str | None = None
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -77,7 +79,8 @@ def entry_points(
     """
     if not task.of_links:
         calibrate = partial(_graphs, task, names)
-        return [EntryPoint("", "model.onnx", task.spec.kind, task.gives.main, dict(example), calibrate, task.roles)]
+        spec, main = task.spec, task.gives.main
+        return [EntryPoint("", "model.onnx", spec.kind, main, dict(example), calibrate, task.roles, spec.rows)]
     if isinstance(model, ExportedProgram):
         raise ExportError("a .pt2 program has no encoder and decoder: give a state_dict with --factory for link tasks")
     graph = {name: value for name, value in example.items() if name != PAIRS}
@@ -131,7 +134,11 @@ def _with_roles(io: dict[str, list[dict[str, Any]]], roles: Mapping[str, Role]) 
 
 def with_role(value: dict[str, Any], role: Role | None) -> dict[str, Any]:
     """An input as the manifest lists it, with its role where the name doesn't tell it."""
-    return value if role is None or role == usual_role(value["name"]) else {**value, "role": role.name}
+    usual = usual_role(value["name"])
+    if role is None or role == usual:
+        return value
+    told = {} if role.is_a(usual) else {"role": role.name}
+    return {**value, **told, **({"ends": list(role.ends)} if role.ends != usual.ends else {})}
 
 
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:

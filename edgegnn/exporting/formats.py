@@ -29,7 +29,7 @@ from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
 from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
-from edgegnn.runtime.roles import BATCH, GRAPH, ROWS, role_of
+from edgegnn.runtime.roles import BATCH, GRAPH, role_of
 from edgegnn.runtime.script import ScriptSession
 from edgegnn.tasks import Task
 
@@ -244,13 +244,13 @@ def _outcome(choice: Any) -> Aggregation:
 def _io(
     task: Task, names: Sequence[str], example: Mapping[str, Array], classes: int
 ) -> dict[str, list[dict[str, Any]]]:
-    several = any(role_of(task.roles, name) == BATCH for name in names)
+    several = any(role_of(task.roles, name).is_a(BATCH) for name in names)
     inputs = []
     for name in names:
         role, shape = role_of(task.roles, name), list[int | str](example[name].shape)
-        if role != GRAPH or several:
+        if not role.is_a(GRAPH) or several:
             shape[role.axis] = role.size
         value = {"name": name, "dtype": example[name].dtype.name, "shape": shape}
         inputs.append(with_role(value, task.roles.get(name)))
-    rows = ROWS[task.spec.kind]
-    return {"inputs": inputs, "outputs": [{"name": task.gives.main, "dtype": "float32", "shape": [rows, classes]}]}
+    output = {"name": task.gives.main, "dtype": "float32", "shape": [task.spec.rows, classes]}
+    return {"inputs": inputs, "outputs": [output]}

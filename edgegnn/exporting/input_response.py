@@ -63,12 +63,11 @@ def variations(base: Sample, seed: int = 0) -> dict[str, Sample]:
     and degrees and get other targets. `batch` stays.
     """
     random = np.random.default_rng(seed)
-    graph_of = base.graph_of
     found = {}
     for name, value in base.inputs.items():
         role = base.role(name)
-        other = _ends(value, graph_of, random) if role.numbers_nodes else _rows(value, random)
-        if role != BATCH and not np.array_equal(other, value):
+        other = _ends(value, base.graph_of_type(role.ends[1]), random) if role.ends else _rows(value, random)
+        if not role.is_a(BATCH) and not np.array_equal(other, value):
             found[name] = replace(
                 base,
                 name=f"other {name}",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import onnx
 from torch import nn
 from torch.export import ExportedProgram
 
-from edgegnn.exporting.table import table_nodes
+from edgegnn.exporting.table import table_sizes
 from edgegnn.manifest import LearntBits
 from edgegnn.quantize import QuantModel
 from edgegnn.tasks import Task, example_graph
 from edgegnn.tasks.collating import named_args
 
-__all__ = ["fixed_nodes", "integer_operators", "learnt_facts", "with_fixed_nodes"]
+__all__ = ["fixed_nodes", "fixed_sizes", "integer_operators", "learnt_facts", "with_fixed_nodes"]
 
 _INTEGER = ("QGemm", "QuantizeGemm", "QSpMM", "QAttentionSpMM")
 _STANDARD = {"QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv"}
@@ -22,23 +23,28 @@ _STANDARD = {"QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv"}
 
 def fixed_nodes(model: nn.Module | ExportedProgram, task: Task) -> int | None:
     """Nodes of the one graph that a model has parameters for; None for a model of any graph."""
+    return sum(fixed_sizes(model, task).values()) or None
+
+
+def fixed_sizes(model: nn.Module | ExportedProgram, task: Task) -> dict[str, int]:
+    """The same for each type of nodes: name of the size -> how many there are; {} for a model of any graph."""
     if isinstance(model, QuantModel) and model.fixed_nodes is not None:
-        return model.fixed_nodes
+        return {"num_nodes": model.fixed_nodes}
     if task.many or isinstance(model, ExportedProgram):
-        return None
-    return table_nodes(model.eval(), named_args(model, task, example_graph(task, 1)), task.roles)
+        return {}
+    return table_sizes(model.eval(), named_args(model, task, example_graph(task, 1)), task.roles)
 
 
-def with_fixed_nodes(model: onnx.ModelProto, nodes: int | None) -> onnx.ModelProto:
-    """The model with the number of rows of `x` written into its input; `model` itself where it takes any number."""
-    if nodes is None:
+def with_fixed_nodes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
+    """The model with numbers of nodes written into its inputs and outputs; `model` itself where it takes any number."""
+    if not sizes:
         return model
     new = onnx.ModelProto()
     new.CopyFrom(model)
     for value in (*new.graph.input, *new.graph.output):
         for size in value.type.tensor_type.shape.dim:
-            if size.dim_param == "num_nodes":
-                size.dim_value = nodes
+            if size.dim_param in sizes:
+                size.dim_value = sizes[size.dim_param]
     return new
 
 

@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 from edgegnn.errors import UsageError
 from edgegnn.exporting.samples import Sample
 from edgegnn.runtime.roles import BATCH, NODE, Role, role_of, usual_role
+from edgegnn.signature import own_inputs
 
 __all__ = ["complete", "input_ways", "limits_of", "node_limit", "within_limit"]
 
@@ -52,7 +53,7 @@ def input_ways(
     """
     several = (tuple(names), "")
     alone = tuple(name for name in names if usual_role(name) != BATCH)
-    if alone == tuple(names) or isinstance(model, ExportedProgram):
+    if alone == tuple(names) or isinstance(model, ExportedProgram) or own_inputs(model) is not None:
         return [several]
     if limit is not None:
         return [(alone, f"a limit of {limit} nodes is one of a graph")]
@@ -63,6 +64,8 @@ def complete(
     model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role] | None = None
 ) -> dict[str, Tensor]:
     """Inputs of one graph, with zeros for a `batch` that the model insists on."""
+    if own_inputs(model) is not None:
+        return dict(args)
     parameters = inspect.signature(model.forward).parameters.values()
     needed = [p.name for p in parameters if usual_role(p.name) == BATCH and p.default is p.empty]
     if not needed or needed[0] in args:

@@ -18,7 +18,7 @@ from edgegnn.exporting.entry_points import EntryPoint, chained, entry_points, wh
 from edgegnn.exporting.foreign.prepare import prepare
 from edgegnn.exporting.formats import Form, FormFacts
 from edgegnn.exporting.guarded_points import range_facts
-from edgegnn.exporting.learnt_bits import fixed_nodes, integer_operators, learnt_facts, with_fixed_nodes
+from edgegnn.exporting.learnt_bits import fixed_sizes, integer_operators, learnt_facts, with_fixed_nodes
 from edgegnn.exporting.pack_zeros import pack_zeros, spell_int4
 from edgegnn.exporting.qdq import qdq_points, stayed_float
 from edgegnn.exporting.rewrite import rewrite_proto
@@ -52,7 +52,7 @@ def onnx_form(
     fp32 = 0
     for point in points:
         captured, plain = _captured(checkpoint, point)
-        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_nodes(checkpoint.model, task))
+        quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_sizes(checkpoint.model, task))
         if quantized is not captured and not recipe.trains:
             twins.append((captured, quantized))
         found.update(qdq_points(quantized))
@@ -128,8 +128,10 @@ def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProt
         prepared = prepare(model, known, kind=point.kind, output=point.output)
         return prepared, prepared
     if isinstance(model, QuantModel):
-        return capture_with_twin(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)
-    captured = capture(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles)
+        return capture_with_twin(
+            model, point.tensors, kind=point.kind, output=point.output, roles=point.roles, rows=point.rows
+        )
+    captured = capture(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles, rows=point.rows)
     return captured, captured
 
 

@@ -12,7 +12,7 @@ from edgegnn.exporting.samples import Sample
 from edgegnn.manifest import Compared, Metric
 from edgegnn.runtime import score
 from edgegnn.runtime.metrics import undefined
-from edgegnn.runtime.roles import size_of
+from edgegnn.runtime.roles import number_of
 from edgegnn.tasks import Task
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 
@@ -88,6 +88,6 @@ def counted_rows(samples: list[Sample]) -> int:
 
 def describe_sample(sample: Sample, task: Task) -> manifest.Sample:
     """A shipped graph as the manifest lists it."""
-    found = size_of(sample.inputs, sample.roles, "num_edges")
+    found = number_of(sample.inputs, sample.roles, "num_edges")
     edges = int(task.graphs[0].edge_index.shape[1]) if found is None else found
     return manifest.Sample(name=sample.name, origin=sample.origin, num_nodes=sample.nodes, num_edges=edges)

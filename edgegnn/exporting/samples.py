@@ -20,10 +20,13 @@ from edgegnn.runtime.roles import (
     ROWS,
     Role,
     find_name,
+    find_names,
     number_of_nodes,
     role_of,
     size_of,
+    typed_size,
 )
+from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task, forward_args
 from edgegnn.tasks.link import pick_pairs
 
@@ -44,6 +47,7 @@ class Sample:
         mask: bool `[rows]`, which rows the metric counts (node tasks); None for all.
         roles: what the inputs belong to; the usual ones of their names where that isn't said.
         kind: "node", "edge", "graph" or "link": what a row of `label` is.
+        of: name of the number of rows where it is not the usual one of the kind: "num_nodes.paper".
     """
 
     name: str
@@ -53,6 +57,7 @@ class Sample:
     mask: Array | None = None
     roles: Mapping[str, Role] = field(default_factory=dict)
     kind: str = "node"
+    of: str = ""
 
     def role(self, name: str) -> Role:
         """What an input belongs to."""
@@ -69,19 +74,72 @@ class Sample:
 
     @property
     def edge_index(self) -> Array:
-        """int64 `[2, E]`; of a model that takes no edges, `[2, 0]`."""
-        return self.inputs.get(self.find(EDGES) or "", np.zeros((2, 0), np.int64))
+        """int64 `[2, E]`; of a model that takes no edges, `[2, 0]`.
+
+        With several types of nodes, those of all types are numbered on, in the order of `starts`.
+        """
+        names = find_names(self.inputs, self.roles, EDGES)
+        starts = self.starts
+        ends = [starts.get(end, 0) for name in names for end in self.role(name).ends]
+        if not any(ends):
+            found = [self.inputs[name] for name in names]
+        else:
+            found = [
+                self.inputs[name] + np.array([[ends[2 * i]], [ends[2 * i + 1]]], np.int64)
+                for i, name in enumerate(names)
+            ]
+        return np.concatenate(found, axis=1) if len(found) > 1 else found[0] if found else np.zeros((2, 0), np.int64)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Name of the size of each type of nodes that an input belongs to -> how many there are."""
+        sizes = dict.fromkeys(self.role(name).size for name in self.inputs)
+        of_nodes = [size for size in sizes if size.partition(".")[0] == "num_nodes"]
+        return {size: size_of(self.inputs, self.roles, size) or 0 for size in of_nodes}
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """Name of the size of each type of nodes -> the number of its first node among those of all types.
+
+        Types that only edges name, of which the model has learnt rows, come last.
+        """
+        counts = self.counts
+        for name in find_names(self.inputs, self.roles, EDGES):
+            for size, row in zip(self.role(name).ends, self.inputs[name], strict=True):
+                if size not in self.counts:
+                    counts[size] = max(counts.get(size, 0), int(row.max(initial=-1)) + 1)
+        found, start = {}, 0
+        for size, count in counts.items():
+            found[size] = start
+            start += count
+        return {**found, "": start}
+
+    @property
+    def numbered(self) -> int:
+        """How many nodes `edge_index` numbers."""
+        return self.starts[""]
 
     @property
     def graph_of(self) -> Array:
         """int64 `[N]`, the graph of each node."""
-        return self.inputs.get(self.find(BATCH) or "", np.zeros(self.nodes, np.int64))
+        found = [self.graph_of_type(size) for size in self.counts]
+        return np.concatenate(found) if len(found) > 1 else found[0] if found else np.zeros(0, np.int64)
+
+    def graph_of_type(self, size: str) -> Array:
+        """int64 `[N]`, the graph of each node of one type, given by the name of its size."""
+        batches = find_names(self.inputs, self.roles, BATCH)
+        own = next((self.inputs[name] for name in batches if self.role(name).size == size), None)
+        if own is not None:
+            return own
+        starts = sorted((start, other) for other, start in self.starts.items())
+        at = [other for _, other in starts].index(size)
+        return np.zeros(starts[at + 1][0] - starts[at][0], np.int64)
 
     def rows(self, kind: str) -> int:
         """How many rows the outputs have: for each node, edge, pair of nodes ("link") or graph one."""
         if kind == "graph":
             return int(self.graph_of.max(initial=0)) + 1
-        return size_of(self.inputs, self.roles, ROWS[kind]) or 0
+        return size_of(self.inputs, self.roles, self.of or ROWS[kind]) or 0
 
     def picked(self, size: str, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
         """The inputs with some rows only of what has this size ("num_edges"), in the order given."""
@@ -108,8 +166,9 @@ def split_graphs(task: Task, names: Sequence[str], split: str = "test") -> list[
 
 
 def _whole(task: Task, names: Sequence[str], name: str, data: Data, mask: Array | None) -> Sample:
-    label = data.y.numpy() if task.spec.labelled else None
-    return Sample(name, "data", example_inputs(names, data), label, mask, task.roles, task.spec.kind)
+    label, spec = data.y.numpy() if task.spec.labelled else None, task.spec
+    of = spec.rows if spec.of else ""
+    return Sample(name, "data", example_inputs(names, data), label, mask, task.roles, spec.kind, of)
 
 
 def _known(y: torch.Tensor | None) -> Array | None:
@@ -125,8 +184,11 @@ def make_samples(task: Task, names: Sequence[str], fixed: int | None = None, see
 
     For a model of one graph with `fixed` nodes: its nodes with some of its edges twice, and without edges.
     """
+    first = task.graphs[0]
+    if isinstance(first, TypedGraph):
+        return _typed_samples(task, first, names, seed, fixed=fixed is not None)
     if fixed is not None:
-        return _same_nodes(task.graphs[0], names, task.roles)
+        return _same_nodes(first, names, task.roles)
     source = max(task.graphs[:64], key=lambda g: int(g.num_nodes))
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(int(source.num_nodes), (24,), generator=generator)
@@ -141,6 +203,73 @@ def make_samples(task: Task, names: Sequence[str], fixed: int | None = None, see
         Sample(name, "synthetic", synthetic(source, names, *parts, generator, task.roles), roles=task.roles)
         for name, parts in awkward.items()
     ]
+
+
+def _typed_samples(task: Task, first: TypedGraph, names: Sequence[str], seed: int, *, fixed: bool) -> list[Sample]:
+    """Awkward graphs with several types of nodes: the same ones, without some relations, and without a type of nodes.
+
+    Types of nodes without an input of their own have the nodes that they have in the data.
+    """
+    source = max([g for g in task.graphs[:64] if isinstance(g, TypedGraph)], key=lambda g: g.num_nodes)
+    whole = Sample("", "synthetic", example_inputs(names, source), roles=task.roles)
+    sizes = whole.counts
+    counts = {typed_size("num_nodes", kind): count for kind, count in source.counts.items()} | sizes
+    random = np.random.default_rng(seed)
+    own = "" if task.spec.kind == "graph" else task.spec.rows
+    others = [size for size in sizes if size != own]
+    relations = [task.roles[name].size for name in find_names(whole.inputs, task.roles, EDGES)]
+
+    def made(name: str, nodes: int, edges: int, without: Sequence[str] = ()) -> Sample:
+        many = {size: count if fixed or size not in sizes else nodes for size, count in counts.items()}
+        many |= dict.fromkeys(without, 0) if not fixed else {}
+        return replace(whole, name=name, inputs=_drawn(whole, many, edges, without, random))
+
+    return [
+        made("isolated+duplicate", 24, 40),
+        made("no-edges", 7, 0),
+        made("without some relations", 24, 40, relations[::2]),
+        *([] if fixed else [made("one-node", 1, 0)]),
+        *(
+            []
+            if fixed or not others
+            else [made(f"without nodes of type {others[-1].partition('.')[2]}", 24, 40, others[-1:])]
+        ),
+    ]
+
+
+def _drawn(
+    whole: Sample, counts: Mapping[str, int], edges: int, without: Sequence[str], random: np.random.Generator
+) -> dict[str, Array]:
+    """Inputs with so many nodes of each type, and edges of each relation of which some are there twice."""
+    picks: dict[str, npt.NDArray[np.int64]] = {}
+    inputs: dict[str, Array] = {}
+    for name, value in whole.inputs.items():
+        role = whole.role(name)
+        if role.is_a(EDGES):
+            most = [max(1, counts[end] * 2 // 3) for end in role.ends]
+            none = role.size in without or any(counts[end] == 0 for end in role.ends)
+            drawn = np.stack([random.integers(n, size=0 if none else edges) for n in most])
+            both = np.concatenate([drawn, drawn[:, :12], drawn[:, :4]], axis=1)
+            inputs[name] = in_order_of(value, both)
+            picks[role.size] = random.integers(max(1, value.shape[1]), size=both.shape[1] if value.shape[1] else 0)
+    for name, value in whole.inputs.items():
+        role = whole.role(name)
+        if role.is_a(NODE) or role.is_a(BATCH):
+            rows, wanted = len(value), counts[role.size]
+            every = wanted == rows
+            pick = picks.setdefault(role.size, np.arange(rows) if every else random.integers(max(1, rows), size=wanted))
+            inputs[name] = np.zeros(wanted, np.int64) if role.is_a(BATCH) else value[pick]
+        elif not role.is_a(EDGES):
+            inputs[name] = whole.picked(role.size, picks[role.size])[name] if role.size in picks else value
+    return {name: inputs[name] for name in whole.inputs}
+
+
+def in_order_of(source: Array, edges: Array) -> Array:
+    """Edges sorted by an end where those of the source are: some layers insist on it."""
+    for end in (0, 1):
+        if bool((np.diff(source[end]) >= 0).all()):
+            edges = edges[:, edges[end].argsort(kind="stable")]
+    return np.ascontiguousarray(edges)
 
 
 def _same_nodes(graph: Data, names: Sequence[str], roles: Mapping[str, Role]) -> list[Sample]:

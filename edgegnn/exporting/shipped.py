@@ -174,12 +174,14 @@ def _around_rows(whole: Sample, rows: Array, hops: int, both: bool) -> Sample:
         mask = np.zeros(whole.rows(whole.kind), bool)
         mask[chosen] = True
         whole, centres = replace(whole, mask=mask), _nodes_of(whole, chosen)
-    return _named(whole, around(whole.edge_index, whole.nodes, centres, hops, both=both))
+    return _named(whole, around(whole.edge_index, whole.numbered, centres, hops, both=both))
 
 
 def _nodes_of(whole: Sample, rows: Array) -> Array:
     """The nodes whose surroundings decide the answers of some rows: the nodes themselves, or the ends of the edges."""
-    return np.unique(whole.edge_index[:, rows]) if whole.kind == "edge" else rows
+    if whole.kind == "edge":
+        return np.unique(whole.edge_index[:, rows])
+    return rows + whole.starts.get(whole.of, 0)
 
 
 def _nearest(whole: Sample, rows: Array, number: int) -> Sample:
@@ -187,7 +189,7 @@ def _nearest(whole: Sample, rows: Array, number: int) -> Sample:
     pairs = whole.find(PAIRS)
     ends = whole.inputs[pairs][:, rows[0]] if pairs is not None else _nodes_of(whole, rows[:1])
     size = max(2, int(whole.nodes * min(1.0, MOST_BYTES / _packed(whole))))
-    chosen = np.union1d(neighbourhood(whole.edge_index, whole.nodes, int(ends[0]), size), ends)
+    chosen = np.union1d(neighbourhood(whole.edge_index, whole.numbered, int(ends[0]), size), ends)
     part = _named(whole, chosen)
     if part.mask is None:
         return part

@@ -21,6 +21,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample, synthetic
 from edgegnn.runtime.roles import EDGE, GRAPH, NODE
+from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task
 
 __all__ = ["Runnable", "least_values", "runnable"]
@@ -72,6 +73,10 @@ def runnable(
         return Runnable(list(samples), torch_outputs(model, list(samples)))
     problems = {sample.name: _problem(model, sample) for sample in samples}
 
+    if isinstance(task.graphs[0], TypedGraph):
+        kept = [sample for sample in samples if not problems[sample.name]]
+        return Runnable(kept, torch_outputs(model, kept), {}, {name: why for name, why in problems.items() if why})
+
     def runs(nodes: int, edges: Tensor) -> bool:
         return not _problem(model, _made(task, names, nodes, edges))
 
@@ -93,7 +98,7 @@ def least_values(model: nn.Module | ExportedProgram, sample: Sample) -> dict[str
     """
     found = {}
     for name, value in sample.inputs.items():
-        if sample.role(name) in (NODE, EDGE, GRAPH) and value.dtype.kind == "i" and value.size:
+        if any(map(sample.role(name).is_a, (NODE, EDGE, GRAPH))) and value.dtype.kind == "i" and value.size:
             other = replace(sample, inputs={**sample.inputs, name: np.where(value == value.min(), -1, value)})
             if _problem(model, other):
                 found[f"least_value_{name}"] = 0

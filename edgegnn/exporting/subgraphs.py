@@ -29,7 +29,7 @@ def probe(task: Task, names: Sequence[str], graphs: int = 1, *, whole: bool = Fa
         whole: a graph stays whole, since the model takes no part of it.
     """
     sample = Sample("probe", "data", example_inputs(names, example_graph(task, graphs)), roles=task.roles)
-    nodes, edges = sample.nodes, sample.edge_index
+    nodes, edges = sample.numbered, sample.edge_index
     if whole or task.many or nodes <= _PROBE_NODES:
         return sample
     return part_of(sample, neighbourhood(edges, nodes, int(edges[0, 0]) if edges.size else 0, _PROBE_NODES), "probe")
@@ -83,7 +83,7 @@ def around(edge_index: Array, nodes: int, centres: Array, hops: int, *, both: bo
     return np.flatnonzero(found)
 
 
-def part_of(sample: Sample, nodes: Array, name: str) -> Sample:
+def part_of(sample: Sample, nodes: npt.NDArray[Any], name: str) -> Sample:
     """The sample with these nodes only, and the edges and pairs between them.
 
     Args:
@@ -91,20 +91,28 @@ def part_of(sample: Sample, nodes: Array, name: str) -> Sample:
         nodes: sorted numbers of nodes.
         name: of the part.
     """
-    place = np.full(sample.nodes, -1, np.int64)
-    place[nodes] = np.arange(len(nodes))
     roles = {key: sample.role(key) for key in sample.inputs}
+    chosen: dict[str, npt.NDArray[Any]] = {"num_graphs": np.arange(1)}
+    places: dict[str, npt.NDArray[Any]] = {}
+    starts, counts = sample.starts, sample.counts
+    for size, count in counts.items():
+        start = starts[size]
+        own = nodes[(nodes >= start) & (nodes < start + count)] - start
+        chosen[size], places[size] = own, np.full(count, -1, np.int64)
+        places[size][own] = np.arange(len(own))
     ends: dict[str, npt.NDArray[Any]] = {
-        key: place[value] if roles[key].numbers_nodes else value for key, value in sample.inputs.items()
+        key: np.stack([places[s][row] if s in places else row for s, row in zip(roles[key].ends, value, strict=True)])
+        if roles[key].numbers_nodes
+        else value
+        for key, value in sample.inputs.items()
     }
-    chosen: dict[str, npt.NDArray[Any]] = {"num_nodes": nodes, "num_graphs": np.arange(1)}
     for key, value in ends.items():
         if roles[key].numbers_nodes:
             chosen[roles[key].size] = np.flatnonzero((value >= 0).all(axis=0))
     moved = replace(sample, name=name, inputs=ends)
     for size, rows in chosen.items():
         moved = replace(moved, inputs=moved.picked(size, rows))
-    rows = chosen[ROWS[sample.kind]]
+    rows = chosen[sample.of or ROWS[sample.kind]]
     label = None if sample.label is None else sample.label[rows]
     mask = None if sample.mask is None else sample.mask[rows]
     return replace(moved, label=label, mask=mask)

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgegnn.quantize import QuantModel
-from edgegnn.runtime.roles import NODE, Role, role_of
+from edgegnn.runtime.roles import BATCH, NODE, Role, role_of
 from edgegnn.tasks.collating import PAIRS
 
-__all__ = ["table_nodes"]
+__all__ = ["table_sizes"]
 
 
-def table_nodes(
+def table_sizes(
     model: nn.Module | ExportedProgram, args: Mapping[str, Tensor], roles: Mapping[str, Role] | None = None
-) -> int | None:
-    """Number of nodes of the one graph that a model has learnt rows for; None for a model of any graph.
+) -> dict[str, int]:
+    """The sizes of the one graph that a model has learnt rows for ("num_nodes"); {} for a model of any graph.
 
     A parameter with as many rows as the graph has nodes may be chance: the model is run on the graph with a node more.
 
@@ -28,21 +28,32 @@ def table_nodes(
         roles: what they belong to.
     """
     known = {name: role_of(roles or {}, name) for name in args}
-    if isinstance(model, ExportedProgram) or "batch" in args or NODE not in known.values():
-        return None
-    nodes = next(len(args[name]) for name, role in known.items() if role == NODE)
+    if isinstance(model, ExportedProgram) or any(role.is_a(BATCH) for role in known.values()):
+        return {}
+    sizes = {role.size: len(args[name]) for name, role in known.items() if role.is_a(NODE)}
     plain = model.model if isinstance(model, QuantModel) else model
-    tensors = (*plain.parameters(), *plain.buffers())
-    if nodes < 2 or not any(tensor.dim() and len(tensor) == nodes for tensor in tensors):
-        return None
+    tables = {len(tensor) for tensor in (*plain.parameters(), *plain.buffers()) if tensor.dim()}
+
+    def learnt(module: nn.Module) -> dict[str, int]:
+        return {
+            size: nodes
+            for size, nodes in sizes.items()
+            if nodes >= 2 and nodes in tables and not _takes_one_more(module, args, known, size, nodes)
+        }
+
     if isinstance(model, QuantModel):
         with model.as_float() as plain:
-            return None if _takes_one_more(plain, args, known, nodes) else nodes
-    return None if _takes_one_more(plain, args, known, nodes) else nodes
+            return learnt(plain)
+    return learnt(plain)
 
 
-def _takes_one_more(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role], nodes: int) -> bool:
-    more = {name: torch.cat([v, v[-1:]]) if roles[name] == NODE else v for name, v in args.items()}
+def _takes_one_more(
+    model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role], size: str, nodes: int
+) -> bool:
+    more = {
+        name: torch.cat([v, v[-1:]]) if roles[name].is_a(NODE) and roles[name].size == size else v
+        for name, v in args.items()
+    }
     if PAIRS in args:
         more[PAIRS] = args[PAIRS].clone()
         more[PAIRS][:, :1] = nodes
@@ -51,7 +62,8 @@ def _takes_one_more(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping
             out = model(**more)
     except Exception:
         return False
-    return PAIRS in args or not isinstance(out, Tensor) or len(out) in (nodes + 1, _edges(args, roles))
+    several = len({role.size for role in roles.values() if role.is_a(NODE)}) > 1
+    return PAIRS in args or several or not isinstance(out, Tensor) or len(out) in (nodes + 1, _edges(args, roles))
 
 
 def _edges(args: Mapping[str, Tensor], roles: Mapping[str, Role]) -> int | None:

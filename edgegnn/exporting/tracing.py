@@ -52,18 +52,18 @@ class DataSizes(TorchFunctionMode):
     pooled twice, traces as if the number of graphs had been an argument. For any other tensor it is a fresh size.
 
     Args:
-        batch: the graph of each node, int64 `[N]`, or None.
+        batches: the graph of each node, int64 `[N]`; one for each type of nodes, none where there is one graph.
         num_graphs: symbolic number of graphs, or None.
     """
 
-    def __init__(self, batch: Tensor | None, num_graphs: Any) -> None:
+    def __init__(self, batches: Sequence[Tensor], num_graphs: Any) -> None:
         super().__init__()
         self._keep: list[Tensor] = []  # an id stays unique while its tensor lives
         self._largest: dict[int, Any] = {}  # id of an index tensor -> its largest value
         self._of: dict[int, Tensor] = {}  # id of `index.max()` -> index
         self._value: dict[int, Any] = {}  # id of a scalar tensor -> its value
         self._batch: set[int] = set()  # ids of `batch` and of other forms of it
-        if batch is not None and num_graphs is not None:
+        for batch in batches if num_graphs is not None else ():
             self._keep.append(batch)
             self._batch.add(id(batch))
             self._largest[id(batch)] = num_graphs - 1

@@ -31,12 +31,14 @@ class TensorValue(msgspec.Struct, frozen=True, kw_only=True):
         dtype: numpy's name, "float32".
         shape: sizes; a text is a size that differs from graph to graph ("num_nodes").
         role: what an input belongs to, where its name doesn't tell.
+        ends: of a relation between types of nodes, the sizes that its two rows count in ("num_nodes.author").
     """
 
     name: str
     dtype: str
     shape: list[int | str]
     role: str | UnsetType = UNSET
+    ends: list[str] | UnsetType = UNSET
 
 
 class EntryPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +150,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         target: "classes", "labels", "values", or "none": there are no labels.
         scale: of values, mean and standard deviation of each column in the training split.
         inputs: what the user said of the model's inputs: name -> what it belongs to, or where it is read from.
+        of: the type of nodes that gets a label, of graphs with several types.
         link_split: of a link task, how its links were split.
     """
 
@@ -162,6 +165,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     target: str = "classes"
     scale: dict[str, Any] = {}
     inputs: dict[str, str] | UnsetType = UNSET
+    of: str | UnsetType = UNSET
     link_split: LinkSplit | UnsetType = UNSET
 
 

@@ -113,6 +113,7 @@ class QuantModel(nn.Module):
 
         # torch.export, and whoever asks which inputs the model takes, read the wrapped model's signature.
         forward.__signature__ = inspect.signature(model.forward)  # type: ignore[attr-defined]
+        forward.own_inputs = getattr(model.forward, "own_inputs", None)  # type: ignore[attr-defined]
         self.forward = forward
 
     # Public ------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError
-from edgegnn.runtime.roles import BATCH, EDGES, Role, find_name, number_of_nodes
+from edgegnn.runtime.roles import BATCH, EDGES, Role, find_names, number_of_nodes
 
 __all__ = ["Extent", "beyond_extent", "extent_of", "parse_extent"]
 
@@ -41,9 +41,9 @@ def extent_of(inputs: Mapping[str, Array], roles: Mapping[str, Role] | None = No
         roles: what the inputs belong to; the usual ones of their names where that isn't given.
     """
     known = roles or {}
-    batch, edges = (inputs.get(find_name(inputs, known, role) or "") for role in (BATCH, EDGES))
-    nodes = number_of_nodes(inputs, known) if batch is None else _most(batch)
-    degree = max(_most(edges[0]), _most(edges[1])) if edges is not None else 0
+    batches, edges = ([inputs[name] for name in find_names(inputs, known, role)] for role in (BATCH, EDGES))
+    nodes = sum(map(_most, batches)) if batches else number_of_nodes(inputs, known)
+    degree = max((_most(ends) for relation in edges for ends in relation), default=0)
     floats = {name: value for name, value in inputs.items() if value.dtype.kind == "f"}
     return Extent(nodes, degree, {name: float(np.abs(value).max(initial=0.0)) for name, value in floats.items()})
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import DataError
-from edgegnn.runtime.manifest import TensorSpec
-from edgegnn.runtime.roles import BATCH, EDGES, GRAPH, ROWS, Role, find_name, size_of
+from edgegnn.runtime.manifest import Manifest, TensorSpec
+from edgegnn.runtime.roles import BATCH, EDGES, GRAPH, ROWS, Role, find_name, find_names, flat_inputs, size_of
 from edgegnn.runtime.roles import PAIRS as PAIRS_ROLE
 
 __all__ = ["PAIRS", "check_inputs", "output_rows"]
@@ -32,7 +32,8 @@ def check_inputs(
         specs: the model's inputs (`manifest.inputs`).
         inputs: name -> array, of the shape that its role has (`edgegnn.runtime.roles`): `x` [N, F], `edge_index`
             [2, E] with values in [0, N), `edge_attr` [E, D] or `edge_weight` [E], `batch` [N] sorted and without gaps,
-            `edge_label_index` [2, P] with values in [0, N), ... E may be 0, N and P may not.
+            `edge_label_index` [2, P] with values in [0, N), ... E may be 0, N and P may not. Of several types of nodes,
+            `x.paper`, `edge_index.author__writes__paper`, or dictionaries: `x_dict` {"paper": ...}.
         cast: convert other float types, bool and integers up to 2^24 to float32, and other integer types to int64.
         limits: name of a size -> its largest value, and what each graph needs at least (`manifest.limits`).
 
@@ -42,12 +43,13 @@ def check_inputs(
     Raises:
         DataError: a missing or unknown name, a wrong type, rank or size, NaN or infinite values, an index out of range.
     """
-    known = [spec.name for spec in specs]
+    inputs, known = flat_inputs(inputs), [spec.name for spec in specs]
     missing = [name for name in known if name not in inputs]
     extra = [str(name)[:40] for name in inputs if name not in known]
     if missing or extra:
         problem = f"{', '.join(missing)} missing" if missing else f"{', '.join(extra)} unknown"
-        raise DataError(f"wrong inputs: {problem}; the model takes {', '.join(known)}")
+        cure = _no_edges(specs, missing)
+        raise DataError(f"wrong inputs: {problem}; the model takes {', '.join(known)}{cure}")
     sizes: dict[str, tuple[int, str]] = {}
     arrays = {}
     for spec in specs:
@@ -58,10 +60,11 @@ def check_inputs(
         arrays[spec.name] = array
     roles = {spec.name: spec.belongs for spec in specs}
     nodes = _check_nodes(arrays, roles)
+    counts = {**(limits or {}), **{role.size: arrays[name].shape[role.axis] for name, role in roles.items()}}
     for name, role in roles.items():
-        if role.numbers_nodes:
-            _check_ends(name, arrays[name], nodes)
-        if role == PAIRS_ROLE and arrays[name].shape[1] == 0:
+        for row, size in enumerate(role.ends):
+            _check_ends(name, row, arrays[name], size, counts.get(size))
+        if role.is_a(PAIRS_ROLE) and arrays[name].shape[1] == 0:
             raise DataError(f"{name} has no pairs of nodes to score: give at least one")
     _check_graphs(arrays, roles)
     _check_least(arrays, roles, nodes, limits or {})
@@ -69,29 +72,45 @@ def check_inputs(
     return arrays
 
 
-def output_rows(kind: str, inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
+def _no_edges(specs: Sequence[TensorSpec], missing: Sequence[str]) -> str:
+    """How to say that a relation has no edges, where one is missing."""
+    relations = [spec for spec in specs if spec.belongs.is_a(EDGES)]
+    if len(relations) < 2 or not any(spec.name in missing for spec in relations):
+        return ""
+    return " (a relation without edges is an int64 array of shape [2, 0])"
+
+
+def output_rows(manifest: Manifest, inputs: Mapping[str, Array]) -> int:
     """Rows that the logits must have: nodes, edges, graphs, or pairs of nodes."""
-    if kind != "graph":
-        return size_of(inputs, roles, ROWS[kind]) or 0
-    return _graphs(inputs, roles)
+    rows = manifest.outputs[0].shape[0]
+    usual = ROWS[manifest.kind]
+    if manifest.kind == "graph":
+        return _graphs(inputs, manifest.roles)
+    if isinstance(rows, str) and rows.startswith(f"{usual}."):  # of one type
+        return size_of(inputs, manifest.roles, rows) or 0
+    found = size_of(inputs, manifest.roles, usual)
+    return found or (rows if isinstance(rows, int) else 0)
 
 
 def _graphs(inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
-    batch = find_name(inputs, roles, BATCH)
-    return int(inputs[batch][-1]) + 1 if batch is not None else 1
+    batches = find_names(inputs, roles, BATCH)
+    return max(int(inputs[name].max(initial=-1)) for name in batches) + 1 if batches else 1
 
 
 def _check_nodes(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
-    name = next(name for name, role in roles.items() if role.size == "num_nodes")
-    if len(arrays[name]) == 0:
-        raise DataError(f"the graph has no nodes: {name} needs at least one row")
-    return len(arrays[name])
+    """How many nodes there are, of all types."""
+    nodes = {role.size: (name, len(arrays[name])) for name, role in roles.items() if role.size.startswith("num_nodes")}
+    total = sum(count for _, count in nodes.values())
+    if total == 0:
+        names = " or ".join(name for name, _ in nodes.values())
+        raise DataError(f"the graph has no nodes: {names} needs at least one row")
+    return total
 
 
 def _check_graphs(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> None:
-    batch = find_name(arrays, roles, BATCH)
-    if batch is not None:
-        _check_batch(batch, arrays[batch])
+    batches = find_names(arrays, roles, BATCH)
+    for batch in batches:
+        _check_batch(batch, arrays[batch], gaps=len(batches) > 1)
     for name, role in roles.items():
         graphs = _graphs(arrays, roles)
         if role == GRAPH and len(arrays[name]) != graphs:
@@ -201,17 +220,24 @@ def _check_finite(name: str, array: Array) -> None:
         raise DataError(f"{name}[{at}] is {array[tuple(bad[0])]}: values must be finite numbers ({len(bad)} are not)")
 
 
-def _check_ends(name: str, edges: Array, nodes: int) -> None:
-    if edges.size == 0:
+def _check_ends(name: str, row: int, edges: Array, size: str, nodes: int | None) -> None:
+    ends = edges[row]
+    if ends.size == 0 or (int(ends.min()) >= 0 and (nodes is None or int(ends.max()) < nodes)):
         return
-    if int(edges.min()) < 0 or int(edges.max()) >= nodes:
-        row, column = np.argwhere((edges < 0) | (edges >= nodes))[0]
-        raise DataError(
-            f"{name}[{row}, {column}] is {edges[row, column]}, but the graph has {nodes} nodes (0 to {nodes - 1})"
-        )
+    most = np.iinfo(np.int64).max if nodes is None else nodes
+    column = int(np.flatnonzero((ends < 0) | (ends >= most))[0])
+    kind = size.partition(".")[2]
+    what = f"nodes of type {kind}" if kind else "nodes"
+    have = "numbers of nodes start at 0" if nodes is None else f"but the graph has {nodes} {what} (0 to {nodes - 1})"
+    raise DataError(f"{name}[{row}, {column}] is {ends[column]}, {have}")
 
 
-def _check_batch(name: str, batch: Array) -> None:
+def _check_batch(name: str, batch: Array, *, gaps: bool) -> None:
+    """A graph has nodes; with several types of nodes (`gaps`), perhaps none of one type."""
+    if gaps:
+        if batch.size and (int(batch[0]) < 0 or (np.diff(batch) < 0).any()):
+            raise DataError(f"{name} must hold numbers of graphs, 0 and more, in ascending order")
+        return
     if batch[0] != 0:
         raise DataError(f"{name} must start with graph 0, it starts with {batch[0]}")
     steps = np.diff(batch)

@@ -50,17 +50,22 @@ class TensorSpec:
         dtype: numpy name, "float32" or "int64" mostly.
         shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
         role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name.
+        ends: of a relation between types of nodes, the sizes that its two rows count in; () for "num_nodes".
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     role: str = ""
+    ends: tuple[str, ...] = ()
 
     @property
     def belongs(self) -> Role:
-        """The role, of an input."""
-        return ROLES.get(self.role) or usual_role(self.name)
+        """The role, of an input; its size is the one in the shape, that of one type of nodes or edges perhaps."""
+        role = ROLES.get(self.role) or usual_role(self.name)
+        size = self.shape[role.axis] if role.axis < len(self.shape) else None
+        typed = isinstance(size, str) and size.startswith(f"{role.size}.")
+        return role.sized(str(size), self.ends) if typed else role
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,8 @@ def parse_manifest(content: bytes) -> Manifest:
     if target not in TARGETS:
         raise ArtifactError(f"manifest.json: the target {_short(target)} is none of {', '.join(TARGETS)}")
     inputs, outputs = _tensors(raw, "inputs"), _tensors(raw, "outputs")
-    _check_graph_inputs(inputs)
+    limits = _limits(raw)
+    _check_graph_inputs(inputs, limits)
     files = _files(raw)
     parity = _take(raw, "parity", dict, "manifest")
     tolerance = _take(parity, "tolerance", dict, "parity")
@@ -210,7 +216,7 @@ def parse_manifest(content: bytes) -> Manifest:
         samples_metric=_metric(raw, target),
         metric_reason=_metric_reason(raw) if TARGETS[target] else NO_ACCURACY,
         raw=raw,
-        limits=_limits(raw),
+        limits=limits,
         entries=_entries(raw, inputs, outputs, files),
         metric_caveat=_metric_caveat(raw),
     )
@@ -324,7 +330,10 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
         role = _text(entry, "role", where) if "role" in entry else ""
         if role and role not in ROLES:
             raise ArtifactError(f"manifest.json: {where}.role {_short(role)} is none of {', '.join(ROLES)}")
-        found.append(TensorSpec(name, dtype, tuple(shape), role))
+        ends = _take(entry, "ends", list, where) if "ends" in entry else []
+        if ends and (len(ends) != 2 or not all(isinstance(end, str) for end in ends)):
+            raise ArtifactError(f"manifest.json: {where}.ends are no two sizes: {_short(ends)}")
+        found.append(TensorSpec(name, dtype, tuple(shape), role, tuple(ends)))
     if not found:
         raise ArtifactError(f"manifest.json: {key} is empty")
     if len({t.name for t in found}) != len(found):
@@ -332,14 +341,18 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
     return tuple(found)
 
 
-def _check_graph_inputs(inputs: tuple[TensorSpec, ...]) -> None:
-    if not any(tensor.belongs.size == "num_nodes" for tensor in inputs):
+def _check_graph_inputs(inputs: tuple[TensorSpec, ...], limits: Mapping[str, int]) -> None:
+    sizes = {tensor.belongs.size for tensor in inputs}
+    if not any(size.partition(".")[0] == "num_nodes" for size in sizes):
         raise ArtifactError("manifest.json: no input belongs to nodes: the artifact takes no graph")
     for tensor in inputs:
         role = tensor.belongs
+        unknown = [end for end in role.ends if end not in sizes and end not in limits]
+        if unknown:
+            raise ArtifactError(f"manifest.json: {tensor.name} counts in {_short(unknown[0])}, which no input has")
         pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2
-        good = pairs if role.numbers_nodes else role != BATCH or len(tensor.shape) == 1
-        if not good or ((role.numbers_nodes or role == BATCH) and tensor.dtype not in ("int64", "int32")):
+        good = pairs if role.numbers_nodes else not role.is_a(BATCH) or len(tensor.shape) == 1
+        if not good or ((role.numbers_nodes or role.is_a(BATCH)) and tensor.dtype not in ("int64", "int32")):
             shape = ", ".join(str(size) for size in tensor.shape)
             raise ArtifactError(f"manifest.json: the input {tensor.name} can't be {tensor.dtype} [{_short(shape)}]")
 

@@ -9,12 +9,16 @@ graph    [num_graphs, ...]  a feature of each graph
 pairs    [2, num_links]     numbers of nodes: the pairs that are scored
 
 An output belongs to nodes, edges, graphs or pairs: a row for each. Or it is fixed: of one shape for any graph.
+
+A graph with several types of nodes has inputs for each type and relation, `x.paper` and
+`edge_index.author__writes__paper`, and sizes for each: `num_nodes.paper`, `num_edges.author__writes__paper`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -33,9 +37,14 @@ __all__ = [
     "ROWS",
     "Role",
     "find_name",
+    "find_names",
+    "flat_inputs",
+    "number_of",
     "number_of_nodes",
     "role_of",
     "size_of",
+    "type_name",
+    "typed_size",
     "usual_role",
 ]
 
@@ -48,23 +57,37 @@ class Role:
 
     Attributes:
         name: "node", "edges", "edge", "batch", "graph" or "pairs".
-        size: name of the size that differs from graph to graph, "num_nodes".
+        size: name of the size that differs from graph to graph, "num_nodes"; of one type, "num_nodes.paper".
         axis: the axis that has this size.
-        numbers_nodes: the values are numbers of nodes.
+        ends: where the values are numbers of nodes, the size that each of the two rows counts in; else ().
     """
 
     name: str
     size: str
     axis: int = 0
-    numbers_nodes: bool = False
+    ends: tuple[str, ...] = ()
+
+    @property
+    def numbers_nodes(self) -> bool:
+        """Whether the values are numbers of nodes."""
+        return bool(self.ends)
+
+    def is_a(self, other: Role) -> bool:
+        """Whether both are the same kind of role, perhaps of other types of nodes or edges."""
+        return self.name == other.name
+
+    def sized(self, size: str, ends: tuple[str, ...] = ()) -> Role:
+        """The role for one type of nodes or edges, which have this size; `ends` are the sizes of a relation's ends."""
+        return replace(self, size=size, ends=ends or self.ends)
 
 
+_NODES = ("num_nodes", "num_nodes")
 NODE = Role("node", "num_nodes")
-EDGES = Role("edges", "num_edges", axis=1, numbers_nodes=True)
+EDGES = Role("edges", "num_edges", axis=1, ends=_NODES)
 EDGE = Role("edge", "num_edges")
 BATCH = Role("batch", "num_nodes")
 GRAPH = Role("graph", "num_graphs")
-PAIRS = Role("pairs", "num_links", axis=1, numbers_nodes=True)
+PAIRS = Role("pairs", "num_links", axis=1, ends=_NODES)
 ROLES = {role.name: role for role in (NODE, EDGES, EDGE, BATCH, GRAPH, PAIRS)}
 
 FIXED = Role("fixed", "fixed")
@@ -79,7 +102,8 @@ _USUAL.update(dict.fromkeys(("batch", "batch_index", "batch_idx", "batch_vec"), 
 
 def usual_role(name: str) -> Role:
     """The role of `edge_index`, `edge_label_index`, `batch` and `edge_...`; any other name is a node's feature."""
-    return _USUAL.get(name) or (EDGE if name.startswith("edge_") else NODE)
+    attribute = name.partition(".")[0]
+    return _USUAL.get(attribute) or (EDGE if attribute.startswith("edge_") else NODE)
 
 
 def role_of(roles: Mapping[str, Role], name: str) -> Role:
@@ -88,8 +112,13 @@ def role_of(roles: Mapping[str, Role], name: str) -> Role:
 
 
 def find_name(inputs: Mapping[str, Any], roles: Mapping[str, Role], role: Role) -> str | None:
-    """The first input of a role; None where there is none."""
-    return next((name for name in inputs if role_of(roles, name) == role), None)
+    """The first input of a kind of role; None where there is none."""
+    return next(iter(find_names(inputs, roles, role)), None)
+
+
+def find_names(inputs: Mapping[str, Any], roles: Mapping[str, Role], role: Role) -> list[str]:
+    """All inputs of a kind of role: one for each type of nodes or edges."""
+    return [name for name in inputs if role_of(roles, name).is_a(role)]
 
 
 def size_of(inputs: Mapping[str, Array], roles: Mapping[str, Role], size: str) -> int | None:
@@ -101,6 +130,36 @@ def size_of(inputs: Mapping[str, Array], roles: Mapping[str, Role], size: str) -
     return None
 
 
+def number_of(inputs: Mapping[str, Array], roles: Mapping[str, Role], size: str) -> int | None:
+    """A size over all types, "num_edges"; None where no input has it."""
+    names = dict.fromkeys(role_of(roles, name).size for name in inputs)
+    found = [size_of(inputs, roles, name) or 0 for name in names if name.partition(".")[0] == size]
+    return sum(found) if found else None
+
+
 def number_of_nodes(inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
     """How many nodes the inputs have; 0 where no input says."""
-    return size_of(inputs, roles, "num_nodes") or 0
+    return number_of(inputs, roles, "num_nodes") or 0
+
+
+def type_name(key: Any) -> str:
+    """A type of nodes, or a relation (source, name, target), as inputs are called: "author__writes__paper"."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return "__".join(re.sub(r"[^A-Za-z0-9_+-]", "_", str(part)) for part in parts)
+
+
+def typed_size(size: str, key: Any) -> str:
+    """The name of a size of one type of nodes or edges: "num_nodes.paper"."""
+    return f"{size}.{type_name(key)}"
+
+
+def flat_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs by name, of which some may be dictionaries by type: `{"x_dict": {"paper": x}}` is `{"x.paper": x}`."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, Mapping):
+            attribute = name[:-5] if name.endswith("_dict") else name
+            found.update({f"{attribute}.{type_name(key)}": each for key, each in value.items()})
+        else:
+            found[name] = value
+    return found

@@ -14,7 +14,7 @@ from edgegnn.runtime.inputs import check_inputs, output_rows
 from edgegnn.runtime.manifest import Manifest, Metric, SampleEntry
 from edgegnn.runtime.metrics import score
 from edgegnn.runtime.npz import read_npz
-from edgegnn.runtime.roles import number_of_nodes, size_of
+from edgegnn.runtime.roles import number_of, number_of_nodes
 
 __all__ = ["Sample", "read_samples", "samples_score"]
 
@@ -91,13 +91,13 @@ def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sa
     expected, label, mask = own.pop("expected", None), own.pop("label", None), own.pop("mask", None)
     inputs = check_inputs(manifest.inputs, own, cast=False, limits=manifest.limits)
     # a model for one graph has its edges in the file
-    nodes, found = number_of_nodes(inputs, manifest.roles), size_of(inputs, manifest.roles, "num_edges")
+    nodes, found = number_of_nodes(inputs, manifest.roles), number_of(inputs, manifest.roles, "num_edges")
     edges = entry.num_edges if found is None else found
     if (nodes, edges) != (entry.num_nodes, entry.num_edges):
         raise DataError(
             f"{nodes} nodes and {edges} edges, the manifest says {entry.num_nodes} nodes and {entry.num_edges} edges"
         )
-    rows = output_rows(manifest.kind, inputs, manifest.roles)
+    rows = output_rows(manifest, inputs)
     width = manifest.outputs[0].shape[-1]
     if expected is None:
         raise DataError("the expected logits are missing")

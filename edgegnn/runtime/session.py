@@ -239,7 +239,7 @@ def check_logits(logits: Any, manifest: Manifest, inputs: Mapping[str, Array]) -
     Raises:
         ArtifactError: they have another shape than the manifest says.
     """
-    rows = output_rows(manifest.kind, inputs, manifest.roles)
+    rows = output_rows(manifest, inputs)
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.shape[0] != rows or logits.dtype.kind != "f":
         found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
         raise ArtifactError(f"the model gives {found}, not float logits with {rows} rows")

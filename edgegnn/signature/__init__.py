@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from edgegnn.signature.attributes import is_input, number_of, roles_of, with_told
-from edgegnn.signature.forward import adapted, other_names, takes_graph
+from edgegnn.signature.attributes import number_of, roles_of, with_told
+from edgegnn.signature.forward import adapted, other_names, own_inputs, takes_graph
+from edgegnn.signature.names import is_input
+from edgegnn.signature.nested import nested
 from edgegnn.signature.outputs import Every, Output, Outputs, as_rows, every_output
+from edgegnn.signature.typed import Schema, TypedGraph
 
 __all__ = [
     "Every",
     "Output",
     "Outputs",
+    "Schema",
+    "TypedGraph",
     "adapted",
     "as_rows",
     "every_output",
     "is_input",
+    "nested",
     "number_of",
     "other_names",
+    "own_inputs",
     "roles_of",
     "takes_graph",
     "with_told",

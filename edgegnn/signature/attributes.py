@@ -15,18 +15,12 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import UsageError
 from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, ROLES, Role
+from edgegnn.signature.names import is_input
+from edgegnn.signature.typed import TypedGraph, typed_roles
 
-__all__ = ["is_input", "number_of", "roles_of", "with_told"]
+__all__ = ["number_of", "roles_of", "with_told"]
 
-_NO_INPUTS = {"y", "split", "smiles", "dq_prob", "ptr", "num_nodes", "edge_label", "edge_y"} | {
-    f"{part}_{kind}" for part in ("train", "val", "valid", "test") for kind in ("mask", "idx")
-}
 _FIXED = {"edge_index": EDGES, "edge_label_index": PAIRS, "batch": BATCH}
-
-
-def is_input(name: str) -> bool:
-    """Whether an attribute of a graph can be an input of a model: it is no label, no part of a split, no size."""
-    return name not in _NO_INPUTS
 
 
 def number_of(graph: Data, role: Role) -> int:
@@ -44,6 +38,8 @@ def roles_of(graphs: Sequence[Data], told: Mapping[str, str] | None = None) -> d
     Returns:
         Name -> role; without those that could be anything.
     """
+    if isinstance(graphs[0], TypedGraph):
+        return typed_roles([graph for graph in graphs if isinstance(graph, TypedGraph)])
     names = [key for key in graphs[0].keys() if is_input(key) and all(_is_tensor(g.get(key)) for g in graphs)]  # noqa: SIM118
     found = {name: ROLES[told[name]] if told and name in told else _role(name, graphs) for name in names}
     return {name: role for name, role in found.items() if role is not None}

@@ -13,11 +13,11 @@ from torch_geometric.data import Data
 
 from edgegnn.runtime.roles import Role, role_of
 
-__all__ = ["adapted", "other_names", "takes_graph"]
+__all__ = ["adapted", "other_names", "own_inputs", "takes_graph"]
 
-_GRAPH_NAMES = ("data", "batch", "graph", "g", "batch_data", "inputs", "input", "sample")
+GRAPH_NAMES = ("data", "batch", "graph", "g", "batch_data", "inputs", "input", "sample")
 # Names that people give to PyG's own attributes.
-_OTHER_NAMES = {
+OTHER_NAMES = {
     "x": (
         "h",
         "feat",
@@ -47,9 +47,15 @@ def other_names(model: nn.Module, attributes: Collection[str]) -> dict[str, str]
     """
     parameters = inspect.signature(model.forward).parameters.values()
     needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    known = {other: name for name, others in _OTHER_NAMES.items() for other in others}
+    known = {other: name for name, others in OTHER_NAMES.items() for other in others}
     found = {name: known[name] for name in needed if name not in attributes and name in known}
     return {name: usual for name, usual in found.items() if usual in attributes and usual not in needed}
+
+
+def own_inputs(model: nn.Module) -> tuple[str, ...] | None:
+    """The inputs of a model whose forward was made to take tensors of several types by name (`nested`); else None."""
+    found: tuple[str, ...] | None = getattr(model.forward, "own_inputs", None)
+    return found
 
 
 def takes_graph(model: nn.Module, attributes: Collection[str]) -> bool:
@@ -59,7 +65,7 @@ def takes_graph(model: nn.Module, attributes: Collection[str]) -> bool:
     if len(needed) != 1 or needed[0].name in set(attributes) - {"batch"}:
         return False
     typed = str(getattr(needed[0].annotation, "__name__", needed[0].annotation)).rpartition(".")[2]
-    return needed[0].name in _GRAPH_NAMES or typed in ("Data", "Batch", "HeteroData")
+    return needed[0].name in GRAPH_NAMES or typed in ("Data", "Batch", "HeteroData")
 
 
 class _Reads(dict[str, Any]):

@@ -210,4 +210,5 @@ def returning(model: nn.Module, outputs: Outputs, inputs: Sequence[str]) -> type
     parameters = inspect.signature(model.forward).parameters.values()
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     forward.__signature__ = inspect.Signature([itself, *parameters])  # type: ignore[attr-defined]
+    forward.own_inputs = getattr(model.forward, "own_inputs", None)  # type: ignore[attr-defined]
     return types.MethodType(forward, model)

@@ -123,12 +123,12 @@ def node_set_name(collection: str, name: str) -> str:
 
 
 def check_task(task: str | None) -> None:
-    """Refuse an unknown task; None is none asked for.
+    """Refuse an unknown task, "node" or "node:paper" (about one type of nodes); None is none asked for.
 
     Raises:
         UsageError: it is none of `TASKS`.
     """
-    if task is not None and task not in TASKS:
+    if task is not None and task.partition(":")[0] not in TASKS:
         raise UsageError(f"unknown task {task!r}{closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}")
 
 

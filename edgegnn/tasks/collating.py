@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
 from edgegnn.runtime.roles import BATCH, ROLES, usual_role
-from edgegnn.signature import is_input
+from edgegnn.signature import TypedGraph, is_input, own_inputs
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
 
@@ -47,6 +47,9 @@ def model_inputs(model: nn.Module, task: Task | None = None) -> tuple[str, ...]:
     Raises:
         UsageError: the forward needs something that the graphs don't have, or of which nobody knows what it belongs to.
     """
+    own = own_inputs(model)
+    if own is not None:
+        return own
     parameters = inspect.signature(model.forward).parameters
     named = [p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     usual = [name for name in INPUTS if name in parameters]
@@ -101,7 +104,8 @@ def forward_args(model_or_names: nn.Module | Sequence[str], data: Data) -> tuple
         value = data.get(name)
         if value is None and usual_role(name) == BATCH:
             value = data.get("batch")
-            value = torch.zeros(data.num_nodes, dtype=torch.long) if value is None else value
+            nodes = data.count_of(name) if isinstance(data, TypedGraph) else data.num_nodes
+            value = torch.zeros(nodes, dtype=torch.long) if value is None else value
         if value is None:
             raise DataError(
                 f"the model takes {name}, which the graphs lack: add it to every graph, or choose another model"
@@ -143,6 +147,8 @@ def collate(graphs: Sequence[Data]) -> Data:
         A `Data` with edge_index, batch, num_nodes, y, and what else the graphs have as tensors.
     """
     first = graphs[0]
+    if isinstance(first, TypedGraph):
+        return TypedGraph.joined([graph for graph in graphs if isinstance(graph, TypedGraph)])
     nodes = torch.tensor([int(g.num_nodes) for g in graphs])
     edges = torch.tensor([g.edge_index.size(1) for g in graphs])
     offset = torch.repeat_interleave(nodes.cumsum(0) - nodes, edges)

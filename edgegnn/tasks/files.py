@@ -6,9 +6,11 @@ import pickle
 from pathlib import Path
 
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
-from torch_geometric.data.storage import EdgeStorage, GlobalStorage, NodeStorage
+from torch_geometric.data.feature_store import TensorAttr
+from torch_geometric.data.graph_store import EdgeAttr
+from torch_geometric.data.storage import BaseStorage, EdgeStorage, GlobalStorage, NodeStorage
 
 from edgegnn.errors import DataError
 from edgegnn.runtime.npz import read_npz
@@ -18,7 +20,8 @@ from edgegnn.utils.torch_files import load_tensors
 
 __all__ = ["read_graphs"]
 
-_SAFE = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage]
+_TYPED = [HeteroData, TensorAttr, EdgeAttr, BaseStorage]
+_SAFE = [Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, NodeStorage, EdgeStorage, *_TYPED]
 
 
 def read_graphs(path: Path) -> list[Data]:

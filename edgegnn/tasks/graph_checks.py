@@ -10,8 +10,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
-from edgegnn.signature import is_input
+from edgegnn.signature import TypedGraph, is_input
 from edgegnn.tasks.given import INDICES, MASKS
+from edgegnn.tasks.hetero import hetero_graphs, typed_graphs, usable_typed
 from edgegnn.tasks.layouts import graphs_in
 from edgegnn.tasks.notes import note
 
@@ -60,6 +61,9 @@ def as_graphs(content: Any, where: str) -> list[Data]:
     Raises:
         DataError: another layout, no graph, or attributes that are no tensors.
     """
+    typed = hetero_graphs(content)
+    if typed is not None:
+        return [*typed_graphs(typed, where)]
     graphs = []
     for i, values in enumerate(graphs_in(content, where)):
         kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
@@ -94,6 +98,9 @@ def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
     Raises:
         DataError: the first thing found that no model can use, with the graph's number and the cure.
     """
+    typed = [graph for graph in graphs if isinstance(graph, TypedGraph)]
+    if typed:
+        return usable_typed(typed, where)
     without = _without_edges(graphs)
     types = {
         key: {g[key].dtype for g in graphs if isinstance(g.get(key), Tensor)} for key in (*_FEATURES, "edge_index")

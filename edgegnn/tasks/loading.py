@@ -13,10 +13,12 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import TARGETS
-from edgegnn.signature import roles_of, with_told
+from edgegnn.runtime.roles import type_name
+from edgegnn.signature import TypedGraph, roles_of, with_told
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
 from edgegnn.tasks.catalog import ALIASES, CITATION, NODE_SETS, SUPERPIXELS, TASKS, check_data, check_task, is_file
 from edgegnn.tasks.files import read_graphs
+from edgegnn.tasks.hetero import labelled_type, with_labels
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
@@ -44,6 +46,7 @@ class _Wanted:
     one_hot: bool = False
     features: dict[str, Any] | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    of: str = ""
 
     def but(self, **defaults: Any) -> _Wanted:
         """The same, with what suits the data where nothing was asked for."""
@@ -72,7 +75,7 @@ def load_task(
             (`edgegnn.tasks.split_file`); None: the data set's own.
         seed: of the split; fixed splits ignore it. Where there are several public splits, the number of one.
         root: folder with raw files. None: the environment's EDGEGNN_DATA, else the user's cache folder.
-        task: one of `TASKS`; None: what the labels are.
+        task: one of `TASKS`, also about one type of nodes ("node:paper"); None: what the labels are.
         metric: one of `edgegnn.runtime.metrics.TARGETS[target]`; None: the data set's own.
         one_hot: the features are categories, each of which becomes a column.
         inputs: of a model, name -> role (`edgegnn.runtime.roles.ROLES`) or the attribute that it is read from.
@@ -103,7 +106,7 @@ def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
         DataError: the data are gone, or are not those the spec describes.
     """
     wanted = _Wanted(
-        spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features, spec.inputs
+        spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features, spec.inputs, spec.of
     )
     task = _load(spec.data, wanted)
     for key in ("kind", "target", "num_features", "num_classes"):
@@ -153,8 +156,9 @@ def _wanted(
     if seed < 0:
         raise UsageError(f"a seed must be 0 or more, not {seed}")
     check_task(task)
-    kind, target = TASKS[task] if task is not None else (None, None)
-    return _Wanted(split, seed, root, kind, target, metric, one_hot)
+    name, _, of = (task or "").partition(":")
+    kind, target = TASKS[name] if name else (None, None)
+    return _Wanted(split, seed, root, kind, target, metric, one_hot, of=of)
 
 
 def _load(data: str, wanted: _Wanted) -> Task:
@@ -208,9 +212,13 @@ def _unlabelled(graphs: list[Data], data: str, wanted: _Wanted) -> Task | None:
 
 
 def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
+    first = graphs[0]
+    if isinstance(first, TypedGraph):
+        return _typed_task([graph for graph in graphs if isinstance(graph, TypedGraph)], data, wanted)
     if (task := _unlabelled(graphs, data, wanted)) is not None:
         return task
-    first = graphs[0]
+    if wanted.of:
+        raise UsageError(f"--task {wanted.kind}:{wanted.of}: the graphs of {data} have one type of nodes: leave it out")
     of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
     if wanted.kind in ("node", "edge", "link") and len(graphs) > 1:
         raise UsageError(f"{data} holds {len(graphs)} graphs, a {wanted.kind} task is about one: leave --task out")
@@ -223,6 +231,25 @@ def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
     if wanted.kind == "node" and wanted.target not in (None, "classes"):
         return _row_task(first, data, wanted, "node", graph_checks.number_of_nodes(first, data))
     return _node_task(first, data, wanted.but(split="stratified"))
+
+
+def _typed_task(graphs: list[TypedGraph], data: str, wanted: _Wanted) -> Task:
+    """A task about the nodes of one type, or about graphs with several types of nodes."""
+    if wanted.one_hot:
+        raise UsageError("--one-hot is for graphs with one type of nodes: leave it out")
+    of = "" if wanted.kind == "graph" or len(graphs) > 1 else labelled_type(graphs[0], wanted.of, data)
+    if wanted.target is not None and not TARGETS[wanted.target]:
+        raise UsageError(f"{data} has several types of nodes, for which --task none isn't there yet: give labels")
+    if wanted.kind in ("edge", "link"):
+        raise UsageError(f"{data} has several types of nodes: {wanted.kind} tasks are about graphs with one type")
+    if len(graphs) > 1 and (wanted.kind == "node" or wanted.of):
+        raise UsageError(f"{data} holds {len(graphs)} graphs, a node task is about one: leave --task out")
+    if not of:
+        wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
+        return _graph_task([*graphs], data, wanted)
+    count = with_labels(graphs[0], of, data)
+    wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
+    return _row_task(graphs[0], data, dataclasses.replace(wanted, of=of), "node", count)
 
 
 def _is_of_edges(graph: Data) -> bool:
@@ -367,16 +394,19 @@ def _task(
         raise UsageError(f"{metric} is no metric for {target}: choose {' or '.join(TARGETS[target])}")
     graph_checks.check_split(index, data)
     train = index["train"] if kind == "graph" else None
-    constants = transform(graphs, train, wanted.features or None, one_hot=wanted.one_hot, where=data)
+    typed = isinstance(graphs[0], TypedGraph)
+    constants = {} if typed else transform(graphs, train, wanted.features or None, one_hot=wanted.one_hot, where=data)
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
     if metric == "roc_auc" and columns != 2:
         raise UsageError(f"roc_auc needs two classes, {data} has {columns}: use accuracy")
     labels.check_known(table, index, target, data)
     labels.check_selects(metric, table, index, data)
     scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
-    features = columns_of(graphs[0].x)
-    roles = roles_of(graphs, with_told(graphs, wanted.inputs, data))
-    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale, wanted.inputs)
+    own = graphs[0].get(f"x.{type_name(wanted.of)}") if typed else graphs[0].x
+    features = 0 if own is None else columns_of(own)
+    roles = roles_of(graphs, {} if typed else with_told(graphs, wanted.inputs, data))
+    inputs, of = wanted.inputs, wanted.of
+    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale, inputs, of)
     return Task(spec, graphs, index, whole=_untouched(whole, constants), roles=roles)
 
 

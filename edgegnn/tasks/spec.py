@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
-from edgegnn.runtime.roles import Role
+from edgegnn.runtime.roles import ROWS, Role, typed_size
 from edgegnn.signature import Outputs, roles_of
 from edgegnn.tasks.catalog import KINDS
 
@@ -29,7 +29,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "features": dict,
 }
 # What files from before there was more than one target don't have.
-_LATER: dict[str, Any] = {"target": "classes", "scale": {}, "inputs": {}}
+_LATER: dict[str, Any] = {"target": "classes", "scale": {}, "inputs": {}, "of": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,7 @@ class TaskSpec:
             there are no labels.
         scale: of "values": "mean" and "std" of each column over the training split, in the units of the data.
         inputs: what the user said of the model's inputs: name -> role, or the attribute that it is read from.
+        of: of graphs with several types of nodes, the type that gets a label; "" where they have one.
     """
 
     data: str
@@ -65,6 +66,12 @@ class TaskSpec:
     target: str = "classes"
     scale: dict[str, Any] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    of: str = ""
+
+    @property
+    def rows(self) -> str:
+        """The name of the size that outputs have as rows: "num_nodes", of one type "num_nodes.paper"."""
+        return typed_size(ROWS[self.kind], self.of) if self.of else ROWS[self.kind]
 
     @property
     def name(self) -> str:
@@ -77,9 +84,9 @@ class TaskSpec:
         return bool(TARGETS[self.target])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a new dictionary of JSON-able values, without `inputs` where nothing was said."""
+        """Return the fields as a new dictionary of JSON-able values, without `inputs` and `of` where they are empty."""
         values = dataclasses.asdict(self)
-        return values if self.inputs else {k: v for k, v in values.items() if k != "inputs"}
+        return {k: v for k, v in values.items() if v or k not in ("inputs", "of")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TaskSpec:
@@ -98,7 +105,7 @@ class TaskSpec:
                 unknown
             )
             raise CheckpointError(f"the task description {' and '.join(parts)}: write the file again with this edgegnn")
-        for key, kind in (_TYPES | {"target": str, "scale": dict, "inputs": dict}).items():
+        for key, kind in (_TYPES | {"target": str, "scale": dict, "inputs": dict, "of": str}).items():
             if not isinstance(values[key], kind) or isinstance(values[key], bool):
                 raise CheckpointError(
                     f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn"

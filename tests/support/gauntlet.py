@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 
 import edgegnn
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.runtime import open_artifact, predict, read_samples
 from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.roles import type_name
 
 FLOAT = ("none",)
 LABELLED = ("none", "static-int8", "dynamic-int8", "dq-int8")
@@ -78,7 +80,18 @@ def run_gauntlet(
 
 def inputs_of(graph: Any, name: str) -> np.ndarray:
     """An attribute of a graph as a user gives it to an artifact: integers and floats of the types that it has."""
+    if isinstance(graph, HeteroData):
+        return _of_type(graph, *name.split(".", 1))
     if name == "batch":
         return np.zeros(int(graph.num_nodes), np.int64)
     value: np.ndarray = graph[name].numpy()
+    return value
+
+
+def _of_type(graph: HeteroData, attribute: str, kind: str) -> np.ndarray:
+    """An attribute of one type of nodes or edges; a relation that the graph lacks has no edges."""
+    key = next((key for key in (*graph.node_types, *graph.edge_types) if type_name(key) == kind), None)
+    if attribute == "batch":
+        return np.zeros(int(graph[key].num_nodes), np.int64)
+    value: np.ndarray = np.zeros((2, 0), np.int64) if key is None else graph[key][attribute].numpy()
     return value

@@ -59,7 +59,7 @@ def _prepared(module: OnnxModule, roles: Mapping[str, Role], kind: str, output: 
         if not found:
             break
     _as_table(model.graph, kind, roles)
-    return finish(model, roles, kind=kind, helper="", prefix="", output=output)
+    return finish(model, roles, rows=ROWS[kind], helper="", prefix="", output=output)
 
 
 def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,185 @@
+"""Several types of nodes and relations: layers of PyG, dictionaries by any name, types without features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gauntlet import FLOAT, run_gauntlet
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+from torch_geometric.nn import GATConv, GCNConv, HANConv, HeteroConv, HGTConv, Linear, SAGEConv, to_hetero
+
+from edgegnn.errors import DataError, EdgeGNNError
+from edgegnn.runtime import predict
+
+PAPERS, AUTHORS, CLASSES = 60, 30, 3
+RELATIONS = [("author", "writes", "paper"), ("paper", "written_by", "author"), ("paper", "cites", "paper")]
+META = (["paper", "author"], RELATIONS)
+SIZES = {"paper": 10, "author": 6}
+
+
+def library(seed: int = 0) -> HeteroData:
+    """Papers with classes, their authors, and who cites whom."""
+    generator = torch.Generator().manual_seed(seed)
+    graph = HeteroData()
+    graph["paper"].x = torch.randn(PAPERS, SIZES["paper"], generator=generator)
+    graph["author"].x = torch.randn(AUTHORS, SIZES["author"], generator=generator)
+    writes = torch.stack(
+        [torch.randint(AUTHORS, (90,), generator=generator), torch.randint(PAPERS, (90,), generator=generator)]
+    )
+    graph["author", "writes", "paper"].edge_index = writes
+    graph["paper", "written_by", "author"].edge_index = writes.flip(0)
+    graph["paper", "cites", "paper"].edge_index = torch.randint(PAPERS, (2, 150), generator=generator)
+    graph["paper"].y = torch.randint(CLASSES, (PAPERS,), generator=generator)
+    for part, rows in zip(("train", "val", "test"), torch.arange(PAPERS).split([36, 12, 12]), strict=True):
+        graph["paper"][f"{part}_mask"] = torch.zeros(PAPERS, dtype=torch.bool).index_fill(0, rows, True)
+    return graph
+
+
+class Library(nn.Module):
+    """Two rounds of `HeteroConv`, with another layer for each kind of relation."""
+
+    def __init__(self, layer: str = "sage") -> None:
+        super().__init__()
+        sizes = [SIZES, {"paper": 8, "author": 8}]
+        self.convs = nn.ModuleList(
+            HeteroConv({r: self._layer(layer, size[r[0]], size[r[2]], r) for r in RELATIONS}) for size in sizes
+        )
+        self.head = nn.Linear(8, CLASSES)
+
+    @staticmethod
+    def _layer(layer: str, source: int, target: int, relation: tuple[str, str, str]) -> nn.Module:
+        if layer == "gat":
+            return GATConv((source, target), 4, heads=2, add_self_loops=False)
+        if layer == "gcn" and relation[0] == relation[2]:
+            return GCNConv(source, 8)
+        return SAGEConv((source, target), 8)
+
+    def forward(self, x_dict: dict[str, Tensor], edge_index_dict: dict[tuple[str, str, str], Tensor]) -> Tensor:
+        for conv in self.convs:
+            x_dict = {kind: h.relu() for kind, h in conv(x_dict, edge_index_dict).items()}
+        return self.head(x_dict["paper"])
+
+
+class Transformer(nn.Module):
+    """As PyG's example for HGT; `forward(data)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.ModuleDict({kind: Linear(size, 8) for kind, size in SIZES.items()})
+        self.convs = nn.ModuleList(HGTConv(8, 8, META, heads=2) for _ in range(2))
+        self.head = Linear(8, CLASSES)
+
+    def forward(self, data: HeteroData) -> Tensor:
+        h = {kind: self.into[kind](x).relu() for kind, x in data.x_dict.items()}
+        for conv in self.convs:
+            h = conv(h, data.edge_index_dict)
+        return self.head(h["paper"])
+
+
+class Attention(nn.Module):
+    """As PyG's example for HAN, with other names of the dictionaries; both types get an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = HANConv(SIZES, 8, META, heads=2), Linear(8, CLASSES)
+
+    def forward(self, features: dict[str, Tensor], edges: dict[tuple[str, str, str], Tensor]) -> dict[str, Tensor]:
+        return {kind: self.head(h) for kind, h in self.conv(features, edges).items()}
+
+
+class Plain(nn.Module):
+    """What `to_hetero` copies for each relation: its copies take dictionaries named x and edge_index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = SAGEConv((-1, -1), 8), SAGEConv((-1, -1), CLASSES)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def copied() -> nn.Module:
+    """`to_hetero` of a plain model."""
+    model, graph = to_hetero(Plain(), META), library()
+    with torch.no_grad():
+        model(graph.x_dict, graph.edge_index_dict)
+    return model
+
+
+class Learnt(nn.Module):
+    """Authors have no features: the model has learnt a row for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.authors, self.inner = nn.Embedding(AUTHORS, SIZES["author"]), Library()
+
+    def forward(self, x_dict: dict[str, Tensor], edge_index_dict: dict[tuple[str, str, str], Tensor]) -> Tensor:
+        return self.inner({**x_dict, "author": self.authors.weight}, edge_index_dict)
+
+
+def by_dictionaries(model: nn.Module, graph: HeteroData) -> Tensor:
+    out: Tensor | dict[str, Tensor] = model(graph.x_dict, graph.edge_index_dict)
+    return out["paper"] if isinstance(out, dict) else out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("build", "native"),
+    [
+        (Library, 5),
+        (lambda: Library("gat"), 0),
+        (lambda: Library("gcn"), 5),
+        (Attention, 0),
+        (copied, 5),
+    ],
+    ids=["sage", "gat", "gcn", "HANConv", "to_hetero"],
+)
+def test_nodes_of_one_type(build: type[nn.Module], native: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = run_gauntlet(build(), library(), tmp_path, by_dictionaries, recipes=("none", "static-int8"))
+    for manifest in made.values():
+        assert [spec.name for spec in manifest.inputs][:2] == ["x.paper", "x.author"]
+        assert manifest.outputs[0].shape == ("num_nodes.paper", CLASSES)
+        assert sum(found["rule"] is not None for found in manifest.raw["aggregations"]) >= native
+
+
+@pytest.mark.slow
+def test_heterogeneous_transformer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    run_gauntlet(Transformer(), library(), tmp_path, lambda model, graph: model(graph), recipes=FLOAT)
+
+
+@pytest.mark.slow
+def test_types_without_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    graph = library()
+    del graph["author"].x
+    graph["author"].num_nodes = AUTHORS
+    (manifest,) = run_gauntlet(Learnt(), graph, tmp_path, by_dictionaries, recipes=FLOAT).values()
+    assert "x.author" not in [spec.name for spec in manifest.inputs]
+    inputs = {
+        "x_dict": {"paper": graph["paper"].x.numpy()},
+        "edge_index_dict": {key: edges.numpy() for key, edges in graph.edge_index_dict.items()},
+    }
+    inputs["edge_index_dict"]["author", "writes", "paper"] = np.array([[AUTHORS], [0]])
+    with pytest.raises(DataError, match=r"is 30, but the graph has 30 nodes of type author \(0 to 29\)"):
+        predict(tmp_path / "none", inputs)
+    del inputs["edge_index_dict"]["author", "writes", "paper"]
+    with pytest.raises(DataError, match=r"writes__paper missing.*is an int64 array of shape \[2, 0\]"):
+        predict(tmp_path / "none", inputs)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    graph = library()
+    graph["author"].y = torch.zeros(AUTHORS, dtype=torch.int64)
+    graph["author"].train_mask = torch.ones(AUTHORS, dtype=torch.bool)
+    with pytest.raises(EdgeGNNError, match=r"nodes of paper and author have labels: say which with --task node:paper"):
+        run_gauntlet(Library(), graph, tmp_path, by_dictionaries)
+    graph = library()
+    graph["paper", "cites", "paper"].edge_index[0, 0] = PAPERS
+    with pytest.raises(DataError, match=r"paper__cites__paper names node 60 of type paper, which has nodes 0 to 59"):
+        run_gauntlet(Library(), graph, tmp_path, by_dictionaries)
