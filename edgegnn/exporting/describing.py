@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from edgegnn import manifest
+from edgegnn.exporting import preprocessing
 from edgegnn.exporting.artifact import versions
 from edgegnn.exporting.building import Built
 from edgegnn.exporting.comparing import Answers, Comparison, with_edges
@@ -65,6 +66,7 @@ def describe(
         | found.small.limits
         | least_values(request.model, whole),
         fails_on=found.small.fails,
+        preprocessing=preprocessing.described(request.model, task),
         inputs=_tensors(form.io["inputs"]),
         outputs=_tensors(form.io["outputs"]),
         entries=msgspec.convert(form.io.get("entries", []), list[manifest.EntryPoint]),

@@ -51,6 +51,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "runtime": artifact.manifest.runtime,
         "task": f"{task.data}, {task.kind}, {task.split} split{_target(task)}",
         "inputs": _io(m.inputs),
+        **_features(m),
         "outputs": _io(m.outputs),
         **_entries(m),
         "model_file": f"{m.sizes.model_file} bytes (fp32: {m.sizes.fp32_model_file} bytes)",
@@ -71,6 +72,25 @@ def _artifact(path: Path) -> dict[str, Any]:
         "stayed_float": msgspec.to_builtins(m.stayed_float),
         "aggregations": msgspec.to_builtins(m.aggregations),
     }
+
+
+_BEFORE = {
+    "degree": "x may be left out: edgegnn's runtime makes it of the edges (in-degree less {mean:.6g}, by {std:.6g}); "
+    "other programs have to",
+    "row-normalise": "expects x with each row divided by its sum; edgegnn's runtime does it for raw_x",
+    "one-hot": "expects x as a column for each category; edgegnn's runtime does it for raw_x",
+}
+
+
+def _features(manifest: ArtifactManifest) -> dict[str, str]:
+    """What lies between the data and the model; nothing for older artifacts, which don't say it."""
+    found = manifest.preprocessing
+    if found is None:
+        return {}
+    words = [_BEFORE.get(step.kind, step.kind).format(mean=step.mean, std=step.std) for step in found.before]
+    if found.inside:
+        words = [f"expects raw features: in the model, {'; '.join(found.inside)}", *words]
+    return {"features": "; ".join(words) or "expects raw features, as they are in the data"}
 
 
 def _bits(manifest: ArtifactManifest) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from edgegnn.exporting.building import Built, build
 from edgegnn.exporting.comparing import Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.parity import Parity
+from edgegnn.exporting.preprocessing import raw_features
 from edgegnn.exporting.request import ExportRequest
 from edgegnn.manifest import ArtifactManifest
 from edgegnn.native import library_name
@@ -95,24 +96,25 @@ def export_checkpoint(
         UsageError: what is asked for can't be had of this model.
         ExportError: the model can't be captured or written; ParityError when it computes something else.
     """
-    request = ExportRequest(
-        checkpoint,
-        task,
-        recipe,
-        min_agreement=min_agreement,
-        constant_graph=constant_graph,
-        max_nodes=max_nodes,
-        max_accuracy_drop=max_accuracy_drop,
-        samples=samples,
-        thorough=thorough,
-        reference=reference,
-        format=format,
-    )
-    built = build(request, status)
-    c_files = _c_files(path, built, c_limits, status)
-    comparison = compare(request, built, status)
-    native = _native(built.form.onnx, machines, status)
-    manifest = describe(request, built, comparison, native, command)
+    with raw_features([checkpoint.model, reference], task) as raw:
+        request = ExportRequest(
+            checkpoint,
+            raw,
+            recipe,
+            min_agreement=min_agreement,
+            constant_graph=constant_graph,
+            max_nodes=max_nodes,
+            max_accuracy_drop=max_accuracy_drop,
+            samples=samples,
+            thorough=thorough,
+            reference=reference,
+            format=format,
+        )
+        built = build(request, status)
+        c_files = _c_files(path, built, c_limits, status)
+        comparison = compare(request, built, status)
+        native = _native(built.form.onnx, machines, status)
+        manifest = describe(request, built, comparison, native, command)
     if c_files is not None:
         manifest = msgspec.structs.replace(manifest, c=c_files.facts)
     libraries = {library_name(p.machine): p.path for p in native if p.path is not None} if machines else None

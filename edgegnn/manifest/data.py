@@ -15,6 +15,8 @@ __all__ = [
     "LinkSplit",
     "NativeLibrary",
     "Negatives",
+    "Preprocessing",
+    "PreprocessingStep",
     "Sample",
     "SamplesTaken",
     "Sizes",
@@ -215,3 +217,33 @@ class GraphSizes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     degree: int
     values: dict[str, float]
+
+
+class PreprocessingStep(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done with a graph of the data before the model can take it (`edgegnn.runtime.preparing`).
+
+    Attributes:
+        kind: "degree" (x is the z-score of the in-degree), "row-normalise" or "one-hot".
+        input: which input it makes.
+        mean: of "degree", the mean that is subtracted.
+        std: of "degree", the deviation that is divided by.
+        sizes: of "one-hot", how many categories each column has.
+    """
+
+    kind: str
+    input: str = "x"
+    mean: float | UnsetType = UNSET
+    std: float | UnsetType = UNSET
+    sizes: list[int] | UnsetType = UNSET
+
+
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies between the features of the data and the model.
+
+    Attributes:
+        inside: what the model's file does itself with the features that it takes, in words.
+        before: what has to be done before; edgegnn's runtime does it.
+    """
+
+    inside: list[str] = []
+    before: list[PreprocessingStep] = []

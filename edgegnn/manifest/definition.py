@@ -15,6 +15,7 @@ from edgegnn.manifest.data import (
     File,
     GraphSizes,
     NativeLibrary,
+    Preprocessing,
     Sample,
     SamplesTaken,
     Sizes,
@@ -46,6 +47,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         alone: why it takes one graph at a time though the model takes several; "" otherwise.
         limits: "num_nodes" -> largest number; "least_nodes", "least_value_x", ... -> smallest.
         fails_on: name of an awkward graph -> what PyTorch says, where no limit explains it.
+        preprocessing: what lies between the features of the data and the model.
         inputs: of the model, in order.
         outputs: of the model.
         entries: its files in the order in which they run, where there are several.
@@ -92,6 +94,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     alone: str = ""
     limits: dict[str, int] = {}
     fails_on: dict[str, str] = {}
+    preprocessing: Preprocessing | None = None
     inputs: list[TensorValue]
     outputs: list[TensorValue]
     entries: list[EntryPoint] = []

@@ -17,6 +17,7 @@ from edgegnn.runtime.entries import EntrySession, check_outputs, find_entry
 from edgegnn.runtime.extent import Extent, beyond_extent, extent_of, parse_extent
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.preparing import parse_steps, prepare
 from edgegnn.runtime.ranges import RangePoint, RangeWarning, over_range, parse_ranges
 from edgegnn.runtime.roles import Role
 from edgegnn.runtime.session import check_finite, check_logits, make_session, native_kernels
@@ -185,7 +186,8 @@ def predict(
 
     Args:
         artifact: an open artifact, or the path of one.
-        inputs: model input name -> array; see `check_inputs`.
+        inputs: model input name -> array; see `check_inputs`. Features that the manifest's `preprocessing` makes may
+            be left out (`edgegnn.runtime.preparing`).
         threads: as in `make_session`.
         guard: such a graph is an error.
 
@@ -203,7 +205,8 @@ def predict(
 
 def answer(model: GuardedModel, manifest: Manifest, inputs: Mapping[str, Any], *, guard: bool = False) -> Array:
     """Logits of one graph by a model that is loaded; arguments, result and errors as of `predict`."""
-    checked = check_inputs(manifest.inputs, inputs, limits=manifest.limits)
+    prepared = prepare(parse_steps(manifest.raw), inputs)
+    checked = check_inputs(manifest.inputs, prepared, limits=manifest.limits)
     watched = model.run(checked)
     logits = check_finite(check_logits(watched.outputs[manifest.outputs[0].name], manifest, checked))
     _tell(watched.over, guard=guard)
@@ -232,7 +235,9 @@ def answer_entry(
     found = find_entry(manifest.entries, entry)
     if entry not in model.entries:
         raise UsageError("TorchScript runs the whole model at once: entry points need --runtime onnxruntime")
-    watched = model.run(check_inputs(found.inputs, inputs), entry)
+    takes = {spec.name for spec in found.inputs}
+    steps = [step for step in parse_steps(manifest.raw) if step.input in takes]
+    watched = model.run(check_inputs(found.inputs, prepare(steps, inputs)), entry)
     outputs = check_outputs(found, watched.outputs)
     _tell(watched.over, guard=guard)
     return outputs

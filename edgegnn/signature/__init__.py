@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from edgegnn.signature.attributes import number_of, roles_of, with_told
 from edgegnn.signature.forward import adapted, other_names, own_inputs, takes_graph
-from edgegnn.signature.names import is_input
+from edgegnn.signature.names import RAW, is_input
 from edgegnn.signature.nested import nested
 from edgegnn.signature.outputs import Every, Output, Outputs, as_rows, every_output
 from edgegnn.signature.typed import Schema, TypedGraph
 
 __all__ = [
+    "RAW",
     "Every",
     "Output",
     "Outputs",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["is_input"]
+__all__ = ["RAW", "is_input"]
 
-_NO_INPUTS = {"y", "split", "smiles", "dq_prob", "ptr", "num_nodes", "edge_label", "edge_y"} | {
+RAW = "raw_x"  # x as the data have it, beside the x that a transform made of it
+_NO_INPUTS = {RAW, "y", "split", "smiles", "dq_prob", "ptr", "num_nodes", "edge_label", "edge_y"} | {
     f"{part}_{kind}" for part in ("train", "val", "valid", "test") for kind in ("mask", "idx")
 }
 

@@ -47,18 +47,17 @@ def cache_folder() -> Path:
 
 
 def planetoid(name: str, root: Path | None) -> list[Data]:
-    """Load Cora, CiteSeer or PubMed with row-normalised features and the public masks.
+    """Load Cora, CiteSeer or PubMed with bags of words as features and the public masks.
 
     Raises:
         DataError: no raw files and no network, or files that can't be read.
     """
-    import torch_geometric.transforms as T
     from torch_geometric.datasets import Planetoid
 
     folder = CITATION[name]
     files = [f"ind.{name}.{part}" for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")]
     url = f"{Planetoid.url}/{files[0]}"
-    return load_raw(folder, files, root, url, lambda at: Planetoid(at, folder, transform=T.NormalizeFeatures()))
+    return load_raw(folder, files, root, url, lambda at: Planetoid(at, folder))
 
 
 def tu(name: str, root: Path | None) -> list[Data]:

@@ -35,7 +35,10 @@ __all__ = ["load_task", "restore_task", "task_from_graphs", "with_attributes"]
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """What was asked for; None for what suits the data. `features` and `target` are those of a spec."""
+    """What was asked for; None for what suits the data. `features` and `target` are those of a spec.
+
+    With `rows`, each row of x is divided by its sum.
+    """
 
     split: str | None = None
     seed: int = 0
@@ -44,6 +47,7 @@ class _Wanted:
     target: str | None = None
     metric: str | None = None
     one_hot: bool = False
+    rows: bool = False
     features: dict[str, Any] | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     of: str = ""
@@ -106,7 +110,15 @@ def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
         DataError: the data are gone, or are not those the spec describes.
     """
     wanted = _Wanted(
-        spec.split, spec.seed, root, spec.kind, spec.target, spec.metric, False, spec.features, spec.inputs, spec.of
+        split=spec.split,
+        seed=spec.seed,
+        root=root,
+        kind=spec.kind,
+        target=spec.target,
+        metric=spec.metric,
+        features=spec.features,
+        inputs=spec.inputs,
+        of=spec.of,
     )
     task = _load(spec.data, wanted)
     for key in ("kind", "target", "num_features", "num_classes"):
@@ -115,7 +127,10 @@ def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
                 f"{spec.data} has changed since the model was trained: {key} was {getattr(spec, key)}, is "
                 f"{getattr(task.spec, key)}; bring the old data back or train again"
             )
-    return dataclasses.replace(task, spec=spec)
+    # What versions before this one wrote doesn't say that rows are normalised.
+    return dataclasses.replace(
+        task, spec=spec if spec.features else dataclasses.replace(spec, features=task.spec.features)
+    )
 
 
 def task_from_graphs(
@@ -168,7 +183,7 @@ def _load(data: str, wanted: _Wanted) -> Task:
     prefix, _, rest = ALIASES.get(data.lower(), data).partition(":")
     prefix, root = prefix.lower(), wanted.root
     if prefix in CITATION and not rest:
-        return _node_task(datasets.planetoid(prefix, root)[0], prefix, wanted.but(split="public"))
+        return _node_task(datasets.planetoid(prefix, root)[0], prefix, wanted.but(split="public", rows=True))
     if prefix == "digits-knn":
         return _node_task(digits.knn_graph(), prefix, wanted)
     if prefix == "digits":
@@ -331,7 +346,7 @@ def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     metric = wanted.metric or LINK_METRICS[0]
     if metric not in LINK_METRICS:
         raise UsageError(f"{metric} is no metric for links: choose {' or '.join(LINK_METRICS)}")
-    constants = transform([new], None, wanted.features or None, one_hot=wanted.one_hot, where=data)
+    constants = _transform([new], None, wanted, data, whole)
     roles = roles_of([new], with_told([new], wanted.inputs, data))
     features = columns_of(new.x)
     spec = TaskSpec(data, "link", split, wanted.seed, metric, features, 1, constants, inputs=wanted.inputs)
@@ -395,7 +410,7 @@ def _task(
     graph_checks.check_split(index, data)
     train = index["train"] if kind == "graph" else None
     typed = isinstance(graphs[0], TypedGraph)
-    constants = {} if typed else transform(graphs, train, wanted.features or None, one_hot=wanted.one_hot, where=data)
+    constants = {} if typed else _transform(graphs, train, wanted, data, whole)
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
     if metric == "roc_auc" and columns != 2:
         raise UsageError(f"roc_auc needs two classes, {data} has {columns}: use accuracy")
@@ -408,6 +423,13 @@ def _task(
     inputs, of = wanted.inputs, wanted.of
     spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale, inputs, of)
     return Task(spec, graphs, index, whole=_untouched(whole, constants), roles=roles)
+
+
+def _transform(
+    graphs: list[Data], train: Tensor | None, wanted: _Wanted, data: str, whole: tuple[str, ...]
+) -> dict[str, Any]:
+    known = wanted.features or None
+    return transform(graphs, train, known, one_hot=wanted.one_hot, where=data, rows=wanted.rows, whole="x" in whole)
 
 
 def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:

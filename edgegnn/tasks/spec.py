@@ -118,7 +118,9 @@ class TaskSpec:
         if not all(isinstance(text, str) for pair in values["inputs"].items() for text in pair):
             raise CheckpointError("the task's inputs are damaged: write the file again with this edgegnn")
         constants = values["features"]
-        if constants and not (_is_degree(constants) or _is_one_hot(constants)):
+        if constants and not (
+            _is_degree(constants) or _is_one_hot(constants) or constants == {"kind": "row-normalise"}
+        ):
             raise CheckpointError(
                 "the task's feature transform is unknown: the file needs a newer edgegnn, or is damaged"
             )

@@ -1,29 +1,42 @@
 """Feature transforms: what a data set lacks as numbers, with constants of the training split that go into the records.
 
 * degree: graphs without features get the z-score of the in-degree, x [N, 1]
+* row-normalise: each row of x is divided by its sum (bags of words), or by 1 where that is less
 * one-hot: whole numbers that name categories (types of atoms) become a column for each category, x [N, sum of sizes].
   The first layer's weights are then an embedding of each category, in any model and any integer format
+
+The last two are functions of x alone (`features_of`), so that an artifact can take the features of the data as they
+are: each graph keeps these as `raw_x`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
+from edgegnn.signature import RAW
 
-__all__ = ["add_degree", "add_one_hot", "as_columns", "columns_of", "transform"]
+__all__ = ["INSIDE", "as_columns", "columns_of", "features_of", "transform"]
+
+INSIDE = ("row-normalise", "one-hot")  # transforms that are functions of x
 
 _MOST = 4096  # columns; more is an identifier, no category
 
 
 def transform(
-    graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None, *, one_hot: bool, where: str
+    graphs: list[Data],
+    train: Tensor | None,
+    constants: dict[str, Any] | None,
+    *,
+    one_hot: bool,
+    where: str,
+    rows: bool = False,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Give graphs the features that a model takes, in place.
 
@@ -33,6 +46,8 @@ def transform(
         constants: those of a spec; None to compute them.
         one_hot: the features are categories.
         where: what to call the data in a message.
+        rows: divide each row of x by its sum.
+        whole: the data have x as whole numbers.
 
     Returns:
         The constants; {} where nothing was done.
@@ -44,10 +59,33 @@ def transform(
     if graphs[0].get("x") is None:
         if one_hot or kind == "one-hot":
             raise DataError(f"{where}: the graphs have no features that could be made one-hot: leave --one-hot out")
-        return add_degree(graphs, train, constants)
+        return _add_degree(graphs, train, constants)
+    if rows and one_hot:
+        raise DataError(f"{where}: bags of words are no categories: leave --one-hot out")
     if one_hot or kind == "one-hot":
-        return add_one_hot(graphs, train, constants, where)
-    return {}
+        constants = _add_one_hot(graphs, train, constants, where)
+    elif rows or kind == "row-normalise":
+        constants = {"kind": "row-normalise"}
+    else:
+        return {}
+    for graph in graphs:
+        graph[RAW] = graph.x.long() if whole and constants["kind"] == "one-hot" else graph.x
+        graph.x = features_of(graph.x, constants)
+    return constants
+
+
+def features_of(x: Tensor, constants: Mapping[str, Any]) -> Tensor:
+    """The features [N, F] float32 that a model takes, of the data's own x [N, K].
+
+    Args:
+        x: of any dtype.
+        constants: of one of the transforms `INSIDE`.
+    """
+    if constants["kind"] == "row-normalise":
+        return x / x.sum(dim=-1, keepdim=True).clamp(min=1.0)
+    columns = [column for column, size in enumerate(constants["sizes"]) for _ in range(size)]
+    values = [value for size in constants["sizes"] for value in range(size)]
+    return (x.index_select(1, torch.tensor(columns)) == torch.tensor(values, dtype=x.dtype)).float()
 
 
 def columns_of(x: Tensor) -> int:
@@ -62,7 +100,7 @@ def as_columns(graphs: Sequence[Data]) -> None:
             graph.x = graph.x.unsqueeze(1)
 
 
-def add_degree(graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None) -> dict[str, Any]:
+def _add_degree(graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None) -> dict[str, Any]:
     """Give graphs without features the z-score of the in-degree as x [N, 1].
 
     The mean and deviation are over the nodes of training graphs (`train` None: of all graphs), or those of a spec.
@@ -77,10 +115,10 @@ def add_degree(graphs: list[Data], train: Tensor | None, constants: dict[str, An
     return constants
 
 
-def add_one_hot(
+def _add_one_hot(
     graphs: list[Data], train: Tensor | None, constants: dict[str, Any] | None, where: str
 ) -> dict[str, Any]:
-    """Replace each column of x by one column for each of its categories 0, 1, ...
+    """Look at the columns of x, each of which is to become one column for each of its categories 0, 1, ...
 
     As many as the training graphs have, or those of a spec; another category gets zeros only.
     """
@@ -97,9 +135,6 @@ def add_one_hot(
     for graph in graphs:
         if graph.x.shape[1] != len(constants["sizes"]):
             raise DataError(f"{where}: {graph.x.shape[1]} features for {len(constants['sizes'])} one-hot transforms")
-        columns = zip(graph.x.long().unbind(1), constants["sizes"], strict=True)
-        # One more class takes what training didn't have, and is cut off.
-        graph.x = torch.cat([F.one_hot(v.clamp(0, n), n + 1)[:, :n] for v, n in columns], dim=1).float()
     return constants
 
 

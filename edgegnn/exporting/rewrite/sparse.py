@@ -1,7 +1,8 @@
 """Sparse input features: most entries of a bag of words are zero.
 
 SparseInput: the product of the input x with a constant weight -> SparseGemm, which skips zeros. Exact for any x; worth
-it where most rows are mostly zeros, which only the data can tell (`sparse_features`).
+it where most rows are mostly zeros, which only the data can tell (`sparse_features`). Where each row of x is divided by
+a number of its own first (row normalisation), the product is divided instead: it has fewer columns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.functions import DOMAIN
-from edgegnn.exporting.rewrite.graph_editor import Sheet, array, rank
+from edgegnn.exporting.rewrite.graph_editor import Sheet, array, made_by, rank
 from edgegnn.exporting.rewrite.rule import Rule
 
 __all__ = ["SparseInput", "sparse_features"]
@@ -29,6 +30,8 @@ def sparse_features(x: npt.NDArray[Any]) -> bool:
 
 @dataclass(frozen=True)
 class _Product:
+    x: ir.Value  # [M, K]
+    rows: ir.Value | None  # [M, 1], what each row of x is divided by
     weight: npt.NDArray[np.float32]  # [K, N]
     bias: npt.NDArray[np.float32]
 
@@ -38,7 +41,7 @@ class SparseInput(Rule[tuple[ir.Node, _Product]]):
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Product] | None:
         """X is the first input of the graph, a float matrix."""
-        x = node.inputs[0] if node.inputs else None
+        x, rows = _divided(node.inputs[0] if node.inputs else None)
         if node.op_type not in {"Gemm", "MatMul"} or node.domain or x is None or x is not sheet.graph.inputs[0]:
             return None
         weight = array(node.inputs[1])
@@ -51,10 +54,26 @@ class SparseInput(Rule[tuple[ir.Node, _Product]]):
         bias = array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.float32)
         if bias is None or bias.size not in (1, weight.shape[1]):
             return None
-        return node, _Product(np.ascontiguousarray(weight), bias.reshape(-1))
+        return node, _Product(x, rows, np.ascontiguousarray(weight), bias.reshape(-1))
 
     def rewrite(self, match: tuple[ir.Node, _Product], sheet: Sheet) -> ir.Value:
         """X @ weight + bias."""
         node, found = match
-        inputs = [node.inputs[0], sheet.constant(found.weight), sheet.floats(found.bias)]
-        return sheet.make("SparseGemm", inputs, at=node, like=node.outputs[0], domain=DOMAIN)
+        out, weight = node.outputs[0], sheet.constant(found.weight)
+        if found.rows is None:
+            inputs = [found.x, weight, sheet.floats(found.bias)]
+            return sheet.make("SparseGemm", inputs, at=node, like=out, domain=DOMAIN)
+        product = sheet.make("SparseGemm", [found.x, weight, sheet.floats([0.0])], at=node, like=out, domain=DOMAIN)
+        product = sheet.make("Div", [product, found.rows], at=node, like=out)
+        return (
+            sheet.make("Add", [product, sheet.floats(found.bias)], at=node, like=out) if found.bias.any() else product
+        )
+
+
+def _divided(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
+    """What is divided by one number for each row, and these numbers; the value itself and None where it isn't."""
+    node = made_by(value, "Div")
+    rows = None if node is None else node.inputs[1]
+    if node is None or rows is None or rank(rows) != 2 or rows.shape is None or rows.shape[1] != 1:
+        return value, None
+    return node.inputs[0], rows

@@ -1,0 +1,127 @@
+"""An artifact takes the features of the data as they are, and gives the accuracy that was printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import torch_geometric.transforms as T
+from torch_geometric.data import Batch, Data
+from torch_geometric.io import read_planetoid_data, read_tu_data
+
+import edgegnn
+from edgegnn.errors import ArtifactError, DataError
+from edgegnn.runtime import open_artifact, predict
+from edgegnn.runtime.preparing import Step, parse_steps, prepare
+from edgegnn.tasks import load_task
+from edgegnn.tasks.transforms import features_of
+
+
+def test_row_normalisation_is_that_of_pyg() -> None:
+    x = torch.bernoulli(torch.full((20, 12), 0.2), generator=torch.Generator().manual_seed(0))
+    x[3] = 0
+    x[4, 0] = 0.25
+    want = T.NormalizeFeatures()(Data(x=x.clone())).x
+    assert torch.equal(features_of(x, {"kind": "row-normalise"}), want)
+
+
+def test_steps_of_the_runtime() -> None:
+    x = np.array([[2, 0], [0, 1], [5, 0]])
+    constants = {"kind": "one-hot", "sizes": [3, 2]}
+    (step,) = parse_steps({"preprocessing": {"before": [{**constants, "input": "x"}]}})
+    want = features_of(torch.from_numpy(x), constants).numpy()
+    assert np.array_equal(prepare([step], {"raw_x": x})["x"], want)
+    assert want[2, :3].sum() == 0  # a category that training didn't have
+    degree = Step("degree", "x", mean=1.0, std=2.0)
+    edges = np.array([[0, 1, 2], [1, 1, 0]])
+    assert prepare([degree], {"edge_index": edges, "num_nodes": 4})["x"].ravel().tolist() == [0.0, 0.5, -0.5, -0.5]
+    given = np.ones((3, 1), np.float32)
+    assert prepare([degree], {"edge_index": edges, "x": given})["x"] is given
+    with pytest.raises(DataError, match="2 columns, the model takes 1"):
+        prepare([Step("one-hot", "x", sizes=(3,))], {"raw_x": x})
+    for wrong in ({"kind": "eval"}, {"kind": "degree", "input": "x", "std": 0.0}, {"kind": "degree"}, 3):
+        with pytest.raises(ArtifactError, match="steps that this edgegnn doesn't know"):
+            parse_steps({"preprocessing": {"before": [wrong]}})
+
+
+def _stock(folder: Path, **inputs: np.ndarray) -> np.ndarray:
+    """What onnxruntime makes of model.onnx, without edgegnn's runtime and kernels."""
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    result: np.ndarray = session.run(None, inputs)[0]
+    return result
+
+
+def _export(model: str, data: str, folder: Path, quant: str, **options: object) -> float:
+    """Train a little, export, and give the accuracy that was printed."""
+    checkpoint = edgegnn.train(model, data, settings={"epochs": 8}, architecture={"hidden": 16}, **options)
+    result = edgegnn.export(checkpoint, quant=quant, output=folder, max_accuracy_drop=100.0)
+    value = result.manifest.metric.artifact
+    assert value is not None
+    return value
+
+
+@pytest.mark.slow
+def test_raw_files_give_the_printed_accuracy(data_root: Path, tmp_path: Path) -> None:
+    for name, folder, quant in (("cora", "Cora", "fp32"), ("citeseer", "CiteSeer", "static-int8")):
+        printed = _export("gcn", name, tmp_path / name, quant, data_root=data_root)
+        raw = read_planetoid_data(str(data_root / folder / "raw"), name)
+        got = _stock(tmp_path / name, x=raw.x.numpy(), edge_index=raw.edge_index.numpy()).argmax(1)
+        assert float((got == raw.y.numpy())[raw.test_mask.numpy()].mean()) == pytest.approx(printed, abs=1e-6)
+        assert "raw features: in the model, each row of x" in edgegnn.inspect(tmp_path / name)["features"]
+
+    printed = _export("gin", "proteins", tmp_path / "proteins", "fp32", data_root=data_root)
+    whole, slices, _ = read_tu_data(str(data_root / "PROTEINS" / "raw"), "PROTEINS")
+    task = load_task("proteins", root=data_root)
+    right = 0
+    test = task.index["test"].tolist()
+    for i in test:
+        first, last = (int(slices["x"][j]) for j in (i, i + 1))
+        edges = whole.edge_index[:, slices["edge_index"][i] : slices["edge_index"][i + 1]]
+        x = whole.x[first:last, -3:].numpy()  # the node labels; an attribute stands in front
+        got = _stock(
+            tmp_path / "proteins", x=x, edge_index=edges.numpy(), batch=np.zeros(last - first, np.int64)
+        ).argmax()
+        right += int(got == int(whole.y[i]))
+    assert right / len(test) == pytest.approx(printed, abs=1e-6)
+
+
+def _molecules(count: int = 40) -> list[Data]:
+    """Graphs whose nodes have two categories each, or (without) no features at all."""
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for i in range(count):
+        nodes = 6 + i % 5
+        edges = torch.randint(nodes, (2, 3 * nodes + 4 * (i % 2)), generator=generator)
+        x = torch.stack([torch.randint(4, (nodes,), generator=generator), torch.full((nodes,), i % 2)], dim=1)
+        graphs.append(Data(x=x, edge_index=edges, y=torch.tensor([i % 2])))
+    return graphs
+
+
+@pytest.mark.slow
+def test_categories_and_degrees(tmp_path: Path) -> None:
+    graphs = _molecules()
+    torch.save(graphs, tmp_path / "typed.pt")
+    _export("gcn", str(tmp_path / "typed.pt"), tmp_path / "typed", "dq-int8", one_hot=True)
+    artifact = open_artifact(tmp_path / "typed")
+    assert next((spec.name, spec.dtype) for spec in artifact.manifest.inputs) == ("x", "int64")
+    batch = Batch.from_data_list(graphs[:3])
+    inputs = {name: batch[name].numpy() for name in ("x", "edge_index", "batch")}
+    np.testing.assert_allclose(_stock(tmp_path / "typed", **inputs), predict(artifact, inputs), atol=1e-5)
+    assert edgegnn.verify(tmp_path / "typed").ok
+
+    for graph in graphs:
+        graph.num_nodes = len(graph.x)
+        del graph.x
+    torch.save(graphs, tmp_path / "bare.pt")
+    printed = _export("gcn", str(tmp_path / "bare.pt"), tmp_path / "bare", "fp32")
+    artifact, task = open_artifact(tmp_path / "bare"), load_task(str(tmp_path / "bare.pt"))
+    right = []
+    for i in task.index["test"].tolist():
+        nodes = np.zeros(graphs[i].num_nodes, np.int64)
+        logits = predict(artifact, {"edge_index": graphs[i].edge_index.numpy(), "batch": nodes})
+        right.append(int(logits.argmax()) == int(graphs[i].y))
+    assert float(np.mean(right)) == pytest.approx(printed, abs=1e-6)
+    assert "x may be left out" in edgegnn.inspect(tmp_path / "bare")["features"]
