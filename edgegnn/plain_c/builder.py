@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import numpy_helper
 
 from edgegnn.errors import ExportError
 from edgegnn.plain_c.arena import Buffer, Plan, plan
 from edgegnn.plain_c.literals import identifier, table
-from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, as_tensor, count, fixed
+from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Sizes, Tensor, Value, as_sizes, as_tensor, count, fixed
 
 __all__ = ["CTYPES", "Builder", "Node", "QuantizedTable", "constant_tensor", "pointer"]
 
@@ -87,6 +88,7 @@ class Builder:
         nodes: the number of nodes.
         edges: name of the input that lists the edges, whose numbers are checked to be below `nodes`; "" for none.
         checks: C statements that look for an index out of range, before the first step.
+        variables: names of the C variables of sizes that a step finds out.
     """
 
     limits: Limits
@@ -101,6 +103,8 @@ class Builder:
     kernels: set[str] = field(default_factory=set)
     steps: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
+    variables: list[str] = field(default_factory=list)
+    _same: set[tuple[str, str]] = field(default_factory=set)
     _tables: dict[str, str] = field(default_factory=dict)
     _table_names: dict[tuple[str, bytes], str] = field(default_factory=dict)
     _sizes: list[tuple[str, str, int, int | None]] = field(default_factory=list)
@@ -112,8 +116,61 @@ class Builder:
         return 2 if self.limits.edges + self.limits.nodes < 2**16 else 4
 
     def tensor(self, node: Node, place: int) -> Tensor:
-        """The node's input as a tensor."""
-        return as_tensor(self.values[node.inputs[place]], node.title)
+        """The node's input as a tensor; sizes, and the graph of each node, are written to one."""
+        name = node.inputs[place]
+        value = self.values[name]
+        if isinstance(value, Batch):
+            made = self._numbers(name, (value.nodes,))
+            self.loop(value.nodes, f"{made.name}[i] = 0;")
+            value = self.values[name] = made
+        elif isinstance(value, Sizes):
+            made = self._numbers(name, (fixed(len(value.dims)),))
+            self.step("\n".join(f"{made.name}[{i}] = (int32_t){dim.text};" for i, dim in enumerate(value.dims)))
+            return made  # it stays sizes for the operators that take sizes
+        return as_tensor(value, node.title)
+
+    def sizes(self, node: Node, place: int) -> Shape:
+        """The node's input as sizes; those that the model computes are checked and become C variables."""
+        value = self.values[node.inputs[place]]
+        if not isinstance(value, Tensor) or value.constant is not None:
+            return as_sizes(value, node.title)
+        if value.elements.fixed is None or value.ctype != "int32_t":
+            raise node.refuse("a size depends on more than the numbers of nodes and edges")
+        most = self.limits.nodes + self.limits.edges
+        found = []
+        for i in range(value.elements.fixed):
+            size = self.variable("size", most)
+            test = f"if ({value.name}[{i}] < 0 || {value.name}[{i}] > {most}) return BAD_SIZES;"
+            self.step(f"{test}\n{size.text} = (size_t){value.name}[{i}];")
+            found.append(size)
+        return tuple(found)
+
+    def same(self, node: Node, dims: Sequence[Dim]) -> Dim:
+        """The size that all of these are; equal sizes that are spelled in different ways are compared at run time.
+
+        Raises:
+            ExportError: two of them are different numbers.
+        """
+        texts = list(dict.fromkeys(dim.text for dim in dims))
+        known = {dim.fixed for dim in dims if dim.fixed is not None}
+        if len(known) > 1:
+            raise node.refuse(f"sizes {texts[0]} and {texts[-1]} don't match")
+        best = min(dims, key=lambda dim: (dim.fixed is None, len(dim.text) > 1, dim.most))
+        for text in texts:
+            if text != best.text and (text, best.text) not in self._same:
+                self._same.add((text, best.text))
+                self.step(f"if ({text} != {best.text}) return BAD_SIZES;")
+        return best
+
+    def _numbers(self, name: str, shape: Shape) -> Tensor:
+        place = self.buffer(name, "int32_t", count(shape))
+        return Tensor(place.name, "int32_t", shape, place.buffer)
+
+    def variable(self, hint: str, most: int) -> Dim:
+        """A size that a step of the model finds out, as a C variable."""
+        name = f"{hint}{len(self.variables)}"
+        self.variables.append(name)
+        return Dim(name, most)
 
     def constant(self, node: Node, place: int) -> Array:
         """The node's input as an array that is the same for every graph.
@@ -125,6 +182,11 @@ class Builder:
         if value.constant is None:
             raise node.refuse(f"its input {node.inputs[place]} differs from graph to graph")
         return value.constant
+
+    def attribute_array(self, node: Node, name: str, default: Array) -> Array:
+        """A tensor among the node's attributes, flat."""
+        value = node.attributes.get(name)
+        return default if value is None else numpy_helper.to_array(value).reshape(-1)
 
     def index(self, node: Node, place: int) -> Tensor:
         """The node's input as row pointers or columns; those of a constant graph become a table."""
@@ -203,19 +265,23 @@ class Builder:
         return bool(name) and (name in self.uses or name in self.outputs)
 
     def check_below(self, node: Node, index: Tensor, limit: Dim) -> None:
-        """Have the numbers of an index checked before the first step.
+        """Have the numbers of an index checked: before the first step, or now where they are computed.
 
         Raises:
-            ExportError: the index is computed, so that its numbers aren't known before.
+            ExportError: a constant that is out of range.
         """
-        if not index.source:
-            raise node.refuse("its index is computed, and indices are checked before anything is")
-        if index.source == self.edges and limit == self.nodes:
+        if index.constant is not None and limit.fixed is not None:
+            if index.constant.size and not 0 <= int(index.constant.min()) <= int(index.constant.max()) < limit.fixed:
+                raise node.refuse("its constant index is out of range")
             return
-        place = f"{index.name}[i]"
+        if index.source and index.source == self.edges and limit == self.nodes:
+            return
+        place = f"{pointer(self, 'index', index)}[i]"
         test = f"if ({place} < 0 || (size_t){place} >= {limit.text}) return BAD_INDEX;"
         text = f"for (size_t i = 0; i < {index.elements.text}; ++i) {{\n  {test}\n}}"
-        if text not in self.checks:
+        if not index.source or any(name in limit.text for name in self.variables):
+            self.step(text)
+        elif text not in self.checks:
             self.checks.append(text)
 
     def step(self, text: str) -> None:
@@ -248,8 +314,9 @@ class Builder:
 
     @property
     def tables(self) -> list[str]:
-        """The definitions of all constants."""
-        return list(self._tables.values())
+        """The definitions of the constants that a step or a check reads."""
+        read = set(re.findall(r"\b\w+\b", "\n".join([*self.steps, *self.checks])))
+        return [text for name, text in self._tables.items() if name in read]
 
 
 def constant_tensor(name: str, array: Array) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.products import any_gemm, any_matmul
 from edgegnn.plain_c.qdq_gemm import emit_qdq_gemm, find_qdq_gemm
 from edgegnn.plain_c.values import Tensor, count, fixed
 
@@ -15,27 +16,38 @@ Array = npt.NDArray[np.generic]
 
 
 def gemm(builder: Builder, node: Node) -> None:
-    """Gemm with constant weights and alpha = beta = 1."""
+    """Gemm, by a kernel where the weights are constant."""
     attributes = node.attributes
     product = find_qdq_gemm(builder, node)
     if product is not None:
         emit_qdq_gemm(builder, product)
         return
-    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
-        raise node.refuse("only alpha = beta = 1 and an input that isn't transposed have one")
+    plain = not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
+    if not (plain and _is_constant(builder, node, 1) and _is_constant(builder, node, 2)):
+        any_gemm(builder, node)
+        return
     _product(builder, node, bool(attributes.get("transB", 0)), bias=2)
 
 
 def matmul(builder: Builder, node: Node) -> None:
-    """MatMul with constant weights, and SparseGemm."""
+    """MatMul, and SparseGemm."""
+    if not _is_constant(builder, node, 1) or builder.constant(node, 1).ndim != 2:
+        any_matmul(builder, node)
+        return
     _product(builder, node, transposed=False, bias=2)
+
+
+def _is_constant(builder: Builder, node: Node, place: int) -> bool:
+    """Whether an input is the same for every graph, or left out."""
+    if place >= len(node.inputs) or not node.inputs[place]:
+        return True
+    value = builder.values[node.inputs[place]]
+    return isinstance(value, Tensor) and value.constant is not None
 
 
 def _product(builder: Builder, node: Node, transposed: bool, bias: int) -> None:
     x = builder.tensor(node, 0)
     weight = builder.constant(node, 1)
-    if weight.ndim != 2:
-        raise node.refuse("its weights are no matrix")
     width, depth = weight.shape if transposed else weight.shape[::-1]
     own = _bias(builder, node, bias, width)
     rows = count(x.shape[:-1])

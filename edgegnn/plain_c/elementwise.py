@@ -8,10 +8,12 @@ import numpy as np
 
 from edgegnn.plain_c.builder import CTYPES, Builder, Node, pointer
 from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.sizes import joined
 from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
 __all__ = ["Elementwise", "cast", "clip", "elementwise", "power"]
 
+_SIGNS = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Max": "max", "Min": "min"}
 _TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
 
 
@@ -25,6 +27,7 @@ class Elementwise:
         kernels: C functions that it calls.
         truth: gives true or false, not a number of the inputs' type.
         folds: takes any number of inputs, two at a time.
+        whole: the C expression for whole numbers; "" where it is the same.
     """
 
     text: str
@@ -32,21 +35,21 @@ class Elementwise:
     kernels: tuple[str, ...] = ()
     truth: bool = False
     folds: bool = False
+    whole: str = ""
 
 
 def elementwise(form: Elementwise, builder: Builder, node: Node) -> None:
     """Write the loops of an operator; sizes are computed as C expressions, not at run time."""
-    values = [builder.values[name] for name in node.inputs]
-    if any(isinstance(value, (Sizes, Batch)) for value in values):
+    if _are_sizes(builder, node):
         _sizes(builder, node)
         return
     inputs = [builder.tensor(node, i) for i in range(len(node.inputs))]
     attributes = {n: float_literal(float(np.float32(node.attributes.get(n, d)))) for n, d in form.defaults}
-    text = form.text
+    text = once = form.whole if form.whole and inputs[0].ctype != "float" else form.text
     if form.folds:
         text = "{0}"
         for i in range(1, len(inputs)):
-            text = form.text.replace("{1}", f"{{{i}}}").replace("{0}", text)
+            text = once.replace("{1}", f"{{{i}}}").replace("{0}", text)
     builder.kernels.update(form.kernels)
     ctype = "uint8_t" if form.truth else inputs[-1].ctype
     write(builder, node, inputs, ctype, lambda elements: text.format(*elements, **attributes))
@@ -54,14 +57,14 @@ def elementwise(form: Elementwise, builder: Builder, node: Node) -> None:
 
 def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expression) -> None:  # type: ignore[no-untyped-def]
     """Write y = expression(elements) for each element of the broadcast shape."""
-    shape = _broadcast(node, [value.shape for value in inputs])
+    shape = _broadcast(builder, node, [value.shape for value in inputs])
     old = next((v for v in inputs if v.buffer is not None and v.shape == shape and v.ctype == ctype), None)
     sources = [
         "" if _is_number(value) else pointer(builder, name, value)
         for name, value in zip(node.inputs, inputs, strict=False)
     ]
     y = builder.result(node.outputs[0], ctype, shape, takes_over=old)
-    if all(value.shape == shape or value.elements.fixed == 1 for value in inputs):
+    if all(_as_wide(value.shape, shape) or value.elements.fixed == 1 for value in inputs):
         elements = [_element(v, source, "i") for v, source in zip(inputs, sources, strict=True)]
         builder.loop(count(shape), f"{y.name}[i] = {expression(elements)};")
         return
@@ -72,6 +75,11 @@ def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expres
         body = f"for ({name} = 0; {name} < {dim.text}; ++{name}) {body}"
     declared = ", ".join(names)
     builder.step(f"{{\n  size_t {declared};\n  {body}\n}}")
+
+
+def _as_wide(own: Shape, whole: Shape) -> bool:
+    """Whether no size is repeated."""
+    return len(own) == len(whole) and all((a.fixed == 1) == (b.fixed == 1) for a, b in zip(own, whole, strict=True))
 
 
 def _is_number(value: Tensor) -> bool:
@@ -86,14 +94,12 @@ def _element(value: Tensor, source: str, place: str) -> str:
     return f"{source}[{place}]" if value.elements.fixed != 1 else f"{source}[0]"
 
 
-def _broadcast(node: Node, shapes: list[Shape]) -> Shape:
+def _broadcast(builder: Builder, node: Node, shapes: list[Shape]) -> Shape:
     rank = max(len(shape) for shape in shapes)
     found: list[Dim] = []
     for axis in range(-rank, 0):
         dims = [shape[axis] for shape in shapes if len(shape) >= -axis and shape[axis].fixed != 1]
-        if len({dim.text for dim in dims}) > 1:
-            raise node.refuse(f"sizes {dims[0].text} and {dims[-1].text} don't match")
-        found.append(dims[0] if dims else fixed(1))
+        found.append(builder.same(node, dims) if dims else fixed(1))
     return tuple(found)
 
 
@@ -111,42 +117,29 @@ def _place(own: Shape, whole: Shape, names: list[str]) -> str:
 
 def _sizes(builder: Builder, node: Node) -> None:
     """Sums, products and quotients of sizes."""
-    sign = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Max": "max", "Min": "min"}.get(node.op)
-    if sign is None or any(isinstance(builder.values[n], Batch) for n in node.inputs):
-        raise node.refuse("it computes with the graph of each node, and the C code takes one graph")
     left, right = (as_sizes(builder.values[name], node.title) for name in node.inputs)
-    pairs = zip(
-        left * len(right) if len(left) == 1 else left, right * len(left) if len(right) == 1 else right, strict=False
-    )
-    builder.values[node.outputs[0]] = Sizes(tuple(_joined(node, sign, a, b) for a, b in pairs))
+    if len(left) == 1:
+        left = left * len(right)
+    elif len(right) == 1:
+        right = right * len(left)
+    pairs = zip(left, right, strict=True)
+    builder.values[node.outputs[0]] = Sizes(tuple(joined(_SIGNS[node.op], a, b) for a, b in pairs))
 
 
-def _joined(node: Node, sign: str, a: Dim, b: Dim) -> Dim:
-    if a.fixed is not None and b.fixed is not None:
-        results = {"+": a.most + b.most, "-": a.most - b.most, "*": a.most * b.most, "max": max(a.most, b.most)}
-        results |= {"min": min(a.most, b.most), "/": a.most // max(b.most, 1)}
-        return Dim(str(results[sign]), results[sign])
-    neutral = {"+": 0, "-": 0, "*": 1, "/": 1}.get(sign)
-    if b.fixed is not None and b.fixed == neutral:
-        return a
-    if a.fixed is not None and a.fixed == neutral and sign in "+*":
-        return b
-    if sign == "*":
-        return count((a, b))
-    if sign == "+":
-        return Dim(f"({a.text} + {b.text})", a.most + b.most)
-    raise node.refuse("it computes with sizes of the graph")
+def _are_sizes(builder: Builder, node: Node) -> bool:
+    """Whether an operator computes a size: its inputs are sizes and constants."""
+    values = [builder.values[name] for name in node.inputs]
+    made = all(isinstance(v, Sizes) or (isinstance(v, Tensor) and v.constant is not None) for v in values)
+    return made and any(isinstance(v, Sizes) for v in values) and node.op in _SIGNS and len(values) == 2
 
 
 def cast(builder: Builder, node: Node) -> None:
     """Cast between the number types that C code has."""
     value = builder.values[node.inputs[0]]
     name = _TYPES.get(int(node.attributes["to"]))
-    if isinstance(value, (Sizes, Batch)):
-        if name is None or name.startswith("int"):
-            builder.values[node.outputs[0]] = value
-            return
-        raise node.refuse("a size becomes a number of the model")
+    if isinstance(value, (Sizes, Batch)) and (name is None or name.startswith("int")):
+        builder.values[node.outputs[0]] = value
+        return
     x = builder.tensor(node, 0)
     if name is None:
         raise node.refuse("it casts to a type that C code does not use")
@@ -171,8 +164,8 @@ def clip(builder: Builder, node: Node) -> None:
 
 
 def power(builder: Builder, node: Node) -> None:
-    """Pow with the exponents that need no libm."""
-    exponent = float(builder.constant(node, 1).reshape(-1)[0]) if builder.constant(node, 1).size == 1 else np.nan
+    """Pow; without a power function where a product or a root does."""
+    x = builder.tensor(node, 0)
     texts = {
         -0.5: "inverse_root({0})",
         0.5: "root({0})",
@@ -181,9 +174,15 @@ def power(builder: Builder, node: Node) -> None:
         3.0: "{0} * {0} * {0}",
         -1.0: "1.0f / {0}",
     }
-    if exponent not in texts:
-        raise node.refuse(f"the exponent {exponent:g} needs a power function, and there is none without libm")
-    if exponent in (-0.5, 0.5):
-        builder.kernels.add("root" if exponent > 0 else "inverse_root")
-    x = builder.tensor(node, 0)
-    write(builder, node, [x], "float", lambda elements: texts[exponent].format(*elements))
+    exponent = builder.tensor(node, 1)
+    if exponent.constant is not None and exponent.constant.size == 1:
+        number = float(exponent.constant.reshape(-1)[0])
+        if number in (-0.5, 0.5):
+            builder.kernels.add("root" if number > 0 else "inverse_root")
+        if number in texts:
+            write(builder, node, [x], x.ctype, lambda elements: texts[number].format(*elements))
+            return
+    if x.ctype != "float":
+        raise node.refuse("only powers of floats have one")
+    builder.kernels.add("to_the_power")
+    write(builder, node, [x, exponent], "float", lambda e: f"to_the_power({e[0]}, (float){e[1]})")

@@ -92,6 +92,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     _emit(builder, folded)
     outputs = tuple(_output(builder, key, member) for key, member in members.items())
     plan = builder.plan()
+    sizes = [f"size_t {name} = 0;" for name in builder.variables]
     texts = {
         "name": own,
         "NAME": own.upper(),
@@ -106,7 +107,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         "checks": _indented("\n".join([_edge_check(edges, nodes), *builder.checks]), own),
         "kernels": kernel_sources(builder.kernels),
         "tables": "".join(builder.tables),
-        "buffers": "\n".join(f"  {line}" for line in builder.declarations(plan)),
+        "buffers": "\n".join(f"  {line}" for line in [*sizes, *builder.declarations(plan)]),
         "steps": _indented("\n".join(builder.steps), own),
         **_example(inputs, outputs, nodes, limits.edges),
     }
@@ -200,7 +201,8 @@ def _edge_check(edges: Argument | None, nodes: Dim) -> str:
 
 
 def _indented(text: str, own: str) -> str:
-    text = text.replace("BAD_INDEX", f"EDGEGNN_{own.upper()}_BAD_INDEX")
+    for code in ("BAD_INDEX", "BAD_SIZES"):
+        text = text.replace(code, f"EDGEGNN_{own.upper()}_{code}")
     return "\n".join(f"  {line}" for line in text.split("\n") if line)
 
 

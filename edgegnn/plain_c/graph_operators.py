@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.integer_operators import code_record, vector
 from edgegnn.plain_c.literals import float_literal
-from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Tensor, as_sizes, fixed
+from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Tensor, fixed
 
 __all__ = [
     "AttentionForm",
@@ -61,9 +61,14 @@ def _one_more(dim: Dim) -> Dim:
 def coo_to_csr(builder: Builder, node: Node) -> None:
     """CooToCsr; the edges were checked before the first step."""
     edges = builder.tensor(node, 0)
-    (rows,), (columns,) = (as_sizes(builder.values[node.inputs[i]], node.title) for i in (1, 2))
-    for limit in {rows, columns}:
-        builder.check_below(node, edges, limit)
+    (rows,), (columns,) = (builder.sizes(node, i) for i in (1, 2))
+    if rows == columns:
+        builder.check_below(node, edges, rows)
+    else:
+        ends = (("sources", "", columns), ("targets", f" + {edges.shape[1].text}", rows))
+        for hint, offset, limit in ends:
+            place = f"({pointer(builder, hint, edges)}{offset})" if offset else pointer(builder, hint, edges)
+            builder.check_below(node, replace(edges, name=place, shape=edges.shape[1:], constant=None), limit)
     loops = int(node.attributes.get("self_loops", 0))
     number = edges.shape[1]
     entries = Dim(f"({number.text} + {rows.text})", number.most + rows.most) if loops else number
@@ -94,7 +99,7 @@ def index_to_csr(builder: Builder, node: Node) -> None:
         builder.step(f"{indptr.name}[0] = 0;\n{indptr.name}[1] = (index_t){value.nodes.text};")
         return
     index = builder.tensor(node, 0)
-    (rows,) = as_sizes(builder.values[node.inputs[1]], node.title)
+    (rows,) = builder.sizes(node, 1)
     builder.check_below(node, index, rows)
     indptr = builder.result(node.outputs[0], "index_t", (_one_more(rows),))
     perm = builder.result(node.outputs[2], "index_t", index.shape)
@@ -105,7 +110,7 @@ def index_to_csr(builder: Builder, node: Node) -> None:
 def csr_degree(builder: Builder, node: Node) -> None:
     """CsrDegree."""
     indptr = builder.index(node, 0)
-    (rows,) = as_sizes(builder.values[node.inputs[2]], node.title)
+    (rows,) = builder.sizes(node, 2)
     y = builder.result(node.outputs[0], "float", (rows,))
     builder.loop(rows, f"{y.name}[i] = (float)({indptr.name}[i + 1] - {indptr.name}[i]);")
 
@@ -116,7 +121,7 @@ def reduce_rows(form: Reduction, builder: Builder, node: Node) -> None:
         return
     x, indptr = builder.tensor(node, 0), builder.index(node, 1)
     chosen = _perm(builder, node, 3) if form.segments else builder.index(node, 2).name
-    (rows,) = as_sizes(builder.values[node.inputs[4]], node.title)
+    (rows,) = builder.sizes(node, 4)
     builder.kernels.add("reduce")
     y = builder.result(node.outputs[0], "float", (rows, *x.shape[1:]))
     source = pointer(builder, node.inputs[0], x)
@@ -126,7 +131,7 @@ def reduce_rows(form: Reduction, builder: Builder, node: Node) -> None:
 def segment_softmax(builder: Builder, node: Node) -> None:
     """SegmentSoftmax."""
     logits, indptr = builder.tensor(node, 0), builder.index(node, 1)
-    (rows,) = as_sizes(builder.values[node.inputs[4]], node.title)
+    (rows,) = builder.sizes(node, 4)
     builder.kernels.add("segment_softmax")
     perm = _perm(builder, node, 3)
     y = builder.result(node.outputs[0], "float", logits.shape)
@@ -150,7 +155,7 @@ def spmm_weighted(form: WeightedForm, builder: Builder, node: Node) -> None:
     """SpMMWeighted, QSpMMWeighted and QSpMMWeightedFloat."""
     x, w = builder.tensor(node, 0), builder.tensor(node, 1)
     indptr, col = builder.index(node, 2), builder.index(node, 3)
-    (rows,) = as_sizes(builder.values[node.inputs[6]], node.title)
+    (rows,) = builder.sizes(node, 6)
     heads, width = _heads(x)
     shape: Shape = (rows, *x.shape[1:])
     weights = f"{pointer(builder, node.inputs[1], w)}, {w.width}, {indptr.name}, {col.name}, {_perm(builder, node, 5)}"
@@ -185,7 +190,7 @@ def attention_spmm(form: AttentionForm, builder: Builder, node: Node) -> None:
     """AttentionSpMM, QAttentionSpMM and QAttentionSpMMFloat."""
     x, a_src, a_dst = (builder.tensor(node, i) for i in range(3))
     indptr, col = builder.index(node, 3), builder.index(node, 4)
-    (rows,) = as_sizes(builder.values[node.inputs[6]], node.title)
+    (rows,) = builder.sizes(node, 6)
     heads, width = _heads(x)
     shape: Shape = (rows, *x.shape[1:])
     slope = float_literal(float(np.float32(node.attributes.get("negative_slope", 0.2))))

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from edgegnn.plain_c import dense, graph_operators, integer_operators, row_operators, shaping
+from edgegnn.plain_c import (
+    dense,
+    graph_operators,
+    indexing,
+    integer_operators,
+    moving,
+    recurrent,
+    row_operators,
+    shaping,
+)
 from edgegnn.plain_c.builder import Builder, Node
 from edgegnn.plain_c.elementwise import Elementwise, cast, clip, elementwise, power
 from edgegnn.plain_c.graph_operators import AttentionForm, Reduction, WeightedForm
 from edgegnn.plain_c.integer_operators import GemmForm, SpmmForm
-from edgegnn.plain_c.row_operators import LastAxis
+from edgegnn.plain_c.reductions import REDUCTIONS, reduce, softmax
 
 __all__ = ["EMITTERS", "Emitter"]
 
@@ -20,28 +29,61 @@ _ELEMENTWISE: Mapping[str, Elementwise] = {
     "Abs": Elementwise("({0} < 0 ? -{0} : {0})"),
     "Add": Elementwise("{0} + {1}"),
     "And": Elementwise("({0} && {1})", truth=True),
-    "Div": Elementwise("{0} / {1}"),
+    "Atan": Elementwise("arctangent({0})", kernels=("arctangent",)),
+    "Ceil": Elementwise("whole({0}, 1)", kernels=("whole",)),
+    "Celu": Elementwise(
+        "({0} < 0.0f ? {alpha} * (exponential({0} / {alpha}) - 1.0f) : {0})", (("alpha", 1.0),), ("exponential",)
+    ),
+    "Cos": Elementwise("sine({0}, 1)", kernels=("sine",)),
+    "Div": Elementwise("{0} / {1}", whole="({1} == 0 ? 0 : {0} / {1})"),
     "Elu": Elementwise("({0} < 0.0f ? {alpha} * (exponential({0}) - 1.0f) : {0})", (("alpha", 1.0),), ("exponential",)),
     "Equal": Elementwise("({0} == {1})", truth=True),
+    "Erf": Elementwise("error_function({0})", kernels=("error_function",)),
     "Exp": Elementwise("exponential({0})", kernels=("exponential",)),
+    "Floor": Elementwise("whole({0}, 0)", kernels=("whole",)),
     "Greater": Elementwise("({0} > {1})", truth=True),
     "GreaterOrEqual": Elementwise("({0} >= {1})", truth=True),
+    "HardSigmoid": Elementwise(
+        "larger(0.0f, {alpha} * {0} + {beta} > 1.0f ? 1.0f : {alpha} * {0} + {beta})",
+        (("alpha", 0.2), ("beta", 0.5)),
+        ("larger",),
+    ),
+    "IsInf": Elementwise("({0} == INFINITY || {0} == -INFINITY)", truth=True),
+    "IsNaN": Elementwise("({0} != {0})", truth=True),
     "LeakyRelu": Elementwise("({0} < 0.0f ? {alpha} * {0} : {0})", (("alpha", 0.01),)),
     "Less": Elementwise("({0} < {1})", truth=True),
     "LessOrEqual": Elementwise("({0} <= {1})", truth=True),
-    "Max": Elementwise("({0} > {1} || {0} != {0} ? {0} : {1})", folds=True),
-    "Min": Elementwise("({0} < {1} || {0} != {0} ? {0} : {1})", folds=True),
+    "Log": Elementwise("natural_log({0})", kernels=("natural_log",)),
+    "Max": Elementwise("({0} > {1} || {0} != {0} ? {0} : {1})", folds=True, whole="({0} > {1} ? {0} : {1})"),
+    "Min": Elementwise("({0} < {1} || {0} != {0} ? {0} : {1})", folds=True, whole="({0} < {1} ? {0} : {1})"),
+    "Mod": Elementwise(
+        "{0} - {1} * whole({0} / {1}, 0)", whole="remainder_of({0}, {1})", kernels=("remainder_of", "whole")
+    ),
     "Mul": Elementwise("{0} * {1}"),
     "Neg": Elementwise("-{0}"),
     "Not": Elementwise("!{0}", truth=True),
     "Or": Elementwise("({0} || {1})", truth=True),
+    "PRelu": Elementwise("({0} < 0.0f ? {1} * {0} : {0})"),
     "Reciprocal": Elementwise("1.0f / {0}"),
     "Relu": Elementwise("({0} < 0.0f ? 0.0f : {0})"),
-    "Sigmoid": Elementwise("1.0f / (1.0f + exponential(-{0}))", kernels=("exponential",)),
+    "Round": Elementwise("whole({0}, 2)", kernels=("whole",)),
+    "Selu": Elementwise(
+        "{gamma} * ({0} < 0.0f ? {alpha} * (exponential({0}) - 1.0f) : {0})",
+        (("alpha", 1.67326319), ("gamma", 1.05070102)),
+        ("exponential",),
+    ),
+    "Sigmoid": Elementwise("sigmoid({0})", kernels=("sigmoid",)),
+    "Sign": Elementwise("({0} > 0 ? 1 : {0} < 0 ? -1 : {0})"),
+    "Sin": Elementwise("sine({0}, 0)", kernels=("sine",)),
+    "Softplus": Elementwise(
+        "({0} > 0.0f ? {0} + natural_log(exponential(-{0}) + 1.0f) : natural_log(exponential({0}) + 1.0f))",
+        kernels=("exponential", "natural_log"),
+    ),
+    "Softsign": Elementwise("{0} / (1.0f + ({0} < 0.0f ? -{0} : {0}))"),
     "Sqrt": Elementwise("root({0})", kernels=("root",)),
     "Sub": Elementwise("{0} - {1}"),
     "Sum": Elementwise("{0} + {1}", folds=True),
-    "Tanh": Elementwise("1.0f - 2.0f / (exponential(2.0f * {0}) + 1.0f)", kernels=("exponential",)),
+    "Tanh": Elementwise("hyperbolic_tangent({0})", kernels=("hyperbolic_tangent",)),
     "Where": Elementwise("({0} ? {1} : {2})"),
 }
 
@@ -49,9 +91,13 @@ _STANDARD: Mapping[str, Emitter] = {
     "BatchNormalization": dense.batch_norm,
     "Cast": cast,
     "Clip": clip,
-    "Concat": shaping.concat,
+    "Concat": moving.concat,
+    "ConstantOfShape": moving.constant_of_shape,
+    "CumSum": indexing.cumulative_sum,
     "DequantizeLinear": integer_operators.dequantize_linear,
-    "Gather": shaping.gather,
+    "Gather": indexing.gather,
+    "GatherElements": indexing.gather_elements,
+    "GatherND": indexing.gather_nd,
     "Gemm": dense.gemm,
     "Identity": shaping.identity,
     "MatMul": dense.matmul,
@@ -59,17 +105,24 @@ _STANDARD: Mapping[str, Emitter] = {
     "QuantizeLinear": integer_operators.quantize_linear,
     "Expand": row_operators.expand,
     "LayerNormalization": row_operators.layer_norm,
+    "GRU": recurrent.gru,
+    "LSTM": recurrent.lstm,
+    "LogSoftmax": softmax,
     "MatMulInteger": row_operators.matmul_integer,
-    "ReduceL2": partial(row_operators.reduce_last, LastAxis(4)),
-    "ReduceMax": partial(row_operators.reduce_last, LastAxis(2)),
-    "ReduceMean": partial(row_operators.reduce_last, LastAxis(1)),
-    "ReduceMin": partial(row_operators.reduce_last, LastAxis(3)),
-    "ReduceSum": partial(row_operators.reduce_last, LastAxis(0)),
+    "NonZero": moving.nonzero,
+    "Range": moving.whole_range,
     "Reshape": shaping.reshape,
+    "ScatterElements": indexing.scatter_elements,
+    "ScatterND": indexing.scatter_nd,
     "Shape": shaping.shape_of,
+    "Slice": moving.slice_of,
+    "Softmax": softmax,
     "Split": shaping.split,
     "Squeeze": shaping.squeeze,
+    "Tile": moving.tile,
+    "Transpose": moving.transpose,
     "Unsqueeze": shaping.unsqueeze,
+    **dict.fromkeys(REDUCTIONS, reduce),
     **{name: partial(elementwise, form) for name, form in _ELEMENTWISE.items()},
 }
 

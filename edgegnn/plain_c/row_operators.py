@@ -1,47 +1,15 @@
-"""C code of operators on rows: reductions, LayerNormalization, QuantizeRows, MatMulInteger, Expand."""
+"""C code of operators on rows: LayerNormalization, QuantizeRows, MatMulInteger, Expand."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.elementwise import write
 from edgegnn.plain_c.literals import float_literal
-from edgegnn.plain_c.values import Batch, Shape, Sizes, Tensor, as_sizes, count, fixed
+from edgegnn.plain_c.values import Tensor, count, fixed
 
-__all__ = ["LastAxis", "expand", "layer_norm", "matmul_integer", "quantize_rows", "reduce_last"]
-
-
-@dataclass(frozen=True)
-class LastAxis:
-    """How the last axis is reduced: 0 sum, 1 mean, 2 maximum, 3 minimum, 4 Euclidean norm."""
-
-    how: int
-
-
-def reduce_last(form: LastAxis, builder: Builder, node: Node) -> None:
-    """Reductions of floats over the last axis."""
-    if isinstance(builder.values[node.inputs[0]], Batch):
-        # One graph: the largest number of a graph is 0.
-        builder.values[node.outputs[0]] = Sizes((fixed(0),))
-        return
-    x = builder.tensor(node, 0)
-    axes = _axes(builder, node, len(x.shape))
-    last = x.shape[-1].fixed
-    if axes != [len(x.shape) - 1] or not last or x.ctype != "float":
-        raise node.refuse("only reductions of floats over the last axis have one")
-    shape: Shape = (*x.shape[:-1], fixed(1)) if node.attributes.get("keepdims", 1) else x.shape[:-1]
-    builder.kernels.add("reduce_last")
-    y = builder.result(node.outputs[0], "float", shape)
-    builder.step(f"reduce_last({form.how}, {count(x.shape[:-1]).text}, {last}, {x.name}, {y.name});")
-
-
-def _axes(builder: Builder, node: Node, rank: int) -> list[int]:
-    if len(node.inputs) > 1 and node.inputs[1]:
-        return sorted(int(axis) % rank for axis in builder.constant(node, 1).reshape(-1))
-    return sorted(int(axis) % rank for axis in node.attributes.get("axes", range(rank)))
+__all__ = ["expand", "layer_norm", "matmul_integer", "quantize_rows"]
 
 
 def layer_norm(builder: Builder, node: Node) -> None:
@@ -96,5 +64,5 @@ def matmul_integer(builder: Builder, node: Node) -> None:
 def expand(builder: Builder, node: Node) -> None:
     """Expand: broadcasting alone."""
     x = builder.tensor(node, 0)
-    shape = as_sizes(builder.values[node.inputs[1]], node.title)
+    shape = builder.sizes(node, 1)
     write(builder, node, [x, Tensor("", x.ctype, shape)], x.ctype, lambda elements: elements[0])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
-from edgegnn.plain_c.builder import Builder, Node, pointer
-from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
+from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, count, fixed, grouped
 
 __all__ = [
-    "concat",
-    "gather",
     "identity",
     "reshape",
     "shape_of",
@@ -42,7 +41,7 @@ def reshape(builder: Builder, node: Node) -> None:
         builder.values[node.outputs[0]] = value
         return
     x = builder.tensor(node, 0)
-    builder.alias(node.outputs[0], x, _reshaped(node, x.shape, as_sizes(builder.values[node.inputs[1]], node.title)))
+    builder.alias(node.outputs[0], x, _reshaped(node, x.shape, builder.sizes(node, 1)))
 
 
 def _reshaped(node: Node, old: Shape, wanted: Shape) -> Shape:
@@ -51,6 +50,8 @@ def _reshaped(node: Node, old: Shape, wanted: Shape) -> Shape:
     if all(dim.text != "-1" for dim in wanted):
         return wanted
     rest = [dim for dim in wanted if dim.text != "-1"]
+    old = tuple(part for dim in old for part in _factors(dim))
+    rest = [part for dim in rest for part in _factors(dim)]
     free = [dim for dim in old if dim.fixed is None]
     for dim in rest:
         if dim.fixed is None:
@@ -62,8 +63,17 @@ def _reshaped(node: Node, old: Shape, wanted: Shape) -> Shape:
     if taken == 0 or known % taken:
         raise node.refuse("rows of one graph would be split")
     own = count((*free, fixed(known // taken)))
-    text = f"({own.text})" if " " in own.text else own.text
+    text = grouped(own.text)
     return tuple(Dim(text, own.most) if dim.text == "-1" else dim for dim in wanted)
+
+
+def _factors(dim: Dim) -> Shape:
+    """A size that is a multiple, as its parts."""
+    found = re.fullmatch(r"\((\w+) \* (\d+)\)", dim.text)
+    if found is None:
+        return (dim,)
+    times = int(found[2])
+    return (Dim(found[1], dim.most // times), fixed(times))
 
 
 def squeeze(builder: Builder, node: Node) -> None:
@@ -96,31 +106,6 @@ def _axes(builder: Builder, node: Node, rank: int) -> list[int]:
     return [int(axis) % rank for axis in builder.constant(node, 1).reshape(-1)]
 
 
-def concat(builder: Builder, node: Node) -> None:
-    """Concat of sizes, or of tensors along an axis."""
-    values = [builder.values[name] for name in node.inputs]
-    if any(isinstance(value, Sizes) for value in values):
-        dims = [dim for value in values for dim in as_sizes(value, node.title)]
-        builder.values[node.outputs[0]] = Sizes(tuple(dims))
-        return
-    inputs = [builder.tensor(node, i) for i in range(len(values))]
-    axis = int(node.attributes["axis"]) % len(inputs[0].shape)
-    along = [value.shape[axis] for value in inputs]
-    if any(dim.fixed is None for dim in along):
-        raise node.refuse("it joins tensors along the nodes or edges")
-    total = fixed(sum(dim.most for dim in along))
-    shape = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
-    y = builder.result(node.outputs[0], inputs[0].ctype, shape)
-    blocks = count(shape[:axis])
-    inner = count(shape[axis + 1 :])
-    start = 0
-    for name, value, dim in zip(node.inputs, inputs, along, strict=True):
-        move = f"{y.name}[i * {_times(total, inner)} + {_times(fixed(start), inner)} + j]"
-        source = f"{pointer(builder, name, value)}[i * {_times(dim, inner)} + j]"
-        builder.step(_rows(blocks, _times(dim, inner), f"{move} = {source};"))
-        start += dim.most
-
-
 def split(builder: Builder, node: Node) -> None:
     """Split along an axis whose size is fixed."""
     x = builder.tensor(node, 0)
@@ -150,36 +135,3 @@ def _times(a: Dim, b: Dim) -> str:
 
 def _rows(blocks: Dim, width: str, body: str) -> str:
     return f"for (size_t i = 0; i < {blocks.text}; ++i) {{\n  for (size_t j = 0; j < {width}; ++j) {body}\n}}"
-
-
-def gather(builder: Builder, node: Node) -> None:
-    """Gather of sizes, of one row of the edge list, or of rows by an index."""
-    value = builder.values[node.inputs[0]]
-    axis = int(node.attributes.get("axis", 0))
-    if isinstance(value, Sizes):
-        places = builder.constant(node, 1).reshape(-1)
-        builder.values[node.outputs[0]] = Sizes(tuple(value.dims[int(place)] for place in places))
-        return
-    x, index = builder.tensor(node, 0), builder.values[node.inputs[1]]
-    if axis % len(x.shape) != 0:
-        raise node.refuse("it gathers columns")
-    rest = count(x.shape[1:])
-    if isinstance(index, Tensor) and index.constant is not None and index.constant.ndim == 0:
-        place = int(index.constant) % x.shape[0].most
-        step = f"{place} * {rest.text}" if place else "0"
-        view = Tensor(f"({x.name} + {step})", x.ctype, x.shape, x.buffer, None, x.source)
-        builder.alias(node.outputs[0], view, x.shape[1:])
-        return
-    rows: Shape
-    if isinstance(index, Batch):
-        chosen, rows = "0", (index.nodes,)
-    elif isinstance(index, Tensor):
-        if index.constant is None:
-            builder.check_below(node, index, x.shape[0])
-        chosen, rows = f"(size_t){pointer(builder, node.inputs[1], index)}[i]", index.shape
-    else:
-        raise node.refuse("its index is a size")
-    source = pointer(builder, node.inputs[0], x)
-    y = builder.result(node.outputs[0], x.ctype, (*rows, *x.shape[1:]))
-    move = f"{y.name}[i * {rest.text} + j] = {source}[{chosen} * {rest.text} + j];"
-    builder.step(_rows(count(rows), rest.text, move))

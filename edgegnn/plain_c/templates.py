@@ -20,13 +20,14 @@ extern "C" {
 #define EDGEGNN_${NAME}_MAX_EDGES $max_edges
 #define EDGEGNN_${NAME}_ARENA_BYTES $arena
 
-/* What edgegnn_${name}_run returns. Whatever it is but 0, nothing has been written. */
+/* What edgegnn_${name}_run returns. Whatever it is but 0, the outputs hold nothing of use. */
 enum {
   EDGEGNN_${NAME}_OK = 0,
   EDGEGNN_${NAME}_BAD_POINTER = 1, /* one is null, or the arena is not aligned to 4 bytes */
   EDGEGNN_${NAME}_BAD_NODES = 2,   /* no nodes, or more than the limit (or another number than the model is for) */
   EDGEGNN_${NAME}_BAD_EDGES = 3,   /* a negative number, or more than the limit */
-  EDGEGNN_${NAME}_BAD_INDEX = 4    /* an index out of range */
+  EDGEGNN_${NAME}_BAD_INDEX = 4,   /* an index out of range */
+  EDGEGNN_${NAME}_BAD_SIZES = 5    /* sizes inside the model don't fit: it has no answer for this graph */
 };
 
 /* One graph. Matrices lie row by row; edge_index has all sources, then all destinations. */

@@ -23,6 +23,7 @@ __all__ = [
     "as_tensor",
     "count",
     "fixed",
+    "grouped",
 ]
 
 MOST = 2**22  # nodes or edges
@@ -74,6 +75,16 @@ Shape = tuple[Dim, ...]
 def fixed(size: int) -> Dim:
     """A size that is the same for every graph."""
     return Dim(str(size), size)
+
+
+def grouped(text: str) -> str:
+    """A C expression that can be a part of another: in parentheses where it isn't a single word."""
+    depth = 0
+    for i, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if (letter == " " and depth == 0) or (depth == 0 and letter == ")" and i < len(text) - 1):
+            return f"({text})"
+    return text
 
 
 def count(shape: Shape) -> Dim:

@@ -1,0 +1,2 @@
+/* needs: exponential */
+static float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
