@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 __all__ = ["Buffer", "Plan", "plan"]
 
-_ALIGNMENT = 4  # bytes; of float and int32_t
-
 
 @dataclass(frozen=True)
 class Buffer:
@@ -35,8 +33,8 @@ class Plan:
     size: int
 
 
-def plan(buffers: Sequence[Buffer]) -> Plan:
-    """Place buffers, large ones first, each as low as it can lie."""
+def plan(buffers: Sequence[Buffer], alignment: int = 4) -> Plan:
+    """Place buffers, large ones first, each as low as it can lie, at a multiple of `alignment` bytes."""
     root = _shared(buffers)
     groups = {r: [i for i in range(len(buffers)) if root[i] == r] for r in set(root)}
     spans = {
@@ -49,9 +47,9 @@ def plan(buffers: Sequence[Buffer]) -> Plan:
         taken = sorted(
             (placed[o], placed[o] + spans[o][2]) for o in placed if spans[o][0] <= last and first <= spans[o][1]
         )
-        placed[r] = _lowest(taken, size)
+        placed[r] = _lowest(taken, size, alignment)
     ends = [placed[r] + spans[r][2] for r in placed]
-    return Plan([placed[r] for r in root], _aligned(max(ends, default=0)))
+    return Plan([placed[r] for r in root], _aligned(max(ends, default=0), alignment))
 
 
 def _shared(buffers: Sequence[Buffer]) -> list[int]:
@@ -64,14 +62,14 @@ def _shared(buffers: Sequence[Buffer]) -> list[int]:
     return root
 
 
-def _lowest(taken: Sequence[tuple[int, int]], size: int) -> int:
+def _lowest(taken: Sequence[tuple[int, int]], size: int, alignment: int) -> int:
     at = 0
     for start, end in taken:
         if at + size <= start:
             break
-        at = max(at, _aligned(end))
+        at = max(at, _aligned(end, alignment))
     return at
 
 
-def _aligned(offset: int) -> int:
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+def _aligned(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment

@@ -14,7 +14,20 @@ from onnx import numpy_helper
 from edgegnn.errors import ExportError
 from edgegnn.plain_c.arena import Buffer, Plan, plan
 from edgegnn.plain_c.literals import identifier, table
-from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Sizes, Tensor, Value, as_sizes, as_tensor, count, fixed
+from edgegnn.plain_c.values import (
+    Batch,
+    Dim,
+    Limits,
+    Shape,
+    Sizes,
+    Tensor,
+    Value,
+    as_sizes,
+    as_tensor,
+    count,
+    fixed,
+    grouped,
+)
 
 __all__ = ["CTYPES", "Builder", "Node", "QuantizedTable", "constant_tensor", "pointer"]
 
@@ -23,13 +36,14 @@ Array = npt.NDArray[np.generic]
 # numpy type of a constant -> its C type. Index tensors are int32_t: a graph that fits a device has fewer nodes.
 CTYPES: Mapping[str, str] = {
     "float32": "float",
+    "float64": "double",
     "uint8": "uint8_t",
     "int8": "int8_t",
     "int32": "int32_t",
     "int64": "int32_t",
     "bool": "uint8_t",
 }
-_BYTES = {"float": 4, "int32_t": 4, "uint8_t": 1, "int8_t": 1, "int16_t": 2}
+_BYTES = {"float": 4, "double": 8, "int32_t": 4, "uint8_t": 1, "int8_t": 1, "int16_t": 2}
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,8 @@ class Builder:
         values: name in the ONNX graph -> what it is in C.
         quantized: name in the ONNX graph -> weights that stay codes.
         outputs: name in the ONNX graph -> the C expression that it is written to.
+        declared: name of an output -> its sizes as the ONNX graph has them; of one that it doesn't know, the text "".
+        known: name of a float tensor -> the sizes that its elements are.
         uses: name in the ONNX graph -> the nodes that read it.
         producers: name in the ONNX graph -> the node that makes it.
         fused: names that an operator before them has made already.
@@ -97,6 +113,8 @@ class Builder:
     values: dict[str, Value] = field(default_factory=dict)
     quantized: dict[str, QuantizedTable] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    known: dict[str, Shape] = field(default_factory=dict)
+    declared: dict[str, Shape] = field(default_factory=dict)
     uses: dict[str, list[Node]] = field(default_factory=dict)
     producers: dict[str, Node] = field(default_factory=dict)
     fused: set[str] = field(default_factory=set)
@@ -145,16 +163,18 @@ class Builder:
             found.append(size)
         return tuple(found)
 
-    def same(self, node: Node, dims: Sequence[Dim]) -> Dim:
+    def same(self, node: Node | None, dims: Sequence[Dim]) -> Dim:
         """The size that all of these are; equal sizes that are spelled in different ways are compared at run time.
 
         Raises:
             ExportError: two of them are different numbers.
         """
+        dims = [Dim(grouped(dim.text), dim.most) for dim in dims]
         texts = list(dict.fromkeys(dim.text for dim in dims))
         known = {dim.fixed for dim in dims if dim.fixed is not None}
         if len(known) > 1:
-            raise node.refuse(f"sizes {texts[0]} and {texts[-1]} don't match")
+            what = f"sizes {texts[0]} and {texts[-1]} don't match"
+            raise node.refuse(what) if node else ExportError(f"an output has no C form yet: its {what}")
         best = min(dims, key=lambda dim: (dim.fixed is None, len(dim.text) > 1, dim.most))
         for text in texts:
             if text != best.text and (text, best.text) not in self._same:
@@ -233,12 +253,21 @@ class Builder:
     def result(self, name: str, ctype: str, shape: Shape, takes_over: Tensor | None = None) -> Tensor:
         """The tensor that an operator writes: an output of the model, or a piece of the arena."""
         if name in self.outputs:
+            wanted = self.declared.get(name, ())
+            wanted = wanted if len(wanted) == len(shape) else shape  # a tensor inside the model has no declared sizes
+            shape = tuple(self._declared(w, s) for w, s in zip(wanted, shape, strict=True))
             made = Tensor(self.outputs[name], ctype, shape)
         else:
             place = self.buffer(name, ctype, count(shape), takes_over)
             made = Tensor(place.name, ctype, shape, place.buffer)
         self.values[name] = made
         return made
+
+    def _declared(self, wanted: Dim, found: Dim) -> Dim:
+        """A size of an output: one that only the run finds out is the number of graphs, which is 1."""
+        if not wanted.text:
+            wanted = fixed(1) if any(name in found.text for name in self.variables) else found
+        return self.same(None, [wanted, found])
 
     def alias(self, name: str, of: Tensor, shape: Shape) -> None:
         """Give a tensor another shape; an output of the model gets a copy."""
@@ -253,12 +282,8 @@ class Builder:
 
     def pools_whole_graph(self, pool: Node) -> bool:
         """Whether a Segment operator pools all nodes of the one graph."""
-        producer = self.producers.get(pool.inputs[1])
-        return (
-            producer is not None
-            and producer.op == "IndexToCsr"
-            and isinstance(self.values.get(producer.inputs[0]), Batch)
-        )
+        producer = next((p for p in map(self.producers.get, pool.inputs[:2]) if p and p.op == "IndexToCsr"), None)
+        return producer is not None and isinstance(self.values.get(producer.inputs[0]), Batch)
 
     def is_read(self, name: str) -> bool:
         """Whether an operator reads this value."""
@@ -295,13 +320,19 @@ class Builder:
         """Add a loop over i, `times` turns."""
         self.step(f"for (size_t i = 0; i < {times.text}; ++i) {body}")
 
+    @property
+    def alignment(self) -> int:
+        """Bytes to which the arena has to be aligned."""
+        return 8 if any(ctype == "double" for _, ctype, _, _ in self._sizes) else 4
+
     def plan(self) -> Plan:
         """Where the buffers lie."""
         return plan(
             [
                 Buffer(size, min(self._used.get(i, [0])), max(self._used.get(i, [0])), over)
                 for i, (_, _, size, over) in enumerate(self._sizes)
-            ]
+            ],
+            self.alignment,
         )
 
     def declarations(self, plan: Plan) -> list[str]:
@@ -315,8 +346,13 @@ class Builder:
     @property
     def tables(self) -> list[str]:
         """The definitions of the constants that a step or a check reads."""
-        read = set(re.findall(r"\b\w+\b", "\n".join([*self.steps, *self.checks])))
-        return [text for name, text in self._tables.items() if name in read]
+        read = set(re.findall(r"\w+", "\n".join([*self.steps, *self.checks])))
+        found = []
+        for name, text in reversed(self._tables.items()):  # a structure names tables that stand before it
+            if name in read:
+                found.append(text)
+                read.update(re.findall(r"\b[a-z]\w*", text))
+        return found[::-1]
 
 
 def constant_tensor(name: str, array: Array) -> Tensor:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgegnn.plain_c.builder import CTYPES, Builder, Node, pointer
-from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.literals import float_literal, literal
 from edgegnn.plain_c.sizes import joined
 from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
 __all__ = ["Elementwise", "cast", "clip", "elementwise", "power"]
 
+_DOUBLES = ("exponential", "natural_log", "sigmoid", "hyperbolic_tangent")
 _SIGNS = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Max": "max", "Min": "min"}
-_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"}
+_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,27 @@ def elementwise(form: Elementwise, builder: Builder, node: Node) -> None:
         return
     inputs = [builder.tensor(node, i) for i in range(len(node.inputs))]
     attributes = {n: float_literal(float(np.float32(node.attributes.get(n, d)))) for n, d in form.defaults}
-    text = once = form.whole if form.whole and inputs[0].ctype != "float" else form.text
+    text = once = form.whole if form.whole and not inputs[0].ctype.startswith(("float", "double")) else form.text
+    kernels = form.kernels
+    if any(value.ctype == "double" for value in inputs):
+        text, kernels = _in_double(node, form)
     if form.folds:
         text = "{0}"
         for i in range(1, len(inputs)):
             text = once.replace("{1}", f"{{{i}}}").replace("{0}", text)
-    builder.kernels.update(form.kernels)
+    builder.kernels.update(kernels)
     ctype = "uint8_t" if form.truth else inputs[-1].ctype
     write(builder, node, inputs, ctype, lambda elements: text.format(*elements, **attributes))
+
+
+def _in_double(node: Node, form: Elementwise) -> tuple[str, tuple[str, ...]]:
+    """The expression, and the kernels that it calls, of an operator on doubles."""
+    text = re.sub(r"(\d\.\d+)f", r"\1", form.text)
+    for name in form.kernels:
+        if name not in _DOUBLES:
+            raise node.refuse("only simple functions of doubles have one")
+        text = text.replace(f"{name}(", f"{name}_double(")
+    return text, tuple(f"{name}_double" for name in form.kernels)
 
 
 def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expression) -> None:  # type: ignore[no-untyped-def]
@@ -90,7 +105,7 @@ def _is_number(value: Tensor) -> bool:
 def _element(value: Tensor, source: str, place: str) -> str:
     if value.constant is not None and _is_number(value):
         number = value.constant.reshape(-1)[0]
-        return float_literal(float(number)) if value.ctype == "float" else str(int(number))
+        return literal(number, value.ctype)
     return f"{source}[{place}]" if value.elements.fixed != 1 else f"{source}[0]"
 
 
@@ -136,6 +151,8 @@ def _are_sizes(builder: Builder, node: Node) -> bool:
 def cast(builder: Builder, node: Node) -> None:
     """Cast between the number types that C code has."""
     value = builder.values[node.inputs[0]]
+    if node.inputs[0] in builder.known:
+        value = Sizes(builder.known[node.inputs[0]])
     name = _TYPES.get(int(node.attributes["to"]))
     if isinstance(value, (Sizes, Batch)) and (name is None or name.startswith("int")):
         builder.values[node.outputs[0]] = value
@@ -158,8 +175,8 @@ def clip(builder: Builder, node: Node) -> None:
     for place, sign in ((1, "<"), (2, ">")):
         if len(node.inputs) > place and node.inputs[place]:
             bound = builder.constant(node, place).reshape(-1)[0]
-            literal = float_literal(float(bound)) if x.ctype == "float" else str(int(bound))
-            text = f"({text} {sign} {literal} ? {literal} : {text})"
+            limit = literal(bound, x.ctype)
+            text = f"({text} {sign} {limit} ? {limit} : {text})"
     write(builder, node, [x], x.ctype, lambda elements: text.format(*elements))
 
 

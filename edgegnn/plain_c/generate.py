@@ -19,6 +19,8 @@ from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, cou
 
 __all__ = ["Argument", "PlainC", "generate"]
 
+_MOST_BYTES = 2**30  # of the arena
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -89,9 +91,15 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     builder.quantized.update(folded.quantized)
     members = {value.name: identifier(value.name) for value in model.graph.output}
     builder.outputs.update({key: f"out->{member}" for key, member in members.items()})
+    builder.declared.update({value.name: _declared(value, limits) for value in model.graph.output})
     _emit(builder, folded)
     outputs = tuple(_output(builder, key, member) for key, member in members.items())
     plan = builder.plan()
+    if plan.size > _MOST_BYTES:
+        raise ExportError(
+            f"the C form would need {plan.size / 1e6:,.0f} MB for a graph of {limits.nodes:,} nodes and "
+            f"{limits.edges:,} edges: give a smaller --max-nodes or --max-edges"
+        )
     sizes = [f"size_t {name} = 0;" for name in builder.variables]
     texts = {
         "name": own,
@@ -99,6 +107,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         "max_nodes": str(limits.nodes),
         "max_edges": str(limits.edges),
         "arena": str(max(plan.size, 4)),
+        "alignment": str(builder.alignment),
         "index": "uint16_t" if builder.index_bytes == 2 else "uint32_t",
         "input_members": "\n".join(f"  const {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in inputs),
         "output_members": "\n".join(f"  {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in outputs),
@@ -128,7 +137,7 @@ def _node_count(inputs: tuple[Argument, ...]) -> Dim:
 
 def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...], dict[str, Value]]:
     """The arguments, and what they are in C."""
-    dims = {"num_nodes": Dim("n", limits.nodes), "num_edges": Dim("e", limits.edges), "num_graphs": fixed(1)}
+    dims = _dims(limits)
     arguments: list[Argument] = []
     values: dict[str, Value] = {}
     for value in model.graph.input:
@@ -152,6 +161,17 @@ def _shape(value: onnx.ValueInfoProto, dims: dict[str, Dim]) -> Shape:
             raise ExportError(f"the input {value.name} has no C form yet: its size {dim.dim_param} is not of one graph")
         found.append(dims[dim.dim_param] if dim.dim_param else fixed(dim.dim_value))
     return tuple(found)
+
+
+def _declared(value: onnx.ValueInfoProto, limits: Limits) -> Shape:
+    """The sizes of an output; one that is not of the graph has the text ""."""
+    own = _dims(limits)
+    dims = value.type.tensor_type.shape.dim
+    return tuple(own.get(d.dim_param, Dim("", 0)) if not d.HasField("dim_value") else fixed(d.dim_value) for d in dims)
+
+
+def _dims(limits: Limits) -> dict[str, Dim]:
+    return {"num_nodes": Dim("n", limits.nodes), "num_edges": Dim("e", limits.edges), "num_graphs": fixed(1)}
 
 
 def _emit(builder: Builder, folded: Folded) -> None:

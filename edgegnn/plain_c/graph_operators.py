@@ -112,6 +112,8 @@ def csr_degree(builder: Builder, node: Node) -> None:
     indptr = builder.index(node, 0)
     (rows,) = builder.sizes(node, 2)
     y = builder.result(node.outputs[0], "float", (rows,))
+    if builder.pools_whole_graph(node):
+        builder.known[node.outputs[0]] = (builder.nodes,)
     builder.loop(rows, f"{y.name}[i] = (float)({indptr.name}[i + 1] - {indptr.name}[i]);")
 
 

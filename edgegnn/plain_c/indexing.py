@@ -11,7 +11,7 @@ from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.loops import nested, place_at
 from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, count
 
-__all__ = ["cumulative_sum", "gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd"]
+__all__ = ["cumulative_sum", "gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd", "top_k"]
 
 _WRITES = {
     "none": "{0} = {1};",
@@ -36,12 +36,11 @@ def gather(builder: Builder, node: Node) -> None:
         rest = count(x.shape[1:])
         place = int(index.constant)
         if x.shape[0].fixed is None:
-            if place < 0:
-                raise node.refuse("it looks up from the end of the nodes or edges")
-            builder.step(f"if ({x.shape[0].text} <= {place}) return BAD_INDEX;")
+            builder.step(f"if ({x.shape[0].text} < {place + 1 if place >= 0 else -place}) return BAD_INDEX;")
         elif place < 0:
             place += x.shape[0].fixed
-        step = f"{place} * {rest.text}" if place else "0"
+        row = str(place) if place >= 0 else f"({x.shape[0].text} - {-place})"
+        step = f"{row} * {rest.text}" if place else "0"
         first = pointer(builder, node.inputs[0], x)
         view = Tensor(f"({first} + {step})", x.ctype, x.shape, x.buffer, None, x.source)
         builder.alias(node.outputs[0], view, x.shape[1:])
@@ -51,7 +50,7 @@ def gather(builder: Builder, node: Node) -> None:
     if isinstance(index, Batch):
         chosen, rows = "0", (index.nodes,)
     else:
-        found = _positive(node, builder.tensor(node, 1), x.shape[axis])
+        found = _positive(builder, builder.tensor(node, 1), x.shape[axis])
         builder.check_below(node, found, x.shape[axis])
         chosen, rows = f"(size_t){pointer(builder, node.inputs[1], found)}[i1]", found.shape
     source = pointer(builder, node.inputs[0], x)
@@ -63,12 +62,16 @@ def gather(builder: Builder, node: Node) -> None:
     )
 
 
-def _positive(node: Node, index: Tensor, size: Dim) -> Tensor:
+def _positive(builder: Builder, index: Tensor, size: Dim) -> Tensor:
     """A constant index counted from the start."""
     if index.constant is None or int(index.constant.min(initial=0)) >= 0:
         return index
     if size.fixed is None:
-        raise node.refuse("it looks up from the end of the nodes or edges")
+        made = builder.buffer("places", "int32_t", index.elements)
+        places = [int(v) for v in index.constant.reshape(-1)]
+        texts = [f"(int32_t){size.text} - {-v}" if v < 0 else str(v) for v in places]
+        builder.step("\n".join(f"{made.name}[{i}] = {text};" for i, text in enumerate(texts)))
+        return replace(made, shape=index.shape)
     return replace(index, constant=index.constant % size.fixed)
 
 
@@ -177,3 +180,54 @@ def _copied(builder: Builder, node: Node, x: Tensor) -> Tensor:
 def _write(node: Node) -> str:
     how = node.attributes.get("reduction", b"none")
     return _WRITES[how.decode() if isinstance(how, bytes) else how]
+
+
+def top_k(builder: Builder, node: Node) -> None:
+    """TopK along an axis, sorted; of equal elements the first comes first, as ONNX has it."""
+    (k,) = builder.sizes(node, 1)
+    graphs = builder.values[node.inputs[0]]
+    if isinstance(graphs, Batch) and graphs.nodes == k:  # the graph of each node, in order already
+        builder.values[node.outputs[0]] = graphs
+        order = _kept(builder, node, 1, "int32_t", (k,))
+        builder.loop(k, f"{order.name}[i] = (int32_t)i;")
+        return
+    x = builder.tensor(node, 0)
+    axis = int(node.attributes.get("axis", -1)) % len(x.shape)
+    outer, own, inner = count(x.shape[:axis]), x.shape[axis], count(x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], replace(k, most=min(k.most, own.most)), *x.shape[axis + 1 :])
+    source = pointer(builder, node.inputs[0], x)
+    values = _kept(builder, node, 0, x.ctype, shape)
+    places = _kept(builder, node, 1, "int32_t", shape)
+    rows = (outer, shape[axis], inner)
+    sign = ">" if node.attributes.get("largest", 1) else "<"
+    here, last, before, at = (
+        place_at(["i0", place, "i2"], rows) for place in ("at", f"({k.text} - 1)", "(at - 1)", "at")
+    )
+    body = (
+        "{\n  size_t used = 0;\n"
+        f"  for (size_t i1 = 0; i1 < {own.text} && {k.text} > 0; ++i1) {{\n"
+        f"    const {x.ctype} v = {source}[{place_at(['i0', 'i1', 'i2'], (outer, own, inner))}];\n"
+        f"    size_t at = used;\n"
+        f"    if (used == {k.text}) {{\n"
+        f"      if (!(v {sign} {values.name}[{last}])) continue;\n"
+        f"      at = {k.text} - 1;\n"
+        "    } else {\n      ++used;\n    }\n"
+        f"    for (; at > 0 && v {sign} {values.name}[{before}]; --at) {{\n"
+        f"      {values.name}[{here}] = {values.name}[{before}];\n"
+        f"      {places.name}[{at}] = {places.name}[{before}];\n"
+        "    }\n"
+        f"    {values.name}[{here}] = v;\n    {places.name}[{at}] = (int32_t)i1;\n"
+        "  }\n}"
+    )
+    if k != own:
+        builder.step(f"if ({k.text} > {own.text}) return BAD_SIZES;")
+    builder.step(nested(["i0", "i2"], (outer, inner), body))
+
+
+def _kept(builder: Builder, node: Node, place: int, ctype: str, shape: Shape) -> Tensor:
+    """An output of TopK; scratch of that size where nothing reads it."""
+    name = node.outputs[place] if len(node.outputs) > place else ""
+    if builder.is_read(name):
+        return builder.result(name, ctype, shape)
+    scratch = builder.buffer("kept", ctype, count(shape))
+    return Tensor(scratch.name, ctype, shape, scratch.buffer)

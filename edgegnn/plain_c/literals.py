@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["float_literal", "identifier", "table"]
+__all__ = ["double_literal", "float_literal", "identifier", "literal", "table"]
 
 Array = npt.NDArray[np.generic]
 _COLUMNS = 110
@@ -26,16 +27,30 @@ def float_literal(value: float) -> str:
     return f"{mantissa}p{exponent}f"
 
 
+def double_literal(value: float) -> str:
+    """A float64 as a C99 hexadecimal literal."""
+    if np.isfinite(value):
+        return float(value).hex()
+    return f"(double){float_literal(value)}"
+
+
 def identifier(text: str) -> str:
     """A C identifier that resembles `text`."""
     name = re.sub(r"[^0-9a-zA-Z]+", "_", text).strip("_").lower() or "model"
     return f"m{name}" if name[0].isdigit() else name
 
 
+def literal(value: Any, ctype: str) -> str:
+    """A number as a constant of a C type."""
+    if ctype == "float":
+        return float_literal(float(value))
+    return double_literal(float(value)) if ctype == "double" else str(int(value))
+
+
 def table(name: str, ctype: str, values: Array) -> str:
     """The definition of a constant array in read-only memory."""
     flat = values.reshape(-1)
-    items = [float_literal(float(v)) if ctype == "float" else str(int(v)) for v in flat]
+    items = [literal(v, ctype) for v in flat]
     return f"static const {ctype} {name}[{len(items)}] = {{\n{_wrapped(items)}}};\n"
 
 

@@ -33,13 +33,16 @@ def slice_of(builder: Builder, node: Node) -> None:
     value = builder.values[node.inputs[0]]
     own = value.dims if isinstance(value, Sizes) else builder.tensor(node, 0).shape
     rank = 1 if isinstance(value, Sizes) else len(own)
-    given = [[int(v) for v in builder.constant(node, i).reshape(-1)] for i in range(1, len(node.inputs))]
-    starts, ends, *more = given
-    axes = more[0] if more else list(range(len(starts)))
-    steps = more[1] if len(more) > 1 else [1] * len(starts)
+    starts, ends = _bounds(builder, node, 1), _bounds(builder, node, 2)
+    axes, steps = (
+        [int(v) for v in builder.constant(node, i).reshape(-1)] if len(node.inputs) > i and node.inputs[i] else default
+        for i, default in ((3, list(range(len(starts)))), (4, [1] * len(starts)))
+    )
     if any(step < -1 or step == 0 for step in steps):
         raise node.refuse("it slices backwards in steps of more than 1")
     if isinstance(value, Sizes):
+        if isinstance(starts[0], Dim) or isinstance(ends[0], Dim):
+            raise node.refuse("its bounds differ from graph to graph")
         builder.values[node.outputs[0]] = Sizes(own[starts[0] : ends[0] : steps[0]])
         return
     x = builder.tensor(node, 0)
@@ -47,7 +50,8 @@ def slice_of(builder: Builder, node: Node) -> None:
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         dim = own[axis % rank]
         if step == -1:
-            if (start != -1 and start < dim.most - 1) or end > -dim.most:
+            whole = isinstance(start, int) and isinstance(end, int) and end <= -dim.most
+            if not whole or (start != -1 and isinstance(start, int) and start < dim.most - 1):
                 raise node.refuse("it turns a part around")
             bounds[axis % rank] = (fixed(0), dim, -1)
             continue
@@ -69,8 +73,18 @@ def _source(name: str, start: Dim, end: Dim, step: int) -> str:
     return own if start.text == "0" else f"{start.text} + {own}"
 
 
-def _clamped(dim: Dim, bound: int) -> Dim:
+def _bounds(builder: Builder, node: Node, place: int) -> list[int | Dim]:
+    """The starts or ends of a slice: whole numbers, or sizes that differ from graph to graph."""
+    value = builder.values[node.inputs[place]]
+    if isinstance(value, Tensor) and value.constant is not None:
+        return [int(v) for v in value.constant.reshape(-1)]
+    return [dim if dim.fixed is None else dim.fixed for dim in builder.sizes(node, place)]
+
+
+def _clamped(dim: Dim, bound: int | Dim) -> Dim:
     """A bound of a slice as a number between 0 and the size."""
+    if isinstance(bound, Dim):
+        return joined("min", dim, bound)
     if bound >= _END or bound >= dim.most:
         return dim
     if dim.fixed is not None:

@@ -120,6 +120,7 @@ _STANDARD: Mapping[str, Emitter] = {
     "Split": shaping.split,
     "Squeeze": shaping.squeeze,
     "Tile": moving.tile,
+    "TopK": indexing.top_k,
     "Transpose": moving.transpose,
     "Unsqueeze": shaping.unsqueeze,
     **dict.fromkeys(REDUCTIONS, reduce),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.loops import nested, place_at
+from edgegnn.plain_c.sizes import joined
 from edgegnn.plain_c.values import Batch, Shape, Sizes, Tensor, count, fixed
 
 __all__ = ["REDUCTIONS", "Reduced", "reduce", "softmax"]
@@ -49,6 +50,12 @@ def reduce(builder: Builder, node: Node) -> None:
     value = builder.values[node.inputs[0]]
     if isinstance(value, Batch) and node.op == "ReduceMax":
         builder.values[node.outputs[0]] = Sizes((fixed(0),))  # one graph: its number is 0
+        return
+    if isinstance(value, Sizes) and node.op == "ReduceMax":
+        largest = value.dims[0]
+        for dim in value.dims[1:]:
+            largest = joined("max", largest, dim)
+        builder.values[node.outputs[0]] = Sizes((largest,))
         return
     x = builder.tensor(node, 0)
     rank = len(x.shape)

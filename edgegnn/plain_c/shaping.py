@@ -41,10 +41,12 @@ def reshape(builder: Builder, node: Node) -> None:
         builder.values[node.outputs[0]] = value
         return
     x = builder.tensor(node, 0)
-    builder.alias(node.outputs[0], x, _reshaped(node, x.shape, builder.sizes(node, 1)))
+    shape = _reshaped(builder, node, x.shape, builder.sizes(node, 1))
+    builder.same(node, [x.elements, count(shape)])
+    builder.alias(node.outputs[0], x, shape)
 
 
-def _reshaped(node: Node, old: Shape, wanted: Shape) -> Shape:
+def _reshaped(builder: Builder, node: Node, old: Shape, wanted: Shape) -> Shape:
     if not node.attributes.get("allowzero", 0):
         wanted = tuple(old[i] if dim.fixed == 0 and i < len(old) else dim for i, dim in enumerate(wanted))
     if all(dim.text != "-1" for dim in wanted):
@@ -53,18 +55,32 @@ def _reshaped(node: Node, old: Shape, wanted: Shape) -> Shape:
     old = tuple(part for dim in old for part in _factors(dim))
     rest = [part for dim in rest for part in _factors(dim)]
     free = [dim for dim in old if dim.fixed is None]
+    divisors = []
     for dim in rest:
         if dim.fixed is None:
-            if dim not in free:
-                raise node.refuse(f"the size {dim.text} is not one of its input")
-            free.remove(dim)
+            matching = next((each for each in free if each.text == dim.text), None)
+            if matching is None:
+                divisors.append(dim)
+            else:
+                free.remove(matching)
     known = math.prod(dim.most for dim in old if dim.fixed is not None)
     taken = math.prod(dim.most for dim in rest if dim.fixed is not None)
-    if taken == 0 or known % taken:
-        raise node.refuse("rows of one graph would be split")
-    own = count((*free, fixed(known // taken)))
+    if divisors or taken == 0 or known % taken:
+        own = _divided(builder, count((*free, fixed(known))), count((*divisors, fixed(taken))))
+    else:
+        own = count((*free, fixed(known // taken)))
     text = grouped(own.text)
     return tuple(Dim(text, own.most) if dim.text == "-1" else dim for dim in wanted)
+
+
+def _divided(builder: Builder, whole: Dim, part: Dim) -> Dim:
+    """The missing size of a reshape where only the run shows that it comes out even."""
+    found = builder.variable("rest", whole.most)
+    builder.step(
+        f"if ({grouped(part.text)} == 0 || {grouped(whole.text)} % {grouped(part.text)} != 0) return BAD_SIZES;\n"
+        f"{found.text} = {grouped(whole.text)} / {grouped(part.text)};"
+    )
+    return found
 
 
 def _factors(dim: Dim) -> Shape:

@@ -17,10 +17,12 @@ def joined(sign: str, a: Dim, b: Dim) -> Dim:
     """
     if a.fixed is not None and b.fixed is not None:
         return fixed(_number(sign, a.fixed, b.fixed))
-    if b.fixed == {"+": 0, "-": 0, "*": 1, "/": 1}.get(sign):
+    if b.fixed is not None and b.fixed == {"+": 0, "-": 0, "*": 1, "/": 1}.get(sign):
         return a
-    if a.fixed == {"+": 0, "*": 1}.get(sign):
+    if a.fixed is not None and a.fixed == {"+": 0, "*": 1}.get(sign):
         return b
+    if sign == "max" and (a.most <= 0 or b.most <= 0):  # a size is never below 0
+        return a if b.most <= 0 else b
     if sign == "-" and a.text == b.text:
         return fixed(0)
     if sign == "*":

@@ -23,7 +23,7 @@ extern "C" {
 /* What edgegnn_${name}_run returns. Whatever it is but 0, the outputs hold nothing of use. */
 enum {
   EDGEGNN_${NAME}_OK = 0,
-  EDGEGNN_${NAME}_BAD_POINTER = 1, /* one is null, or the arena is not aligned to 4 bytes */
+  EDGEGNN_${NAME}_BAD_POINTER = 1, /* one is null, or the arena is not aligned to $alignment bytes */
   EDGEGNN_${NAME}_BAD_NODES = 2,   /* no nodes, or more than the limit (or another number than the model is for) */
   EDGEGNN_${NAME}_BAD_EDGES = 3,   /* a negative number, or more than the limit */
   EDGEGNN_${NAME}_BAD_INDEX = 4,   /* an index out of range */
@@ -41,7 +41,7 @@ typedef struct {
 $output_members
 } edgegnn_${name}_outputs;
 
-/* arena: EDGEGNN_${NAME}_ARENA_BYTES bytes, aligned to 4; what it holds before and after does not matter. */
+/* arena: EDGEGNN_${NAME}_ARENA_BYTES bytes, aligned to $alignment; what it holds before and after does not matter. */
 int edgegnn_${name}_run(const edgegnn_${name}_inputs *in, const edgegnn_${name}_outputs *out, void *arena);
 
 #ifdef __cplusplus
@@ -76,7 +76,8 @@ $tables
 int edgegnn_${name}_run(const edgegnn_${name}_inputs *in, const edgegnn_${name}_outputs *out, void *arena) {
   uint8_t *const base = (uint8_t *)arena;
   size_t n, e;
-  if (in == NULL || out == NULL || arena == NULL || (uintptr_t)arena % 4 != 0) return EDGEGNN_${NAME}_BAD_POINTER;
+  if (in == NULL || out == NULL || arena == NULL) return EDGEGNN_${NAME}_BAD_POINTER;
+  if ((uintptr_t)arena % $alignment != 0) return EDGEGNN_${NAME}_BAD_POINTER;
   if ($nodes_check) return EDGEGNN_${NAME}_BAD_NODES;
   if (in->num_edges < 0 || in->num_edges > EDGEGNN_${NAME}_MAX_EDGES) return EDGEGNN_${NAME}_BAD_EDGES;
   n = (size_t)in->num_nodes;
@@ -99,7 +100,7 @@ EXAMPLE = """\
 
 int main(void) {
 $setup
-  static uint32_t arena[(EDGEGNN_${NAME}_ARENA_BYTES + 3) / 4];
+  static uint64_t arena[(EDGEGNN_${NAME}_ARENA_BYTES + 7) / 8];
   edgegnn_${name}_inputs in = {0};
   edgegnn_${name}_outputs out = {0};
   int code;

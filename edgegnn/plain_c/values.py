@@ -66,7 +66,7 @@ class Dim:
     @property
     def fixed(self) -> int | None:
         """The size where it is the same for every graph, else None."""
-        return int(self.text) if self.text.isdigit() else None
+        return int(self.text) if self.text.lstrip("-").isdigit() else None
 
 
 Shape = tuple[Dim, ...]
