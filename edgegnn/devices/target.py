@@ -44,7 +44,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         name: the file's name without .toml.
         description: one line.
-        arch: "x86_64", "aarch64".
+        arch: "x86_64", "aarch64"; "any" of a device over SSH with the native runner: as the device says.
         transport: how it is reached; "local": it is this machine; "ssh"; "emulated": SSH to the emulated board that is
             started for it.
         host: name, IP address or alias in the SSH configuration; "": not known yet, `edgegnn targets setup` asks.
@@ -54,6 +54,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             configuration says.
         known_hosts: file with its host key; "": as the SSH configuration says.
         python: the device's Python; "": python3, or what `edgegnn targets setup` made there.
+        runner: "auto": run.pyz with the device's Python, and without one the native runner, which is compiled here from
+            the artifact's C form; "native": always that.
         cpu: the processor of an emulated board.
         processor: "cpu", or "cuda": models run on the NVIDIA GPU.
         energy: energy readers in the order of preference: the first that is really there is used.
@@ -63,7 +65,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     description: Annotated[str, msgspec.Meta(min_length=1)]
-    arch: Literal["x86_64", "aarch64"]
+    arch: Literal["x86_64", "aarch64", "any"]
     transport: Literal["local", "ssh", "emulated"]
     host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
@@ -71,6 +73,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     identity: str = ""
     known_hosts: str = ""
     python: str = ""
+    runner: Literal["auto", "native"] = "auto"
     cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
     processor: Literal["cpu", "cuda"] = "cpu"
     energy: tuple[Literal["meter", "hwmon", "pmic", "rapl", "nvml", "board", "codecarbon"], ...] = (

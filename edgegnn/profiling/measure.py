@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import sys
@@ -12,12 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from edgegnn.devices.carbon import carbon_reader
 from edgegnn.devices.cuda import cuda_runtime
 from edgegnn.devices.meter import meter_reader
 from edgegnn.devices.target import Target, load_target
+from edgegnn.devices.transport.device import NoPythonError
 from edgegnn.errors import ArtifactError, TargetError, UsageError
 from edgegnn.manifest import typed_manifest
+from edgegnn.profiling.native import NO_ENERGY, follow_native
 from edgegnn.profiling.record import Instructions, ProfileRecord, check_place, write_record
 from edgegnn.profiling.remote import follow_there
 from edgegnn.profiling.result import Asked, HostEnergy, Instructed, make_record
@@ -91,6 +96,7 @@ def profile(
         _check_writable(path)
     chosen = plan or (QUICK if quick else FULL)
     tell("preparing")
+    instructed = Instructed()
     with contextlib.ExitStack() as stack:
         mode, reader, reasons, kinds = _choose_energy(where, stack)
         runner, origin = stack.enter_context(_runner(opened))
@@ -102,18 +108,31 @@ def profile(
             command += ["--artifact", str(opened.folder.resolve()), *arguments]
             followed = follow(command, timeout=timeout, reader=reader, on_event=events, stop=stop)
         else:
-            followed = follow_there(
-                opened,
-                runner,
-                where,
-                arguments,
-                timeout=timeout,
-                tell=tell,
-                reader=reader,
-                on_event=events,
-                stop=stop,
-            )
-    instructed = _emulated(opened, where, tell) if where.transport == "emulated" else Instructed()
+            if not _native_only(where):
+                try:
+                    followed = follow_there(
+                        opened,
+                        runner,
+                        where,
+                        arguments,
+                        timeout=timeout,
+                        tell=tell,
+                        reader=reader,
+                        on_event=events,
+                        stop=stop,
+                    )
+                except NoPythonError as error:
+                    if where.python or typed_manifest(opened.manifest.raw).c is None:
+                        raise _or_native(error) from error
+                    where = msgspec.structs.replace(where, runner="native")
+            if _native_only(where):
+                followed, asked = follow_native(
+                    opened, where, chosen, timeout=timeout, tell=tell, reader=reader, on_event=events, stop=stop
+                )
+                mode, reasons = "host", reasons if reader is not None else [*reasons, NO_ENERGY]
+                asked = dataclasses.replace(asked, reasons=tuple(reasons))
+    if where.transport == "emulated":
+        instructed = _emulated(opened, where, tell)
     record = make_record(followed, asked, HostEnergy(mode == "device", reader), instructed)
     if path is not None:
         write_record(record, path)
@@ -144,6 +163,17 @@ def _record_name(manifest: Manifest) -> str:
     """Records of the two models of an artifact don't replace each other."""
     own = typed_manifest(manifest.raw).runtime
     return manifest.name if manifest.runtime == own else f"{manifest.name}-{manifest.runtime}"
+
+
+def _native_only(target: Target) -> bool:
+    return target.runner == "native" and target.transport == "ssh"
+
+
+def _or_native(error: NoPythonError) -> TargetError:
+    """What helps on a device without Python: a C form, too."""
+    return TargetError(
+        f"{error}; or export the model with --format c --max-nodes N --max-edges N: that needs no Python there"
+    )
 
 
 class _Events:

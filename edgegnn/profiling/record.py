@@ -99,7 +99,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         peak_delta: peak resident memory of the fresh process after the first inferences, minus its memory just before
             the model was loaded (Python, numpy, onnxruntime and the sample graphs are in both).
-        model_file: size of model.onnx (and of decoder.onnx, where there is one), or of model.ts.pt.
+        model_file: size of model.onnx (and of decoder.onnx, where there is one), or of model.ts.pt; of the native
+            runner with the model in it, where that was measured.
         baseline: resident memory just before the model was loaded.
         gpu_peak: GPU memory in use after the latency pass, minus that just before the model was loaded: the runtime's
             pool, which never shrinks, and CUDA's own; None where the model ran on the CPU, or nobody tells.
@@ -195,7 +196,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
         transport: "local", "ssh" or "emulated".
         host: the device's name as it was given (name, alias or address, without the user); "" for this machine.
         processor: "cpu", or "cuda": on the GPU; the time of an inference contains the copies to it and back.
-        runner: "artifact" (its run.pyz), or "installed" (that differs from this edgegnn's, which was used instead).
+        runner: "artifact" (its run.pyz), "installed" (that differs from this edgegnn's, which was used instead), or
+            "native" (a program without Python, compiled for the device).
     """
 
     quick: bool
@@ -227,8 +229,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         load_average: runnable processes in the minute before; more than a few tenths: the machine was not idle.
         os: its name.
         kernel: its release.
-        python: version.
-        numpy: version.
+        python: version; "" where the native runner measured.
+        numpy: version; "" likewise.
         onnxruntime: version; "" when the model ran in torch.
         torch: version; "" when the model ran in onnxruntime.
         temperature_before: of the CPU, °C, before the model was loaded; None where no sensor can be read.
@@ -303,7 +305,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         native_kernels: the model ran on edgegnn's own kernels (False: the runtime's standard operators).
         how: see `How`.
         device: see `Device`.
-        runtime: what ran the model, "onnxruntime" or "torchscript".
+        runtime: what ran the model, "onnxruntime", "torchscript", or "c" (the C form, in a program of its own).
         emulated: on an emulated device what that is, and that its times, memory and CPU use are not a measurement of
             any; "" for a real one.
         instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.

@@ -73,8 +73,11 @@ class Asked:
         target: where.
         plan: how long.
         threads: of one inference; 0: one per core of the device.
-        runner: "artifact" (its run.pyz), or "installed" (that differs from this edgegnn's, which was used instead).
+        runner: "artifact" (its run.pyz), "installed" (that differs from this edgegnn's, which was used instead), or
+            "native" (a program without Python, compiled for the device).
         reasons: why no better energy reader was used.
+        runtime: what runs the model; "": as the manifest says.
+        model_bytes: size of the model on the device; None: that of the manifest's model.
     """
 
     artifact: Artifact
@@ -83,6 +86,8 @@ class Asked:
     threads: int
     runner: str
     reasons: tuple[str, ...]
+    runtime: str = ""
+    model_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ def make_record(
         latency_ms=said.latency_ms,
         throughput_per_s=said.throughput_per_s,
         cpu_percent=said.cpu_percent,
-        memory_bytes=msgspec.structs.replace(said.memory_bytes, model_file=manifest.model_bytes),
+        memory_bytes=msgspec.structs.replace(said.memory_bytes, model_file=_model_bytes(asked)),
         energy_j=joules,
         energy_reason="; ".join(filter(None, [*asked.reasons, reason])),
         metric=said.metric,
@@ -183,7 +188,7 @@ def make_record(
         native_kernels=said.native_kernels,
         how=_how(said, asked),
         device=_device(said.device, asked.target, followed.skew),
-        runtime=manifest.runtime,
+        runtime=asked.runtime or manifest.runtime,
         emulated=instructed.emulated,
         instructions=instructed.instructions,
         instructions_reason=instructed.reason,
@@ -197,6 +202,10 @@ def make_record(
         return msgspec.convert(msgspec.to_builtins(record), ProfileRecord)
     except msgspec.ValidationError as error:
         raise TargetError(f"{name}: this can't be recorded: {error}") from error
+
+
+def _model_bytes(asked: Asked) -> int:
+    return asked.artifact.manifest.model_bytes if asked.model_bytes is None else asked.model_bytes
 
 
 def _read(result: bytes, name: str) -> _Said:

@@ -164,7 +164,8 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
     said = []
     for record in records:
         device = record.device
-        runs = f"torch {device.torch}" if device.torch else f"onnxruntime {device.onnxruntime}"
+        python = f"torch {device.torch}" if device.torch else f"onnxruntime {device.onnxruntime}"
+        runs = python if device.torch or device.onnxruntime else "plain C, no runtime"
         gpu = f", on {device.gpu or 'its GPU'} (copies to it and back are in the times)"
         said.append(
             f"{record.target}: {device.model}, {device.cores} cores, {runs}{gpu * (record.how.processor == 'cuda')}"

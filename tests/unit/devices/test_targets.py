@@ -33,7 +33,7 @@ def on(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
 
 
 def test_built_in_targets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {"arm64", "emulated-pi", "jetson", "rpi", "x86"} <= set(target_files())
+    assert {"arm64", "box", "emulated-pi", "jetson", "rpi", "x86"} <= set(target_files())
     for machine, name in (("x86_64", "x86"), ("aarch64", "arm64")):
         on(monkeypatch, machine)
         assert local_target().name == name

@@ -1,0 +1,106 @@
+"""C compilers for other processors than this machine's: from the system's packages, or the Python package ziglang."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgegnn.errors import TargetError
+
+__all__ = ["MACHINES", "Machine", "compile_program", "linux_compiler", "zig"]
+
+_PATIENCE = 900  # seconds for a compiler
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of Linux machine.
+
+    Attributes:
+        zig: zig's name of it.
+        gcc: what the names of its cross compiler begin with.
+        package: the Debian package of that.
+        flags: further ones, for zig.
+    """
+
+    zig: str
+    gcc: str
+    package: str
+    flags: tuple[str, ...] = ()
+
+
+_ARM = Machine("arm-linux-musleabihf", "arm-linux-gnueabihf", "gcc-arm-linux-gnueabihf")
+# By `uname -m`. Programs are static: a 64-bit kernel runs them beside 32-bit software, too.
+MACHINES: Mapping[str, Machine] = {
+    "x86_64": Machine("x86_64-linux-musl", "x86_64-linux-gnu", "gcc-x86-64-linux-gnu"),
+    "aarch64": Machine("aarch64-linux-musl", "aarch64-linux-gnu", "gcc-aarch64-linux-gnu"),
+    "armv7l": _ARM,
+    "armv8l": _ARM,
+    "armv6l": Machine("arm-linux-musleabihf", "", "", ("-mcpu=arm1176jzf_s",)),
+    "riscv64": Machine("riscv64-linux-musl", "riscv64-linux-gnu", "gcc-riscv64-linux-gnu"),
+    "i686": Machine("x86-linux-musl", "i686-linux-gnu", "gcc-i686-linux-gnu"),
+}
+
+
+def zig() -> tuple[str, ...] | None:
+    """The command of zig's C compiler; None where the package ziglang is not installed."""
+    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else None
+
+
+def linux_compiler(machine: str) -> tuple[str, ...]:
+    """The command that makes static programs for a kind of machine.
+
+    Args:
+        machine: as `uname -m` calls it.
+
+    Raises:
+        TargetError: no such machine is known, or no compiler for it is here.
+    """
+    known = MACHINES.get(machine)
+    if known is None:
+        raise TargetError(f"no native runner can be made for {machine[:40]}, only for {', '.join(MACHINES)}")
+    names = [f"{known.gcc}-gcc"] if known.gcc else []
+    names += ["gcc", "cc"] if machine == platform.machine() else []
+    for name in names:
+        path = shutil.which(name)
+        if path is not None:
+            return (path, "-static")
+    here = zig()
+    if here is not None:
+        return (*here, "-target", known.zig, *known.flags, "-static")
+    package = f", or apt-get install {known.package}" if known.package else ""
+    raise TargetError(f"no C compiler for {machine} here: pip install 'edgegnn[cross]' (it brings zig){package}")
+
+
+def compile_program(command: Sequence[str], output: Path, what: str) -> None:
+    """Run a compiler.
+
+    Args:
+        command: all its words but the output.
+        output: the file that it makes.
+        what: is compiled, for the message.
+
+    Raises:
+        TargetError: it fails.
+    """
+    try:
+        done = subprocess.run(
+            [*command, "-o", str(output)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TargetError(f"the C compiler {command[0]} can't be run: {error}") from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = next((line for line in lines if "error" in line.lower()), (lines or ["no reason given"])[-1])
+        raise TargetError(f"the C compiler refuses {what}: {said[:300]}")
