@@ -184,6 +184,7 @@ def test_other_processors(artifact: Path, tmp_path: Path, machine: str, qemu: st
         pytest.skip(str(error))
     path = tmp_path / "runner"
     path.write_bytes(program.content)
+    path.chmod(0o755)
     done = run(Path(shutil.which(qemu) or qemu), path, "verify", "--samples", path)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 predictions as expected" in done.stdout
