@@ -37,7 +37,8 @@ from torch.nn.parameter import is_lazy
 
 from edgegnn.checkpoint.exported_program import is_program, is_torchscript, load_program
 from edgegnn.checkpoint.factory_name import split_factory
-from edgegnn.checkpoint.foreign_names import find_state_dict, without_prefix
+from edgegnn.checkpoint.foreign_files import is_safetensors, read_safetensors, read_unsafe, state_beside_objects
+from edgegnn.checkpoint.foreign_names import find_state_dict, prefix_in_words, without_prefix
 from edgegnn.checkpoint.onnx_file import is_onnx_file
 from edgegnn.checkpoint.onnx_module import OnnxModule, load_onnx
 from edgegnn.checkpoint.sparse_state import decode_state, encode_state, weight_grids
@@ -47,6 +48,7 @@ from edgegnn.quantize import QuantModel, Recipe, recipe_from_dict
 from edgegnn.runtime.archive import verified
 from edgegnn.tasks import TaskSpec
 from edgegnn.tasks.link import EMBEDDING
+from edgegnn.tasks.notes import note
 from edgegnn.tasks.pair_models import as_pair_model
 from edgegnn.tasks.points import point_graphs
 from edgegnn.training import FitConfig, FitResult
@@ -248,16 +250,17 @@ def _check_file(path: Path) -> str:
             f"{path} is a TorchScript program, which can't be trained or exported again: save `model.state_dict()` and "
             "give --factory, or write a .pt2 with torch.export.save"
         )
-    return "program" if is_program(path) else "torch"
+    return "program" if not is_safetensors(path) and is_program(path) else "torch"
 
 
 def _read(path: Path, unsafe_pickle: bool) -> Any:
+    if is_safetensors(path):
+        return read_safetensors(path)
     try:
-        if not unsafe_pickle:
-            return load_tensors(path.read_bytes(), path.name, CheckpointError)
-        content = verified(path.read_bytes(), path.name, CheckpointError)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+        return read_unsafe(path) if unsafe_pickle else load_tensors(path.read_bytes(), path.name, CheckpointError)
     except CheckpointError as error:
+        if isinstance(error.__cause__, (ImportError, AttributeError)):
+            raise  # it says what is wrong
         raise CheckpointError(f"{path} is not a model file, or is damaged: {error}") from error
     except pickle.UnpicklingError as error:
         if (
@@ -265,6 +268,10 @@ def _read(path: Path, unsafe_pickle: bool) -> Any:
             or "Unsupported class" in str(error)
             or "weights_only" in str(error).lower()
         ):
+            beside = state_beside_objects(verified(path.read_bytes(), path.name, CheckpointError))
+            if beside is not None and "format" not in beside:
+                note(f"{path.name}: only its state_dict is read; other objects in it are left out")
+                return beside
             raise CheckpointError(
                 f"{path} holds pickled objects, which can run any code when opened: refused. Save "
                 "`model.state_dict()` and give --factory, or, if you trust the file, add --unsafe-pickle"
@@ -297,6 +304,8 @@ def _from_state_dict(
         )
     model = build_factory(factory, args, task)
     state, prefix = without_prefix(state, model.state_dict())
+    if prefix:
+        note(f"{path.name}: {prefix_in_words(prefix)}")
     _load_state(path, model, state)
     model = as_pair_model(model) if task is not None and task.kind == "link" else model
     source = {"factory": factory, "args": args, **({"prefix": prefix} if prefix else {})}
