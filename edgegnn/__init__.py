@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgegnn.api import load as load
     from edgegnn.api import train as train
     from edgegnn.api import verify as verify
+    from edgegnn.compression.importing import import_model as import_model
     from edgegnn.devices.ship import ship as ship
     from edgegnn.errors import EdgeGNNError as EdgeGNNError
     from edgegnn.errors import EdgeGNNWarning as EdgeGNNWarning
@@ -35,6 +36,7 @@ _PUBLIC = {
     "EdgeGNNWarning": "edgegnn.errors:EdgeGNNWarning",
     "compress": "edgegnn.api:compress",
     "export": "edgegnn.api:export",
+    "import_model": "edgegnn.compression.importing:import_model",
     "inspect": "edgegnn.api:inspect",
     "load": "edgegnn.api:load",
     "profile": "edgegnn.profiling:profile",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "compress",
     "export",
+    "import_model",
     "inspect",
     "load",
     "profile",

@@ -16,6 +16,7 @@ from edgegnn.cli.devices import ship
 from edgegnn.cli.devices import targets as targets_app
 from edgegnn.cli.doctor import doctor
 from edgegnn.cli.export import export
+from edgegnn.cli.import_ import import_
 from edgegnn.cli.profile import profile
 from edgegnn.cli.quickstart import quickstart
 from edgegnn.cli.recipes import recipes
@@ -28,7 +29,18 @@ __all__ = ["app"]
 
 # Panel of the help screen -> its commands, in this order.
 COMMANDS: dict[str, tuple[Any, ...]] = {
-    "From a model to a measured artifact": (train, compress, export, verify, inspect, predict, ship, profile, report),
+    "From a model to a measured artifact": (
+        train,
+        import_,
+        compress,
+        export,
+        verify,
+        inspect,
+        predict,
+        ship,
+        profile,
+        report,
+    ),
     "Many models": (tune, study_app),
     "Help and devices": (quickstart, recipes, targets_app, doctor),
 }
@@ -42,7 +54,7 @@ class _InOrder(TyperGroup):
 
 
 def _name(command: Any) -> str:
-    return str(command.info.name if isinstance(command, typer.Typer) else command.__name__)
+    return str(command.info.name if isinstance(command, typer.Typer) else command.__name__.rstrip("_"))
 
 
 app = typer.Typer(
@@ -90,7 +102,7 @@ for panel, commands in COMMANDS.items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, rich_help_panel=panel)
         else:
-            app.command(rich_help_panel=panel)(command)
+            app.command(_name(command), rich_help_panel=panel)(command)
 for group in (app, targets_app, study_app):
     for info in group.registered_commands:
         info.help = _paragraphs(info.callback.__doc__ or "")

@@ -120,6 +120,26 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
     say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
 
 
+def imported(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
+    """Result of `import`."""
+    task = checkpoint.task
+    assert task is not None
+    if as_json:
+        facts = {"task": task.to_dict(), "metrics": checkpoint.metrics, "source": checkpoint.source}
+        _json({"model": str(path), "bytes": path.stat().st_size, **facts})
+        return
+    table = _facts()
+    source = checkpoint.source
+    table.add_row("model", f"{source['factory']}, {_parameters(checkpoint)} parameters, {size(path.stat().st_size)}")
+    table.add_row("data", f"{task.data}, {task.name} task, {task.split} split")
+    for name, value in checkpoint.metrics.items():
+        metric = task.metric if name in ("val", "test") else name
+        table.add_row({"val": "validation"}.get(name, name), f"{metric_text(metric, value)} {metric_name(metric)}")
+    _print(table)
+    say(f"saved {path}")
+    say(f"next: edgegnn export --allow-import --quant dq-int8 {path}")
+
+
 def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None:
     """Result of `export`; `asked` says whether a recipe was named."""
     m = result.manifest
