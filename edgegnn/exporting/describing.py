@@ -66,7 +66,7 @@ def describe(
         | found.small.limits
         | least_values(request.model, whole),
         fails_on=found.small.fails,
-        preprocessing=preprocessing.described(request.model, task),
+        preprocessing=preprocessing.described(request.model, task, built.names),
         inputs=_tensors(form.io["inputs"]),
         outputs=_tensors(form.io["outputs"]),
         entries=msgspec.convert(form.io.get("entries", []), list[manifest.EntryPoint]),

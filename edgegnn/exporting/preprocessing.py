@@ -11,12 +11,13 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch_geometric.data import Data
 
+from edgegnn.checkpoint.onnx_module import OnnxModule
 from edgegnn.manifest import Preprocessing, PreprocessingStep
 from edgegnn.quantize import QuantModel
 from edgegnn.signature import RAW
@@ -41,7 +42,7 @@ def raw_features(models: Sequence[Model | None], task: Task) -> Iterator[Task]:
         models: modules that take the same inputs; a program takes what it was traced with.
         task: the data, with the features that the models were trained with.
     """
-    modules = [_inner(model) for model in models if isinstance(model, nn.Module)]
+    modules = [_inner(model) for model in models if _takes_more(model)]
     if not _inside(task) or len(modules) < len([model for model in models if model is not None]):
         yield task
         return
@@ -58,18 +59,24 @@ def raw_features(models: Sequence[Model | None], task: Task) -> Iterator[Task]:
         yield replace(task, graphs=[_raw(graph, names) for graph in task.graphs])
 
 
-def described(model: Model, task: Task) -> Preprocessing:
-    """What the manifest says of what lies between the data and the model."""
+def described(model: Model, task: Task, names: Sequence[str]) -> Preprocessing:
+    """What the manifest says of what lies between the data and the model, which has inputs of these names."""
     features = task.spec.features
-    if _inside(task) and isinstance(model, nn.Module):
+    if _inside(task) and _takes_more(model):
         return Preprocessing(inside=[_WORDS[features["kind"]]], before=[])
-    if features:
-        return Preprocessing(inside=[], before=[PreprocessingStep(input="x", **features)])
+    taken = [name for name in names if features and name in _prepared(task.graphs[0])]
+    if taken:
+        return Preprocessing(inside=[], before=[PreprocessingStep(input=taken[0], **features)])
     return Preprocessing(inside=[], before=[])
 
 
 def _inside(task: Task) -> bool:
     return task.spec.features.get("kind") in INSIDE and task.graphs[0].get(RAW) is not None
+
+
+def _takes_more(model: Model | None) -> TypeGuard[nn.Module]:
+    """Whether operators can be put in front of a model: not of a program or an ONNX file, which is as it is."""
+    return isinstance(model, nn.Module) and not isinstance(model, OnnxModule)
 
 
 def _inner(model: nn.Module) -> nn.Module:

@@ -145,6 +145,20 @@ def _spmm(how: str) -> Callable[..., tuple[Array]]:
     return op
 
 
+def spmm_channels(
+    x: Array, w: Array, d: Array, indptr: Array, col: Array, row: Array, perm: Array, num_rows: Array, offset: int = 0
+) -> tuple[Array]:
+    """Sum of `d * (w * x[col])` by row: x `[C, P or 1, F]`, w `[E, W]` from column `offset` on, d `[E, P or 1]`."""
+    index, count = _rows(indptr, row, num_rows, col.size)
+    if x.ndim != 3 or w.ndim != 2 or d.ndim != 2 or not 0 <= offset <= w.shape[1] - x.shape[2]:
+        raise ValueError("x must have the shape [C, P, F], w [E, W], d [E, P]")
+    if x.shape[1] < 1 or d.shape[1] < 1 or (d.shape[1] != 1 and x.shape[1] != 1 and d.shape[1] != x.shape[1]):
+        raise ValueError("d and x must have one plane, or as many")
+    _in_range(col, x.shape[0], "col")
+    weights = _listed(w[:, offset : offset + x.shape[2]], perm, col.size)
+    return (_reduce(weights[:, None] * x[col] * _listed(d, perm, col.size)[:, :, None], index, count, "sum"),)
+
+
 def _segment(how: str) -> Callable[..., tuple[Array]]:
     def op(messages: Array, indptr: Array, row: Array, perm: Array, num_rows: Array) -> tuple[Array]:
         entries = messages.shape[0]
@@ -428,6 +442,7 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "SpMMMax": _spmm("max"),
     "SpMMMin": _spmm("min"),
     "SpMMWeighted": spmm_weighted,
+    "SpMMChannels": spmm_channels,
     "SegmentSum": _segment("sum"),
     "SegmentMean": _segment("mean"),
     "SegmentMax": _segment("max"),

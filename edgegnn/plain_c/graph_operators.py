@@ -21,6 +21,7 @@ __all__ = [
     "index_to_csr",
     "reduce_rows",
     "segment_softmax",
+    "spmm_channels",
     "spmm_weighted",
 ]
 
@@ -151,6 +152,25 @@ def _perm(builder: Builder, node: Node, place: int) -> str:
     if not isinstance(value, Tensor) or value.elements.most == 0:
         return "NULL"
     return builder.index(node, place).name
+
+
+def spmm_channels(builder: Builder, node: Node) -> None:
+    """SpMMChannels."""
+    x, w, d = (builder.tensor(node, place) for place in range(3))
+    indptr, col = builder.index(node, 3), builder.index(node, 4)
+    (rows,) = builder.sizes(node, 7)
+    own, factors, width = (value.fixed for value in (x.shape[1], d.shape[1], x.shape[2]))
+    if own is None or factors is None or width is None:
+        raise node.refuse("the number of channels or of coordinates isn't fixed")
+    offset = int(node.attributes.get("offset", 0))
+    builder.kernels.add("spmm_channels")
+    planes = fixed(max(own, factors))
+    y = builder.result(node.outputs[0], "float", (rows, planes, x.shape[2]))
+    weights = (
+        f"{pointer(builder, node.inputs[1], w)} + {offset}, {w.width}, {pointer(builder, node.inputs[2], d)}, {factors}"
+    )
+    edges = f"{indptr.name}, {col.name}, {_perm(builder, node, 6)}"
+    builder.step(f"spmm_channels({rows.text}, {planes.text}, {width}, {x.name}, {own}, {weights}, {edges}, {y.name});")
 
 
 def spmm_weighted(form: WeightedForm, builder: Builder, node: Node) -> None:

@@ -156,6 +156,7 @@ _OWN: Mapping[str, Emitter] = {
     "SpMMMax": partial(graph_operators.reduce_rows, Reduction(2)),
     "SpMMMean": partial(graph_operators.reduce_rows, Reduction(1)),
     "SpMMMin": partial(graph_operators.reduce_rows, Reduction(3)),
+    "SpMMChannels": graph_operators.spmm_channels,
     "SpMMWeighted": partial(graph_operators.spmm_weighted, WeightedForm()),
     "SparseGemm": dense.matmul,
 }

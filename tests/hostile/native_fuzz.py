@@ -62,6 +62,10 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
         },
         "SegmentSoftmax": ([floats(edges, heads), indptr, EMPTY, perm, count], {}),
         "SpMMWeighted": ([floats(nodes, heads, width), *weighted], {}),
+        "SpMMChannels": (
+            [floats(nodes, heads, width), floats(edges, width + 2), floats(edges, 1), indptr, col, row, perm, count],
+            {"offset": 1},
+        ),
         "AttentionSpMM": ([floats(nodes, heads, width), *attention], {"negative_slope": 0.2}),
         "QSpMM": ([codes(nodes, columns), indptr, col, row, count, floats(1), floats(columns)], CODES),
         "QSpMMFloat": ([codes(nodes, columns), indptr, col, row, count, floats(nodes), floats(1)], Q),

@@ -31,7 +31,9 @@ def file_of(nodes, inputs, outputs, constants, *, opset=17, ir_version=8):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
 
 
-def message_file(*, ends="edge_index", reduction="add", layout="expand", opset=17, width=16, kind=np.float32, seed=0):
+def message_file(
+    *, ends="edge_index", reduction="add", layout="expand", opset=17, width=16, kind=np.float32, seed=0, channels=False
+):
     """One layer: rows of a product looked up at the sources, times weights of edges, reduced at the targets; a head.
 
     Args:
@@ -43,6 +45,7 @@ def message_file(*, ends="edge_index", reduction="add", layout="expand", opset=1
         width: of a message.
         kind: float type of the file.
         seed: of the weights.
+        channels: an edge has a weight for each channel of a message, made of `w`.
     """
     random = np.random.default_rng(seed)
     floats = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
@@ -51,6 +54,7 @@ def message_file(*, ends="edge_index", reduction="add", layout="expand", opset=1
     constants = {
         "weight": random.normal(size=(FEATURES, width)).astype(kind),
         "head": random.normal(size=(width, 3)).astype(kind),
+        "filter": random.normal(size=(1, width)).astype(kind),
         "bias": np.full(3, 1e-3, kind),
         "zero": np.array(0),
         "one": np.array(1),
@@ -85,7 +89,8 @@ def message_file(*, ends="edge_index", reduction="add", layout="expand", opset=1
     else:
         nodes += [make("Gather", ["product", "src"], ["rows"], axis=0)]
     nodes += [
-        make("Mul", ["rows", "w_column"], ["messages"]),
+        *([make("MatMul", ["w_column", "filter"], ["w_wide"])] if channels else []),
+        make("Mul", ["rows", "w_wide" if channels else "w_column"], ["messages"]),
         make("Shape", ["messages"], ["whole"]),
         make("Expand", ["dst_column", "whole"], ["full"]),
     ]

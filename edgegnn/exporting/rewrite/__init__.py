@@ -3,7 +3,8 @@
     1  normal       plain row look-ups, constants as initializers
     2  Rows         every reduction of rows by an index becomes a Segment op
     3  Degree, Mean, EdgeSoftmax            what several reductions make together
-    4  RowScales, Weighted, Neighbours      rows that are looked up and reduced at once: SpMM
+    4  RowScales, Weighted, Channels, Neighbours
+                                            rows that are looked up and reduced at once: SpMM
     5  Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
@@ -26,6 +27,7 @@ import onnx_ir.passes.common as passes
 
 from edgegnn.exporting.rewrite import canonicalize, integer, scores
 from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
+from edgegnn.exporting.rewrite.channels import Channels
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
@@ -55,6 +57,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     LookUpLater(),
     RowScales(),
     Weighted(),
+    Channels(),
     Neighbours(),
     Attention(),
     Pool(),
@@ -130,6 +133,7 @@ _WORDS = {
     "SpMMMax": "maximum of neighbours",
     "SpMMMin": "minimum of neighbours",
     "SpMMWeighted": "weighted sum of neighbours",
+    "SpMMChannels": "weighted sum of neighbours",
     "AttentionSpMM": "attention over neighbours",
     "QSpMM": "integer sum of neighbours",
     "QSpMMFloat": "integer sum of neighbours",

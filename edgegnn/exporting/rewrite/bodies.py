@@ -18,6 +18,7 @@ __all__ = [
     "SPMM",
     "WIDTH",
     "attention",
+    "channels",
     "clipped",
     "codes",
     "extreme",
@@ -134,6 +135,24 @@ def weighted(x: str = "x", w: str = "w") -> str:
   sums_size = Concat <axis = 0> (count, block)
 {total("messages", "sums", size="sums_size")}
   size = Concat <axis = 0> (count, tail)
+"""
+
+
+def channels() -> str:
+    """`messages`, f32 [E, P, F]: d [E, P or 1] times columns of w [E, W] from `offset` on, times rows of x."""
+    return """
+  first = Constant <value_int: int = @offset> ()
+  at_1 = Constant <value_ints = [1]> ()
+  at_2 = Constant <value_ints = [2]> ()
+  begin = Reshape (first, at_1)
+  channel_count = Shape <start = 2> (x)
+  end = Add (begin, channel_count)
+  weights = Slice (w, begin, end, at_1)
+  weight = Unsqueeze (weights, at_1)
+  gathered = Gather <axis = 0> (x, col)
+  products = Mul (weight, gathered)
+  factor = Unsqueeze (d, at_2)
+  messages = Mul (products, factor)
 """
 
 

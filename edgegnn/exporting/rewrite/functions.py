@@ -5,7 +5,7 @@ taken, elsewhere the body. Only the functions that a model uses are written into
 
     CooToCsr, IndexToCsr, CsrDegree           the body keeps the edge list as it is: no sort, `indptr` empty
     SpMM, SpMMMean, SpMMMax, SpMMMin          Gather -> ScatterElements
-    SpMMWeighted, AttentionSpMM               Gather -> Mul -> ScatterElements
+    SpMMWeighted, SpMMChannels, AttentionSpMM Gather -> Mul -> ScatterElements
     SegmentSum, -Mean, -Max, -Min, -Softmax   ScatterElements
     QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
@@ -21,7 +21,18 @@ from collections.abc import Iterable
 import onnx.parser
 import onnx_ir as ir
 
-from edgegnn.exporting.rewrite.bodies import COUNT, SEGMENT, SPMM, WIDTH, attention, extreme, mean, total, weighted
+from edgegnn.exporting.rewrite.bodies import (
+    COUNT,
+    SEGMENT,
+    SPMM,
+    WIDTH,
+    attention,
+    channels,
+    extreme,
+    mean,
+    total,
+    weighted,
+)
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.functions_integer import INTEGER
 from edgegnn.exporting.rewrite.graph_editor import tail_of
@@ -118,6 +129,12 @@ OPS: dict[str, tuple[str, str, str, str]] = {
         "x, w, indptr, col, row, perm, num_rows",
         "y",
         weighted() + "  y = Reshape <allowzero = 1> (sums, size)\n",
+    ),
+    "SpMMChannels": (
+        "offset: int = 0",
+        "x, w, d, indptr, col, row, perm, num_rows",
+        "y",
+        channels() + SEGMENT + total("messages", "y"),
     ),
     "SegmentSum": ("", f"messages, {_LIST}", "y", SEGMENT + total("messages", "y")),
     "SegmentMean": ("", f"messages, {_LIST}", "y", SEGMENT + total("messages", "sum") + mean("y")),

@@ -6,6 +6,7 @@
 #define EDGEGNN_OP_TABLES(X) \
   X(csr_ops)                 \
   X(spmm_ops)                \
+  X(channels_ops)            \
   X(attention_ops)           \
   X(qspmm_ops)               \
   X(quantize_ops)            \

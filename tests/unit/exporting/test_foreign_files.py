@@ -64,6 +64,12 @@ def test_reductions_other_than_sums_start_from_what_the_file_starts_from(reducti
     assert found[0][0] == "Rows" if reduction != "mul" else "product" in found[0][1]
 
 
+def test_weights_of_channels_become_one_operator_also_in_c(tmp_path):
+    result = exported(message_file(channels=True, width=12), tmp_path, format="c", max_nodes=64, max_edges=256)
+    assert rules(result) == ["Channels"]
+    assert result.manifest.c is not None
+
+
 def test_a_file_of_float16_becomes_one_of_float32(tmp_path):
     model = message_file(kind=np.float16)
     result = exported(model, tmp_path)

@@ -45,6 +45,9 @@ def cases(kind):
     for shape in ((), (3,), (3, 1)):
         given = {"x": f(nodes, 3, 4), "w": f(count, *shape)}
         yield f"SpMMWeighted heads [E{shape}]", "SpMMWeighted", "CooToCsr", given, {}
+    for planes, own, wide in ((1, 1, 5), (3, 1, 20), (1, 3, 5), (4, 4, 37)):
+        given = {"x": f(nodes, own, wide), "w": f(count, wide + 3), "d": f(count, planes)}
+        yield f"SpMMChannels {planes} {own}", "SpMMChannels", "CooToCsr", given, {"offset": 2}
     for op in ("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"):
         for shape in ((), (3,), (2, 3)):
             yield f"{op} [E{shape}]", op, "IndexToCsr", {"messages": f(count, *shape)}, {}

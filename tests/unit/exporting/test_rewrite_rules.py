@@ -132,11 +132,31 @@ def test_weight_of_each_head():
     assert_rewritten(model(body, "float[num_edges,2] w", tail=(2, 2)), "CooToCsr", "SpMMWeighted")
 
 
-def test_weight_of_each_channel_stays_a_message():
+def test_weight_of_each_channel():
     body = looked_up("x", "source", "m0") + "  m = Mul (m0, w)\n" + scattered("m", "add", "y")
     made = model(body, f"float[num_edges,{F}] w")
-    assert_rewritten(made, "IndexToCsr", "SegmentSum")
-    assert rewritten(made)[1][0].reason == "each edge has a factor for every channel"
+    assert_rewritten(made, "CooToCsr", "SpMMChannels", outcomes=[("weighted sum of neighbours", "Channels")])
+
+
+def test_vectors_with_weights_of_channels_and_directions():
+    """PaiNN: vectors of the sources and directions of the edges, each with its part of the weights."""
+    body = """
+  c0 = Constant <value_ints = [0]> ()
+  c1 = Constant <value_ints = [4]> ()
+  c2 = Constant <value_ints = [8]> ()
+  w0 = Slice (w, c0, c1, one_axis)
+  w1 = Slice (w, c1, c2, one_axis)
+  w0_3 = Unsqueeze (w0, minus)
+  vectors = Unsqueeze (v, one_axis)
+  wide_shape = Constant <value_ints = [1, 4, 1]> ()
+  wide = Expand (vectors, wide_shape)
+"""
+    body = "  one_axis = Constant <value_ints = [1]> ()\n" + body
+    body += looked_up("wide", "source", "m0") + "  a = Mul (w0_3, m0)\n" + looked_up("x", "source", "m1")
+    body += "  b0 = Mul (w1, m1)\n  b1 = Unsqueeze (b0, minus)\n  d3 = Unsqueeze (d, one_axis)\n  b = Mul (b1, d3)\n"
+    body += "  m = Add (a, b)\n" + scattered("m", "add", "y", (F, 3))
+    made = model(body, "float[num_edges,8] w, float[num_edges,3] d, float[num_nodes,3] v", tail=(F, 3))
+    assert_rewritten(made, "CooToCsr", "SpMMChannels", "SpMMChannels")
 
 
 # GCN ------------------------------------------------------------
