@@ -124,6 +124,14 @@ class DataSource:
         if self.data is not None:
             check_data(self.data)
 
+    @property
+    def names_data_only(self) -> bool:
+        """Whether data of a module are named, and nothing else is said of them: the user allows its import."""
+        from edgegnn.tasks.catalog import object_name
+
+        said = self.task or self.split or self.split_seed or self.inputs
+        return self.data is not None and object_name(self.data) is not None and not said
+
     def options(self) -> dict[str, Any]:
         """The fields as arguments of the public functions, which have the same names."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -177,6 +185,9 @@ def open_model(
         checkpoint, stem = model, "model"
     else:
         checkpoint, stem = source.load(model, work.spec if work else None), Path(model).stem
+    own = checkpoint.task
+    if work is not None and own is not None and own != work.spec and data.names_data_only and own.data == data.data:
+        work = restore_task(own, data.data_root, data.data)  # its split, and constants of its features
     if work is None:
         if checkpoint.task is None:
             raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")

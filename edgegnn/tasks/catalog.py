@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgegnn.errors import DataError, UsageError
@@ -29,6 +30,7 @@ __all__ = [
     "is_file",
     "names",
     "node_set_name",
+    "object_name",
 ]
 
 KINDS = ("node", "edge", "graph", "link")
@@ -58,6 +60,7 @@ NODE_SETS = {
 }
 FILE_ENDINGS = (".pt", ".pth", ".npz", ".csv")
 _PREFIXES = ("tu", "molnet", *NODE_SETS)
+_OBJECT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
 _SPLIT = re.compile(r"public|full|stratified|scaffold|given|random(:.*)?|fold:\d+|file:.*", re.DOTALL)
 
 
@@ -68,8 +71,22 @@ def names() -> list[str]:
 
 
 def is_file(data: str) -> bool:
-    """Return whether a task's data is the path of a user's file rather than a name."""
-    return not _is_name(data) and (data.endswith(FILE_ENDINGS) or Path(data).is_file())
+    """Return whether a task's data is the path of a user's file, or of a folder of .pt files, rather than a name."""
+    if _is_name(data) or object_name(data) is not None:
+        return False
+    return data.endswith(FILE_ENDINGS) or Path(data).is_file() or any(Path(data).glob("*.pt")) or _processed(data)
+
+
+def _processed(data: str) -> bool:
+    return any(Path(data).glob("processed/*.pt"))
+
+
+def object_name(data: str) -> tuple[str, str, str] | None:
+    """Module, name and arguments in parentheses of data that a program makes; None for other data."""
+    found = _OBJECT.fullmatch(data)
+    if found is None or _is_name(data) or Path(data).exists():
+        return None
+    return found[1], found[2], found[3] or ""
 
 
 def _is_name(data: str) -> bool:
@@ -98,6 +115,10 @@ def check_data(data: str) -> None:
         if data.endswith(".csv"):
             need("molecules", "molecules need", DataError)
         return
+    named = object_name(data)
+    if named is not None:
+        _check_module(data, named[0])
+        return
     if any(Path(data).glob("*.npz")):  # a folder of graphs as arrays
         return
     if "/" in data or "\\" in data:
@@ -106,6 +127,22 @@ def check_data(data: str) -> None:
     raise UsageError(
         f"unknown data set {data!r}{closest(data, known)}: choose one of {', '.join(known)}, or pass --data FILE.pt"
     )
+
+
+def _check_module(data: str, module: str) -> None:
+    """Refuse data of a module that is nowhere, before anything is imported; the working folder is searched, too."""
+    top = module.partition(".")[0]
+    here = Path(f"{top}.py").is_file() or Path(top).is_dir()
+    try:
+        known = here or find_spec(top) is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        prefix = data.partition(":")[0].lower()
+        raise UsageError(
+            f"unknown data set {data!r}{closest(prefix, list(_PREFIXES))}: there is no collection and no module {top}; "
+            f"choose one of {', '.join(names())}, or run in the folder of {top}.py"
+        )
 
 
 def node_set_name(collection: str, name: str) -> str:

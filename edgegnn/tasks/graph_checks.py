@@ -278,6 +278,8 @@ def node_labels(graph: Data, used: Tensor | None, where: str, what: str = "node"
         y = y.int().argmax(dim=1)
     if y.numel() != rows:
         raise DataError(f"{where}: {y.numel()} labels for {rows} {what}s: set y to one class per {what}")
+    if y.dim() > 1:
+        note(f"{where}: y is {list(y.shape)}: read as one class a {what}")
     y = y.reshape(-1)
     if used is None:
         return _classes(y, where, what)

@@ -16,12 +16,23 @@ from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import type_name
 from edgegnn.signature import TypedGraph, roles_of, with_told
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
-from edgegnn.tasks.catalog import ALIASES, CITATION, NODE_SETS, SUPERPIXELS, TASKS, check_data, check_task, is_file
+from edgegnn.tasks.catalog import (
+    ALIASES,
+    CITATION,
+    NODE_SETS,
+    SUPERPIXELS,
+    TASKS,
+    check_data,
+    check_task,
+    is_file,
+    object_name,
+)
 from edgegnn.tasks.files import read_graphs
 from edgegnn.tasks.hetero import labelled_type, with_labels
 from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
+from edgegnn.tasks.named_objects import object_graphs
 from edgegnn.tasks.notes import note
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
@@ -103,12 +114,22 @@ def with_attributes(data: str) -> str:
     return name if name.endswith(datasets.ATTRIBUTES) else name + datasets.ATTRIBUTES
 
 
-def restore_task(spec: TaskSpec, root: Path | None = None) -> Task:
+def restore_task(spec: TaskSpec, root: Path | None = None, named: str | None = None) -> Task:
     """Load the task of a checkpoint again: same data, same split, same constants of features and targets.
 
+    Args:
+        spec: the task.
+        root: folder of the data sets.
+        named: data that the user names; data of a module are imported only if they are these.
+
     Raises:
+        UsageError: the data are of a module, and the user doesn't name it.
         DataError: the data are gone, or are not those the spec describes.
     """
+    if object_name(spec.data) is not None and named != spec.data:
+        raise UsageError(
+            f"the model's data are made by a module, which opening a file doesn't import: say --data {spec.data[:80]!r}"
+        )
     wanted = _Wanted(
         split=spec.split,
         seed=spec.seed,
@@ -177,6 +198,8 @@ def _wanted(
 
 
 def _load(data: str, wanted: _Wanted) -> Task:
+    if object_name(data) is not None:
+        return _from_graphs(object_graphs(data, wanted.root), data, wanted)
     if is_file(data):
         path = at_hand(data)
         return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
