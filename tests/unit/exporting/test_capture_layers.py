@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch_geometric.nn as gnn
 from capture_example import CLASSES, FEATURES, HIDDEN, Stack, assert_same, graph, mlp, other_graphs
+from rewrite_layers import CONVS, EDGE_ATTR, MODELS
+from sweep import sweep
 from torch import nn
 
 from edgegnn.exporting.capture import capture
@@ -165,8 +167,17 @@ WIDE = [
 ]
 
 
+# test_rewrite_coverage.py and test_torchscript.py share these layers, and capture them too: here with --every only.
+ELSEWHERE = {f"{name}{end}" for name in CONVS for end in ("", " with edge_attr" if name in EDGE_ATTR else "")}
+ELSEWHERE |= {name.removesuffix("Conv") for name in CONVS} | {f"models.{name}" for name in MODELS}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "make", "task", "kind"), WIDE, ids=[w[0] for w in WIDE])
+@pytest.mark.parametrize(
+    ("name", "make", "task", "kind"),
+    sweep(WIDE, lambda i: WIDE[i][0] not in ELSEWHERE),
+    ids=[w[0] for w in WIDE],
+)
 def test_every_layer(name, make, task, kind):
     torch.manual_seed(0)
     model = make().eval()
