@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from link_example import MODULE, social_graph
+from sweep import spread
 
 from edgegnn import api
 from edgegnn.cli import start
@@ -252,8 +253,7 @@ def trained(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", range(len(RECIPES)))
-@pytest.mark.parametrize("model", range(len(MODELS)))
+@pytest.mark.parametrize(("model", "recipe"), spread(range(len(MODELS)), range(len(RECIPES))))
 def test_every_recipe(trained, tmp_path, model, recipe):
     """With each model; the graph is inside for every other one, so that each model and each recipe has it both ways."""
     source, options = trained(MODELS[model])
@@ -266,8 +266,7 @@ def test_every_recipe(trained, tmp_path, model, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHOD_NAMES)
-@pytest.mark.parametrize("model", ["gcn", "sage", "ness", "own"])
+@pytest.mark.parametrize(("method", "model"), spread(METHOD_NAMES, ("own", "ness", "gcn", "sage")))
 def test_every_pruner_and_quantization_after_it(trained, tmp_path, model, method):
     source, options = trained(model)
     small = tmp_path / "small.pt"

@@ -10,6 +10,7 @@ import torch
 from command_line import run, strict
 from graph_targets import OFFSET, SPREAD, graphs
 from profile_example import BLINK
+from sweep import spread, sweep
 from torch import nn
 
 from edgegnn import api
@@ -102,7 +103,10 @@ def test_training_learns_something(target):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metric"),
-    [("gin", "mae"), ("gin", "rmse"), ("gcn", "mae"), ("gat", "rmse"), ("sage", "rmse"), ("transformer", "mae")],
+    sweep(
+        [("gin", "mae"), ("gat", "rmse"), ("gin", "rmse"), ("gcn", "mae"), ("sage", "rmse"), ("transformer", "mae")],
+        lambda i: i < 2,
+    ),
 )
 def test_regression_beats_the_mean_by_far(name, metric):
     task = task_from_graphs(graphs("values", 400), data="mine", metric=metric)
@@ -165,7 +169,7 @@ def test_regression_through_the_commands(folder, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", sweep(TARGETS, lambda i: TARGETS[i] == "values"))
 def test_tables(folder, capsys, monkeypatch, target):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(measure, "QUICK", BLINK)
@@ -220,8 +224,7 @@ def test_tables(folder, capsys, monkeypatch, target):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("target", "recipe"), spread(TARGETS, RECIPES))
 def test_recipes(folder, tmp_path, target, recipe):
     made = api.export(
         folder / f"{target}-model.pt", quant=recipe, output=tmp_path / "a", settings={"epochs": 2}, data_root=None
@@ -244,9 +247,9 @@ def test_recipes(folder, tmp_path, target, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "options"), PRUNERS)
-@pytest.mark.parametrize("target", TARGETS)
-def test_pruners(folder, tmp_path, target, method, options):
+@pytest.mark.parametrize(("target", "pruner"), spread(TARGETS, PRUNERS))
+def test_pruners(folder, tmp_path, target, pruner):
+    method, options = pruner
     small = api.compress(
         folder / f"{target}-model.pt", prune=method, sparsity=0.4, quant="qat-int8", output=tmp_path / "s.pt",
         settings={"epochs": 2}, **options,
@@ -262,7 +265,7 @@ def test_pruners(folder, tmp_path, target, method, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", sweep(TARGETS, lambda i: TARGETS[i] == "labels"))
 def test_what_else_trains(folder, tmp_path, target):
     with pytest.raises(PruneError, match="graph"):
         api.compress(folder / f"{target}-model.pt", prune="edges", sparsity=0.3, output=tmp_path / "e.pt")
