@@ -36,11 +36,11 @@ def fit_outputs(checkpoint: Checkpoint, task: Task) -> tuple[Checkpoint, Task]:
     from torch.export import ExportedProgram
 
     from edgegnn.quantize import QuantModel
-    from edgegnn.signature import Outputs
+    from edgegnn.signature import Outputs, TypedGraph
     from edgegnn.signature.outputs import returning
     from edgegnn.tasks.unlabelled import with_level
 
-    if task.of_links:
+    if task.of_links or isinstance(task.graphs[0], TypedGraph):
         return checkpoint, task
     model = checkpoint.model
     found = _tried(checkpoint, task)

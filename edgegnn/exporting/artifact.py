@@ -34,7 +34,8 @@ def write_artifact(
     model: onnx.ModelProto | None,
     manifest: ArtifactManifest,
     samples: list[Sample],
-    expected: Iterable[npt.NDArray[np.float32]],
+    expected: Iterable[Mapping[str, npt.NDArray[Any]]],
+    main: str,
     *,
     force: bool = False,
     libraries: Mapping[str, Path] | None = None,
@@ -47,8 +48,9 @@ def write_artifact(
         path: where; a name ending in .zip makes an archive.
         model: what becomes model.onnx; None for an artifact without one.
         manifest: everything but `name`, `created`, `files` and `sizes.model_file`, which are added.
-        samples: the graphs to ship, with PyTorch's logits in `expected`.
-        expected: float32 logits of each sample.
+        samples: the graphs to ship.
+        expected: PyTorch's outputs on each of them, by name.
+        main: name of the main output.
         force: replace an artifact that is there.
         libraries: file name -> native library to put into native/; None: this machine's, if the model has a use for it.
         others: name -> content of further files; model.ts.pt, say.
@@ -74,7 +76,7 @@ def write_artifact(
             for name, content in (others or {}).items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_bytes(content)
-            _write_samples(folder / "samples.npz", samples, expected)
+            _write_samples(folder / "samples.npz", samples, expected, main)
             build_runner(folder / "run.pyz")
             _add_libraries(folder, libraries)
             files = {p.relative_to(folder).as_posix(): _describe(p) for p in _files(folder)}
@@ -145,12 +147,15 @@ def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "dtype": dtype, "shape": shape}
 
 
-def _write_samples(path: Path, samples: list[Sample], expected: Iterable[npt.NDArray[np.float32]]) -> None:
+def _write_samples(
+    path: Path, samples: list[Sample], expected: Iterable[Mapping[str, npt.NDArray[Any]]], main: str
+) -> None:
     arrays: dict[str, Any] = {}
     for i, (sample, want) in enumerate(zip(samples, expected, strict=True)):
         for name, value in sample.inputs.items():
             arrays[f"{i:04d}.{name}"] = value
-        arrays[f"{i:04d}.expected"] = want
+        for name, value in want.items():
+            arrays[f"{i:04d}.expected" if name == main else f"{i:04d}.expected.{name}"] = value
         if sample.label is not None:
             arrays[f"{i:04d}.label"] = sample.label
         if sample.mask is not None:

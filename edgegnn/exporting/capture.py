@@ -31,7 +31,8 @@ from edgegnn.exporting.table import table_sizes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.exporting.untraceable import known_reason
 from edgegnn.quantize import QuantModel
-from edgegnn.runtime.roles import BATCH, GRAPH, ROWS, Role, find_names, role_of
+from edgegnn.runtime.roles import BATCH, GRAPH, LEVELS, Role, find_names, role_of
+from edgegnn.signature import Every, Output, Outputs, every_output
 from edgegnn.tasks.points import point_graphs
 
 __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_program", "program_inputs"]
@@ -48,7 +49,7 @@ def capture(
     kind: str,
     output: str = "logits",
     roles: Mapping[str, Role] | None = None,
-    rows: str | None = None,
+    outputs: Outputs | None = None,
 ) -> onnx.ModelProto:
     """Turn a model into an ONNX graph with free numbers of nodes, edges and graphs.
 
@@ -63,18 +64,18 @@ def capture(
             "link" (logits `[num_links, 1]`).
         output: name of the output.
         roles: what the inputs belong to; the usual ones of their names where that isn't said.
-        rows: name of the number of rows of the output, "num_nodes.paper"; None: the usual one of the kind.
+        outputs: what a model gives that gives several tensors, or one that is no matrix.
 
     Returns:
-        A model with inputs named as `args`, one output, float32, opset 18 (21 when it holds 4-bit codes). The same
-        model gives the same bytes.
+        A model with inputs named as `args`, one output or those of `outputs`, float32, opset 18 (21 when it holds
+        4-bit codes). The same model gives the same bytes.
 
     Raises:
         ExportError: something in the model has no ONNX form (the message names the layer), or the model does not
             return what its `kind` says.
     """
-    of_kind = rows or ROWS[kind]
-    return _capture(model, args, rows=of_kind, output=output, roles=roles or {}, prefixes=["model"])[0]
+    given = outputs or Outputs((Output(output, LEVELS[kind]),), output)
+    return _capture(model, args, given, roles=roles or {}, prefixes=["model"])[0]
 
 
 def capture_with_twin(
@@ -84,21 +85,20 @@ def capture_with_twin(
     kind: str,
     output: str = "logits",
     roles: Mapping[str, Role] | None = None,
-    rows: str | None = None,
+    outputs: Outputs | None = None,
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """`capture` of a quantized model; and the same model without its quantization points, which is not traced again."""
     prefixes = ["model", "model.model"]
-    of_kind = rows or ROWS[kind]
-    captured, twin = _capture(model, args, rows=of_kind, output=output, roles=roles or {}, prefixes=prefixes)
+    given = outputs or Outputs((Output(output, LEVELS[kind]),), output)
+    captured, twin = _capture(model, args, given, roles=roles or {}, prefixes=prefixes)
     return captured, twin
 
 
 def _capture(
     model: nn.Module | ExportedProgram,
     args: Mapping[str, Tensor],
+    outputs: Outputs,
     *,
-    rows: str,
-    output: str,
     roles: Mapping[str, Role],
     prefixes: Sequence[str],
 ) -> list[onnx.ModelProto]:
@@ -111,7 +111,7 @@ def _capture(
         if len(prefixes) > 1:
             models.append(without_points(models[0]))
         return [
-            finish(m, known, rows=rows, helper=GRAPHS, output=output, prefix="" if traced else prefix)
+            finish(m, known, outputs, helper=GRAPHS, prefix="" if traced else prefix)
             for m, prefix in zip(models, prefixes, strict=True)
         ]
 
@@ -146,18 +146,30 @@ class _ByName(nn.Module):
         super().__init__()
         self.model, self.roles = model, roles
 
-    def forward(self, *tensors: Tensor) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         given = dict(zip(self.roles, tensors, strict=False))
         inputs = complete(self.model, given, self.roles)
         batches = find_names(inputs, self.roles, BATCH)
         graphs: Any = 1 if batches and batches[0] not in given else None
         graphs = tensors[len(given)].shape[0] if len(tensors) > len(given) else graphs
-        with DataSizes([inputs[name] for name in batches], graphs):
+        with DataSizes([inputs[name] for name in batches], graphs), every_output():
             out = self.model(**inputs)
+        if isinstance(out, Every):
+            return _apart(list(out.values()), tensors)
         if not isinstance(out, Tensor) or out.dim() != 2 or out.dtype != torch.float32:
             what = f"{out.dtype} {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
             raise ExportError(f"the model must return one float32 matrix of logits, [rows, classes]; it returns {what}")
         return out
+
+
+def _apart(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs, each a tensor of its own: what is an input, or another output too, is copied."""
+    seen = [id(value) for value in inputs]
+    apart: list[Tensor] = []
+    for value in outputs:
+        apart.append(value.clone() if id(value) in seen else value)
+        seen.append(id(value))
+    return tuple(apart)
 
 
 def _trace(model: nn.Module, args: Mapping[str, Tensor], roles: Mapping[str, Role]) -> ExportedProgram:

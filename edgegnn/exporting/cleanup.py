@@ -16,7 +16,8 @@ from edgegnn.exporting.qdq import constant, fold_weights_ir
 from edgegnn.exporting.rewrite.functions import add_functions
 from edgegnn.exporting.score_order import rank_exactly
 from edgegnn.exporting.simplify import keep_small_shares, share_constants
-from edgegnn.runtime.roles import BATCH, Role, find_names
+from edgegnn.runtime.roles import BATCH, FIXED, GRAPH, Role, find_names
+from edgegnn.signature import Outputs
 
 __all__ = ["PATH", "finish"]
 
@@ -24,20 +25,19 @@ PATH = "edgegnn.module"  # what a node's metadata call the module that it comes 
 
 
 def finish(
-    model: ir.Model, roles: Mapping[str, Role], *, rows: str, helper: str, prefix: str, output: str = "logits"
+    model: ir.Model, roles: Mapping[str, Role], outputs: Outputs, *, helper: str, prefix: str
 ) -> onnx.ModelProto:
-    """Name inputs, output and dimensions, put in the quantization points, and strip what no runtime reads.
+    """Name inputs, outputs and dimensions, put in the quantization points, and strip what no runtime reads.
 
     Args:
         model: the exporter's result.
         roles: names of its inputs, in order, and what they belong to; the helper, when it has one, follows them.
-        rows: name of the number of rows of the output: "num_nodes", "num_nodes.paper", "num_graphs", ...
+        outputs: its outputs, in order.
         helper: the input that stands for the number of graphs.
         prefix: path of the user's module in what was exported.
-        output: name of the output.
 
     Raises:
-        ExportError: an operator that is known to compute something wrong, or an output that has other rows.
+        ExportError: an operator that is known to compute something wrong, or a main output of another level.
     """
     graph = model.graph
     _strip_wrapper(model, prefix)
@@ -53,7 +53,7 @@ def finish(
     rank_exactly(graph)
     _scatter_rows(graph)
     _count_axes_from_the_front(graph)
-    _name_dimensions(graph, roles, rows, output)
+    _name_dimensions(graph, roles, outputs)
     for step in (
         passes.InlinePass(),
         passes.RemoveUnusedNodesPass(),
@@ -161,30 +161,36 @@ def _integers(graph: ir.Graph, name: str, values: Sequence[int]) -> ir.Value:
     return graph.initializers[name]
 
 
-def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], wanted: str, output: str) -> None:
-    """Name the free sizes of inputs and output; `wanted` is the name of the output's number of rows."""
-    of_graphs = wanted == "num_graphs"
-    sizes: dict[str, int | ir.SymbolicDim] = {}
+def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], outputs: Outputs) -> None:
+    sizes: dict[str, str] = {}  # the exporter's name of a size -> ours
     for value, role in zip(graph.inputs, roles.values(), strict=True):
         assert value.shape is not None
         own = value.shape[role.axis]
-        sizes[role.size] = own
+        if isinstance(own, ir.SymbolicDim) and own.value:
+            sizes[own.value] = role.size
         free = role.size if role.size != "num_graphs" or isinstance(own, ir.SymbolicDim) else own
         value.shape = ir.Shape([free if i == role.axis else size for i, size in enumerate(value.shape)])
-    (out,) = graph.outputs
-    assert out.shape is not None
-    rows = out.shape[0]
-    of_nodes = [own for size, own in sizes.items() if size.partition(".")[0] == "num_nodes"]
-    wrong = rows in of_nodes if of_graphs else rows != sizes.get(wanted)
-    if wrong and not isinstance(rows, int):
-        what = wanted.removeprefix("num_").replace("s.", " of type ").removesuffix("s")
+    for value, output in zip(graph.outputs, outputs.each, strict=True):
+        assert value.shape is not None
+        shape = [
+            sizes.get(size.value or "", size) if isinstance(size, ir.SymbolicDim) else size for size in value.shape
+        ]
+        if shape and output.role != FIXED and not isinstance(shape[0], int):
+            if output.name == outputs.main:
+                _check_rows(shape[0], output.role, set(sizes.values()))
+            shape[0] = output.role.size
+        value.shape, value.name = ir.Shape(shape), output.name
+
+
+def _check_rows(found: object, role: Role, known: set[str]) -> None:
+    """Refuse a main output that has a row for something else than the task is about."""
+    if role == GRAPH and str(found).partition(".")[0] == "num_nodes":
         raise ExportError(
             "the model returns one row for each node, but the task is about graphs: pool over batch (global_mean_pool)"
-            if of_graphs
-            else f"the model returns {rows} rows, not one for each {what}: is it a model for another task?"
         )
-    out.shape = ir.Shape([rows if isinstance(rows, int) else wanted, *out.shape[1:]])
-    out.name = output
+    if role != GRAPH and role.size in known and found != role.size:
+        what = role.size.removeprefix("num_").replace("s.", " of type ").removesuffix("s")
+        raise ExportError(f"the model returns {found} rows, not one for each {what}: is it a model for another task?")
 
 
 def _path(node: ir.Node) -> str:

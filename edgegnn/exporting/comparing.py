@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,18 @@ import numpy.typing as npt
 
 from edgegnn.exporting.building import Built
 from edgegnn.exporting.float_reference import Proof
+from edgegnn.exporting.formats import Form
 from edgegnn.exporting.metamorphic import Kept
 from edgegnn.exporting.node_limits import within_limit
-from edgegnn.exporting.parity import Parity, Tolerance, check_parity, spread, tolerance_for, torch_outputs
+from edgegnn.exporting.parity import (
+    Parity,
+    Tolerance,
+    check_parity,
+    spread,
+    tolerance_for,
+    torch_every,
+    torch_outputs,
+)
 from edgegnn.exporting.request import ExportRequest
 from edgegnn.exporting.rounding import rounded_otherwise
 from edgegnn.exporting.samples import Sample, split_graphs
@@ -47,14 +57,17 @@ class Comparison:
         validation: the validation split.
         shipped: what of the test split the artifact ships.
         taken: how that was chosen.
+        others: name of each output but the main one -> its parity.
         awkward: the awkward graphs that the artifact ships, with PyTorch's outputs.
         small: the smallest graphs that the model runs on.
         against_float: what quantization costs; None for a float artifact.
         properties: what was found of the model's properties.
+        kept_expected: PyTorch's outputs on the graphs in samples.npz, by name.
     """
 
     parity: Parity
     other_parity: Mapping[str, Parity]
+    others: Mapping[str, Parity]
     test: Answers
     validation: Answers
     shipped: Answers
@@ -63,16 +76,12 @@ class Comparison:
     small: Runnable
     against_float: AgainstFloat | None
     properties: list[Kept]
+    kept_expected: list[dict[str, Any]]
 
     @property
     def kept(self) -> list[Sample]:
         """The graphs in samples.npz."""
         return self.taken.samples + self.awkward
-
-    @property
-    def kept_expected(self) -> list[Any]:
-        """PyTorch's outputs on the graphs in samples.npz."""
-        return self.taken.expected + self.small.expected[: len(self.awkward)]
 
 
 def compare(request: ExportRequest, built: Built, status: Callable[[str], None]) -> Comparison:
@@ -108,17 +117,22 @@ def compare(request: ExportRequest, built: Built, status: Callable[[str], None])
     against, *_ = [
         proof.against_float(form, built.names, validation.samples, validation.outputs) for form in built.forms
     ]
+    awkward = small.samples if any_size else fitting(small.samples, taken.samples)
+    kept = taken.samples + awkward
+    whole = built.real[0].inputs
     return Comparison(
         parity,
         other_parity,
+        _others(request, built, every),
         test,
         validation,
         shipped,
         taken,
-        small.samples if any_size else fitting(small.samples, taken.samples),
+        awkward,
         small,
         against,
         _properties(proof, built, status) if request.thorough else [],
+        torch_every(model, [with_edges(sample, whole) for sample in kept], task.gives.main),
     )
 
 
@@ -141,6 +155,28 @@ def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Par
 
     parity, outputs = parity_of(built.form.run, tolerance)
     return parity, outputs, {other.runtime: parity_of(other.run, tolerance)[0] for other in built.others}
+
+
+def _others(request: ExportRequest, built: Built, every: Answers) -> dict[str, Parity]:
+    """The parity of each output but the main one: as numbers that no labels give a unit."""
+    whole = built.real[0].inputs
+
+    def parity_of(form: Form, name: str) -> Parity:
+        expected = torch_outputs(request.model, [with_edges(sample, whole) for sample in every.samples], name)
+        return check_parity(
+            partial(form.read, name),
+            every.samples,
+            expected,
+            tolerance_for(request.recipe, expected, request.min_agreement, spread(expected)),
+            target="none",
+            hint=f" (output {name}){_hint(request.recipe)}",
+            rounding=lambda sample: rounded_otherwise(request.model, with_edges(sample, whole), name=name),
+        )[0]
+
+    found = {}
+    for name in request.task.gives.others:
+        found[name], *_ = [parity_of(form, name) for form in built.forms]
+    return found
 
 
 def _validation(request: ExportRequest, built: Built, test: Answers) -> Answers:

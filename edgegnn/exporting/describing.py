@@ -72,7 +72,8 @@ def describe(
         entries=msgspec.convert(form.io.get("entries", []), list[manifest.EntryPoint]),
         samples=[describe_sample(sample, task) for sample in found.kept],
         samples_taken=found.taken.described(),
-        parity=msgspec.convert(found.parity.to_dict(), manifest.Parity),
+        parity=_parity(found),
+        main=task.gives.main if task.gives.others else "",
         accuracy="" if task.spec.labelled else NO_ACCURACY,
         metric=_test_metric(task, found.test) if task.spec.labelled else None,
         validation=_compared(task, found.validation) if task.spec.labelled else None,
@@ -107,6 +108,20 @@ def _learnt_nodes(task: Task, inputs: Sequence[dict[str, Any]]) -> dict[str, int
     sizes = {str(size) for value in inputs for size in value["shape"]}
     counts = {typed_size("num_nodes", kind): count for kind, count in graph.counts.items()}
     return {end: counts[end] for end in ends if end not in sizes}
+
+
+def _parity(found: Comparison) -> manifest.Parity:
+    others = [
+        manifest.OutputParity(
+            name=name,
+            graphs=each.graphs,
+            agreement=each.agreement,
+            max_abs_error=each.max_abs_error,
+            tolerance=msgspec.convert(each.to_dict()["tolerance"], manifest.Tolerance),
+        )
+        for name, each in found.others.items()
+    ]
+    return msgspec.structs.replace(msgspec.convert(found.parity.to_dict(), manifest.Parity), outputs=others)
 
 
 def _tensors(values: list[dict[str, Any]]) -> list[manifest.TensorValue]:

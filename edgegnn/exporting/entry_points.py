@@ -23,7 +23,8 @@ from torch_geometric.data import Data
 from edgegnn.errors import ExportError, first_line
 from edgegnn.exporting.artifact import graph_io
 from edgegnn.exporting.samples import example_inputs
-from edgegnn.runtime.roles import Role, usual_role
+from edgegnn.runtime.roles import LEVELS, Role, usual_role
+from edgegnn.signature import Output, Outputs
 from edgegnn.tasks import Task, example_graph
 from edgegnn.tasks.collating import PAIRS
 
@@ -45,7 +46,7 @@ class EntryPoint:
         example: inputs to trace with.
         calibrate: gives inputs for post-training quantization.
         roles: what the inputs belong to; the usual ones of their names where that isn't said.
-        rows: name of the number of rows of the output, "num_nodes.paper"; None: the usual one of the kind.
+        outputs: what it gives; None: one matrix, `output`.
     """
 
     name: str
@@ -55,7 +56,12 @@ class EntryPoint:
     example: dict[str, Array]
     calibrate: Callable[[], list[dict[str, Array]]]
     roles: Mapping[str, Role] = field(default_factory=dict)
-    rows: str | None = None
+    outputs: Outputs | None = None
+
+    @property
+    def gives(self) -> Outputs:
+        """What it gives."""
+        return self.outputs or Outputs((Output(self.output, LEVELS[self.kind]),), self.output)
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -79,8 +85,8 @@ def entry_points(
     """
     if not task.of_links:
         calibrate = partial(_graphs, task, names)
-        spec, main = task.spec, task.gives.main
-        return [EntryPoint("", "model.onnx", spec.kind, main, dict(example), calibrate, task.roles, spec.rows)]
+        gives = task.gives
+        return [EntryPoint("", "model.onnx", task.spec.kind, gives.main, dict(example), calibrate, task.roles, gives)]
     if isinstance(model, ExportedProgram):
         raise ExportError("a .pt2 program has no encoder and decoder: give a state_dict with --factory for link tasks")
     graph = {name: value for name, value in example.items() if name != PAIRS}
@@ -93,28 +99,30 @@ def entry_points(
     ]
 
 
-def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[dict[str, Array]], Any]:
-    """A function from the inputs of the whole to its output.
+def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[dict[str, Array]], dict[str, Any]]:
+    """A function from the inputs of the whole to its outputs, by name.
 
     It raises ExportError where onnxruntime fails.
     """
 
-    def run(inputs: dict[str, Array]) -> Any:
+    def run(inputs: dict[str, Array]) -> dict[str, Any]:
         known: dict[str, Any] = dict(inputs)
         for point, session in zip(points, sessions, strict=True):
             wanted = [value.name for value in session.get_inputs()]
+            names = point.gives.names
             try:
-                known[point.output] = session.run(None, {name: known[name] for name in wanted})[0]
+                found = session.run(names, {name: known[name] for name in wanted})
             except Exception as error:  # onnxruntime raises a dozen types of its own
                 raise ExportError(f"onnxruntime fails to run {point.file}: {first_line(error, 300)}") from error
-        return known[points[-1].output]
+            known.update(zip(names, found, strict=True))
+        return {name: known[name] for name in points[-1].gives.names}
 
     return run
 
 
 def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) -> dict[str, list[dict[str, Any]]]:
     """What the manifest says of inputs and outputs: of the whole and, where there are several files, of each."""
-    each = [_with_roles(graph_io(model), point.roles) for point, model in zip(points, models, strict=True)]
+    each = [_with_roles(graph_io(model), point) for point, model in zip(points, models, strict=True)]
     if len(points) == 1:
         return each[0]
     made = {value["name"]: value for io in each for value in io["outputs"]}
@@ -126,10 +134,11 @@ def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) ->
     return {"inputs": [taken[name] for name in order], "outputs": each[-1]["outputs"], "entries": entries}
 
 
-def _with_roles(io: dict[str, list[dict[str, Any]]], roles: Mapping[str, Role]) -> dict[str, list[dict[str, Any]]]:
-    """The inputs with their role, where the name doesn't tell it."""
-    inputs = [with_role(value, roles.get(value["name"])) for value in io["inputs"]]
-    return {**io, "inputs": inputs}
+def _with_roles(io: dict[str, list[dict[str, Any]]], point: EntryPoint) -> dict[str, list[dict[str, Any]]]:
+    """The inputs with their role, where the name doesn't tell it, and the outputs with theirs."""
+    inputs = [with_role(value, point.roles.get(value["name"])) for value in io["inputs"]]
+    roles = {output.name: output.role.name for output in point.gives.each}
+    return {"inputs": inputs, "outputs": [{**value, "role": roles[value["name"]]} for value in io["outputs"]]}
 
 
 def with_role(value: dict[str, Any], role: Role | None) -> dict[str, Any]:

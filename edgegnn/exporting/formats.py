@@ -29,7 +29,8 @@ from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
 from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
-from edgegnn.runtime.roles import BATCH, GRAPH, role_of
+from edgegnn.runtime.metrics import as_rows
+from edgegnn.runtime.roles import BATCH, FIXED, GRAPH, role_of
 from edgegnn.runtime.script import ScriptSession
 from edgegnn.tasks import Task
 
@@ -63,7 +64,8 @@ class Form:
 
     Attributes:
         runtime: "onnxruntime" or "torchscript".
-        run: one graph's inputs to logits.
+        every: one graph's inputs to all outputs, by name.
+        main: name of the main output.
         io: inputs and outputs, as the manifest lists them.
         facts: what else the manifest says of it.
         onnx: what becomes model.onnx, None for TorchScript.
@@ -73,13 +75,22 @@ class Form:
     """
 
     runtime: str
-    run: Callable[[dict[str, Array]], Any]
+    every: Callable[[dict[str, Array]], dict[str, Any]]
+    main: str
     io: dict[str, list[dict[str, Any]]]
     facts: FormFacts
     onnx: ModelProto | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     alone: str = ""
     twins: tuple[ModelProto, ModelProto] | None = None
+
+    def run(self, inputs: dict[str, Array]) -> Any:
+        """The main output for one graph, as a matrix."""
+        return self.read(self.main, inputs)
+
+    def read(self, name: str, inputs: dict[str, Array]) -> Any:
+        """An output for one graph, as a matrix."""
+        return as_rows(self.every(inputs)[name])
 
 
 def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) -> None:
@@ -178,7 +189,11 @@ def torchscript_form(
     prefix = "" if isinstance(model, ExportedProgram) else "model.model" if isinstance(model, QuantModel) else "model"
     script = to_torchscript(program, names, measured, prefix=prefix)
     session = ScriptSession(script.content)
-    logits = session.run(None, typical.inputs)[0]
+    names_of_outputs = task.gives.names
+
+    def every(inputs: dict[str, Array]) -> dict[str, Any]:
+        return dict(zip(names_of_outputs, session.run(None, inputs), strict=True))
+
     size = len(script.content)
     if isinstance(model, QuantModel):
         with model.as_float() as plain:
@@ -196,8 +211,8 @@ def torchscript_form(
         ),
     )
     files = {"model.ts.pt": script.content, "model.pt2": twin}
-    io = _io(task, names, example, int(logits.shape[1]))
-    return Form("torchscript", lambda inputs: session.run(None, inputs)[0], io, facts, files=files)
+    io = _io(task, names, example, every(typical.inputs))
+    return Form("torchscript", every, task.gives.main, io, facts, files=files)
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
@@ -242,7 +257,7 @@ def _outcome(choice: Any) -> Aggregation:
 
 
 def _io(
-    task: Task, names: Sequence[str], example: Mapping[str, Array], classes: int
+    task: Task, names: Sequence[str], example: Mapping[str, Array], given: Mapping[str, Array]
 ) -> dict[str, list[dict[str, Any]]]:
     several = any(role_of(task.roles, name).is_a(BATCH) for name in names)
     inputs = []
@@ -252,5 +267,11 @@ def _io(
             shape[role.axis] = role.size
         value = {"name": name, "dtype": example[name].dtype.name, "shape": shape}
         inputs.append(with_role(value, task.roles.get(name)))
-    output = {"name": task.gives.main, "dtype": "float32", "shape": [task.spec.rows, classes]}
-    return {"inputs": inputs, "outputs": [output]}
+    outputs = []
+    for output in task.gives.each:
+        sizes = list[int | str](given[output.name].shape)
+        if output.role != FIXED:
+            sizes[0] = output.role.size
+        dtype = given[output.name].dtype.name
+        outputs.append({"name": output.name, "dtype": dtype, "shape": sizes, "role": output.role.name})
+    return {"inputs": inputs, "outputs": outputs}

@@ -52,7 +52,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "task": f"{task.data}, {task.kind}, {task.split} split{_target(task)}",
         "inputs": _io(m.inputs),
         **_features(m),
-        "outputs": _io(m.outputs),
+        "outputs": _io(m.outputs, of=True),
         **_entries(m),
         "model_file": f"{m.sizes.model_file} bytes (fp32: {m.sizes.fp32_model_file} bytes)",
         "files": ", ".join(f"{name} {file.bytes} bytes" for name, file in m.files.items()),
@@ -207,8 +207,10 @@ def _target(task: Task) -> str:
     return {"classes": "", "none": ", without labels"}.get(task.target, f", predicts {task.target}")
 
 
-def _io(values: list[TensorValue]) -> str:
-    return ", ".join(f"{v.name} {v.dtype}{v.shape}" for v in values)
+def _io(values: list[TensorValue], *, of: bool = False) -> str:
+    """Names, types and shapes; and what they belong to."""
+    roles = [f" ({value.role})" if of and value.role is not UNSET else "" for value in values]
+    return ", ".join(f"{v.name} {v.dtype}{v.shape}{role}" for v, role in zip(values, roles, strict=True))
 
 
 def _has_manifest(path: Path) -> bool:

@@ -81,8 +81,9 @@ def onnx_form(
     )
     more = {p.file: m.SerializeToString(deterministic=True) for p, m in zip(points[1:], models[1:], strict=True)}
     first = twins[0] if twins else None
-    run, io = chained(points, sessions), whole_io(points, models)
-    return Form("onnxruntime", run, io, facts, onnx=models[0], files=more, twins=first)
+    every, io = chained(points, sessions), whole_io(points, models)
+    main = points[-1].gives.main
+    return Form("onnxruntime", every, main, io, facts, onnx=models[0], files=more, twins=first)
 
 
 def _sparse(point: EntryPoint) -> bool:
@@ -128,10 +129,8 @@ def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProt
         prepared = prepare(model, known, kind=point.kind, output=point.output)
         return prepared, prepared
     if isinstance(model, QuantModel):
-        return capture_with_twin(
-            model, point.tensors, kind=point.kind, output=point.output, roles=point.roles, rows=point.rows
-        )
-    captured = capture(model, point.tensors, kind=point.kind, output=point.output, roles=point.roles, rows=point.rows)
+        return capture_with_twin(model, point.tensors, kind=point.kind, roles=point.roles, outputs=point.gives)
+    captured = capture(model, point.tensors, kind=point.kind, roles=point.roles, outputs=point.gives)
     return captured, captured
 
 

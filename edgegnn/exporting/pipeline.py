@@ -131,6 +131,9 @@ def _c_files(path: Path, built: Built, limits: Limits | None, status: Callable[[
         return None
     if built.form.io.get("entries"):
         raise ExportError("--format c is for a model in one ONNX file, and this one has entry points")
+    given = ", ".join(value["name"] for value in built.form.io["outputs"])
+    if len(built.form.io["outputs"]) > 1:
+        raise ExportError(f"--format c is for a model with one output, and this one gives {given}: return one of them")
     name = (path.with_suffix("") if path.suffix == ".zip" else path).name
     return c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
 
@@ -165,6 +168,7 @@ def _write(
         manifest,
         comparison.kept,
         comparison.kept_expected,
+        built.form.main,
         force=force,
         libraries=libraries,
         others={**forms, **c_files},

@@ -57,21 +57,23 @@ _NEIGHBOURS = {"farthest_points", "knn", "radius"}
 
 
 def rounded_otherwise(
-    model: nn.Module | ExportedProgram, sample: Sample, draws: int = 16
+    model: nn.Module | ExportedProgram, sample: Sample, draws: int = 16, name: str = ""
 ) -> list[npt.NDArray[np.float32]]:
     """PyTorch's logits on a sample when numbers are rounded otherwise: as it is, then `draws` times moved a little.
+
+    Or another output than the main one, by its name.
 
     Where points get other neighbours, that is said.
     """
     random = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
-    found = torch_outputs(model, [sample])
+    found = torch_outputs(model, [sample], name)
     made: list[list[Tensor]] = []
     with model.noise() if isinstance(model, QuantModel) else nullcontext():
         for _ in range(draws):
             moved = replace(sample, inputs={k: _moved(v, random) for k, v in sample.inputs.items()})
             with _RoundedOtherwise(generator) as rounded:
-                found += torch_outputs(model, [moved])
+                found += torch_outputs(model, [moved], name)
             made.append(rounded.graphs)
     if any(_differ(made[0], other) for other in made[1:]):
         note(

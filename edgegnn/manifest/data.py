@@ -32,7 +32,7 @@ class TensorValue(msgspec.Struct, frozen=True, kw_only=True):
         name: as in the ONNX graph.
         dtype: numpy's name, "float32".
         shape: sizes; a text is a size that differs from graph to graph ("num_nodes").
-        role: what an input belongs to, where its name doesn't tell.
+        role: what an input belongs to, where its name doesn't tell; and what an output belongs to.
         ends: of a relation between types of nodes, the sizes that its two rows count in ("num_nodes.author").
     """
 

@@ -49,7 +49,8 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         fails_on: name of an awkward graph -> what PyTorch says, where no limit explains it.
         preprocessing: what lies between the features of the data and the model.
         inputs: of the model, in order.
-        outputs: of the model.
+        outputs: of the model, in order.
+        main: name of the output that `kind` and `target` are about, where there are several; "" for the first.
         entries: its files in the order in which they run, where there are several.
         samples: the graphs in samples.npz, in order.
         samples_taken: what of the test split they are.
@@ -97,6 +98,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     preprocessing: Preprocessing | None = None
     inputs: list[TensorValue]
     outputs: list[TensorValue]
+    main: str = ""
     entries: list[EntryPoint] = []
     samples: list[Sample]
     samples_taken: SamplesTaken | None = None

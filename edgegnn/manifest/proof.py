@@ -14,6 +14,7 @@ __all__ = [
     "LayerNoise",
     "Metric",
     "Noise",
+    "OutputParity",
     "Parity",
     "Property",
     "SamplesMetric",
@@ -67,17 +68,31 @@ class ShortParity(msgspec.Struct, frozen=True, kw_only=True):
     max_abs_error: float
 
 
+class OutputParity(ShortParity, frozen=True, kw_only=True):
+    """An output that no labels are for against PyTorch's.
+
+    Attributes:
+        name: of the output.
+        tolerance: the limits.
+    """
+
+    name: str
+    tolerance: Tolerance
+
+
 class Parity(ShortParity, frozen=True, kw_only=True):
-    """The artifact against PyTorch.
+    """The artifact against PyTorch, in its main output.
 
     Attributes:
         tolerance: the limits.
         per_graph: each graph.
+        outputs: the other outputs, where there are several.
         sensitive: graphs on which PyTorch itself turns on rounding: the limits are what was seen there.
     """
 
     tolerance: Tolerance
     per_graph: list[GraphParity] = []
+    outputs: list[OutputParity] = []
     sensitive: list[str] = []
 
 

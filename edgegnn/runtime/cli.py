@@ -22,7 +22,7 @@ from edgegnn.runtime.cuda import PROCESSORS
 from edgegnn.runtime.entries import find_entry
 from edgegnn.runtime.inference import predict, predict_entry
 from edgegnn.runtime.manifest import MODEL_FILES
-from edgegnn.runtime.metrics import NUMBERS, metric_text, predictions, probabilities, without_metric
+from edgegnn.runtime.metrics import NUMBERS, as_rows, metric_text, predictions, probabilities, without_metric
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
@@ -181,6 +181,8 @@ def _print_report(report: VerifyReport) -> None:
     _say(f"  kernels    {' and '.join(report.kernels)}")
     _say(f"  agreement  {report.agreement:.3%} of the predictions are PyTorch's")
     _say(f"  difference {report.max_abs_error:.3g} at most")
+    for name, (agreement, worst) in report.outputs.items():
+        _say(f"  {name:10} {agreement:.3%} of the rows are PyTorch's, difference {worst:.3g} at most")
     if report.saturated is not None:
         _say(f"  ranges     {report.saturated:.2%} of the values of a point are at its ends, at most")
     if report.metric is not None:
@@ -275,20 +277,31 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.entry is not None:
         with _warnings_told():
             outputs = predict_entry(artifact, arguments.entry, inputs, threads=arguments.threads, guard=arguments.guard)
-        if artifact.manifest.outputs[0].name not in outputs:
+        if artifact.manifest.main.name not in outputs:
             return _print_arrays(outputs, output, arguments.json)
-        logits = outputs[artifact.manifest.outputs[0].name]
     else:
         with _warnings_told():
-            logits = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
+            given = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
+        outputs = given if isinstance(given, dict) else {artifact.manifest.main.name: given}
+    return _print_outputs(artifact, outputs, output, arguments.json)
+
+
+def _print_outputs(artifact: Artifact, outputs: dict[str, Any], output: Path | None, as_json: bool) -> int:
+    """The main output as predictions, and the others as they are."""
+    main = artifact.manifest.main.name
+    logits = as_rows(outputs[main])
+    others = {name: value for name, value in outputs.items() if name != main}
     target = artifact.manifest.target
     labels = predictions(logits, target)
     found = {"values": logits} if target in NUMBERS else {"logits": logits, target: labels}
     if artifact.manifest.kind == "link":
         found["probabilities"] = probabilities(logits)
+    if others or outputs[main].ndim != 2:  # by the names that they have in the model
+        named = found.pop("values", None) is None and found.pop("logits", None) is not None
+        found = {**outputs, **(found if named else {})}
     if output is not None:
         _save(output, **found)
-    if arguments.json:
+    if as_json:
         print(_json({name: value.tolist() for name, value in found.items()}))
     elif output is None:
         for row in range(min(len(labels), MAX_PRINTED_ROWS)):
@@ -299,6 +312,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             _say(f"row {row}: {said.get(target, 'values')} {numbers}")
         if len(labels) > MAX_PRINTED_ROWS:
             _say(f"... {len(labels)} rows; --output y.npz writes them all")
+        for name, value in others.items():
+            _say(f"{name} {list(value.shape)}: --output y.npz writes it")
     else:
         _say(f"{output}: {len(labels)} rows")
     return 0

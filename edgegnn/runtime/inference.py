@@ -17,16 +17,18 @@ from edgegnn.runtime.entries import EntrySession, check_outputs, find_entry
 from edgegnn.runtime.extent import Extent, beyond_extent, extent_of, parse_extent
 from edgegnn.runtime.inputs import check_inputs
 from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.outputs import check_every, check_finite
 from edgegnn.runtime.preparing import parse_steps, prepare
 from edgegnn.runtime.ranges import RangePoint, RangeWarning, over_range, parse_ranges
 from edgegnn.runtime.roles import Role
-from edgegnn.runtime.session import check_finite, check_logits, make_session, native_kernels
+from edgegnn.runtime.session import make_session, native_kernels
 
 __all__ = [
     "GuardedModel",
     "Watched",
     "answer",
     "answer_entry",
+    "answers",
     "guarded",
     "over_range_here",
     "predict",
@@ -162,7 +164,8 @@ def guarded(
     extent = parse_extent(manifest.raw) if watch and not points else None
     if not isinstance(session, EntrySession):
         names = tuple(spec.name for spec in manifest.inputs)
-        return GuardedModel((_Part("", session, names, (manifest.outputs[0].name,), points),), extent, manifest.roles)
+        outputs = tuple(spec.name for spec in manifest.outputs)
+        return GuardedModel((_Part("", session, names, outputs, points),), extent, manifest.roles)
     parts = [
         _Part(
             entry.name,
@@ -178,8 +181,8 @@ def guarded(
 
 def predict(
     artifact: Artifact | str | os.PathLike[str], inputs: Mapping[str, Any], *, threads: int = 0, guard: bool = False
-) -> Array:
-    """Logits of one graph (or of a batch of graphs).
+) -> Array | dict[str, Array]:
+    """What a model gives for one graph (or for a batch of graphs).
 
     A `RangeWarning` says when the graph is beyond what the model was calibrated on. A session is made for every call:
     in a loop, keep a `guarded` model, or one of `make_session`, which has no guard.
@@ -192,7 +195,8 @@ def predict(
         guard: such a graph is an error.
 
     Returns:
-        Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes.
+        Float logits, `[num_nodes, C]`, `[num_graphs, C]`, or `[num_links, 1]` of pairs of nodes; of a model with
+        several outputs, each by its name.
 
     Raises:
         ArtifactError: the artifact is damaged, its model fails, or gives NaN or infinite logits: an artifact is only
@@ -203,14 +207,26 @@ def predict(
     return answer(guarded(opened, threads=threads), opened.manifest, inputs, guard=guard)
 
 
-def answer(model: GuardedModel, manifest: Manifest, inputs: Mapping[str, Any], *, guard: bool = False) -> Array:
-    """Logits of one graph by a model that is loaded; arguments, result and errors as of `predict`."""
+def answer(
+    model: GuardedModel, manifest: Manifest, inputs: Mapping[str, Any], *, guard: bool = False
+) -> Array | dict[str, Array]:
+    """What a model that is loaded gives for one graph; arguments, result and errors as of `predict`."""
+    outputs = answers(model, manifest, inputs, guard=guard)
+    return outputs if len(outputs) > 1 else outputs[manifest.main.name]
+
+
+def answers(
+    model: GuardedModel, manifest: Manifest, inputs: Mapping[str, Any], *, guard: bool = False
+) -> dict[str, Array]:
+    """All outputs by name; arguments and errors as of `predict`."""
     prepared = prepare(parse_steps(manifest.raw), inputs)
     checked = check_inputs(manifest.inputs, prepared, limits=manifest.limits)
     watched = model.run(checked)
-    logits = check_finite(check_logits(watched.outputs[manifest.outputs[0].name], manifest, checked))
+    outputs = check_every(manifest, watched.outputs, checked)
+    for name, value in outputs.items():
+        check_finite(value, name)
     _tell(watched.over, guard=guard)
-    return logits
+    return outputs
 
 
 def predict_entry(
@@ -258,4 +274,4 @@ def _tell(over: str, *, guard: bool) -> None:
     if over and guard:
         raise DataError(over)
     if over:
-        warnings.warn(over, RangeWarning, stacklevel=4)
+        warnings.warn(over, RangeWarning, stacklevel=5)

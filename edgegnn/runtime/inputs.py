@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from edgegnn.errors import DataError
 from edgegnn.runtime.manifest import Manifest, TensorSpec
-from edgegnn.runtime.roles import BATCH, EDGES, GRAPH, ROWS, Role, find_name, find_names, flat_inputs, size_of
+from edgegnn.runtime.roles import BATCH, EDGES, FIXED, GRAPH, Role, find_name, find_names, flat_inputs, size_of
 from edgegnn.runtime.roles import PAIRS as PAIRS_ROLE
 
-__all__ = ["PAIRS", "check_inputs", "output_rows"]
+__all__ = ["PAIRS", "check_inputs", "rows_of"]
 
 Array = npt.NDArray[Any]
 PAIRS = "edge_label_index"  # of link tasks: the pairs of nodes [2, P] that are asked about
@@ -80,16 +80,14 @@ def _no_edges(specs: Sequence[TensorSpec], missing: Sequence[str]) -> str:
     return " (a relation without edges is an int64 array of shape [2, 0])"
 
 
-def output_rows(manifest: Manifest, inputs: Mapping[str, Array]) -> int:
-    """Rows that the logits must have: nodes, edges, graphs, or pairs of nodes."""
-    rows = manifest.outputs[0].shape[0]
-    usual = ROWS[manifest.kind]
-    if manifest.kind == "graph":
+def rows_of(manifest: Manifest, output: TensorSpec, inputs: Mapping[str, Array]) -> int | None:
+    """Rows that an output must have; None of one whose sizes don't depend on the graph."""
+    role, rows = manifest.level(output), output.shape[0]
+    if role == FIXED:
+        return None
+    if role == GRAPH:
         return _graphs(inputs, manifest.roles)
-    if isinstance(rows, str) and rows.startswith(f"{usual}."):  # of one type
-        return size_of(inputs, manifest.roles, rows) or 0
-    found = size_of(inputs, manifest.roles, usual)
-    return found or (rows if isinstance(rows, int) else 0)
+    return size_of(inputs, manifest.roles, role.size) or (rows if isinstance(rows, int) else 0)
 
 
 def _graphs(inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:

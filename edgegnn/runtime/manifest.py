@@ -12,7 +12,7 @@ from typing import Any
 from edgegnn.errors import ArtifactError
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, NO_ACCURACY, NUMBERS, TARGETS
-from edgegnn.runtime.roles import BATCH, ROLES, ROWS, Role, usual_role
+from edgegnn.runtime.roles import BATCH, LEVELS, OUTPUT_ROLES, ROLES, ROWS, Role, usual_role
 
 __all__ = [
     "FORMAT",
@@ -49,7 +49,8 @@ class TensorSpec:
         name: as in the ONNX graph.
         dtype: numpy name, "float32" or "int64" mostly.
         shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
-        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name.
+        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name. Of an
+            output, one of `OUTPUT_ROLES`; "" for the manifest's kind.
         ends: of a relation between types of nodes, the sizes that its two rows count in; () for "num_nodes".
     """
 
@@ -117,7 +118,7 @@ class Manifest:
         target: "classes", "labels", "values" or "none": what a row holds (`edgegnn.runtime.metrics`).
         created: ISO 8601 time in UTC.
         inputs: in the order of the model.
-        outputs: the first is the logits.
+        outputs: in the order of the model.
         files: path inside the artifact -> checksum and size.
         samples: in the order of samples.npz.
         min_agreement: smallest share of equal predictions over the samples from data.
@@ -131,6 +132,7 @@ class Manifest:
         limits: name of a size in the inputs' shapes ("num_nodes") -> its largest value, for sizes that have a limit;
             and what PyTorch needs in each graph, "least_nodes", "least_edges", "least_in_degree", "least_out_degree" or
             "least_degree" -> smallest value; "least_value_x" -> the smallest whole number that x may hold.
+        main_name: of the main output; "" for the first one.
         entries: the entry points that make up the onnxruntime model, () where it is one file.
     """
 
@@ -154,6 +156,17 @@ class Manifest:
     limits: dict[str, int] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     metric_caveat: str = ""
+    main_name: str = ""
+
+    @property
+    def main(self) -> TensorSpec:
+        """The output that `kind` and `target` are about."""
+        return next((spec for spec in self.outputs if spec.name == self.main_name), self.outputs[0])
+
+    def level(self, output: TensorSpec) -> Role:
+        """What an output has a row for."""
+        role, rows = OUTPUT_ROLES.get(output.role) or LEVELS[self.kind], output.shape[0]
+        return role.sized(rows) if isinstance(rows, str) and rows.startswith(f"{role.size}.") else role
 
     @property
     def roles(self) -> dict[str, Role]:
@@ -194,6 +207,7 @@ def parse_manifest(content: bytes) -> Manifest:
     inputs, outputs = _tensors(raw, "inputs"), _tensors(raw, "outputs")
     limits = _limits(raw)
     _check_graph_inputs(inputs, limits)
+    main = _main(raw, outputs)
     files = _files(raw)
     parity = _take(raw, "parity", dict, "manifest")
     tolerance = _take(parity, "tolerance", dict, "parity")
@@ -210,7 +224,7 @@ def parse_manifest(content: bytes) -> Manifest:
         files=files,
         samples=_samples(raw),
         min_agreement=_number(tolerance, "agreement", "parity.tolerance", 0.0, 1.0),
-        within=_within(tolerance, target, outputs[0]),
+        within=_within(tolerance, target, main),
         max_abs_error=None if limit is None else _number(tolerance, "max_abs_error", "parity.tolerance", 0.0),
         agreement=_agreement(parity),
         samples_metric=_metric(raw, target),
@@ -219,6 +233,7 @@ def parse_manifest(content: bytes) -> Manifest:
         limits=limits,
         entries=_entries(raw, inputs, outputs, files),
         metric_caveat=_metric_caveat(raw),
+        main_name=main.name,
     )
 
 
@@ -328,8 +343,9 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
         if not 1 <= len(shape) <= 8:
             raise ArtifactError(f"manifest.json: {where}.shape has {len(shape)} dimensions")
         role = _text(entry, "role", where) if "role" in entry else ""
-        if role and role not in ROLES:
-            raise ArtifactError(f"manifest.json: {where}.role {_short(role)} is none of {', '.join(ROLES)}")
+        roles = OUTPUT_ROLES if key == "outputs" else ROLES
+        if role and role not in roles:
+            raise ArtifactError(f"manifest.json: {where}.role {_short(role)} is none of {', '.join(roles)}")
         ends = _take(entry, "ends", list, where) if "ends" in entry else []
         if ends and (len(ends) != 2 or not all(isinstance(end, str) for end in ends)):
             raise ArtifactError(f"manifest.json: {where}.ends are no two sizes: {_short(ends)}")
@@ -339,6 +355,14 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
     if len({t.name for t in found}) != len(found):
         raise ArtifactError(f"manifest.json: two {key} have the same name")
     return tuple(found)
+
+
+def _main(raw: dict[str, Any], outputs: tuple[TensorSpec, ...]) -> TensorSpec:
+    name = _text(raw, "main", "manifest") if raw.get("main") else outputs[0].name
+    found = [spec for spec in outputs if spec.name == name]
+    if not found:
+        raise ArtifactError(f"manifest.json: main is {_short(name)}, which is no output")
+    return found[0]
 
 
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...], limits: Mapping[str, int]) -> None:
@@ -449,8 +473,7 @@ def _within(tolerance: dict[str, Any], target: str, outputs: TensorSpec) -> tupl
         return None
     where = "parity.tolerance.within"
     given = _take(tolerance, "within", list, "parity.tolerance")
-    sizes = outputs.shape[1:]
-    columns = math.prod(size if isinstance(size, int) else 0 for size in sizes)
+    columns = math.prod(size if isinstance(size, int) else 0 for size in outputs.shape[1:])
     if len(given) != (columns or 1):
         raise ArtifactError(f"manifest.json: {where} has {len(given)} entries for {columns} columns")
     return tuple(_number({str(i): value}, str(i), where, 0.0) for i, value in enumerate(given))

@@ -22,6 +22,7 @@ __all__ = [
     "NO_ACCURACY",
     "NUMBERS",
     "TARGETS",
+    "as_rows",
     "classes",
     "compare",
     "metric_name",
@@ -48,6 +49,11 @@ NO_ACCURACY = "no accuracy is claimed: exported without labels (--task none)"
 NUMBERS = ("values", "none")
 METRICS = tuple(metric for metrics in TARGETS.values() for metric in metrics)
 LOWER_IS_BETTER = TARGETS["values"]
+
+
+def as_rows(values: Array) -> Array:
+    """An output as a matrix: a row for each entry of its first axis."""
+    return values.reshape(values.shape[0], math.prod(values.shape[1:])) if values.ndim != 2 else values
 
 
 def without_metric(reason: str) -> str:

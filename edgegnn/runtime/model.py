@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from edgegnn.errors import EdgeGNNWarning, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.inference import GuardedModel, answer, answer_entry, guarded
+from edgegnn.runtime.inference import GuardedModel, answer, answer_entry, answers, guarded
 from edgegnn.runtime.manifest import Manifest, TensorSpec
-from edgegnn.runtime.metrics import predictions
+from edgegnn.runtime.metrics import as_rows, predictions
 from edgegnn.runtime.native import why_no_library
 from edgegnn.runtime.samples import Sample, read_samples
 from edgegnn.runtime.session import has_native_ops
@@ -70,7 +70,7 @@ class Model:
         """Name, dtype and shape of each output."""
         return self.manifest.outputs
 
-    def __call__(self, **inputs: Any) -> Array:
+    def __call__(self, **inputs: Any) -> Array | dict[str, Array]:
         """Run the model on one graph, or on a batch of graphs.
 
         Args:
@@ -80,7 +80,8 @@ class Model:
 
         Returns:
             Float logits (or values, for a regression), `[N, C]` of a model for nodes, `[graphs, C]` of a model for
-            graphs, `[P, 1]` of a model for pairs of nodes.
+            graphs, `[P, 1]` of a model for pairs of nodes. Of a model with several outputs, a dictionary of them by
+            name.
 
         Raises:
             DataError: an input is missing or unknown, or has a wrong type, shape, index or value; or the graph is
@@ -97,7 +98,8 @@ class Model:
 
         Args and errors: as for a call.
         """
-        return predictions(self(**inputs), self.manifest.target)
+        found = answers(self._loaded, self.manifest, inputs, guard=self._strict)
+        return predictions(as_rows(found[self.manifest.main.name]), self.manifest.target)
 
     def entry(self, name: str, **inputs: Any) -> dict[str, Array]:
         """Run one entry point of a model that has several ("encode" once for a graph, "decode" for each query).

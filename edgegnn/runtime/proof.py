@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy.typing as npt
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.inference import guarded
 from edgegnn.runtime.manifest import Manifest, Metric
-from edgegnn.runtime.metrics import LOWER_IS_BETTER, compare, predictions, same_rows
+from edgegnn.runtime.metrics import LOWER_IS_BETTER, as_rows, compare, predictions, same_rows
+from edgegnn.runtime.outputs import OutputLimit, parse_limits
 from edgegnn.runtime.samples import Sample, read_samples, samples_score
-from edgegnn.runtime.session import make_session, native_kernels, run
+from edgegnn.runtime.session import make_session, native_kernels, run_every
 
 __all__ = ["SampleResult", "VerifyReport", "metric_problems", "verify"]
 
@@ -43,6 +45,7 @@ class VerifyReport:
         samples: result of each sample.
         agreement: share of equal predictions over all rows of the samples from data, in [0, 1].
         max_abs_error: largest difference of a logit over all samples.
+        outputs: name of each output but the main one -> its share of equal rows, and its largest difference.
         metric: the task metric over the samples, computed here; None when they have no labels.
         expected_metric: the same in the manifest.
         metric_reason: why there is no metric, where that is known.
@@ -64,6 +67,7 @@ class VerifyReport:
     kernels_differ: float | None = None
     metric_reason: str = ""
     saturated: float | None = None
+    outputs: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -73,6 +77,10 @@ class VerifyReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values; `max_abs_error` is None where the logits were not finite."""
         values = {"ok": self.ok, **asdict(self)}
+        values["outputs"] = {
+            name: {"agreement": agreement, "max_abs_error": worst if np.isfinite(worst) else None}
+            for name, (agreement, worst) in self.outputs.items()
+        }
         for entry in [values, *values["samples"]]:
             for key in ("max_abs_error", "kernels_differ"):
                 if entry.get(key) is not None and not np.isfinite(entry[key]):
@@ -101,15 +109,16 @@ def verify(
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact, runtime=runtime)
     samples = read_samples(opened)
     session = make_session(opened, threads=threads)
-    outputs = [run(session, opened.manifest, sample.inputs) for sample in samples]
+    outputs = [run_every(session, opened.manifest, sample.inputs) for sample in samples]
     report = replace(judge(opened.manifest, samples, outputs), saturated=saturated(opened, samples, threads))
     if not native_kernels(session):
         return replace(report, kernels=(opened.manifest.runtime,))
     # One file for both worlds: the same model has to hold where nobody has our library.
     portable = make_session(opened, threads=threads, native=False)
-    others = [run(portable, opened.manifest, sample.inputs) for sample in samples]
+    others = [run_every(portable, opened.manifest, sample.inputs) for sample in samples]
     problems = [f"on onnxruntime's own operators: {p}" for p in judge(opened.manifest, samples, others).problems]
-    differ = max(compare(outputs[i], others[i])[2] for i in range(len(samples)))
+    pairs = [(own[name], other[name]) for own, other in zip(outputs, others) for name in own]  # noqa: B905
+    differ = max(compare(as_rows(one), as_rows(two))[2] for one, two in pairs if one.dtype.kind == "f")
     return replace(
         report,
         problems=(*report.problems, *problems),
@@ -125,8 +134,9 @@ def saturated(artifact: Artifact, samples: list[Sample], threads: int) -> float 
     return max((share for share in found if share is not None), default=None)
 
 
-def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> VerifyReport:
-    """Compare logits of the samples with what the manifest promises."""
+def judge(manifest: Manifest, samples: list[Sample], every: list[dict[str, Array]]) -> VerifyReport:
+    """Compare all outputs of the samples with what the manifest promises."""
+    outputs = [as_rows(found[manifest.main.name]) for found in every]
     results, problems = [], []
     for i, sample in enumerate(samples):
         rows, agreeing, error = compare(sample.expected, outputs[i], target=manifest.target, within=manifest.within)
@@ -142,6 +152,12 @@ def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> Ve
     if expected is not None:
         metric = samples_score(expected.name, samples, outputs)
         problems.extend(metric_problems(metric, expected, manifest))
+    others = {}
+    for limit_of in parse_limits(manifest.raw, manifest.outputs):
+        if limit_of.name not in every[0]:  # the C form gives the main output alone
+            continue
+        others[limit_of.name], problem = _other(limit_of, samples, every)
+        problems += [problem] * bool(problem)
     worst = max(r.max_abs_error for r in results)
     return VerifyReport(
         manifest.name,
@@ -153,7 +169,33 @@ def judge(manifest: Manifest, samples: list[Sample], outputs: list[Array]) -> Ve
         metric,
         expected,
         metric_reason=manifest.metric_reason,
+        outputs=others,
     )
+
+
+def _other(limit: OutputLimit, samples: list[Sample], every: list[dict[str, Array]]) -> tuple[tuple[float, float], str]:
+    """Share of equal rows and largest difference of an output without labels; and what is wrong, "" for nothing."""
+    rows = same = 0
+    worst = 0.0
+    for sample, found in zip(samples, every):  # noqa: B905 (Python 3.9; as many)
+        want, got = (as_rows(values[limit.name]).astype(np.float32) for values in (sample.others, found))
+        count, equal, error = compare(want, got, target="none", within=limit.within)
+        worst = max(worst, error)
+        if sample.origin == "data":
+            rows, same = rows + count, same + equal
+    agreement = same / rows if rows else 1.0
+    # The limit is for the whole test split: chance may bring a few rows more into the shipped part of it.
+    spare = 3 * math.sqrt(limit.min_agreement * (1 - limit.min_agreement) / max(rows, 1)) + 1e-9
+    most = limit.max_abs_error
+    if not np.isfinite(worst) or (most is not None and worst > most):
+        allowed = "finite values are needed" if most is None else f"{most:.3g} is allowed"
+        return (agreement, worst), f"the output {limit.name} is {worst:.3g} from PyTorch's, {allowed}"
+    if agreement < limit.min_agreement - spare:
+        return (agreement, worst), (
+            f"{agreement:.3%} of the rows of the output {limit.name} are PyTorch's, {limit.min_agreement:.3%} are "
+            "needed"
+        )
+    return (agreement, worst), ""
 
 
 def _agreement(manifest: Manifest, results: list[SampleResult]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, DataError
 from edgegnn.runtime.artifact import Artifact
-from edgegnn.runtime.inputs import check_inputs, output_rows
+from edgegnn.runtime.inputs import check_inputs, rows_of
 from edgegnn.runtime.manifest import Manifest, Metric, SampleEntry
-from edgegnn.runtime.metrics import score
+from edgegnn.runtime.metrics import as_rows, score
 from edgegnn.runtime.npz import read_npz
+from edgegnn.runtime.outputs import check_finite, check_output
 from edgegnn.runtime.roles import number_of, number_of_nodes
 
 __all__ = ["Sample", "read_samples", "samples_score"]
@@ -29,7 +30,8 @@ class Sample:
         name: "test/17", "no-edges".
         origin: "data" or "synthetic".
         inputs: model input name -> array, in the model's order.
-        expected: float32 `[rows, C]`, PyTorch's logits.
+        expected: float32 `[rows, C]`, PyTorch's logits (of another rank than 2, as a matrix of its rows).
+        others: name -> PyTorch's other outputs, as they are.
         label: int64 `[rows]`, or float32 `[rows, C]` where the target isn't classes; None for a synthetic graph.
         mask: bool `[rows]`, which rows the metric counts; None for all.
     """
@@ -40,6 +42,7 @@ class Sample:
     expected: Array
     label: Array | None
     mask: Array | None
+    others: dict[str, Array] = field(default_factory=dict)
 
 
 def read_samples(artifact: Artifact) -> list[Sample]:
@@ -89,6 +92,8 @@ def samples_score(name: str, samples: list[Sample], logits: list[Array]) -> Metr
 
 def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sample:
     expected, label, mask = own.pop("expected", None), own.pop("label", None), own.pop("mask", None)
+    others = {spec.name: own.pop(f"expected.{spec.name}", None) for spec in manifest.outputs}
+    others.pop(manifest.main.name)
     inputs = check_inputs(manifest.inputs, own, cast=False, limits=manifest.limits)
     # a model for one graph has its edges in the file
     nodes, found = number_of_nodes(inputs, manifest.roles), number_of(inputs, manifest.roles, "num_edges")
@@ -97,10 +102,12 @@ def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sa
         raise DataError(
             f"{nodes} nodes and {edges} edges, the manifest says {entry.num_nodes} nodes and {entry.num_edges} edges"
         )
-    rows = output_rows(manifest, inputs)
-    width = manifest.outputs[0].shape[-1]
+    rows = rows_of(manifest, manifest.main, inputs)
+    width = manifest.main.shape[-1] if len(manifest.main.shape) == 2 else "C"
     if expected is None:
         raise DataError("the expected logits are missing")
+    expected = as_rows(expected)
+    rows = len(expected) if rows is None else rows
     if expected.dtype != np.float32 or expected.ndim != 2 or expected.shape[0] != rows or expected.shape[1] == 0:
         raise DataError(f"expected logits are {expected.dtype} {list(expected.shape)}, not float32 [{rows}, {width}]")
     if isinstance(width, int) and expected.shape[1] != width:
@@ -111,7 +118,21 @@ def _sample(manifest: Manifest, entry: SampleEntry, own: dict[str, Array]) -> Sa
         raise DataError(f"the mask is {mask.dtype} {list(mask.shape)}, not bool [{rows}] with a row to count")
     if label is not None:
         _check_label(label, mask, manifest.target, expected.shape)
-    return Sample(entry.name, entry.origin, inputs, expected, label, mask)
+    return Sample(entry.name, entry.origin, inputs, expected, label, mask, _checked(manifest, inputs, others))
+
+
+def _checked(manifest: Manifest, inputs: dict[str, Array], others: dict[str, Any]) -> dict[str, Array]:
+    """The outputs that no labels are for."""
+    for spec in manifest.outputs:
+        if spec.name == manifest.main.name:
+            continue
+        if others[spec.name] is None:
+            raise DataError(f"the expected {spec.name} is missing")
+        try:
+            check_finite(check_output(manifest, spec, others[spec.name], inputs), spec.name)
+        except ArtifactError as error:
+            raise DataError(f"expected outputs: {error}") from error
+    return others
 
 
 def _check_label(label: Array, mask: Array | None, target: str, shape: tuple[int, ...]) -> None:

@@ -69,7 +69,7 @@ class ScriptSession:
         self.names = [argument.name for argument in self._module.forward.schema.arguments[1:]]
 
     def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, Array]) -> list[Array]:
-        """Logits of one graph; `outputs` is there for the sake of onnxruntime's signature."""
+        """All outputs for one graph; `outputs` is there for the sake of onnxruntime's signature."""
         torch = _torch()
         # A tensor shares the memory of its array, which torch wants to be writable.
         tensors = {k: torch.from_numpy(v if v.flags.writeable else v.copy()) for k, v in inputs.items()}
@@ -78,7 +78,11 @@ class ScriptSession:
                 tensors = {k: v.to(self._device) for k, v in tensors.items()}
             out = self._module(**tensors)
             # Copied to the CPU, which also waits for the GPU: the time of a run covers all of it.
-            return [out.cpu().numpy() if isinstance(out, torch.Tensor) else out]
+            return [v.cpu().numpy() if isinstance(v, torch.Tensor) else v for v in _listed(out)]
+
+
+def _listed(out: Any) -> list[Any]:
+    return list(out) if isinstance(out, tuple) else [out]
 
 
 def _bring_to(graph: Any, device: str) -> None:

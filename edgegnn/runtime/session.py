@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, UsageError, first_line
 from edgegnn.runtime.artifact import Artifact
 from edgegnn.runtime.cuda import PROCESSORS, PROVIDERS, check_provider, cuda_problem
 from edgegnn.runtime.entries import EntrySession
-from edgegnn.runtime.inputs import output_rows
 from edgegnn.runtime.manifest import Manifest
+from edgegnn.runtime.metrics import as_rows
 from edgegnn.runtime.native import ORT_NEEDED, find_library
 from edgegnn.runtime.needs import needed_onnxruntime, version_pair
+from edgegnn.runtime.outputs import check_every, named
 from edgegnn.runtime.ranges import RangePoint, guarded_model
 
 if TYPE_CHECKING:
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "available_cores",
-    "check_finite",
-    "check_logits",
     "has_native_ops",
     "make_session",
     "native_kernels",
     "run",
+    "run_every",
 ]
 
 Array = npt.NDArray[Any]
@@ -215,56 +214,43 @@ def _register(options: SessionOptions, named: Path | None) -> bool:
     return True
 
 
+def run_every(
+    session: InferenceSession | ScriptSession | EntrySession, manifest: Manifest, inputs: dict[str, Array]
+) -> dict[str, Array]:
+    """Run a session on checked inputs.
+
+    Returns:
+        All outputs by name, as they are.
+
+    Raises:
+        ArtifactError: the model fails, or gives another shape than the manifest says.
+    """
+    try:
+        values = session.run([spec.name for spec in manifest.outputs], inputs)
+    except Exception as error:
+        raise ArtifactError(f"the model fails to run: {first_line(error, 300)}") from error
+    return check_every(manifest, named(manifest, values), inputs)
+
+
 def run(
     session: InferenceSession | ScriptSession | EntrySession, manifest: Manifest, inputs: dict[str, Array]
 ) -> Array:
     """Run a session on checked inputs.
 
     Returns:
-        Float logits `[rows, C]`.
+        The main output as a matrix `[rows, C]`.
 
     Raises:
-        ArtifactError: the model fails, or gives another shape than the manifest says.
+        ArtifactError: as of `run_every`.
     """
-    try:
-        (logits,) = session.run([manifest.outputs[0].name], inputs)
-    except Exception as error:
-        raise ArtifactError(f"the model fails to run: {first_line(error, 300)}") from error
-    return check_logits(logits, manifest, inputs)
-
-
-def check_logits(logits: Any, manifest: Manifest, inputs: Mapping[str, Array]) -> Array:
-    """Logits that a model gave, if they are float and have the rows that the inputs ask for.
-
-    Raises:
-        ArtifactError: they have another shape than the manifest says.
-    """
-    rows = output_rows(manifest, inputs)
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or logits.shape[0] != rows or logits.dtype.kind != "f":
-        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
-        raise ArtifactError(f"the model gives {found}, not float logits with {rows} rows")
-    return logits
-
-
-def check_finite(logits: Array) -> Array:
-    """Return the logits as they are.
-
-    Raises:
-        ArtifactError: one of them is NaN or infinite.
-    """
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
-        raise ArtifactError(
-            f"the model gives NaN or infinite logits in row {bad[0]} ({len(bad)} of {len(logits)} rows): its numbers "
-            "overflow on this graph; compare the values and the size of the graph with those that it was trained on"
-        )
-    return logits
+    return as_rows(run_every(session, manifest, inputs)[manifest.main.name])
 
 
 def _check_signature(session: InferenceSession, manifest: Manifest) -> None:
     have, want = [i.name for i in session.get_inputs()], [spec.name for spec in manifest.inputs]
     if sorted(have) != sorted(want):
         raise ArtifactError(f"model.onnx takes {', '.join(have)}, the manifest says {', '.join(want)}")
-    output = manifest.outputs[0].name
-    if output not in [o.name for o in session.get_outputs()]:
-        raise ArtifactError(f"model.onnx has no output {output!r}, which the manifest says")
+    given = [output.name for output in session.get_outputs()]
+    for spec in manifest.outputs:
+        if spec.name not in given:
+            raise ArtifactError(f"model.onnx has no output {spec.name!r}, which the manifest says")

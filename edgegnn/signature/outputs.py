@@ -56,10 +56,11 @@ class Outputs:
     main: str
 
     @classmethod
-    def one(cls, kind: str, *, labelled: bool = True) -> Outputs:
-        """The one matrix of a model: "logits" where there are labels."""
+    def one(cls, kind: str, *, labelled: bool = True, rows: str = "") -> Outputs:
+        """The one matrix of a model: "logits" where there are labels; `rows` names their number ("num_nodes.paper")."""
         name = "logits" if labelled else _ONLY
-        return cls((Output(name, LEVELS[kind]),), name)
+        role = LEVELS[kind]
+        return cls((Output(name, role.sized(rows) if rows else role),), name)
 
     @property
     def names(self) -> list[str]:

@@ -187,7 +187,7 @@ class Task:
     @property
     def gives(self) -> Outputs:
         """What the model gives."""
-        return self.outputs or Outputs.one(self.spec.kind, labelled=self.spec.labelled)
+        return self.outputs or Outputs.one(self.spec.kind, labelled=self.spec.labelled, rows=self.spec.rows)
 
     @property
     def of_links(self) -> bool:

@@ -306,6 +306,8 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         say(f"{metric_name(report.metric.name)} over {report.metric.n} rows of the samples: {value}")
     elif report.metric_reason:
         say(without_metric(report.metric_reason))
+    for name, (agreement, worst) in report.outputs.items():
+        say(f"output {name}: {agreement:.2%} of the rows equal, largest difference {worst:.3g}")
     for problem in report.problems:
         say(f"problem: {problem}")
     if report.kernels_differ is not None:
@@ -362,6 +364,10 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
     name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
     table.add_row(name, f"{parity.agreement:.2%} (needed {parity.tolerance.agreement:.2%})")
     table.add_row("largest difference", f"{parity.max_abs_error:.3g} over {parity.graphs} graphs")
+    for other in parity.outputs:
+        table.add_row(
+            f"output {other.name}", f"{other.agreement:.2%} equal, largest difference {other.max_abs_error:.3g}"
+        )
     if parity.sensitive:
         table.add_row("turn on rounding", turning(parity.sensitive))
     for split, found in (("validation", manifest.validation), ("test", metric)):

@@ -131,7 +131,7 @@ class Talk:
         if not self._times or wall <= 0 or cores < 1:
             raise TargetError(f"{self.target}: the runner's result is none: it has timed nothing")
         outputs = read_outputs(self._outputs, self.samples, self.target)
-        report = judge(manifest, list(self.samples), outputs)
+        report = judge(manifest, list(self.samples), [{manifest.main.name: out} for out in outputs])
         if report.problems:
             raise TargetError(f"{self.target}: the artifact doesn't hold there: {report.problems[0]}")
         return {

@@ -19,7 +19,8 @@ from edgegnn.exporting.rewrite.graph_editor import Sheet
 from edgegnn.exporting.rewrite.rule import apply
 from edgegnn.exporting.simplify import simplify
 from edgegnn.exporting.tracing import quiet
-from edgegnn.runtime.roles import ROWS, Role
+from edgegnn.runtime.roles import LEVELS, ROWS, Role
+from edgegnn.signature import Output, Outputs
 
 __all__ = ["prepare"]
 
@@ -59,7 +60,8 @@ def _prepared(module: OnnxModule, roles: Mapping[str, Role], kind: str, output: 
         if not found:
             break
     _as_table(model.graph, kind, roles)
-    return finish(model, roles, rows=ROWS[kind], helper="", prefix="", output=output)
+    outputs = Outputs((Output(output, LEVELS[kind]),), output)
+    return finish(model, roles, outputs, helper="", prefix="")
 
 
 def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:

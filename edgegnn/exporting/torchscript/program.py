@@ -123,8 +123,9 @@ def flatten(program: ExportedProgram, names: Sequence[str], *, prefix: str) -> P
         flat.constants[new] = value.detach()
         flat.names[new] = target.removeprefix(f"{prefix}.") if prefix else target
     out = _copy(program.graph_module, flat, env, {})
-    (logits,) = out[-1:]  # functional programs return changed buffers first; eval mode changes none
-    flat.graph.output(logits)
+    # Functional programs return changed buffers first; eval mode changes none.
+    outputs = tuple(out[-len(program.graph_signature.user_outputs) :])
+    flat.graph.output(outputs if len(outputs) > 1 else outputs[0])
     flat.tidy()
     return flat
 

@@ -72,7 +72,10 @@ def source(program: Program, attributes: dict[fx.Node, str]) -> str:
     names: dict[fx.Node, str] = {node: f"self.{name}" for node, name in attributes.items()}
     names.update(program.inputs)
     arguments = ", ".join(f"{name}: Tensor" for name in program.inputs.values())
-    lines = [f"def forward(self, {arguments}) -> Tensor:"]
+    given = next(node.args[0] for node in program.graph.nodes if node.op == "output")
+    outputs: tuple[Any, ...] = given if isinstance(given, tuple) else (given,)
+    returned = "Tensor" if len(outputs) == 1 else f"Tuple[{', '.join('Tensor' for _ in outputs)}]"
+    lines = [f"def forward(self, {arguments}) -> {returned}:"]
     counted = list(program.counts.users) if program.counts is not None else []
     if counted:
         lines.append("    num_graphs = int(batch.max()) + 1")
@@ -86,7 +89,7 @@ def source(program: Program, attributes: dict[fx.Node, str]) -> str:
             names[node] = f"{node.name}_"  # no operator, keyword or input has such a name
             lines.append(f"    {names[node]} = {_call(node, names)}")
         elif node.op == "output":
-            lines.append(f"    return {names[node.args[0]]}")
+            lines.append(f"    return {', '.join(names[value] for value in outputs)}")
     return "\n".join(lines) + "\n"
 
 
