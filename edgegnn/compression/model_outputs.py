@@ -121,6 +121,9 @@ def _described(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], ro
         return Outputs(each, (levelled or floats)[0])
     spec, level = task.spec, LEVELS[task.spec.kind]
     fitting = [n for n in floats if roles[n] == level and columns_fit(spec, as_rows(first[n]).shape[1])]
+    # More columns than classes will do, but a model of two heads means the one that has as many.
+    exact = [name for name in fitting if as_rows(first[name]).shape[1] == spec.num_classes]
+    fitting = exact if len(exact) == 1 else fitting
     if len(each) == 1:
         name = "logits" if each[0].name == "output" else each[0].name
         return Outputs((Output(name, each[0].role),), name)

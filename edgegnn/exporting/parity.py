@@ -130,7 +130,7 @@ def torch_outputs(
             raise ExportError("the model must return one matrix of logits, [num_nodes, C] or [num_graphs, C]")
         if not torch.isfinite(out).all():
             raise ExportError(f"the PyTorch model gives NaN or infinite logits on the graph {sample.name!r}")
-        outputs.append(out.to(torch.float32).numpy())
+        outputs.append(out.detach().to(torch.float32).numpy())
     return outputs
 
 
@@ -141,7 +141,7 @@ def torch_every(model: nn.Module | ExportedProgram, samples: Sequence[Sample], o
         with every_output():
             out = run_torch(model, sample)
         every = out if isinstance(out, Every) else {only: out}
-        found.append({name: value.contiguous().numpy() for name, value in every.items()})
+        found.append({name: value.detach().contiguous().numpy() for name, value in every.items()})
     return found
 
 
