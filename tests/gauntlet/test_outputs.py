@@ -99,6 +99,7 @@ def test_levels_and_ranks(model: Any, recipe: str, tmp_path: Path) -> None:
     got = opened(**inputs, **{name: value.numpy() for name, value in batch.items()})
     with torch.no_grad():
         want = tensors_by_name(module(x=data.x, edge_index=data.edge_index, **batch))
+    want = {name: value.detach() for name, value in want.items()}
     found = got if isinstance(got, dict) else {"output": got}
     assert list(found) == list(want)
     for name, value in want.items():
