@@ -11,8 +11,9 @@ from typing import Any
 
 from edgegnn.errors import ArtifactError
 from edgegnn.runtime.checksum import intact, sealed
+from edgegnn.runtime.manifest_parts import Entry, FileEntry, Metric, SampleEntry, TensorSpec
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, NO_ACCURACY, NUMBERS, TARGETS
-from edgegnn.runtime.roles import BATCH, LEVELS, OUTPUT_ROLES, ROLES, ROWS, Role, usual_role
+from edgegnn.runtime.roles import BATCH, LEVELS, OUTPUT_ROLES, ROLES, ROWS, Role
 
 __all__ = [
     "FORMAT",
@@ -39,71 +40,6 @@ DTYPES = ("float32", "int64", "float64", "int32", "bool")
 _PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*(/[A-Za-z0-9_+][A-Za-z0-9_.+-]*)*", re.ASCII)
 _CHECKSUM = "manifest_sha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A graph input or output.
-
-    Attributes:
-        name: as in the ONNX graph.
-        dtype: numpy name, "float32" or "int64" mostly.
-        shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
-        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name. Of an
-            output, one of `OUTPUT_ROLES`; "" for the manifest's kind.
-        ends: of a relation between types of nodes, the sizes that its two rows count in; () for "num_nodes".
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-    role: str = ""
-    ends: tuple[str, ...] = ()
-
-    @property
-    def belongs(self) -> Role:
-        """The role, of an input; its size is the one in the shape, that of one type of nodes or edges perhaps."""
-        role = ROLES.get(self.role) or usual_role(self.name)
-        size = self.shape[role.axis] if role.axis < len(self.shape) else None
-        typed = isinstance(size, str) and size.startswith(f"{role.size}.")
-        return role.sized(str(size), self.ends) if typed else role
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """A file of the artifact: lower-case hex sha256, and bytes."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry point: its name, its ONNX file, what it takes and gives (`edgegnn.runtime.entries`)."""
-
-    name: str
-    file: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-@dataclass(frozen=True)
-class SampleEntry:
-    """One graph in samples.npz: `origin` is "data" (from the data set) or "synthetic" (an awkward shape)."""
-
-    name: str
-    origin: str
-    num_nodes: int
-    num_edges: int
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric over the `n` rows of the shipped samples: in [0, 1], or an error of 0 or more ("mae", "rmse")."""
-
-    name: str
-    value: float
-    n: int
 
 
 @dataclass(frozen=True)
