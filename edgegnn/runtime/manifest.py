@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "FileEntry",
     "Manifest",
+    "Metric",
     "SampleEntry",
     "TensorSpec",
     "is_file_name",
