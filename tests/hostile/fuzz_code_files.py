@@ -82,10 +82,10 @@ def _follow(child: subprocess.Popen[str], last: int, ends: Counter[str]) -> tupl
 
     threading.Thread(target=listen, daemon=True).start()
     found: list[str] = []
-    seed, kind = last, "start"
+    seed, kind, end = last, "start", "between cases"
     while True:
-        try:
-            line = lines.get(timeout=SECONDS if kind != "start" else START_SECONDS)
+        try:  # a process needs longer to begin and to end than a case may take
+            line = lines.get(timeout=START_SECONDS if end else SECONDS)
         except queue.Empty:
             child.kill()
             return seed, [*found, f"seed {seed} ({kind}): FINDING nothing heard for too long"]
