@@ -60,7 +60,7 @@ def check(
     probe = generate(watched, code.name, code.limits) if code.codes else code
     session = make_session(watched.SerializeToString(), threads=1)
     names = [output.name for output in probe.outputs]
-    equal, worst = 0, 0.0
+    compared, equal, worst = 0, 0, 0.0
     with tempfile.TemporaryDirectory(prefix="edgegnn-c-") as place:
         folders = [Path(place, "form"), Path(place, "probe")]
         for folder in folders:
@@ -68,12 +68,17 @@ def check(
         form = Library(code, compile_library(code, folders[0], compiler))
         with form, Library(probe, compile_library(probe, folders[1], compiler)) as inside:
             for name, inputs in graphs:
-                wanted = dict(zip(names, session.run(names, dict(inputs)), strict=True))
+                try:
+                    answers = session.run(names, dict(inputs))
+                except Exception:  # onnxruntime's own kinds: the model has no answer for this graph
+                    continue
+                wanted = dict(zip(names, answers, strict=True))
+                compared += 1
                 _check_codes(name, code, inside.run(inputs), wanted)
                 found = form.run(inputs)
                 worst = max(worst, *(_error(found[key], wanted[key], name) for key in found))
                 equal += all(found[key].tobytes() == wanted[key].tobytes() for key in found)
-    return Agreement(len(graphs), len(code.codes), equal, worst)
+    return Agreement(compared, len(code.codes), equal, worst)
 
 
 def with_codes(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -105,7 +105,7 @@ class Library:
         results = {a.name: np.empty(_sizes(a, sizes), _TYPES[a.ctype]) for a in self.code.outputs}
         arena = np.full(-(-self.code.arena_bytes // 4), 0xA5A5A5A5, np.uint32)
         code = self._function(
-            ctypes.byref(_structure(given, (sizes["n"], sizes["e"]))),
+            ctypes.byref(_structure(given, [sizes[size.dim.text] for size in self.code.sizes])),
             ctypes.byref(_structure(results, ())),
             ctypes.c_void_p(arena.ctypes.data),
         )
@@ -115,8 +115,10 @@ class Library:
 
 
 def graph_size(code: PlainC, inputs: Mapping[str, Array]) -> dict[str, int]:
-    """The numbers of nodes ("n") and edges ("e") of a graph, as the sizes of its arrays say."""
-    found = {"n": code.inputs[0].shape[0].most, "e": 0}
+    """The sizes of a graph by their C variables, as the sizes of its arrays say."""
+    found = {size.dim.text: 0 for size in code.sizes}
+    if "n" in found:  # of a model for one graph that is fixed
+        found["n"] = code.inputs[0].shape[0].most
     for argument in code.inputs:
         for dim, size in zip(argument.shape, inputs[argument.name].shape, strict=True):
             if dim.text in found:

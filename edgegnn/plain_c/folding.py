@@ -36,7 +36,7 @@ def fold(model: onnx.ModelProto) -> Folded:
     """Run the operators whose inputs are all constant, with onnxruntime, and leave them out."""
     graph = model.graph
     inputs = {value.name for value in graph.input}
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name not in inputs}
+    constants = {t.name: _array(t) for t in graph.initializer if t.name not in inputs}
     known = {*constants, ""}
     folded, left = [], []
     for node in graph.node:
@@ -51,6 +51,13 @@ def fold(model: onnx.ModelProto) -> Folded:
     if names:
         constants.update(_run(model, folded, names))
     return Folded([_node(node) for node in left], constants, {n: q for n, q in quantized.items() if n in wanted})
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    """An initializer; four-bit numbers as those of eight."""
+    array = numpy_helper.to_array(tensor)
+    wider = {"int4": np.int8, "uint4": np.uint8}.get(array.dtype.name)
+    return array if wider is None else array.astype(wider)
 
 
 def _run(model: onnx.ModelProto, nodes: list[onnx.NodeProto], names: list[str]) -> dict[str, Array]:

@@ -71,7 +71,7 @@ def c_form(
         max_edges=limits.edges,
         arena_bytes=code.arena_bytes,
     )
-    fitting = [g for g in graphs if _fits(code, g, limits)][:_MOST_GRAPHS]
+    fitting = [g for g in graphs if _fits(code, g)][:_MOST_GRAPHS]
     compiler = find_compiler()
     if compiler is None or not fitting:
         why = _UNVERIFIED if compiler is None else "none of the model's graphs is within the limits"
@@ -89,6 +89,6 @@ def c_form(
     return CFiles(files, facts)
 
 
-def _fits(code: PlainC, graph: Graph, limits: Limits) -> bool:
-    size = graph_size(code, graph.inputs)
-    return 0 < size["n"] <= limits.nodes and size["e"] <= limits.edges
+def _fits(code: PlainC, graph: Graph) -> bool:
+    found = graph_size(code, graph.inputs)
+    return all(size.least <= found[size.dim.text] <= size.dim.most for size in code.sizes)

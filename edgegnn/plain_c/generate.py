@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
@@ -17,8 +18,10 @@ from edgegnn.plain_c.operators import EMITTERS
 from edgegnn.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
 from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
 
-__all__ = ["Argument", "PlainC", "generate"]
+__all__ = ["Argument", "PlainC", "Size", "generate"]
 
+# The first part of a size's name -> the code that is returned where it is beyond its limit.
+_CODES = {"num_nodes": "BAD_NODES", "num_edges": "BAD_EDGES", "num_links": "BAD_EDGES"}
 _MOST_BYTES = 2**30  # of the arena
 
 
@@ -45,6 +48,23 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A size that differs from graph to graph.
+
+    Attributes:
+        dim: it in the C code; the largest value is the limit.
+        member: in the C structure of the inputs.
+        refused: the code that is returned where it is beyond its limit.
+        least: its smallest value.
+    """
+
+    dim: Dim
+    member: str
+    refused: str
+    least: int = 0
+
+
+@dataclass(frozen=True)
 class PlainC:
     """A model as C.
 
@@ -53,6 +73,7 @@ class PlainC:
         files: name -> text.
         arena_bytes: memory that the caller lends to each run.
         limits: the largest graph.
+        sizes: of a graph, in the order of the C structure.
         inputs: without `batch`, as the C code takes one graph.
         outputs: in the order of the ONNX graph.
         codes: names of the tensors of uint8 codes inside the ONNX graph.
@@ -62,6 +83,7 @@ class PlainC:
     files: dict[str, str]
     arena_bytes: int
     limits: Limits
+    sizes: tuple[Size, ...]
     inputs: tuple[Argument, ...]
     outputs: tuple[Argument, ...]
     codes: tuple[str, ...]
@@ -80,7 +102,9 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     """
     own = identifier(name)
     folded = fold(model)
-    inputs, values = _inputs(model, limits)
+    sizes = _sizes_of(model, limits)
+    dims = {**{name: size.dim for name, size in sizes.items()}, "num_graphs": fixed(1)}
+    inputs, values = _inputs(model, dims)
     nodes = _node_count(inputs)
     if nodes.fixed is not None and nodes.fixed > limits.nodes:
         raise ExportError(f"the model is for graphs of {nodes.fixed:,} nodes: give --max-nodes {nodes.fixed} or more")
@@ -91,7 +115,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     builder.quantized.update(folded.quantized)
     members = {value.name: identifier(value.name) for value in model.graph.output}
     builder.outputs.update({key: f"out->{member}" for key, member in members.items()})
-    builder.declared.update({value.name: _declared(value, limits) for value in model.graph.output})
+    builder.declared.update({value.name: _declared(value, dims) for value in model.graph.output})
     _emit(builder, folded)
     outputs = tuple(_output(builder, key, member) for key, member in members.items())
     plan = builder.plan()
@@ -100,7 +124,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
             f"the C form would need {plan.size / 1e6:,.0f} MB for a graph of {limits.nodes:,} nodes and "
             f"{limits.edges:,} edges: give a smaller --max-nodes or --max-edges"
         )
-    sizes = [f"size_t {name} = 0;" for name in builder.variables]
+    found = [f"size_t {name} = 0;" for name in builder.variables]
     texts = {
         "name": own,
         "NAME": own.upper(),
@@ -109,16 +133,18 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         "arena": str(max(plan.size, 4)),
         "alignment": str(builder.alignment),
         "index": "uint16_t" if builder.index_bytes == 2 else "uint32_t",
+        "size_members": "\n".join(f"  int32_t {size.member};" for size in sizes.values()),
+        "size_variables": ", ".join(size.dim.text for size in sizes.values()),
+        "size_checks": "\n".join(_size_check(size, nodes, own) for size in sizes.values()),
         "input_members": "\n".join(f"  const {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in inputs),
         "output_members": "\n".join(f"  {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in outputs),
         "nulls": " || ".join([*(f"in->{a.member} == NULL" for a in inputs if a.shape[0].fixed), "arena == NULL"]),
-        "nodes_check": _nodes_check(nodes, own),
         "checks": _indented("\n".join([_edge_check(edges, nodes), *builder.checks]), own),
         "kernels": kernel_sources(builder.kernels),
         "tables": "".join(builder.tables),
-        "buffers": "\n".join(f"  {line}" for line in [*sizes, *builder.declarations(plan)]),
+        "buffers": "\n".join(f"  {line}" for line in [*found, *builder.declarations(plan)]),
         "steps": _indented("\n".join(builder.steps), own),
-        **_example(inputs, outputs, nodes, limits.edges),
+        **_example(inputs, outputs, tuple(sizes.values()), nodes),
     }
     files = {
         "model.h": Template(HEADER).substitute(texts),
@@ -126,7 +152,9 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         "example.c": Template(EXAMPLE).substitute(texts),
         "CMakeLists.txt": Template(CMAKE).substitute(texts),
     }
-    return PlainC(own, files, max(plan.size, 4), limits, inputs, outputs, _codes(builder, folded))
+    return PlainC(
+        own, files, max(plan.size, 4), limits, tuple(sizes.values()), inputs, outputs, _codes(builder, folded)
+    )
 
 
 def _node_count(inputs: tuple[Argument, ...]) -> Dim:
@@ -135,9 +163,29 @@ def _node_count(inputs: tuple[Argument, ...]) -> Dim:
     return next((dim for dim in dims if dim.text == "n"), inputs[0].shape[0])
 
 
-def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...], dict[str, Value]]:
+def _sizes_of(model: onnx.ModelProto, limits: Limits) -> dict[str, Size]:
+    """The sizes that differ from graph to graph, by their names in the ONNX graph.
+
+    A graph with one type of nodes has a number of nodes and one of edges, whether the model asks for them or not.
+    """
+    names = [dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param]
+    typed = any("." in name for name in names)
+    usual = [] if typed else ["num_nodes", "num_edges"]
+    found: dict[str, Size] = {}
+    for name in dict.fromkeys([*usual, *names]):
+        if name == "num_graphs":
+            continue
+        base = name.partition(".")[0]
+        if base not in _CODES:
+            raise ExportError(f"an input has no C form yet: its size {name} is not of one graph")
+        text = {"num_nodes": "n", "num_edges": "e"}.get(name, identifier(name))
+        least = 1 if name == "num_nodes" else 0
+        found[name] = Size(Dim(text, limits.of(name)), identifier(name), _CODES[base], least)
+    return found
+
+
+def _inputs(model: onnx.ModelProto, dims: Mapping[str, Dim]) -> tuple[tuple[Argument, ...], dict[str, Value]]:
     """The arguments, and what they are in C."""
-    dims = _dims(limits)
     arguments: list[Argument] = []
     values: dict[str, Value] = {}
     for value in model.graph.input:
@@ -154,7 +202,7 @@ def _inputs(model: onnx.ModelProto, limits: Limits) -> tuple[tuple[Argument, ...
     return tuple(arguments), values
 
 
-def _shape(value: onnx.ValueInfoProto, dims: dict[str, Dim]) -> Shape:
+def _shape(value: onnx.ValueInfoProto, dims: Mapping[str, Dim]) -> Shape:
     found = []
     for dim in value.type.tensor_type.shape.dim:
         if dim.dim_param and dim.dim_param not in dims:
@@ -163,15 +211,10 @@ def _shape(value: onnx.ValueInfoProto, dims: dict[str, Dim]) -> Shape:
     return tuple(found)
 
 
-def _declared(value: onnx.ValueInfoProto, limits: Limits) -> Shape:
+def _declared(value: onnx.ValueInfoProto, known: Mapping[str, Dim]) -> Shape:
     """The sizes of an output; one that is not of the graph has the text ""."""
-    own = _dims(limits)
     dims = value.type.tensor_type.shape.dim
-    return tuple(own.get(d.dim_param, Dim("", 0)) if not d.HasField("dim_value") else fixed(d.dim_value) for d in dims)
-
-
-def _dims(limits: Limits) -> dict[str, Dim]:
-    return {"num_nodes": Dim("n", limits.nodes), "num_edges": Dim("e", limits.edges), "num_graphs": fixed(1)}
+    return tuple(fixed(d.dim_value) if d.HasField("dim_value") else known.get(d.dim_param, Dim("", 0)) for d in dims)
 
 
 def _emit(builder: Builder, folded: Folded) -> None:
@@ -201,15 +244,22 @@ def _codes(builder: Builder, folded: Folded) -> tuple[str, ...]:
     return tuple(
         name
         for name, value in values.items()
-        if isinstance(value, Tensor) and value.ctype == "uint8_t" and name not in builder.outputs
+        if isinstance(value, Tensor)
+        and value.ctype == "uint8_t"
+        and name not in builder.outputs
+        and not any(size in dim.text for dim in value.shape for size in builder.variables)
     )
 
 
-def _nodes_check(nodes: Dim, own: str) -> str:
-    limit = f"{own.upper()}_MAX_NODES"
-    if nodes.fixed is not None:
-        return f"in->num_nodes != {nodes.fixed}"
-    return f"in->num_nodes < 1 || in->num_nodes > EDGEGNN_{limit}"
+def _size_check(size: Size, nodes: Dim, own: str) -> str:
+    """Statements that check a size and set its C variable."""
+    given = f"in->{size.member}"
+    limit = f"EDGEGNN_{own.upper()}_MAX_{'NODES' if size.refused == 'BAD_NODES' else 'EDGES'}"
+    test = f"{given} < {size.least} || {given} > {limit}"
+    if size.dim.text == "n" and nodes.fixed is not None:
+        test = f"{given} != {nodes.fixed}"
+    refused = f"  if ({test}) return EDGEGNN_{own.upper()}_{size.refused};"
+    return f"{refused}\n  {size.dim.text} = (size_t){given};\n  (void){size.dim.text};"
 
 
 def _edge_check(edges: Argument | None, nodes: Dim) -> str:
@@ -231,18 +281,18 @@ def _sizes(argument: Argument) -> str:
     return f"[{', '.join(words.get(dim.text, dim.text) for dim in argument.shape)}]"
 
 
-def _example(inputs: tuple[Argument, ...], outputs: tuple[Argument, ...], nodes: Dim, edges: int) -> dict[str, str]:
-    """The parts of the example: a graph of one or two nodes, or of as many as the model has."""
+def _example(
+    inputs: tuple[Argument, ...], outputs: tuple[Argument, ...], given: tuple[Size, ...], nodes: Dim
+) -> dict[str, str]:
+    """The parts of the example: a graph of one or two nodes, or of as many as the model has, and one edge."""
     number = min(nodes.most, 2) if nodes.fixed is None else nodes.fixed
-    sizes = {"n": number, "e": min(edges, 1)}
-    arrays, assigned = [], [f"  in.num_nodes = {number};"]
+    sizes = {s.dim.text: number if s.refused == "BAD_NODES" else min(s.dim.most, 1) for s in given}
+    arrays, assigned = [], [f"  in.{s.member} = {sizes[s.dim.text]};" for s in given]
     for argument in inputs:
-        start = f"0, {number - 1}" if argument.lists_edges else "0"
+        start = "0, 0" if len(argument.shape) == 2 and argument.ctype == "int32_t" else "0"
         size = _elements(argument, sizes)
         arrays.append(f"  static const {argument.ctype} {argument.member}[{size}] = {{{start}}};")
         assigned.append(f"  in.{argument.member} = {argument.member};")
-        if argument.lists_edges:
-            assigned.append(f"  in.num_edges = {sizes['e']};")
     for argument in outputs:
         arrays.append(f"  static {argument.ctype} {argument.member}[{_elements(argument, sizes)}];")
         assigned.append(f"  out.{argument.member} = {argument.member};")

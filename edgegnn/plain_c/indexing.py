@@ -30,6 +30,11 @@ def gather(builder: Builder, node: Node) -> None:
         places = builder.constant(node, 1).reshape(-1)
         builder.values[node.outputs[0]] = Sizes(tuple(value.dims[int(place)] for place in places))
         return
+    if isinstance(value, Batch):
+        chosen_nodes = builder.tensor(node, 1)
+        builder.check_below(node, chosen_nodes, value.nodes)
+        builder.values[node.outputs[0]] = Batch(chosen_nodes.elements)
+        return
     x, index = builder.tensor(node, 0), builder.values[node.inputs[1]]
     axis = axis % len(x.shape)
     if axis == 0 and isinstance(index, Tensor) and index.constant is not None and index.constant.ndim == 0:

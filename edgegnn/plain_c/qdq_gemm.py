@@ -32,10 +32,12 @@ class QdqGemm:
 
 def find_qdq_gemm(builder: Builder, gemm: Node) -> QdqGemm | None:
     """The three operators around a Gemm, where they are one integer product."""
+    if gemm.op != "Gemm" or any(gemm.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+        return None
     before, after = builder.producers.get(gemm.inputs[0]), builder.uses.get(gemm.outputs[0], [])
     weight = builder.quantized.get(gemm.inputs[1])
     bias = builder.quantized.get(gemm.inputs[2]) if len(gemm.inputs) > 2 and gemm.inputs[2] else None
-    plain = gemm.op == "Gemm" and gemm.attributes.get("transB", 0) == 1 and not gemm.attributes.get("transA", 0)
+    plain = gemm.attributes.get("transB", 0) == 1 and not gemm.attributes.get("transA", 0)
     if not plain or weight is None or (bias is None and len(gemm.inputs) > 2) or gemm.outputs[0] in builder.outputs:
         return None
     if before is None or before.op != "DequantizeLinear" or [n.op for n in after] != ["QuantizeLinear"]:

@@ -27,13 +27,12 @@ enum {
   EDGEGNN_${NAME}_BAD_NODES = 2,   /* no nodes, or more than the limit (or another number than the model is for) */
   EDGEGNN_${NAME}_BAD_EDGES = 3,   /* a negative number, or more than the limit */
   EDGEGNN_${NAME}_BAD_INDEX = 4,   /* an index out of range */
-  EDGEGNN_${NAME}_BAD_SIZES = 5    /* sizes inside the model don't fit: it has no answer for this graph */
+  EDGEGNN_${NAME}_BAD_SIZES = 5    /* no answer: sizes inside the model don't fit, or a position is no finite number */
 };
 
 /* One graph. Matrices lie row by row; edge_index has all sources, then all destinations. */
 typedef struct {
-  int32_t num_nodes;
-  int32_t num_edges;
+$size_members
 $input_members
 } edgegnn_${name}_inputs;
 
@@ -75,15 +74,10 @@ $kernels
 $tables
 int edgegnn_${name}_run(const edgegnn_${name}_inputs *in, const edgegnn_${name}_outputs *out, void *arena) {
   uint8_t *const base = (uint8_t *)arena;
-  size_t n, e;
+  size_t $size_variables;
   if (in == NULL || out == NULL || arena == NULL) return EDGEGNN_${NAME}_BAD_POINTER;
   if ((uintptr_t)arena % $alignment != 0) return EDGEGNN_${NAME}_BAD_POINTER;
-  if ($nodes_check) return EDGEGNN_${NAME}_BAD_NODES;
-  if (in->num_edges < 0 || in->num_edges > EDGEGNN_${NAME}_MAX_EDGES) return EDGEGNN_${NAME}_BAD_EDGES;
-  n = (size_t)in->num_nodes;
-  e = (size_t)in->num_edges;
-  (void)n;
-  (void)e;
+$size_checks
   (void)base;
 $checks
 $buffers

@@ -50,6 +50,10 @@ class Limits:
                 raise UsageError(f"{name} must be between 1 and {MOST:,} for --format c, not {value:,}")
         return cls(nodes, edges)
 
+    def of(self, size: str) -> int:
+        """The largest value of a size that differs from graph to graph, by its name in the ONNX graph."""
+        return self.nodes if size.partition(".")[0] == "num_nodes" else self.edges
+
 
 @dataclass(frozen=True)
 class Dim:

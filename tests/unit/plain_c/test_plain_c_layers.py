@@ -92,6 +92,35 @@ def test_operators():
     assert found.graphs == 4
 
 
+def test_points():
+    value, op = helper.make_tensor_value_info, helper.make_node
+    ties = {"domain": "ai.edgegnn"}
+    nodes = [
+        op("FarthestPoints", ["pos", "batch"], ["kept"], ratio=0.4, **ties),
+        op("Gather", ["pos", "kept"], ["some"], axis=0),
+        op("Gather", ["batch", "kept"], ["its_batch"], axis=0),
+        op("Knn", ["pos", "pos", "batch", "batch"], ["near"], k=3, loop=0, **ties),
+        op("Knn", ["some", "pos", "its_batch", "batch"], ["nearest"], k=2, loop=1, **ties),
+        op(
+            "Radius", ["pos", "some", "batch", "its_batch"], ["within"], squared_radius=1.5, max_num_neighbors=4, **ties
+        ),
+    ]
+    for name in ("near", "nearest", "within"):  # edges as a sum, which depends on their order and number
+        nodes += [op("Cast", [name], [f"{name}_float"], to=1), op("CumSum", [f"{name}_float", "one"], [f"{name}_sums"])]
+        nodes += [op("ReduceSum", [f"{name}_sums", "last"], [f"{name}_out"])]
+    given = [numpy_helper.from_array(np.array(v, np.int64), name) for name, v in (("one", 1), ("last", [1]))]
+    inputs = [value("pos", TensorProto.FLOAT, ["num_nodes", 2]), value("batch", TensorProto.INT64, ["num_nodes"])]
+    outputs = [value(f"{name}_out", TensorProto.FLOAT, [2, 1]) for name in ("near", "nearest", "within")]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.edgegnn", 1)]
+    made = helper.make_graph(nodes, "points", inputs, outputs, given)
+    model = helper.make_model(made, opset_imports=opsets, ir_version=9)
+    draw = np.random.default_rng(3)
+    clouds = [(draw.integers(0, 6, (n, 2)) / 2).astype(np.float32) for n in (1, 2, 7, 40)]  # many are equally far
+    graphs = [(str(len(pos)), {"pos": pos, "batch": np.zeros(len(pos), np.int64)}) for pos in clouds]
+    found = check(model, generate(model, "points", LIMITS), graphs, find_compiler())
+    assert (found.graphs, found.equal) == (4, 4)
+
+
 class Readout(nn.Module):
     def __init__(self, readout, width=HIDDEN):
         super().__init__()
