@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgegnn.errors import EdgeGNNError as EdgeGNNError
     from edgegnn.errors import EdgeGNNWarning as EdgeGNNWarning
     from edgegnn.profiling import profile as profile
+    from edgegnn.profiling.footprint import footprint as footprint
     from edgegnn.reporting import write as report
     from edgegnn.studies import study as study
     from edgegnn.tuning import tune as tune
@@ -37,6 +38,7 @@ _PUBLIC = {
     "compress": "edgegnn.api:compress",
     "export": "edgegnn.api:export",
     "import_model": "edgegnn.compression.importing:import_model",
+    "footprint": "edgegnn.profiling.footprint:footprint",
     "inspect": "edgegnn.api:inspect",
     "load": "edgegnn.api:load",
     "profile": "edgegnn.profiling:profile",
@@ -54,6 +56,7 @@ __all__ = [
     "__version__",
     "compress",
     "export",
+    "footprint",
     "import_model",
     "inspect",
     "load",

@@ -12,6 +12,7 @@ from edgegnn.cli.options import OUTPUT, Host, Identity, Json, Port, Runtime, Tar
 from edgegnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgegnn.devices.target import Target
     from edgegnn.profiling import ProfileRecord
 
 __all__ = ["profile"]
@@ -83,6 +84,10 @@ def profile(
     if (host or port or identity) and len(found) > 1:
         raise UsageError("--host, --port and --identity are for one --target: put them into the files of the targets")
     where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
+    small = [t for t in where if t.transport == "microcontroller"]
+    if small:
+        weighed(chosen, small, where, output, as_json)
+        return
     old, limit = baseline(compare, fail_above, len(chosen) * len(where))
     options: dict[str, Any] = {"quick": quick, "threads": threads, "runtime": runtime, "out": output}
     if len(chosen) == len(where) == 1:
@@ -98,6 +103,21 @@ def profile(
     devices.profiled_all(pairs, as_json)
     if any(pair.error is not None for pair in pairs):
         raise typer.Exit(1)
+
+
+def weighed(artifacts: list[Path], small: list[Target], all_targets: list[Target], output: Path, as_json: bool) -> None:
+    """`profile` on emulated microcontrollers."""
+    from edgegnn.cli.render import boards, summaries
+    from edgegnn.profiling.footprint import footprint
+
+    if len(small) < len(all_targets):
+        raise UsageError("emulated microcontrollers have no latency to compare: name them in a command of their own")
+    found = []
+    for artifact in artifacts:
+        for target in small:
+            with summaries.measuring(f"{artifact.name} on {target.name}") as status:
+                found.append(footprint(artifact, target=target, out=output, progress=status))
+    boards.weighed(found, as_json)
 
 
 def baseline(

@@ -92,6 +92,8 @@ def connect(
     """
     with contextlib.ExitStack() as stack:
         address: Address | None
+        if target.transport == "microcontroller":
+            raise TargetError(f"{target.name} is an emulated microcontroller: only `profile` and `export` know it")
         if target.transport == "emulated":
             from edgegnn.devices.emulated import emulated_board
 

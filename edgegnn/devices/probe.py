@@ -7,6 +7,9 @@ from typing import Any
 
 from edgegnn.devices.connection import connect
 from edgegnn.devices.emulated import root
+from edgegnn.devices.microcontroller.boards import BOARDS
+from edgegnn.devices.microcontroller.build import find_compiler
+from edgegnn.devices.microcontroller.emulate import check_emulator
 from edgegnn.devices.readiness import missing_packages, wrong_machine
 from edgegnn.devices.target import Target
 from edgegnn.devices.transport.answers import Facts
@@ -36,6 +39,10 @@ def probe(target: Target) -> Probe:
         "energy_reason": "",
     }
     try:
+        if target.transport == "microcontroller":
+            check_emulator(BOARDS[target.cpu])
+            find_compiler(BOARDS[target.cpu])
+            return found | {"reachable": True, "runtime": "C", "energy_reason": "emulated: not a measurement"}
         if target.transport == "emulated":
             root.check_tools()
             reason = "emulated: not a measurement"

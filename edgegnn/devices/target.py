@@ -44,9 +44,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         name: the file's name without .toml.
         description: one line.
-        arch: "x86_64", "aarch64"; "any" of a device over SSH with the native runner: as the device says.
+        arch: "x86_64", "aarch64", of microcontrollers "thumb", "riscv32"; "any" of a device over SSH with the native
+            runner: as the device says.
         transport: how it is reached; "local": it is this machine; "ssh"; "emulated": SSH to the emulated board that is
-            started for it.
+            started for it; "microcontroller": one that is emulated here, for bytes and instructions.
         host: name, IP address or alias in the SSH configuration; "": not known yet, `edgegnn targets setup` asks.
         port: of its SSH server; 0: as the SSH configuration says.
         user: to log in as; "": as the SSH configuration says.
@@ -56,7 +57,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         python: the device's Python; "": python3, or what `edgegnn targets setup` made there.
         runner: "auto": run.pyz with the device's Python, and without one the native runner, which is compiled here from
             the artifact's C form; "native": always that.
-        cpu: the processor of an emulated board.
+        cpu: the processor of an emulated board or microcontroller.
+        flash_bytes: read-only memory of a microcontroller that a model may take; 0: any.
+        ram_bytes: memory of a microcontroller that a model may take for arena, stack and variables; 0: any.
         processor: "cpu", or "cuda": models run on the NVIDIA GPU.
         energy: energy readers in the order of preference: the first that is really there is used.
         meter: an external power meter; see `Meter`.
@@ -65,8 +68,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     description: Annotated[str, msgspec.Meta(min_length=1)]
-    arch: Literal["x86_64", "aarch64", "any"]
-    transport: Literal["local", "ssh", "emulated"]
+    arch: Literal["x86_64", "aarch64", "thumb", "riscv32", "any"]
+    transport: Literal["local", "ssh", "emulated", "microcontroller"]
     host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     user: str = ""
@@ -74,7 +77,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     known_hosts: str = ""
     python: str = ""
     runner: Literal["auto", "native"] = "auto"
-    cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
+    cpu: Literal[
+        "cortex-a53",
+        "cortex-a72",
+        "cortex-a76",
+        "cortex-m0plus",
+        "cortex-m4",
+        "cortex-m7",
+        "cortex-m55",
+        "riscv32",
+    ] = "cortex-a72"
+    flash_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**32)] = 0
+    ram_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**32)] = 0
     processor: Literal["cpu", "cuda"] = "cpu"
     energy: tuple[Literal["meter", "hwmon", "pmic", "rapl", "nvml", "board", "codecarbon"], ...] = (
         "meter",

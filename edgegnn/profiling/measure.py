@@ -82,6 +82,8 @@ def profile(
     where = target if isinstance(target, Target) else load_target(target or "local")
     if where.transport == "local" and where.arch != arch():
         raise TargetError(f"the target {where.name} is {where.arch}, this machine is {arch()}: choose --target local")
+    if where.transport == "microcontroller":
+        raise UsageError(f"{where.name} is a microcontroller: edgegnn.footprint weighs a model on it")
     if threads is not None and threads < 0:
         raise UsageError(f"threads must be 0 (one per core) or more, not {threads}")
     opened = open_artifact(artifact, runtime=runtime)

@@ -19,7 +19,7 @@ from edgegnn.plain_c.own import own_code
 from edgegnn.runtime import Artifact
 from edgegnn.runtime.samples import Sample, read_samples
 
-__all__ = ["NativeProgram", "build_runner", "fitting_samples", "pack_samples"]
+__all__ = ["NativeProgram", "build_runner", "fitting_samples", "pack_samples", "with_samples"]
 
 SOURCES = Path(__file__).parent / "src"
 _FLAGS = ("-std=c99", "-O3", "-D_GNU_SOURCE", "-s")
@@ -71,11 +71,11 @@ def build_runner(artifact: Artifact, machine: str) -> NativeProgram:
         program = (folder / "runner").read_bytes()
     real = sum(sample.origin == "data" for sample in used)
     return NativeProgram(
-        program + pack_samples(used), _only(artifact, used, beyond), used, real or len(used), len(program)
+        program + pack_samples(used), with_samples(artifact, used, beyond), used, real or len(used), len(program)
     )
 
 
-def _only(artifact: Artifact, used: Sequence[Sample], beyond: int) -> Artifact:
+def with_samples(artifact: Artifact, used: Sequence[Sample], beyond: int) -> Artifact:
     """The artifact as if it had these samples only; a metric over some of them is not the manifest's."""
     manifest = artifact.manifest
     if not beyond:
