@@ -148,7 +148,8 @@ def footprint(
     firmware = build_firmware(board, code, manifest.name)
     progress(f"{len(used)} graphs on the emulated {where.cpu}")
     found = emulate(board, firmware, code, used)
-    report = judge(with_samples(opened, used, beyond).manifest, list(used), list(found.outputs))
+    only = with_samples(opened, used, beyond).manifest
+    report = judge(only, list(used), [{manifest.main.name: value} for value in found.outputs])
     if report.problems:
         raise TargetError(f"{where.name}: the artifact doesn't hold there: {report.problems[0]}")
     needs = needs_of(code, firmware, found.stack_bytes)
