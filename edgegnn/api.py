@@ -476,7 +476,7 @@ def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:
     Raises:
         ArtifactError: it can't be opened at all (not an artifact, damaged, newer).
     """
-    from edgegnn.runtime import verify as run
+    from edgegnn.plain_c.proof import verify as run
 
     return run(Path(artifact), runtime=runtime)
 

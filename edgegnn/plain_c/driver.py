@@ -21,11 +21,13 @@ class Accepted:
         target: "classes", "labels" or "values".
         max_error: largest difference of an output; None: any finite one.
         min_agreement: least share of equal predictions, in [0, 1].
+        main: name of the output that predictions are read from; "": the first.
     """
 
     target: str = "classes"
     max_error: float | None = None
     min_agreement: float = 0.0
+    main: str = ""
 
 
 def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> str:
@@ -54,6 +56,7 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
         f"const char driver_target = '{accepted.target[0]}';",
         f"const double driver_max_error = {error!r}, driver_min_agreement = {accepted.min_agreement!r};",
         f"const int driver_num_inputs = {len(code.inputs)}, driver_num_outputs = {len(code.outputs)};",
+        f"const int driver_main = {next((i for i, a in enumerate(code.outputs) if a.name == accepted.main), 0)};",
         f"const driver_input driver_inputs[] = {{{', '.join(map(_input, code.inputs))}}};",
         f"const char *const driver_output_names[] = {{{', '.join(json.dumps(a.name) for a in code.outputs)}}};",
         f'const char driver_output_types[] = "{"".join(_LETTERS[a.ctype] for a in code.outputs)}";',

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from edgegnn.errors import ArtifactError, EdgeGNNError
 from edgegnn.manifest import typed_manifest
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.plain_c.values import Limits
 from edgegnn.runtime import Artifact
+from edgegnn.runtime.samples import Sample, read_samples
 
-__all__ = ["own_code", "stale_files"]
+__all__ = ["fitting_samples", "own_code", "stale_files", "with_samples"]
 
 _HOW = "edgegnn export --format c --max-nodes N --max-edges N"
 
@@ -43,3 +47,32 @@ def stale_files(artifact: Artifact, code: PlainC) -> list[str]:
         if not path.is_file() or path.read_bytes() != text.encode():
             found.append(f"c/{name}")
     return found
+
+
+def with_samples(artifact: Artifact, used: Sequence[Sample], beyond: int) -> Artifact:
+    """The artifact as if it had these samples only; a metric over some of them is not the manifest's."""
+    manifest = artifact.manifest
+    if not beyond:
+        return artifact
+    names = {sample.name for sample in used}
+    why = f"{beyond} of {len(manifest.samples)} graphs are beyond the limits of the C form"
+    only = tuple(entry for entry in manifest.samples if entry.name in names)
+    return replace(artifact, manifest=replace(manifest, samples=only, samples_metric=None, metric_reason=why))
+
+
+def fitting_samples(artifact: Artifact, code: PlainC) -> tuple[tuple[Sample, ...], int]:
+    """The samples within the limits of the C form, and how many are beyond.
+
+    Raises:
+        ArtifactError: none is within.
+    """
+    samples, entries = read_samples(artifact), artifact.manifest.samples
+    pairs = list(zip(samples, entries, strict=True))
+    fitting = [s for s, e in pairs if e.num_nodes <= code.limits.nodes and e.num_edges <= code.limits.edges]
+    used = tuple(sorted(fitting, key=lambda sample: sample.origin != "data"))
+    if not used:
+        raise ArtifactError(
+            f"none of the graphs in {artifact.manifest.name} is within the limits of its C form "
+            f"({code.limits.nodes:,} nodes, {code.limits.edges:,} edges): export it with larger ones"
+        )
+    return used, len(samples) - len(used)

@@ -18,10 +18,9 @@ from edgegnn.devices.microcontroller.boards import BOARDS
 from edgegnn.devices.microcontroller.build import build_firmware
 from edgegnn.devices.microcontroller.emulate import Emulated, check_emulator, emulate
 from edgegnn.devices.microcontroller.limits import Needs, needs_of, too_much
-from edgegnn.devices.native_runner.build import fitting_samples, with_samples
 from edgegnn.devices.target import Target, load_target
 from edgegnn.errors import TargetError, UsageError
-from edgegnn.plain_c.own import own_code
+from edgegnn.plain_c.own import fitting_samples, own_code, with_samples
 from edgegnn.runtime import open_artifact
 from edgegnn.runtime.checksum import sealed
 from edgegnn.runtime.manifest import SampleEntry
@@ -145,7 +144,7 @@ def footprint(
     if path is not None:
         _check_place(path)
     progress(f"compiling for {where.cpu}")
-    firmware = build_firmware(board, code, manifest.name)
+    firmware = build_firmware(board, code, manifest.name, manifest.main.name)
     progress(f"{len(used)} graphs on the emulated {where.cpu}")
     found = emulate(board, firmware, code, used)
     only = with_samples(opened, used, beyond).manifest

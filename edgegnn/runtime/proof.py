@@ -52,6 +52,7 @@ class VerifyReport:
         saturated: the largest share of values at an end of a quantization point in one sample; None without points.
         kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators), or "torchscript".
             The numbers above are those of the first.
+        c_form: how the C form was proven, in words; "" where there is none, or on a device.
         kernels_differ: largest difference of a logit between the two; None where only one could be run.
     """
 
@@ -68,6 +69,7 @@ class VerifyReport:
     metric_reason: str = ""
     saturated: float | None = None
     outputs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    c_form: str = ""
 
     @property
     def ok(self) -> bool:

@@ -312,6 +312,8 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         say(f"problem: {problem}")
     if report.kernels_differ is not None:
         say(f"edgegnn's kernels against onnxruntime's own operators: largest difference {report.kernels_differ:.3g}")
+    if report.c_form:
+        say(f"C form: {report.c_form}")
     if report.saturated is not None:
         say(f"values at an end of a quantization point: {report.saturated:.2%} at most")
     verdict = "holds" if report.ok else "DOES NOT HOLD"

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgegnn.devices.microcontroller.boards import Board
 from edgegnn.errors import TargetError, first_line
 from edgegnn.plain_c.cross import compile_program
-from edgegnn.plain_c.driver import driver_source
+from edgegnn.plain_c.driver import Accepted, driver_source
 from edgegnn.plain_c.generate import PlainC
 
 __all__ = ["Firmware", "Flash", "build_firmware", "find_compiler"]
@@ -108,13 +108,14 @@ def find_compiler(board: Board) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     )
 
 
-def build_firmware(board: Board, code: PlainC, name: str) -> Firmware:
+def build_firmware(board: Board, code: PlainC, name: str, main: str = "") -> Firmware:
     """Compile and link.
 
     Args:
         board: for which.
         code: the model as C.
         name: the artifact's.
+        main: the output to give; "": the first.
 
     Raises:
         TargetError: no compiler is here, or it fails.
@@ -124,7 +125,7 @@ def build_firmware(board: Board, code: PlainC, name: str) -> Firmware:
         folder = Path(place)
         for file, text in code.files.items():
             (folder / file).write_text(text, encoding="utf-8")
-        (folder / "driver.c").write_text(driver_source(code, name), encoding="utf-8")
+        (folder / "driver.c").write_text(driver_source(code, name, Accepted(main=main)), encoding="utf-8")
         memory = {"flash": board.flash_at, "ram": board.ram_at, "end": board.ram_at + board.ram_size, "stack": _STACK}
         (folder / "board.ld").write_text(_SCRIPT.format(entry=board.entry, **memory), encoding="utf-8")
         sources = {"model": folder / "model.c", "driver": folder / "driver.c", "harness": SOURCES / "harness.c"}

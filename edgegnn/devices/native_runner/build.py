@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgegnn.errors import ArtifactError
 from edgegnn.plain_c.cross import compile_program, linux_compiler
 from edgegnn.plain_c.driver import Accepted, driver_source
-from edgegnn.plain_c.generate import PlainC
-from edgegnn.plain_c.own import own_code
+from edgegnn.plain_c.own import fitting_samples, own_code, with_samples
 from edgegnn.runtime import Artifact
-from edgegnn.runtime.samples import Sample, read_samples
+from edgegnn.runtime.samples import Sample
 
-__all__ = ["NativeProgram", "build_runner", "fitting_samples", "pack_samples", "with_samples"]
+__all__ = ["NativeProgram", "build_runner", "pack_samples"]
 
 SOURCES = Path(__file__).parent / "src"
 _FLAGS = ("-std=c99", "-O3", "-D_GNU_SOURCE", "-s")
@@ -59,7 +57,7 @@ def build_runner(artifact: Artifact, machine: str) -> NativeProgram:
     used, beyond = fitting_samples(artifact, code)
     manifest = artifact.manifest
     compiler = linux_compiler(machine)
-    accepted = Accepted(manifest.target, manifest.max_abs_error, manifest.min_agreement)
+    accepted = Accepted(manifest.target, manifest.max_abs_error, manifest.min_agreement, manifest.main.name)
     with tempfile.TemporaryDirectory(prefix="edgegnn-native-") as place:
         folder = Path(place)
         for name, text in code.files.items():
@@ -73,35 +71,6 @@ def build_runner(artifact: Artifact, machine: str) -> NativeProgram:
     return NativeProgram(
         program + pack_samples(used), with_samples(artifact, used, beyond), used, real or len(used), len(program)
     )
-
-
-def with_samples(artifact: Artifact, used: Sequence[Sample], beyond: int) -> Artifact:
-    """The artifact as if it had these samples only; a metric over some of them is not the manifest's."""
-    manifest = artifact.manifest
-    if not beyond:
-        return artifact
-    names = {sample.name for sample in used}
-    why = f"{beyond} of {len(manifest.samples)} graphs are beyond the limits of the C form"
-    only = tuple(entry for entry in manifest.samples if entry.name in names)
-    return replace(artifact, manifest=replace(manifest, samples=only, samples_metric=None, metric_reason=why))
-
-
-def fitting_samples(artifact: Artifact, code: PlainC) -> tuple[tuple[Sample, ...], int]:
-    """The samples within the limits of the C form, and how many are beyond.
-
-    Raises:
-        ArtifactError: none is within.
-    """
-    samples, entries = read_samples(artifact), artifact.manifest.samples
-    pairs = list(zip(samples, entries, strict=True))
-    fitting = [s for s, e in pairs if e.num_nodes <= code.limits.nodes and e.num_edges <= code.limits.edges]
-    used = tuple(sorted(fitting, key=lambda sample: sample.origin != "data"))
-    if not used:
-        raise ArtifactError(
-            f"none of the graphs in {artifact.manifest.name} is within the limits of its C form "
-            f"({code.limits.nodes:,} nodes, {code.limits.edges:,} edges): export it with larger ones"
-        )
-    return used, len(samples) - len(used)
 
 
 def pack_samples(samples: Sequence[Sample]) -> bytes:

@@ -92,9 +92,9 @@ static int one(void) {
     } while (said[2] < ENOUGH);
   }
   if (!write_bytes(said, sizeof said)) return 3;
-  return write_bytes(outputs[0], code ? 0
-                                      : driver_output_elements(0, (size_t)size[0], (size_t)size[1]) *
-                                            driver_width(driver_output_types[0]))
+  return write_bytes(outputs[driver_main], code ? 0
+                                      : driver_output_elements(driver_main, (size_t)size[0], (size_t)size[1]) *
+                                            driver_width(driver_output_types[driver_main]))
              ? 0
              : 3;
 }

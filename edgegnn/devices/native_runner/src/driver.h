@@ -24,7 +24,8 @@ extern const size_t driver_arena_bytes;
 extern const char driver_target;
 /* What `verify` accepts: largest difference of an output (below 0: any finite one), least share of equal predictions. */
 extern const double driver_max_error, driver_min_agreement;
-extern const int driver_num_inputs, driver_num_outputs;
+/* driver_main: the output that predictions are read from. */
+extern const int driver_num_inputs, driver_num_outputs, driver_main;
 extern const driver_input driver_inputs[];
 extern const char *const driver_output_names[];
 extern const char driver_output_types[];

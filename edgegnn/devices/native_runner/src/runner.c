@@ -89,8 +89,8 @@ static int same_row(const float *found, const float *wanted, size_t width) {
 
 static void say_output(size_t i) {
   const graph *g = &graphs[i];
-  size_t size = driver_output_elements(0, (size_t)g->nodes, (size_t)g->edges) * driver_width(driver_output_types[0]);
-  const uint8_t *bytes = outputs[0];
+  size_t size = driver_output_elements(driver_main, (size_t)g->nodes, (size_t)g->edges) * driver_width(driver_output_types[driver_main]);
+  const uint8_t *bytes = outputs[driver_main];
   printf("output %zu ", i);
   for (size_t k = 0; k < size; ++k) printf("%02x", bytes[k]);
   printf("\n");
@@ -101,15 +101,15 @@ static int verify(void) {
   double worst = 0;
   for (size_t i = 0; i < num_graphs; ++i) {
     const graph *g = &graphs[i];
-    size_t size = driver_output_elements(0, (size_t)g->nodes, (size_t)g->edges), width;
-    size_t own = driver_output_rows(0, (size_t)g->nodes, (size_t)g->edges);
-    const float *found = outputs[0];
+    size_t size = driver_output_elements(driver_main, (size_t)g->nodes, (size_t)g->edges), width;
+    size_t own = driver_output_rows(driver_main, (size_t)g->nodes, (size_t)g->edges);
+    const float *found = outputs[driver_main];
     infer(g);
     if (opt.hex) {
       say_output(i);
       continue;
     }
-    if (g->expected == NULL || g->expected_elements != size || driver_output_types[0] != 'f')
+    if (g->expected == NULL || g->expected_elements != size || driver_output_types[driver_main] != 'f')
       return fail(1, "a graph has no expected outputs of the right size", "");
     for (size_t k = 0; k < size; ++k) {
       double error = fabs((double)found[k] - (double)g->expected[k]);

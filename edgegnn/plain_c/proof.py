@@ -1,0 +1,90 @@
+"""`edgegnn verify` of an artifact with a C form: c/ is compared with the model, compiled and run, too."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import edgegnn
+from edgegnn.errors import ArtifactError, ExportError
+from edgegnn.manifest import typed_manifest
+from edgegnn.plain_c.compiler import Library, compile_library, find_compiler
+from edgegnn.plain_c.own import fitting_samples, own_code, stale_files, with_samples
+from edgegnn.runtime import Artifact, VerifyReport, open_artifact
+from edgegnn.runtime import verify as verify_model
+from edgegnn.runtime.proof import judge
+
+__all__ = ["CProof", "prove_code", "verify"]
+
+
+def verify(path: Path, *, runtime: str | None = None) -> VerifyReport:
+    """Prove an artifact, and its C form where it has one.
+
+    Args:
+        path: its folder or zip.
+        runtime: as in `open_artifact`.
+
+    Raises:
+        ArtifactError: it can't be opened, or its model can't be loaded or run.
+    """
+    opened = open_artifact(path, runtime=runtime)
+    report, proof = verify_model(opened), prove_code(opened)
+    if proof is None:
+        return report
+    problems = [f"C form: {proof.problem}"] if proof.problem else []
+    return replace(report, problems=(*report.problems, *problems), c_form=proof.said)
+
+
+@dataclass(frozen=True)
+class CProof:
+    """What `verify` found of the C form.
+
+    Attributes:
+        problem: what doesn't hold, in one line; "" where it holds, or can't be told.
+        said: what was done, or why nothing was.
+    """
+
+    problem: str
+    said: str
+
+
+def prove_code(artifact: Artifact) -> CProof | None:
+    """Compile the C form that this edgegnn makes of an artifact's model, and run the shipped graphs.
+
+    Files in c/ that differ from it are not run: they are stale, or by another edgegnn.
+
+    Returns:
+        None for an artifact without a C form.
+    """
+    facts = typed_manifest(artifact.manifest.raw)
+    if facts.c is None:
+        return None
+    try:
+        code = own_code(artifact)
+        used, beyond = fitting_samples(artifact, code)
+    except ArtifactError as error:
+        return CProof(str(error), "")
+    stale = stale_files(artifact, code)
+    if stale and facts.versions.get("edgegnn") != edgegnn.__version__:
+        return CProof(
+            "", f"not run: another edgegnn ({facts.versions.get('edgegnn', 'unknown')[:20]}) wrote {stale[0]}"
+        )
+    if stale:
+        return CProof(
+            f"{stale[0]} is not what model.onnx gives: c/ is stale or changed, export with --format c again", ""
+        )
+    compiler = find_compiler()
+    if compiler is None:
+        return CProof("", "not run: no C compiler here (apt-get install gcc, or pip install 'edgegnn[cross]')")
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="edgegnn-c-") as place,
+            Library(code, compile_library(code, Path(place), compiler)) as library,
+        ):
+            outputs = [library.run(sample.inputs) for sample in used]
+    except ExportError as error:
+        return CProof(str(error), "")
+    problems = judge(with_samples(artifact, used, beyond).manifest, list(used), outputs).problems
+    left = f", {beyond} are beyond its limits" * bool(beyond)
+    return CProof(problems[0] if problems else "", f"compiled and run on {len(used)} graphs{left}")
