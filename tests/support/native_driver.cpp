@@ -189,6 +189,10 @@ void float_operators(int64_t nodes, int64_t edges, int64_t heads, int64_t width)
   const Value messages = floats({edges, heads, width});
   for (const char* op : {"SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"}) check(op, {messages, by_row[0], nothing(), by_row[2], n});
   check("SpMMWeighted", {x, floats({entries, heads}), csr[0], csr[1], nothing(), csr[3], n});
+  for (const int64_t planes : {heads, int64_t{1}}) {  // a weight for each channel, and one for each of the planes or for all
+    const Value by_channel = floats({entries, width + 2});
+    check("SpMMChannels", {x, by_channel, floats({entries, planes}), csr[0], csr[1], nothing(), csr[3], n}, {{"offset", 1}});
+  }
   check("SegmentSoftmax", {floats({edges, heads}), by_row[0], nothing(), by_row[2], n});
   check("AttentionSpMM", {x, floats({nodes, heads}), floats({nodes, heads}), csr[0], csr[1], nothing(), n}, {{"negative_slope", 0.2}});
 }
