@@ -110,14 +110,15 @@ def train(
     metric: str | None = None,
     one_hot: bool = False,
     architecture: dict[str, Any] | None = None,
+    factory_args: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Checkpoint:
-    """Train a model of the zoo and, with `output`, save it.
+    """Train a model of the zoo, or your own, and, with `output`, save it.
 
     Args:
-        model: a name of `edgegnn.models.names()`.
+        model: a name of `edgegnn.models.names()`, or "package.module:function" that builds your own.
         data: a data set's name, or the path of a data file.
         output: where to save the checkpoint.
         split: which split; "file:PATH" for one in a file (`edgegnn.tasks.split_file`); None for the data set's own.
@@ -129,6 +130,7 @@ def train(
         metric: what the model is judged by; None for the data set's own.
         one_hot: the features are categories, each of which becomes a column.
         architecture: hidden, layers, heads, dropout, pool_ratio; None values for the model's defaults.
+        factory_args: arguments of the function that builds your own model.
         settings: fields of `FitConfig` (epochs, lr, weight_decay, batch_size, seed, ...); None values for the defaults.
         force: replace `output`.
         progress: called after each epoch.
@@ -137,20 +139,17 @@ def train(
         UsageError, DataError, TrainError, CheckpointError
     """
     from edgegnn.compression.model_source import DataSource, training_recipe
-    from edgegnn.models import check_model, only_task
-    from edgegnn.models import defaults as architecture_defaults
-    from edgegnn.tasks.catalog import TASKS, check_labels, check_metric
+    from edgegnn.compression.new_model import check_new
+    from edgegnn.tasks.catalog import check_labels, check_metric
     from edgegnn.training.config import check_settings, fit_defaults
     from edgegnn.utils.files import check_free, check_room
 
     if output is not None:
         check_free(Path(output), force=force)
     chosen = training_recipe(quant)
-    check_model(model)
-    task = only_task(model) if task is None else task
+    task = check_new(model, task, architecture, factory_args)
     DataSource(data, task, split, split_seed, data_root).check()
     check_labels(task, "a model is trained by its labels", "name a task whose labels the data have")
-    check_model(model, None if task is None else TASKS[task][0])
     check_metric(metric)
     check_settings(settings)
 
@@ -158,28 +157,17 @@ def train(
 
     from edgegnn.checkpoint import Checkpoint, history_step, least_bytes, save_checkpoint
     from edgegnn.compression.model_source import split_facts
-    from edgegnn.models import build
+    from edgegnn.compression.new_model import new_model
     from edgegnn.quantize import finetune
     from edgegnn.tasks import all_metrics
-    from edgegnn.tasks.link import EMBEDDING
-    from edgegnn.tasks.transforms import as_columns
     from edgegnn.training import fit
 
     asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
     work = _load_features(model, data, node_attributes, asked)
-    as_columns(work.graphs)
-    given = {k: v for k, v in (architecture or {}).items() if v is not None}
     config = fit_defaults(work.spec.kind, model=model, data=work.spec.data, **(settings or {}))
-    arguments = {
-        "in_channels": work.spec.num_features,
-        "out_channels": EMBEDDING if work.spec.kind == "link" else work.spec.num_classes,
-        "kind": work.spec.kind,
-        **architecture_defaults(model, work.spec.kind),
-        **given,
-        **({"scale": work.spec.scale} if work.spec.scale else {}),
-    }
     torch.manual_seed(config.seed)
-    module = build(model, **arguments)
+    new = new_model(model, work, architecture, factory_args)
+    module, work = new.module, new.task
     if output is not None:
         check_room(Path(output), least_bytes(module))
     if chosen is None:
@@ -188,7 +176,7 @@ def train(
         module, result = finetune(module, work, chosen, config, progress=progress)
     checkpoint = Checkpoint(
         module,
-        {"zoo": model, "args": arguments},
+        new.source,
         work.spec,
         dataclasses.asdict(config),
         [
@@ -486,12 +474,13 @@ def verify(artifact: str | Path, *, runtime: str | None = None) -> VerifyReport:
 
 def _load_features(model: str, data: str, wanted: bool | None, asked: dict[str, Any]) -> Task:
     """The task, with node attributes where they are wanted, or usual for the model and there."""
+    from edgegnn.compression.new_model import is_factory
     from edgegnn.models import check_model
     from edgegnn.tasks import load_task
     from edgegnn.tasks.datasets import NoAttributesError
     from edgegnn.tasks.loading import with_attributes
 
-    if wanted or (wanted is None and check_model(model).with_attributes):
+    if wanted or (wanted is None and not is_factory(model) and check_model(model).with_attributes):
         try:
             return load_task(with_attributes(data), **asked)
         except (NoAttributesError, UsageError):  # the usage error: not a data set that could have any

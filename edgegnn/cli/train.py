@@ -16,6 +16,7 @@ from edgegnn.cli.options import (
     Dropout,
     EarlyStop,
     Epochs,
+    FactoryArgs,
     Force,
     Heads,
     Hidden,
@@ -36,7 +37,7 @@ from edgegnn.cli.options import (
     TrainedQuant,
     WeightDecay,
 )
-from edgegnn.cli.values import quant_of, settings_of, split_of
+from edgegnn.cli.values import json_object, quant_of, settings_of, split_of
 from edgegnn.errors import UsageError
 from edgegnn.models.catalog import MODELS
 
@@ -48,7 +49,7 @@ def train(
         str,
         typer.Argument(
             metavar="MODEL",
-            help=f"{', '.join(MODELS)}.",
+            help=f"{', '.join(MODELS)}; or your own, package.module:function.",
             autocompletion=complete_model,
         ),
     ],
@@ -69,6 +70,7 @@ def train(
     heads: Heads = None,
     dropout: Dropout = None,
     pool_ratio: PoolRatio = None,
+    factory_args: FactoryArgs = None,
     node_attributes: NodeAttributes = None,
     task: Task = None,
     metric: Metric = None,
@@ -93,7 +95,7 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model of the zoo and save the epoch with the lowest validation loss.
+    """Train a model of the zoo, or your own, and save the epoch with the lowest validation loss.
 
     With --quant it is trained for integers from scratch.
 
@@ -102,6 +104,7 @@ def train(
         edgegnn train gin tu:PROTEINS --split fold:0 --early-stop grades
         edgegnn train ness cora
         edgegnn train gat data.pt --task node --quant qat-int8
+        edgegnn train mymodels:build data.pt --factory-args '{"hidden": 64}'
     """
     from edgegnn import api
     from edgegnn.cli.render import summaries
@@ -125,6 +128,7 @@ def train(
             node_attributes=node_attributes,
             quant=quant_of(quant, target_bits),
             architecture=architecture,
+            factory_args=json_object("--factory-args", factory_args),
             settings=settings,
             force=force,
             progress=progress,

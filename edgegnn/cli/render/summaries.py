@@ -101,9 +101,7 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
         _json({"model": str(path), "bytes": path.stat().st_size, **facts})
         return
     table = _facts()
-    table.add_row(
-        "model", f"{checkpoint.source.get('zoo')}, {_parameters(checkpoint)} parameters, {size(path.stat().st_size)}"
-    )
+    table.add_row("model", f"{_source(checkpoint)}, {_parameters(checkpoint)} parameters, {size(path.stat().st_size)}")
     table.add_row("data", f"{task.data}, {task.name} task, {task.split} split")
     table.add_row("recipe", shown_name(step["recipe"]))
     table.add_row("best epoch", f"{step['best_epoch']} of {step['epochs_run']}, {step['seconds']:.1f} s")
@@ -117,7 +115,12 @@ def trained(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:
             table.add_row(name.replace("_", " "), metric_text(name, value))
     _print(table)
     say(f"saved {path}")
-    say(f"next: edgegnn export{'' if step['recipe'] != 'none' else ' --quant dq-int8'} {path}")
+    options = " --allow-import" * ("factory" in checkpoint.source) + " --quant dq-int8" * (step["recipe"] == "none")
+    say(f"next: edgegnn export{options} {path}")
+
+
+def _source(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.source.get("zoo") or checkpoint.source.get("factory"))
 
 
 def imported(checkpoint: Checkpoint, path: Path, as_json: bool) -> None:

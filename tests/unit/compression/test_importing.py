@@ -52,3 +52,33 @@ def test_a_model_file_names_factory_arguments_and_data(tmp_path: Path, monkeypat
         edgegnn.import_model("w.ckpt", **{**how, "factory_args": {}})
     assert not Path("other.pt").exists()
     sys.modules.pop("strangers", None)
+
+
+def test_a_model_of_ones_own_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("strangers.py").write_text(MODULE)
+    generator = torch.Generator().manual_seed(0)
+    x, edges = torch.randn(300, 4, generator=generator), torch.randint(300, (2, 400), generator=generator)
+    labels = (x[:, 0] > 0).long()
+    x[:, 0] *= 3
+    torch.save(Data(x=x, edge_index=edges, y=labels), "data.pt")
+    made = edgegnn.train(
+        "strangers:Net", "data.pt", output="own.pt", factory_args={"hidden": 6}, settings={"epochs": 40}
+    )
+    assert made.source == {"factory": "strangers:Net", "args": {"hidden": 6}}
+    assert (made.metrics["val"] or 0) > 0.7
+    sys.modules.pop("strangers")
+    with pytest.raises(CheckpointError, match="--allow-import"):
+        edgegnn.load("own.pt")
+    torch.save(Data(x=x, edge_index=edges, y=100 + 9 * x[:, :2]), "values.pt")
+    values = edgegnn.train("strangers:Net", "values.pt", task="node-regression", settings={"epochs": 3})
+    assert values.task is not None
+    assert values.task.target == "values"
+    for model, options, message in [
+        ("strangers:Net", {"architecture": {"hidden": 3}}, "--hidden is for models of the zoo"),
+        ("nowhere:Net", {}, "there is no module nowhere"),
+        ("gcn", {"factory_args": {"hidden": 3}}, "gcn is of the zoo"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            edgegnn.train(model, "data.pt", **options)
+    sys.modules.pop("strangers", None)
