@@ -13,7 +13,20 @@ import pytest
 
 import edgegnn
 
-FUNCTIONS = ["compress", "export", "inspect", "load", "profile", "report", "ship", "study", "train", "tune", "verify"]
+FUNCTIONS = [
+    "compress",
+    "export",
+    "import_model",
+    "inspect",
+    "load",
+    "profile",
+    "report",
+    "ship",
+    "study",
+    "train",
+    "tune",
+    "verify",
+]
 PROGRAM = Path(__file__).parents[2] / "support" / "user_program.py"
 ROOT = Path(__file__).parents[3]
 
