@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import edgegnn.native
+from edgegnn.native.provide import provide
 from edgegnn.native.reference import OPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -25,16 +26,11 @@ def _run(command: list[str], **environment: str) -> str:
     return done.stdout
 
 
-def _build(folder: Path, compiler: str, *options: str) -> tuple[str, str]:
-    """The driver and the library, built with a compiler."""
+def _driver(folder: Path, compiler: str) -> str:
+    """The driver, built with a compiler."""
     driver = str(folder / "driver")
     _run([compiler, "-std=c++17", "-O1", f"-I{SOURCE / 'src'}", str(DRIVER), "-o", driver, "-ldl"])
-    build = str(folder / "build")
-    # A cross build by its options: only a build for this machine would be put beside the sources.
-    _run(["cmake", "-S", str(SOURCE), "-B", build, f"-DCMAKE_CXX_COMPILER={compiler}", *options])
-    _run(["cmake", "--build", build, "--parallel", "2"])
-    (library,) = Path(build).glob("libedgegnn_ops-*.so")
-    return driver, str(library)
+    return driver
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +40,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     compiler = shutil.which("g++") or shutil.which("c++")
     if library is None or compiler is None or platform.machine() != "x86_64":
         pytest.skip("needs a compiler and the native library for x86-64")
-    driver = str(tmp_path_factory.mktemp("here") / "driver")
-    _run([compiler, "-std=c++17", "-O1", f"-I{SOURCE / 'src'}", str(DRIVER), "-o", driver, "-ldl"])
+    driver = _driver(tmp_path_factory.mktemp("here"), compiler)
     found = {}
     for level in ("base", "avx2", "avx512", "vnni"):
         used, digests = _run([driver, str(library)], EDGEGNN_ISA=level).split("\n", 1)
@@ -62,11 +57,12 @@ def test_every_operator_on_every_instruction_set(here: dict[str, str]):
 
 def test_aarch64(here: dict[str, str], tmp_path: Path):
     compiler, emulator = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
-    if compiler is None or emulator is None or shutil.which("cmake") is None:
-        pytest.skip("needs aarch64-linux-gnu-g++, qemu-aarch64 and cmake")
-    driver, library = _build(tmp_path, compiler, "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64")
+    library = provide("aarch64").path  # as an export for a device builds it, once for all tests
+    if compiler is None or emulator is None or library is None:
+        pytest.skip("needs aarch64-linux-gnu-g++ and qemu-aarch64")
+    driver = _driver(tmp_path, compiler)
     for processor, level in (("cortex-a72", "neon"), ("max", "dotprod")):
-        used, digests = _run([emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", processor, driver, library]).split(
+        used, digests = _run([emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", processor, driver, str(library)]).split(
             "\n", 1
         )
         assert used == level

@@ -32,8 +32,13 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     if not all(path.is_absolute() for path in preload):
         pytest.skip("the compiler has no AddressSanitizer")
     build = tmp_path_factory.mktemp("sanitized")
+    configure = ["cmake", "-S", str(SOURCE), "-B", str(build)]
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text().split()) if cpu.exists() else set()
+    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:  # AVX2 is not run below: a third of the time to build
+        configure.append("-DEDGEGNN_WITHOUT=avx2")
     for command in (
-        ["cmake", "-S", str(SOURCE), "-B", str(build), "-DEDGEGNN_SANITIZE=ON", f"-DCMAKE_CXX_COMPILER={compiler}"],
+        [*configure, "-DEDGEGNN_SANITIZE=ON", f"-DCMAKE_CXX_COMPILER={compiler}"],
         ["cmake", "--build", str(build), "--parallel", "2"],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
@@ -60,8 +65,11 @@ def test_operators_under_sanitizers(sanitized: tuple[Path, str], level: str):
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         "PYTHONMALLOC": "malloc",
     }
+    if level:  # rows of every width again; what is large, and what is compiled once for all levels, ran on the widest
+        files = [path for path in files if Path(path).stem not in ("test_native_build", "test_native_graph")]
     options = ["-q", "-x", "-n", "0", "--noconftest", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-    assert len(files) > 5
+    assert len(files) >= 5
+    options += ["-k", "not hub and not large and not every_zero_point"] if level else []
     command = [sys.executable, "-m", "pytest", *options, *files]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TESTS)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
