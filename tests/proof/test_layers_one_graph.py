@@ -83,7 +83,7 @@ def exported(model, data, tmp_path, quant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("beside", "quant"), [(False, "none"), (True, "static-int8"), (True, "dq-int8")])
+@pytest.mark.parametrize(("beside", "quant"), [(False, "static-int8"), (True, "dq-int8")])
 def test_a_learnt_row_for_each_node_is_for_that_graph(beside, quant, tmp_path):
     data = one_graph(3)
     found = exported(Table(beside), data, tmp_path, quant).manifest

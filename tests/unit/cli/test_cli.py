@@ -48,7 +48,8 @@ def test_train_export_verify_inspect(work, capsys, monkeypatch):
     assert "parameters" in out
 
 
-SLOW = [pytest.param(r, marks=pytest.mark.slow) for r in ("none", "dynamic-int8", "qat-int8", "qat-int4", "dq-int4")]
+SLOW = [pytest.param(r, marks=pytest.mark.slow) for r in ("none", "dq-int4")]
+SLOW += [pytest.param(r, marks=[pytest.mark.slow, pytest.mark.every]) for r in ("dynamic-int8", "qat-int8", "qat-int4")]
 
 
 @pytest.mark.parametrize("recipe", ["static-int8", *SLOW])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from a2q_example import Gcn, Gin, graph_task, node_task
+from sweep import spread
 
 from edgegnn.exporting.capture import capture, capture_with_twin
 from edgegnn.exporting.rewrite import rewrite_proto
@@ -20,9 +21,9 @@ def kinds(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dq-int4", "a2q"])
-@pytest.mark.parametrize(("module", "task"), [(Gcn, node_task()), (Gin, graph_task())])
-def test_it_is_what_the_model_without_points_is_captured_as(module, task, name):
+@pytest.mark.parametrize(("name", "module"), spread(["dq-int4", "a2q"], [Gcn, Gin]))
+def test_it_is_what_the_model_without_points_is_captured_as(module, name):
+    task = node_task() if module is Gcn else graph_task()
     torch.manual_seed(0)
     model, _ = finetune(module(), task, recipe(name), FitConfig(epochs=1, batch_size=6))
     graph = task.graphs[0] if module is Gcn else collate(task.graphs[:2])

@@ -144,10 +144,17 @@ def run(model, inputs, *, native=False):
     return session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in ("gcn", "pooled") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
-)
-@pytest.mark.parametrize("chosen", [INT8, pytest.param(INT4, marks=pytest.mark.slow)], ids=lambda r: r.name)
+def cases():
+    """Every model with INT8 or INT4 in turn, those that are always tested with INT8 as well; all pairs with --every."""
+    for i, name in enumerate(MODELS):
+        for chosen in (INT8, INT4):
+            common = name in ("gcn", "pooled") and chosen is INT8
+            sampled = (i % 2 == 1) == (chosen is INT4)
+            marks = [] if common else [pytest.mark.slow] if sampled else [pytest.mark.slow, pytest.mark.every]
+            yield pytest.param(name, chosen, marks=marks, id=f"{chosen.name}-{name}")
+
+
+@pytest.mark.parametrize(("name", "chosen"), list(cases()))
 def test_same_numbers_in_integers(name, chosen):
     model, inputs = quantized(name, chosen)
     captured = capture(model, inputs, kind="graph" if name == "pooled" else "node")
