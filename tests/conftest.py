@@ -27,17 +27,26 @@ gc.freeze()  # what was imported stays: no search for garbage has to walk throug
 
 # The files that take minutes, the longest first: begun last, one of them would keep one worker busy alone.
 LONG = (
-    "test_tune_real",
-    "test_models_hgpsl",
-    "test_link_export",
+    "test_fuzzed_models",
     "test_native_sanitize",
-    "test_study_cluster",
     "test_arm64",
-    "test_torchscript_runtime",
+    "test_tune_real",
+    "test_layers_aggregators",
     "test_graph_targets",
+    "test_torchscript",
+    "test_study_cluster",
+    "test_torchscript_runtime",
+    "test_point_clouds",
+    "test_rewrite_coverage",
+    "test_capture_layers",
+    "test_models_hgpsl",
     "test_readme",
+    "test_cli",
+    "test_link_export",
+    "test_larger_graphs",
     "test_a2q",
     "test_study_jobs",
+    "test_hostile_devices",
 )
 
 
