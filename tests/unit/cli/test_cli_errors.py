@@ -137,8 +137,14 @@ def test_damaged_artifacts(what, work, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)])
-def test_cut_short(error, code, work, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code", "options"),
+    [
+        (KeyboardInterrupt(), 130, ["--quant", "dq-int8", "--epochs", "1", "--force"]),
+        (OSError(28, "No space left on device"), 1, ["-o", "n.zip"]),
+    ],
+)
+def test_cut_short(error, code, options, work, capsys, monkeypatch):
     """Ctrl-C and a full disk in the middle of an export: no half artifact, and an old one stays as it was."""
     from edgegnn.exporting import artifact
 
@@ -147,10 +153,9 @@ def test_cut_short(error, code, work, capsys, monkeypatch):
 
     before, old = files(work), Path("model-dq-int8/manifest.json").read_bytes()
     monkeypatch.setattr(artifact, "build_runner", stop)
-    for options in (["-o", "n.zip"], ["--quant", "dq-int8", "--epochs", "1", "--force"]):
-        got, _, err = run(capsys, monkeypatch, "export", "model.pt", *options)
-        assert got == code
-        assert ("interrupted" if code == 130 else "No space left") in err
+    got, _, err = run(capsys, monkeypatch, "export", "model.pt", *options)
+    assert got == code
+    assert ("interrupted" if code == 130 else "No space left") in err
     assert files(work) == before
     assert Path("model-dq-int8/manifest.json").read_bytes() == old
 
