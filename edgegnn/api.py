@@ -204,6 +204,7 @@ def export(
     data: str | None = None,
     task: str | None = None,
     inputs: dict[str, str] | None = None,
+    state: dict[str, str] | None = None,
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -236,6 +237,7 @@ def export(
         task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
         inputs: of the model's forward, name -> role ("node", "edge", "graph", "edges", "pairs", "batch") or the
             attribute of `data` that it is read from; None: told from the data.
+        state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -247,15 +249,13 @@ def export(
         min_agreement: smallest share of equal predictions that is accepted.
         max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
-        max_nodes: refuse larger graphs, and take one at a time; None: as the model's modules say (`max_nodes`).
-            Of format "c": the most nodes of a graph in C, and model.onnx takes any number.
+        max_nodes: refuse larger graphs; None: as the model's modules say. Of format "c": the most nodes in C.
         max_edges: of format "c": the most edges of a graph in C.
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into the artifact; none: this machine's.
-        format: "onnx", "torchscript", "both", or "c" (ONNX, and the same as C without a runtime); None: ONNX, and
-            TorchScript where the model has no ONNX form.
+        format: "onnx", "torchscript", "both" or "c"; None: ONNX, or TorchScript where the model has no ONNX form.
         force: replace an artifact that is there.
         command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
         progress: called after each epoch of fine-tuning.
@@ -284,7 +284,7 @@ def export(
         max_nodes = None
     check_settings(settings)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root, inputs or {})
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, state or {})
     source.check(model)
     place.check()
     if wanted is not None and wanted.trains and isinstance(model, (str, Path)):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from edgegnn.cli.options import (
+    DATA,
     OUTPUT,
     AllowImport,
     BatchSize,
@@ -57,6 +58,15 @@ def export(
     data: Data = None,
     task: Task = None,
     inputs: Inputs = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="INPUT=OUTPUT",
+            help="A recurrent model's state: an input of forward, and the output that feeds it at the next call.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -116,6 +126,7 @@ def export(
             data=data,
             task=task,
             inputs=pairs_of("--input", inputs),
+            state=pairs_of("--state", state),
             split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,

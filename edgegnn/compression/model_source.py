@@ -13,6 +13,7 @@ import numpy as np
 
 from edgegnn.compression.model_inputs import fit_inputs, one_graph
 from edgegnn.compression.model_outputs import fit_outputs
+from edgegnn.compression.model_state import fit_state, with_first_state
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 from edgegnn.tasks.catalog import check_data, check_split, check_task
 
@@ -99,6 +100,7 @@ class DataSource:
         data_root: folder of the data sets.
         inputs: of the model's forward, name -> role or the attribute of `data` that it is read from; {}: told from the
             data.
+        state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
     """
 
     data: str | None = None
@@ -107,6 +109,7 @@ class DataSource:
     split_seed: int = 0
     data_root: Path | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    state: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse unknown names and missing files before torch is imported.
@@ -129,12 +132,12 @@ class DataSource:
         """Whether data of a module are named, and nothing else is said of them: the user allows its import."""
         from edgegnn.tasks.catalog import object_name
 
-        said = self.task or self.split or self.split_seed or self.inputs
+        said = self.task or self.split or self.split_seed or self.inputs or self.state
         return self.data is not None and object_name(self.data) is not None and not said
 
     def options(self) -> dict[str, Any]:
         """The fields as arguments of the public functions, which have the same names."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "state"}
 
     def load(self) -> Task | None:
         """Load the data; None where none are named.
@@ -197,7 +200,9 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
-    work = fit_inputs(checkpoint, work)
+    own_state = [name for name in data.state if name in work.roles]
+    work = fit_inputs(checkpoint, with_first_state(work, data.state))
+    work = fit_state(checkpoint, work, data.state, own_state)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
     return (*fit_outputs(checkpoint, work), stem)
 

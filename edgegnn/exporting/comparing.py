@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegnn import manifest
 from edgegnn.exporting.building import Built
+from edgegnn.exporting.drift import drift
 from edgegnn.exporting.float_reference import Proof
 from edgegnn.exporting.formats import Form
 from edgegnn.exporting.metamorphic import Kept
@@ -58,6 +60,7 @@ class Comparison:
         shipped: what of the test split the artifact ships.
         taken: how that was chosen.
         others: name of each output but the main one -> its parity.
+        drift: of a recurrent model, over consecutive steps.
         awkward: the awkward graphs that the artifact ships, with PyTorch's outputs.
         small: the smallest graphs that the model runs on.
         against_float: what quantization costs; None for a float artifact.
@@ -68,6 +71,7 @@ class Comparison:
     parity: Parity
     other_parity: Mapping[str, Parity]
     others: Mapping[str, Parity]
+    drift: manifest.Drift | None
     test: Answers
     validation: Answers
     shipped: Answers
@@ -124,6 +128,7 @@ def compare(request: ExportRequest, built: Built, status: Callable[[str], None])
         parity,
         other_parity,
         _others(request, built, every),
+        drift(model, built.form.every, task, built.names, request.recipe),
         test,
         validation,
         shipped,

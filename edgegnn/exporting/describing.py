@@ -74,6 +74,7 @@ def describe(
         samples_taken=found.taken.described(),
         parity=_parity(found),
         main=task.gives.main if task.gives.others else "",
+        state=task.states,
         accuracy="" if task.spec.labelled else NO_ACCURACY,
         metric=_test_metric(task, found.test) if task.spec.labelled else None,
         validation=_compared(task, found.validation) if task.spec.labelled else None,
@@ -121,7 +122,9 @@ def _parity(found: Comparison) -> manifest.Parity:
         )
         for name, each in found.others.items()
     ]
-    return msgspec.structs.replace(msgspec.convert(found.parity.to_dict(), manifest.Parity), outputs=others)
+    return msgspec.structs.replace(
+        msgspec.convert(found.parity.to_dict(), manifest.Parity), outputs=others, drift=found.drift
+    )
 
 
 def _tensors(values: list[dict[str, Any]]) -> list[manifest.TensorValue]:

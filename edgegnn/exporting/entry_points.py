@@ -152,7 +152,7 @@ def with_role(value: dict[str, Any], role: Role | None) -> dict[str, Any]:
 
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:
     if not task.many:
-        return [example_inputs(names, example_graph(task, 1))]
+        return [example_inputs(names, graph) for graph in task.steps or (example_graph(task, 1),)]
     train, val = (task.index[split].tolist() for split in ("train", "val"))
     chosen = dict.fromkeys([*train[:_CALIBRATION_GRAPHS], *_largest(task.graphs, train + val)])
     return [example_inputs(names, task.graphs[i]) for i in chosen]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from edgegnn.errors import ArtifactError, CheckpointError, first_line
-from edgegnn.exporting.proof_in_words import against_float, taken_graphs
+from edgegnn.exporting.proof_in_words import against_float, drift_in_words, taken_graphs
 from edgegnn.manifest import ArtifactManifest, Compared, LinkSplit, Metric, Task, TensorValue, typed_manifest
 from edgegnn.manifest.history import check_history
 from edgegnn.runtime.archive import ZIP_ERRORS
@@ -61,6 +61,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "parity": f"{parity.agreement:.4f} equal predictions, largest difference {parity.max_abs_error:.3g}, "
         f"{parity.graphs} graphs"
         + ("; turn on rounding in PyTorch, too: " + ", ".join(parity.sensitive) if parity.sensitive else ""),
+        **({"state": _state(m)} if m.state else {}),
         "metric": m.accuracy if m.metric is None else _both(m.metric, m.metric.split),
         **({"validation": _both(m.validation, "val")} if m.validation is not None else {}),
         **against_float(m),
@@ -91,6 +92,13 @@ def _features(manifest: ArtifactManifest) -> dict[str, str]:
     if found.inside:
         words = [f"expects raw features: in the model, {'; '.join(found.inside)}", *words]
     return {"features": "; ".join(words) or "expects raw features, as they are in the data"}
+
+
+def _state(m: ArtifactManifest) -> str:
+    """Which outputs are inputs again, and what that does to parity."""
+    fed = ", ".join(f"{name} is {output} of the call before" for name, output in m.state.items())
+    drift = m.parity.drift
+    return fed if drift is None else f"{fed}; over {drift.steps} steps {drift_in_words(drift)}"
 
 
 def _bits(manifest: ArtifactManifest) -> dict[str, Any]:

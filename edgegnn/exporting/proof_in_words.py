@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from edgegnn.runtime.metrics import metric_text
 
 if TYPE_CHECKING:
-    from edgegnn.manifest import ArtifactManifest
+    from edgegnn.manifest import ArtifactManifest, Drift
 
-__all__ = ["against_float", "kept_properties", "shipped_samples", "taken_graphs"]
+__all__ = ["against_float", "drift_in_words", "kept_properties", "shipped_samples", "taken_graphs"]
 
 _NEEDS = {
     "least_nodes": "nodes",
@@ -46,6 +46,15 @@ def shipped_samples(manifest: ArtifactManifest) -> str:
     own = "whose answers are those of the part: the model's depend on the whole graph"
     within = f"{part.num_nodes:,} nodes, {part.num_edges:,} edges: profile measures on them"
     return f"{words}, {own if hops is None else same} ({within})"
+
+
+def drift_in_words(drift: Drift) -> str:
+    """How far a recurrent model and its artifact are apart after consecutive steps."""
+    share = drift.worst / drift.spread if drift.spread else 0.0
+    return (
+        f"at most {drift.worst:.3g} from PyTorch ({share:.2%} of the outputs' spread), {drift.first:.3g} after the "
+        f"first, {drift.last:.3g} after the last; the state at most {drift.state:.3g}; each goes on with its own state"
+    )
 
 
 def kept_properties(manifest: ArtifactManifest) -> str:

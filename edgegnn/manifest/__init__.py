@@ -31,6 +31,7 @@ from edgegnn.manifest.definition import FORMAT, ArtifactManifest, manifest_schem
 from edgegnn.manifest.proof import (
     AgainstFloat,
     Compared,
+    Drift,
     Drop,
     GraphParity,
     InputResponse,
@@ -53,6 +54,7 @@ __all__ = [
     "ArtifactManifest",
     "CForm",
     "Compared",
+    "Drift",
     "Drop",
     "EntryPoint",
     "File",

@@ -51,6 +51,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         inputs: of the model, in order.
         outputs: of the model, in order.
         main: name of the output that `kind` and `target` are about, where there are several; "" for the first.
+        state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         entries: its files in the order in which they run, where there are several.
         samples: the graphs in samples.npz, in order.
         samples_taken: what of the test split they are.
@@ -99,6 +100,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[TensorValue]
     outputs: list[TensorValue]
     main: str = ""
+    state: dict[str, str] = {}
     entries: list[EntryPoint] = []
     samples: list[Sample]
     samples_taken: SamplesTaken | None = None

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 __all__ = [
     "AgainstFloat",
     "Compared",
+    "Drift",
     "Drop",
     "GraphParity",
     "InputResponse",
@@ -80,6 +81,26 @@ class OutputParity(ShortParity, frozen=True, kw_only=True):
     tolerance: Tolerance
 
 
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a recurrent model and its artifact drift apart, each with the state that it left itself.
+
+    Attributes:
+        steps: how many consecutive calls.
+        first: largest difference of the main output after the first.
+        last: after the last.
+        worst: after any.
+        state: largest difference of a state after any.
+        spread: standard deviation of PyTorch's main output over all steps.
+    """
+
+    steps: int
+    first: float
+    last: float
+    worst: float
+    spread: float
+    state: float
+
+
 class Parity(ShortParity, frozen=True, kw_only=True):
     """The artifact against PyTorch, in its main output.
 
@@ -87,12 +108,14 @@ class Parity(ShortParity, frozen=True, kw_only=True):
         tolerance: the limits.
         per_graph: each graph.
         outputs: the other outputs, where there are several.
+        drift: over consecutive steps, of a recurrent model.
         sensitive: graphs on which PyTorch itself turns on rounding: the limits are what was seen there.
     """
 
     tolerance: Tolerance
     per_graph: list[GraphParity] = []
     outputs: list[OutputParity] = []
+    drift: Drift | None = None
     sensitive: list[str] = []
 
 

@@ -26,6 +26,7 @@ from edgegnn.runtime.metrics import NUMBERS, as_rows, metric_text, predictions, 
 from edgegnn.runtime.npz import read_npz
 from edgegnn.runtime.proof import VerifyReport, verify
 from edgegnn.runtime.ranges import RangeWarning
+from edgegnn.runtime.recurrent import first_state, next_state, parse_states
 from edgegnn.runtime.samples import read_samples
 
 __all__ = ["main", "run"]
@@ -137,6 +138,11 @@ def _parser() -> _Parser:
     command.add_argument("--force", action="store_true", help="replace the output file")
     command.add_argument(
         "--guard", action="store_true", help="a graph that saturates more than calibration did is an error"
+    )
+    command.add_argument(
+        "--state",
+        type=Path,
+        help="of a recurrent model: read its state from this .npz if it is there, and write it there",
     )
     command.add_argument("--entry", help="run this entry point alone: encode once, then decode for each query")
     command.set_defaults(run=_predict)
@@ -274,6 +280,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     # Files beside the model are no reason not to use it: people put their inputs there.
     artifact = open_artifact(arguments.artifact, extra_files=True, runtime=arguments.runtime)
     inputs = _graph(artifact, arguments)
+    if arguments.state is not None:
+        inputs = _with_state(artifact, inputs, arguments)
     if arguments.entry is not None:
         with _warnings_told():
             outputs = predict_entry(artifact, arguments.entry, inputs, threads=arguments.threads, guard=arguments.guard)
@@ -283,7 +291,22 @@ def _predict(arguments: argparse.Namespace) -> int:
         with _warnings_told():
             given = predict(artifact, inputs, threads=arguments.threads, guard=arguments.guard)
         outputs = given if isinstance(given, dict) else {artifact.manifest.main.name: given}
+    if arguments.state is not None:
+        _save(arguments.state, **next_state(artifact.manifest, outputs))
     return _print_outputs(artifact, outputs, output, arguments.json)
+
+
+def _with_state(artifact: Artifact, inputs: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The inputs with the state of --state, or with the first one where there is no such file yet."""
+    states = parse_states(artifact.manifest)
+    if not states or arguments.entry is not None:
+        raise UsageError("--state is for a recurrent model, exported with --state INPUT=OUTPUT: leave it out")
+    if not arguments.state.exists():
+        return {**first_state(artifact.manifest, inputs), **inputs}
+    known = read_npz(arguments.state, DataError)
+    if sorted(known) != sorted(states):
+        raise DataError(f"{arguments.state} holds {', '.join(known) or 'nothing'}, the state is {', '.join(states)}")
+    return {**inputs, **known}
 
 
 def _print_outputs(artifact: Artifact, outputs: dict[str, Any], output: Path | None, as_json: bool) -> int:

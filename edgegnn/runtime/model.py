@@ -25,6 +25,7 @@ from edgegnn.runtime.inference import GuardedModel, answer, answer_entry, answer
 from edgegnn.runtime.manifest import Manifest, TensorSpec
 from edgegnn.runtime.metrics import as_rows, predictions
 from edgegnn.runtime.native import why_no_library
+from edgegnn.runtime.recurrent import Session
 from edgegnn.runtime.samples import Sample, read_samples
 from edgegnn.runtime.session import has_native_ops
 
@@ -92,6 +93,24 @@ class Model:
             RangeWarning: the graph is beyond what the model was calibrated on, and `guard` is "warn".
         """
         return answer(self._loaded, self.manifest, inputs, guard=self._strict)
+
+    def every(self, **inputs: Any) -> dict[str, Array]:
+        """All outputs by name, also of a model with one.
+
+        Args and errors: as for a call.
+        """
+        return answers(self._loaded, self.manifest, inputs, guard=self._strict)
+
+    def session(self, state: Mapping[str, Any] | None = None) -> Session:
+        """Return a session that keeps the state of a recurrent model between its steps.
+
+        Args:
+            state: name of an input -> its first value; None: zeros.
+
+        Raises:
+            UsageError: the model has no state.
+        """
+        return Session(self, state)
 
     def classify(self, **inputs: Any) -> Array:
         """Return what the logits mean: int64 `[rows]` class numbers, bool `[rows, C]` labels, or the values themselves.

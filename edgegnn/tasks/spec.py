@@ -164,6 +164,8 @@ class Task:
         caveat: what has to be said beside a metric of these splits; "" for nothing.
         roles: name of each attribute that a model can take -> what it belongs to; {} to read it from the graphs.
         outputs: what the model gives; None: one matrix.
+        states: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
+        steps: graphs of consecutive times, each with the state that the model left before; () without a state.
     """
 
     spec: TaskSpec
@@ -174,6 +176,8 @@ class Task:
     caveat: str = ""
     roles: dict[str, Role] = dataclasses.field(default_factory=dict)
     outputs: Outputs | None = None
+    states: dict[str, str] = dataclasses.field(default_factory=dict)
+    steps: tuple[Data, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.roles:

@@ -16,7 +16,13 @@ from rich.text import Text
 from edgegnn.cli.render.bits import bits_in_words
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
-from edgegnn.exporting.proof_in_words import against_float, kept_properties, shipped_samples, taken_graphs
+from edgegnn.exporting.proof_in_words import (
+    against_float,
+    drift_in_words,
+    kept_properties,
+    shipped_samples,
+    taken_graphs,
+)
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import metric_name, metric_text, without_metric
 from edgegnn.utils.files import size
@@ -369,6 +375,8 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
     name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
     table.add_row(name, f"{parity.agreement:.2%} (needed {parity.tolerance.agreement:.2%})")
     table.add_row("largest difference", f"{parity.max_abs_error:.3g} over {parity.graphs} graphs")
+    if parity.drift is not None:
+        table.add_row(f"over {parity.drift.steps} steps", drift_in_words(parity.drift))
     for other in parity.outputs:
         table.add_row(
             f"output {other.name}", f"{other.agreement:.2%} equal, largest difference {other.max_abs_error:.3g}"
