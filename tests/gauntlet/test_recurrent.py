@@ -1,4 +1,4 @@
-"""Models whose state is an input and an output: exported over a series, compared over 20 steps, stepped on the device."""
+"""Models whose state is an input and an output: exported over a series, and stepped on the device."""
 
 from __future__ import annotations
 
