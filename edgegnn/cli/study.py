@@ -69,6 +69,9 @@ def run(
         ),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed again.")] = False,
+    allow_import: Annotated[
+        bool, typer.Option("--allow-import", help="Import the factories of the models that the study names.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the cells of a study that are missing; stopped in the middle, it goes on from there.
@@ -91,7 +94,7 @@ def run(
 
     chosen = read_study(path)
     with study.running(chosen) as watch:
-        summary = run_study(chosen, watch, retry_failed=retry_failed, jobs=jobs, ray=ray)
+        summary = run_study(chosen, watch, retry_failed=retry_failed, jobs=jobs, ray=ray, allow_import=allow_import)
     study.ran(summary, chosen, as_json)
     if summary.failed:
         raise typer.Exit(1)

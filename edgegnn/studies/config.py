@@ -53,7 +53,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A table `[[case]]`: every model on every data set, compressed in every way.
 
     Attributes:
-        models: of the zoo.
+        models: of the zoo, or of `[models.NAME]`.
         data: data sets by name, or files (beside study.toml).
         prune: pruning methods; None: the study's, like the next three.
         sparsities: share that goes, in [0, 1); 0 is the dense model, which every method shares.
@@ -87,11 +87,24 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     finetune: Finetune = Finetune()
 
 
+class OwnModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table `[models.NAME]`: a model of one's own, which cases name as those of the zoo.
+
+    Attributes:
+        factory: "package.module:function" that builds it; imported only with `--allow-import`.
+        args: its arguments.
+    """
+
+    factory: Name
+    args: dict[str, Any] = {}
+
+
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A study file.
 
     Attributes:
         case: see `Case`.
+        models: see `OwnModel`.
         prune: of cases that don't say; like the next three.
         sparsities: see `Case`.
         quant: see `Case`.
@@ -105,6 +118,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     case: Annotated[tuple[Case, ...], msgspec.Meta(min_length=1)]
+    models: dict[str, OwnModel] = {}
     prune: Names = ()
     sparsities: tuple[Sparsity, ...] = (0.0,)
     quant: Names = ("none",)
@@ -178,13 +192,16 @@ def check_names(study: Study) -> None:
 
     if study.timing != "off":
         check(study.target, ["target"], lambda: load_target(study.target))
+    for name, own in study.models.items():
+        check(own.factory, ["models", name], lambda n=name, o=own: _own_model(n, o, models()))  # type: ignore[misc]
     for i, case in enumerate(study.case):
 
         def place(key: str, i: int = i, case: Case = case) -> list[str | int]:
             return ["case", i, key] if getattr(case, key) is not None else [key]
 
         for model in case.models:
-            check(model, place("models"), lambda m=model: _known("model", m, models()))  # type: ignore[misc]
+            known = [*models(), *study.models]
+            check(model, place("models"), lambda m=model, k=known: _known("model", m, k))  # type: ignore[misc]
         for data in case.data:
             check(data, place("data"), lambda d=data: _data(study, d))  # type: ignore[misc]
         for name in study.of(case, "quant"):
@@ -221,6 +238,16 @@ def _data(study: Study, name: str) -> None:
     _known("data set", name, known)
 
 
+def _own_model(name: str, model: OwnModel, zoo: list[str]) -> None:
+    from edgegnn.compression.new_model import check_new, is_factory
+
+    if name in zoo:
+        raise StudyError(f"{name} is a model of the zoo: give your own another name")
+    if not is_factory(model.factory):
+        raise StudyError(f"the factory {model.factory[:60]!r} is not of the form package.module:function")
+    check_new(model.factory, None, None, model.args)
+
+
 def _known(what: str, name: str, known: list[str]) -> None:
     if name not in known:
         raise StudyError(f"unknown {what} {name[:60]!r}: choose one of {', '.join(known)}")
@@ -252,7 +279,7 @@ def _explain(message: str, text: str) -> str:
 def _struct(path: list[str | int]) -> type[msgspec.Struct]:
     keys = [token for token in path if isinstance(token, str)]
     if keys[:1] != ["case"]:
-        return Study
+        return OwnModel if keys[:1] == ["models"] else Study
     tables: dict[str, type[msgspec.Struct]] = {
         "architecture": Architecture,
         "settings": Settings,

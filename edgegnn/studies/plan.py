@@ -32,7 +32,7 @@ class Cell:
 
     Attributes:
         dense: what determines the dense model: model, data, task, metric, split, split_seed, architecture, settings,
-            seed.
+            seed; of one's own model "own", which has its factory and arguments.
         prune: method, or None for the dense model.
         sparsity: share that goes.
         quant: recipe.
@@ -171,7 +171,18 @@ def _dense(study: Study, case: Case, model: str, data: str, seed: int) -> dict[s
         "settings": _set(case.settings),
         "seed": seed,
         **_checksum(study, "data_sha256", data),
+        **_own(study, model),
     }
+
+
+def _own(study: Study, model: str) -> dict[str, Any]:
+    """What builds a model of one's own, and the checksum of its module where that lies in the working folder."""
+    own = study.models.get(model)
+    if own is None:
+        return {}
+    module = Path(f"{own.factory.partition(':')[0].replace('.', '/')}.py")
+    code = {"module_sha256": _sha256(module)} if module.is_file() else {}
+    return {"own": {"factory": own.factory, "args": own.args, **code}}
 
 
 def _set(struct: msgspec.Struct) -> dict[str, Any]:

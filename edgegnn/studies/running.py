@@ -128,6 +128,7 @@ def study(
     jobs: int = 1,
     ray: str | None = None,
     retry_failed: bool = False,
+    allow_import: bool = False,
     watch: Watch | None = None,
 ) -> Summary:
     """Run the cells of a study that are missing; stopped in the middle, it goes on from there.
@@ -137,6 +138,7 @@ def study(
         jobs: trainings and compressions side by side on this machine.
         ray: address of a Ray cluster that trains and compresses instead of this machine.
         retry_failed: run cells that failed again.
+        allow_import: import the factories of models that the study names.
         watch: told about it; None: nobody.
 
     Returns:
@@ -150,10 +152,19 @@ def study(
         >>> summary = edgegnn.study("study.toml", jobs=2)
         >>> [o.compress["test"] for o in summary.outcomes if o.status == "done"]
     """
-    return run(read_study(Path(path)), watch or Quiet(), retry_failed=retry_failed, jobs=jobs, ray=ray)
+    how: dict[str, Any] = {"retry_failed": retry_failed, "jobs": jobs, "ray": ray, "allow_import": allow_import}
+    return run(read_study(Path(path)), watch or Quiet(), **how)
 
 
-def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1, ray: str | None = None) -> Summary:
+def run(
+    study: Study,
+    watch: Watch,
+    *,
+    retry_failed: bool = False,
+    jobs: int = 1,
+    ray: str | None = None,
+    allow_import: bool = False,
+) -> Summary:
     """Run the cells that are missing.
 
     Args:
@@ -162,9 +173,11 @@ def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1
         retry_failed: run cells that failed again.
         jobs: trainings and compressions side by side on this machine.
         ray: address of a Ray cluster that trains and compresses instead of this machine.
+        allow_import: import the factories of models that the study names.
 
     Raises:
-        UsageError: `jobs` and `ray`, `jobs` that is no positive number, or no address of a cluster.
+        UsageError: `jobs` and `ray`, `jobs` that is no positive number, no address of a cluster, or factories whose
+            import isn't allowed.
         StudyError: unknown names, an empty grid, a store that can't be used, a full disk, the study runs already, or
             the cluster can't be used.
     """
@@ -177,6 +190,9 @@ def run(study: Study, watch: Watch, *, retry_failed: bool = False, jobs: int = 1
 
         check_address(ray)
     check_names(study)
+    if study.models and not allow_import:
+        named = ", ".join(model.factory for model in study.models.values())
+        raise UsageError(f"{study.path} names models that are built by importing {named}: allow it with --allow-import")
     grid = cells(study)
     began = time.monotonic()
     busy = f"this study runs already ({study.files} is locked): wait for it"

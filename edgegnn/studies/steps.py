@@ -45,8 +45,9 @@ def dense(study: Study, cell: Cell, progress: api.Progress, status: Status) -> d
     """
     asked = cell.dense
     status("training")
+    own = asked.get("own", {})
     checkpoint = api.train(
-        asked["model"],
+        own.get("factory", asked["model"]),
         beside(study, asked["data"]),
         output=dense_path(study, cell),
         task=asked["task"],
@@ -54,6 +55,7 @@ def dense(study: Study, cell: Cell, progress: api.Progress, status: Status) -> d
         split=asked["split"],
         split_seed=asked["split_seed"],
         architecture=asked["architecture"],
+        factory_args=own.get("args"),
         settings={**asked["settings"], "seed": asked["seed"]},
         force=True,
         progress=progress,
@@ -86,17 +88,18 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
     from edgegnn.quantize import recipe
 
     model, quant = dense_path(study, cell), beside(study, cell.quant)
-    history_before = 0
+    history_before, factory = 0, cell.dense.get("own", {}).get("factory")
     trained = quant if recipe(quant).trains else None
     if cell.prune is not None or trained is not None:
         small = checkpoint_path(study, cell)
-        history_before = len(api.load(model).history)
+        history_before = len(api.load(model, factory=factory).history)
         status("compressing")
         api.compress(
             model,
             prune=cell.prune,
             sparsity=cell.sparsity if cell.prune is not None else None,
             quant=trained,
+            factory=factory,
             output=small,
             schedule=cell.more.get("schedule", "one-shot"),
             variant=cell.more.get("variant"),
@@ -109,6 +112,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
     exported = api.export(
         model,
         quant=None if trained is not None else quant,
+        factory=factory,
         output=artifact_path(study, cell),
         targets=[study.target] if study.timing != "off" and study.target != "local" else (),
         force=True,
@@ -116,7 +120,7 @@ def compress(study: Study, cell: Cell, progress: api.Progress, status: Status) -
         progress=progress,
         status=status,
     )
-    checkpoint, manifest = api.load(model), exported.manifest
+    checkpoint, manifest = api.load(model, factory=factory), exported.manifest
     metric, validation = manifest.metric, manifest.validation
     assert metric is not None  # a study has labels
     return {
