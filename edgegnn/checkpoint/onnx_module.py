@@ -90,7 +90,7 @@ class _Forward:
         bound = self.__signature__.bind(*args, **kwargs)
         outputs = [_as_rows(out) for out in self.module.run({k: v.numpy() for k, v in bound.arguments.items()})]
         tensors = [torch.from_numpy(np.array(out)) for out in outputs]
-        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+        return tensors[0] if len(tensors) == 1 else dict(zip(self.module.outputs, tensors, strict=True))
 
 
 def _as_rows(out: Any) -> Any:

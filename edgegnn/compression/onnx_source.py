@@ -15,10 +15,10 @@ from torch_geometric.data import Data
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.checkpoint.onnx_module import OnnxModule
 from edgegnn.errors import DataError, UsageError
-from edgegnn.exporting.foreign.arrange import arranged
+from edgegnn.exporting.foreign.arrange import arranged, one_at_a_time
 from edgegnn.exporting.foreign.made_graphs import made_graphs
 from edgegnn.exporting.foreign.roles import Arrangement, arrange_inputs
-from edgegnn.runtime.roles import BATCH, ROLES, Role, number_of_nodes
+from edgegnn.runtime.roles import BATCH, EDGES, GRAPH, ROLES, Role, number_of_nodes
 from edgegnn.tasks import Task, task_from_graphs
 from edgegnn.tasks.array_files import read_arrays
 from edgegnn.tasks.notes import note
@@ -53,12 +53,17 @@ def fit_onnx(checkpoint: Checkpoint, data: DataSource) -> tuple[Checkpoint, Task
     given = [_by_file_names(module, graph, data.inputs) for graph in arrays]
     how = arrange_inputs(module, given, told)
     module = arranged(module, how)
+    _check_free(module, how.roles)
+    if EDGES not in how.roles.values():
+        note("the file looks nothing up along edges: it is no graph network, and is exported as it is")
     if source is None:
         given = made_graphs(module, how.roles)
         note(
             f"no --data: {len(given)} graphs are made by the shapes of the file's inputs; what quantization costs on "
             "real graphs isn't known"
         )
+    module, roles = one_at_a_time(module, how.roles, [how.graph(graph) for graph in given[:2]])
+    how = dataclasses.replace(how, roles=roles)
     where = "graphs made by shape" if source is None else str(data.data)
     graphs = [_graph(module, how, graph, f"{where}: graph {i}") for i, graph in enumerate(given)]
     labelled = all(any(name in graph for name in _LABELS) for graph in graphs)
@@ -91,12 +96,28 @@ def _with_task(
             f"(they have {known}): say --input {lacking[0]}=ATTRIBUTE"
         )
     module = arranged(module, how)
+    _check_free(module, how.roles)
+    module, roles = one_at_a_time(module, how.roles, [how.graph(graph) for graph in given[:2]])
+    how = dataclasses.replace(how, roles=roles)
     graphs = [copy.copy(graph) for graph in task.graphs]
     for graph in graphs:
         for each in module.inputs:
             if each.name in graph:
                 graph[each.name] = graph[each.name].to(getattr(torch, each.dtype))
     return _checked(checkpoint, module), dataclasses.replace(task, graphs=graphs, roles=_all_roles(task, how.roles))
+
+
+def _check_free(module: OnnxModule, roles: Mapping[str, Role]) -> None:
+    """Refuse a file that takes graphs of one size."""
+    for each in module.inputs:
+        role = roles[each.name]
+        size = each.shape[role.axis] if each.shape and len(each.shape) > role.axis else ""
+        if isinstance(size, int) and role != GRAPH:
+            what = role.size.removeprefix("num_")
+            raise UsageError(
+                f"the file takes graphs of one size only ({each.own} has {size} {what}): export it again with free "
+                "sizes (dynamic_axes, or dynamic_shapes)"
+            )
 
 
 def _all_roles(task: Task, roles: Mapping[str, Role]) -> dict[str, Role]:
@@ -137,6 +158,4 @@ def _graph(module: OnnxModule, how: Arrangement, given: Mapping[str, Any], where
     }
     graph = Data(**tensors, **{("y" if name == "label" else name): value for name, value in labels.items()})
     graph.num_nodes = number_of_nodes(arrays, how.roles)
-    if "edge_index" not in graph:
-        graph.edge_index = torch.zeros((2, 0), dtype=torch.int64)
     return graph

@@ -125,11 +125,16 @@ def usable(graphs: Sequence[Data], where: str) -> tuple[str, ...]:
 
 def _without_edges(graphs: Sequence[Data]) -> bool:
     """Give graphs of points, none of which has edges, an empty `edge_index`, in place: their model makes its own."""
-    if any("edge_index" in graph for graph in graphs) or not all("pos" in graph or "x" in graph for graph in graphs):
+    if any("edge_index" in graph for graph in graphs) or not all(map(_has_nodes, graphs)):
         return False
     for graph in graphs:
         graph.edge_index = torch.zeros((2, 0), dtype=torch.int64)
     return True
+
+
+def _has_nodes(graph: Data) -> bool:
+    """Whether a graph says without its edges how many nodes it has."""
+    return "pos" in graph or "x" in graph or "num_nodes" in graph._store
 
 
 def _say_converted(types: Mapping[str, Iterable[torch.dtype]], where: str) -> None:

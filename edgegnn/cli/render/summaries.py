@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgegnn.compression.compress import Compressed
     from edgegnn.devices import TargetInfo
     from edgegnn.exporting.pipeline import ExportResult
-    from edgegnn.manifest import ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat
+    from edgegnn.manifest import Aggregation, ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat
     from edgegnn.profiling import ProfileRecord
     from edgegnn.runtime import VerifyReport
     from edgegnn.training import EpochLog
@@ -159,7 +159,8 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
         return
     table = _facts()
     fp32, now = m.sizes.fp32_model_file or 0, m.sizes.model_file
-    table.add_row("recipe", shown_name(m.recipe) + _why_this(m.recipe, asked))
+    foreign = "onnx" in m.source
+    table.add_row("recipe", shown_name(m.recipe) + _why_this(m.recipe, asked, "static-int8" if foreign else "dq-int8"))
     if takes := taken_graphs(m):
         table.add_row("takes", takes)
     table.add_row("model file", f"{size(now)} (fp32: {size(fp32)}, {now / fp32:.2f}x)")
@@ -172,6 +173,8 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
         table.add_row("samples.npz", f"{size(m.files['samples.npz'].bytes)}: {taken}")
     for name, words in against_float(m).items():
         table.add_row(name, words)
+    if foreign:
+        _rewritten_rows(table, m.aggregations)
     _float_rows(table, m.stayed_float)
     _script_rows(table, m.torchscript)
     if m.c is not None:
@@ -183,6 +186,18 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
     say(f"wrote {result.path}\nnext: edgegnn profile {result.path}")
 
 
+def _rewritten_rows(table: Table, found: Sequence[Aggregation]) -> None:
+    """What became of the aggregations of an ONNX file of another program, and why some stayed."""
+    native = sum(each.rule is not None for each in found)
+    whole = f"{native} of {len(found)} aggregations run on native operators" if found else "no aggregation was found"
+    table.add_row("rewritten", whole)
+    for each in found:
+        if each.reason:
+            place = f"{each.layer}: " if each.layer else ""
+            what = each.aggregation if each.rule is None else f"{each.aggregation}, by {each.rule}"
+            table.add_row("stayed" if each.rule is None else "no faster one", f"{place}{what}: {each.reason}")
+
+
 def _c_in_words(c: CForm) -> str:
     """The C form: its memory, and how it was compared."""
     sizes = f"c/, {c.arena_bytes:,} bytes of arena for {c.max_nodes} nodes and {c.max_edges} edges; "
@@ -192,12 +207,12 @@ def _c_in_words(c: CForm) -> str:
     return f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
 
 
-def _why_this(recipe: str, asked: bool) -> str:
+def _why_this(recipe: str, asked: bool, smaller: str) -> str:
     """Why an export has its recipe, where the user named none."""
     if asked:
         return ""
     if recipe == "none":
-        return ": the model is float and no --quant was given; --quant dq-int8 makes it smaller and faster"
+        return f": the model is float and no --quant was given; --quant {smaller} makes it smaller and faster"
     return ": the model was trained with it"
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgegnn.checkpoint.onnx_module import OnnxModule
+from edgegnn.errors import ExportError, UsageError
 from edgegnn.exporting.foreign.roles import Arrangement
+from edgegnn.runtime.roles import BATCH, NODE, Role, number_of_nodes
 
-__all__ = ["arranged"]
+__all__ = ["arranged", "one_at_a_time"]
 
 
 def arranged(module: OnnxModule, how: Arrangement) -> OnnxModule:
@@ -39,6 +43,63 @@ def arranged(module: OnnxModule, how: Arrangement) -> OnnxModule:
         _edge_list(graph, [how.turned], turn, [how.turned])
         notes.append(f"the file's input {how.turned} [E, 2] is edge_index [2, E] in the artifact")
     return OnnxModule(proto, notes)
+
+
+def one_at_a_time(
+    module: OnnxModule, roles: Mapping[str, Role], graphs: Sequence[Mapping[str, Any]]
+) -> tuple[OnnxModule, dict[str, Role]]:
+    """The file without `batch`, and the roles of its other inputs, where it takes one graph at a time all the same.
+
+    PyTorch's older exporter writes the number of graphs down as a constant: the one that it had as an example.
+
+    Args:
+        module: the file, with the artifact's inputs.
+        roles: of its inputs.
+        graphs: one or two, with the artifact's inputs.
+
+    Raises:
+        UsageError: the number that was written down isn't 1.
+    """
+    own = next((name for name, role in roles.items() if role == BATCH), None)
+    if own is None or not graphs:
+        return module, dict(roles)
+    first = dict(graphs[0])
+    nodes = number_of_nodes({k: v for k, v in first.items() if k != own}, {k: r for k, r in roles.items() if k != own})
+    one, two = np.zeros(nodes, np.int64), np.zeros(nodes, np.int64)
+    two[nodes // 2 :] = 1
+    if nodes < 2:
+        return module, dict(roles)
+    rows: list[int] = []
+    for batch in (one, two):
+        with suppress(ExportError, IndexError, KeyError):  # of one graph: said by the checks that follow
+            rows.append(np.shape(module.run({**first, own: batch})[0])[0])
+    if not rows or rows[0] != rows[-1] or rows[0] == nodes:
+        return module, dict(roles)
+    if rows[0] != 1:
+        raise UsageError(
+            f"the file gives {rows[0]} rows for one graph and for two: the number of graphs of the example that it was "
+            "exported with is a constant in it; export it with one graph as the example, or with dynamo=True"
+        )
+    proto = onnx.ModelProto()
+    proto.CopyFrom(module.proto)
+    kept = [value for value in proto.graph.input if value.name != own]
+    like = next(name for name, role in roles.items() if role == NODE)
+    kind = next(value for value in proto.graph.input if value.name == own).type.tensor_type.elem_type
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+    make, axis = helper.make_node, numpy_helper.from_array(np.array([0]), "batch.axis")
+    zero = numpy_helper.from_array(np.zeros(1, helper.tensor_dtype_to_np_dtype(kind)), "batch.zero")
+    nodes_before = [
+        make("Shape", [like], ["batch.shape"], name="batch/Shape"),
+        make("Gather", ["batch.shape", "batch.axis"], ["batch.nodes"], name="batch/Gather", axis=0),
+        make("ConstantOfShape", ["batch.nodes"], [own], name="batch/ConstantOfShape", value=zero),
+    ]
+    proto.graph.initializer.append(axis)
+    before = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*nodes_before, *before])
+    note = "the file takes one graph at a time, whatever its batch says: the artifact has no batch"
+    return OnnxModule(proto, [*module.notes, note]), {name: role for name, role in roles.items() if name != own}
 
 
 def _row(name: str, at: int) -> onnx.NodeProto:

@@ -130,8 +130,11 @@ def find_edges(module: OnnxModule, graphs: Sequence[Mapping[str, Array]], told: 
     numbered = [e for e in module.inputs if e.dtype == "int64" and uses[e.own] & {"look-up", "scatter"}]
     numbered = [e for e in numbered if told.get(e.name) not in ("node", "edge", "graph")]
     said = {role: [e for e in module.inputs if told.get(e.name) == role] for role in ("edges", "pairs", "batch")}
+    said["batch"] = said["batch"] or [e for e in module.inputs if e.name == "batch" and e.dtype == "int64"]
+    named = [e for e in module.inputs if e.name == "edge_index" and e.name not in told and e.dtype == "int64"]
     tables = [e for e in numbered if _shape(e, graphs)[:1] == (2,) and len(_shape(e, graphs)) == 2]
-    edges = said["edges"] or [e for e in tables if "scatter" in uses[e.own]] or tables
+    named = [e for e in named if _shape(e, graphs)[:1] == (2,)]
+    edges = said["edges"] or [e for e in tables if "scatter" in uses[e.own]] or tables or named
     pairs = said["pairs"] or [e for e in tables if e not in edges and "scatter" not in uses[e.own]]
     if edges:
         batches = said["batch"] or [e for e in numbered if len(_shape(e, graphs)) == 1 and "scatter" in uses[e.own]]

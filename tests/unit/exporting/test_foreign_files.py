@@ -6,13 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from foreign_files import graph_arrays, message_file, save
+from foreign_files import file_of, graph_arrays, message_file, save
 from onnx import helper
 
 import edgegnn
 from edgegnn.errors import EdgeGNNError
 from edgegnn.runtime import open_artifact, predict
 
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 _ALLOWED = {"none": 1e-4, "static-int8": 0.2, "dynamic-int8": 0.2}
 
 
@@ -68,6 +69,63 @@ def test_weights_of_channels_become_one_operator_also_in_c(tmp_path):
     result = exported(message_file(channels=True, width=12), tmp_path, format="c", max_nodes=64, max_edges=256)
     assert rules(result) == ["Channels"]
     assert result.manifest.c is not None
+
+
+def _products(first, **kinds):
+    constants = {"w": np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["f", "w"], ["out"])]
+    return file_of(nodes, {"f": (FLOAT, [first, 8])}, {"out": (FLOAT, [first, 3])}, constants)
+
+
+def test_a_file_that_is_no_graph_network_is_exported_as_it_is(tmp_path, caplog):
+    features = np.random.default_rng(1).normal(size=(30, 8)).astype(np.float32)
+    result = exported(_products("n"), tmp_path, graph={"f": features})
+    assert result.manifest.aggregations == []
+    assert np.allclose(predict(open_artifact(result.path), {"f": features}), stock(_products("n"), {"f": features}))
+    assert "no graph network" in caplog.text
+
+
+def test_a_file_of_one_size_is_refused(tmp_path):
+    with pytest.raises(EdgeGNNError, match="graphs of one size only"):
+        exported(_products(30), tmp_path, graph={"f": np.zeros((30, 8), np.float32)})
+
+
+def _pooled(rows):
+    """Sums over graphs, whose number is a constant, as PyTorch's older exporter writes it."""
+    make = helper.make_node
+    nodes = [
+        make("Unsqueeze", ["batch", "last"], ["column"]),
+        make("Shape", ["x"], ["whole"]),
+        make("Expand", ["column", "whole"], ["full"]),
+        make("ConstantOfShape", ["size"], ["start"]),
+        make("ScatterElements", ["start", "full", "x"], ["out"], axis=0, reduction="add"),
+    ]
+    inputs = {"x": (FLOAT, ["n", 4]), "batch": (INT64, ["n"]), "edge_index": (INT64, [2, "e"])}
+    return file_of(nodes, inputs, {"out": (FLOAT, [rows, 4])}, {"last": np.array([-1]), "size": np.array([rows, 4])})
+
+
+def _some_graphs(count=3):
+    random = np.random.default_rng(2)
+    arrays = {}
+    for i in range(count):
+        arrays[f"{i:04d}.x"] = random.normal(size=(9 + i, 4)).astype(np.float32)
+        arrays[f"{i:04d}.edge_index"] = random.integers(0, 9, (2, 20 + 3 * i))
+    return arrays
+
+
+def test_a_number_of_graphs_that_is_a_constant_makes_an_artifact_for_one_graph(tmp_path):
+    with pytest.raises(EdgeGNNError, match="the number of graphs of the example"):
+        exported(_pooled(3), tmp_path, graph=_some_graphs())
+    result = exported(_pooled(1), tmp_path, graph=_some_graphs())
+    assert "batch" not in [each.name for each in result.manifest.inputs]
+    assert result.manifest.kind == "graph"
+
+
+def test_without_data_graphs_are_made_by_shape(tmp_path, caplog):
+    file = save(message_file(), tmp_path / "model.onnx")
+    result = edgegnn.export(file, quant="dynamic-int8", output=tmp_path / "artifact")
+    assert edgegnn.verify(result.path).ok
+    assert "made by the shapes" in caplog.text
 
 
 def test_a_file_of_float16_becomes_one_of_float32(tmp_path):
