@@ -47,7 +47,7 @@ def fit_onnx(checkpoint: Checkpoint, data: DataSource) -> tuple[Checkpoint, Task
     assert isinstance(module, OnnxModule)
     told = {name: role for name, role in data.inputs.items() if role in ROLES}
     source = None if data.data is None else Path(data.data)
-    if source is not None and not (source.suffix == ".npz" or source.is_dir()):
+    if source is not None and source.suffix != ".npz" and not any(source.glob("*.npz")):
         return _with_task(checkpoint, module, data, told)
     arrays = [] if source is None else read_arrays(source)
     given = [_by_file_names(module, graph, data.inputs) for graph in arrays]
