@@ -15,15 +15,17 @@ from typing import Any
 
 import msgspec
 
-from edgegnn.devices.connection import connect, python_of
+from edgegnn.devices.connection import address_of, connect, python_of
 from edgegnn.devices.kernels import library_for
+from edgegnn.devices.native_runner.install import Place, go_back, install_runner
 from edgegnn.devices.readiness import broken_runtime
 from edgegnn.devices.target import Target, load_target
 from edgegnn.devices.transport.answers import Damaged, Facts, Name, Versions, decode
 from edgegnn.devices.transport.content import Content, content
-from edgegnn.devices.transport.device import Device
+from edgegnn.devices.transport.device import Device, NoPythonError
 from edgegnn.devices.workplace import artifact_files, runner_bytes, workplace
 from edgegnn.errors import TargetError, UsageError
+from edgegnn.manifest import typed_manifest
 from edgegnn.runtime import Artifact, open_artifact, read_manifest
 from edgegnn.runtime.manifest import seal_manifest
 
@@ -88,13 +90,35 @@ def ship(
     where = target if isinstance(target, Target) else load_target(target)
     opened = open_artifact(artifact)
     name = opened.manifest.name
-    try:
-        msgspec.convert(name, Name)
-    except msgspec.ValidationError as error:
-        raise UsageError(
-            f"the artifact's name {name!r} can't name a folder on a device, which has letters of ASCII, digits, "
-            "and . _ + - only: export it under another name"
-        ) from error
+    _checked_name(name)
+    if not _native_only(where):
+        try:
+            return _ship_with_python(opened, where, keep, tell)
+        except NoPythonError:
+            if where.python or typed_manifest(opened.manifest.raw).c is None:
+                raise
+    return _of_place(where, name, install_runner(opened, address_of(where), keep, tell))
+
+
+def _native_only(target: Target) -> bool:
+    return target.runner == "native" and target.transport == "ssh"
+
+
+def _of_place(target: Target, name: str, place: Place) -> Installed:
+    return Installed(
+        target.name,
+        name,
+        f"{place.folder}/current",
+        place.current,
+        place.versions,
+        place.changed,
+        place.sent_bytes,
+        place.verified,
+    )
+
+
+def _ship_with_python(opened: Artifact, where: Target, keep: int, tell: Progress) -> Installed:
+    name = opened.manifest.name
     with workplace(where, opened, tell=tell) as (device, facts):
         library = library_for(opened, device, where, facts, tell)
         files = _with_library(opened, library)
@@ -113,16 +137,32 @@ def ship(
         return _installed(where, name, state, state.current != before.current, device.sent, graphs)
 
 
+def _checked_name(name: str) -> str:
+    try:
+        return msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"the artifact's name {name!r} can't name a folder on a device, which has letters of ASCII, digits, "
+            "and . _ + - only: export it under another name"
+        ) from error
+
+
 def rollback(name: str, target: Target, *, tell: Progress = lambda text: None) -> Installed:
     """Go back to the version before the one in use.
 
     Raises:
         TargetError: the device can't be reached, or has no earlier version.
     """
-    with connect(target, tell=tell) as device:
-        device.lock()
-        state = device.ask("rollback", Versions, name=name)
-        return _installed(target, name, state, True, device.sent)
+    if not _native_only(target):
+        try:
+            with connect(target, tell=tell) as device:
+                device.lock()
+                state = device.ask("rollback", Versions, name=name)
+                return _installed(target, name, state, True, device.sent)
+        except NoPythonError:
+            if target.python:
+                raise
+    return _of_place(target, name, go_back(_checked_name(name), address_of(target)))
 
 
 def installed(target: Target, *, tell: Progress = lambda text: None) -> list[Installed]:

@@ -20,7 +20,7 @@ from edgegnn.runtime.measure import Latency
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import Sample
 
-__all__ = ["FORMAT", "Lines", "Talk", "read_outputs"]
+__all__ = ["FORMAT", "Lines", "Talk", "parse_output", "read_outputs"]
 
 FORMAT = "edgegnn-native/1"
 _MOST_TIMES = 20_000_000
@@ -112,8 +112,8 @@ class Talk:
             load, iterations, ns = (int(n) for n in rest.split())
             seconds = ns * 1e-9
             self._windows.append({"load": bool(load), "seconds": seconds, "iterations": iterations, "joules": None})
-        elif found := _OUTPUT.fullmatch(text):
-            self._outputs[int(found[1])] = bytes.fromhex(found[2])
+        elif found := parse_output(text):
+            self._outputs[found[0]] = found[1]
         elif word == "format" and rest != FORMAT:
             raise TargetError(f"{self.target}: the runner there speaks {rest[:40]!r}, this edgegnn {FORMAT!r}")
 
@@ -188,6 +188,12 @@ class Talk:
             "temperature_after": number("temperature_after", 1e-3),
             "frequency_mhz": number("frequency_after", 1e-3),
         }
+
+
+def parse_output(line: str) -> tuple[int, bytes] | None:
+    """The number of a graph and its output's bytes, of a line that says them."""
+    found = _OUTPUT.fullmatch(line.strip())
+    return (int(found[1]), bytes.fromhex(found[2])) if found and len(found[2]) % 2 == 0 else None
 
 
 def read_outputs(said: dict[int, bytes], samples: Sequence[Sample], target: str) -> list[npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from c_artifact import make_c_artifact
 from loopback_sshd import Loopback, cmdline
-from tiny_artifact import make_artifact
+from tiny_artifact import make_artifact, seal
 
+from edgegnn.devices import load_target
 from edgegnn.devices.native_runner import build_runner
 from edgegnn.devices.native_runner.shell import Box
+from edgegnn.devices.ship import rollback, ship
 from edgegnn.devices.transport.ssh import Address
 from edgegnn.errors import ArtifactError, TargetError
 from edgegnn.plain_c.cross import linux_compiler
@@ -26,7 +29,7 @@ from edgegnn.runtime.facts import arch
 
 SHORT = Plan(True, warmup_runs=2, warmup_seconds=0.0, runs=8, seconds=0.05, windows=1, window_seconds=0.05)
 LONG = Plan(True, warmup_runs=2, warmup_seconds=0.0, runs=8, seconds=60.0)
-TOOLS = "sh cat mkdir rm find chmod wc tr uname df tail id kill ln ls sort mv readlink"
+TOOLS = "sh cat mkdir rm find chmod wc tr uname df tail id kill ln ls sort mv readlink expr"
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +163,26 @@ def test_a_full_disk(artifact: Path, box: Loopback) -> None:
     assert box.leftovers() == []
     with pytest.raises(TargetError, match=r"its disk is full: .* are needed, 10 B are free"):
         Box(Address("board", "127.0.0.1"), arch(), "/tmp", 10).folder().store(b"x" * 100)
+
+
+@pytest.mark.slow
+def test_ship_installs_versions(artifact: Path, box: Loopback, tmp_path: Path) -> None:
+    first = ship(artifact, "board")
+    assert (first.changed, first.verified, first.current[:5]) == (True, 3, "0001-")
+    program = Path(first.folder) / "runner"
+    assert run(program, "verify").returncode == 0
+    again = ship(artifact, "board")
+    assert (again.changed, again.current, again.sent_bytes) == (False, first.current, 0)
+    other = shutil.copytree(artifact, tmp_path / "gin")
+    facts = json.loads((other / "manifest.json").read_text())["parity"]
+    seal(other, parity={**facts, "tolerance": {**facts["tolerance"], "max_abs_error": 2e-4}})  # in the program, too
+    second = ship(other, "board")
+    assert (second.changed, second.versions[0], second.current[:5]) == (True, first.current, "0002-")
+    back = rollback("gin", load_target("board"))
+    assert back.current == first.current
+    with pytest.raises(TargetError, match="there is no version of gin before the one in use"):
+        rollback("gin", load_target("board"))
+    assert box.leftovers() == []
 
 
 def test_processors_and_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
