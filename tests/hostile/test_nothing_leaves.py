@@ -25,7 +25,7 @@ def strangers(argv, folder, home):
     environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
     environment.pop("ORT_DISABLE_TELEMETRY", None)  # inherited from pytest: the command has to set it itself
     done = subprocess.run(
-        ["strace", "-f", "-e", "trace=network", "-o", str(trace), *argv],
+        ["strace", "-f", "--seccomp-bpf", "-e", "trace=network", "-o", str(trace), *argv],
         cwd=folder,
         env=environment,
         capture_output=True,
