@@ -22,6 +22,7 @@ from edgegnn.studies import Cell, cells, open_store, outcome, read_study
 from edgegnn.studies import run as run_study
 from edgegnn.studies.config import check_names
 from edgegnn.studies.store import Row
+from edgegnn.tasks import load_task
 
 # The file -----------------------------------------------------------------------------------------------------------
 
@@ -284,13 +285,14 @@ def test_ctrl_c_in_a_terminal_says_how_to_go_on(tmp_path):
 def test_a_study_on_digits_with_quantizers(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
-    case = '[[case]]\nmodels = ["gin"]\ndata = ["digits"]\n[case.architecture]\nhidden = 64\nlayers = 2\n'
+    torch.save(load_task("digits").graphs[:300], "digits.pt")
+    case = '[[case]]\nmodels = ["gin"]\ndata = ["digits.pt"]\n[case.architecture]\nhidden = 64\nlayers = 2\n'
     settings = "[case.settings]\nepochs = 3\n[case.finetune]\nepochs = 1\n"
-    head = 'quant = ["none", "static-int8", "dq-int8"]\nseeds = [0, 1]\ntiming = "quick"\n'
+    head = 'quant = ["none", "static-int8", "dq-int8"]\nseeds = [0]\ntiming = "quick"\n'
     study_of(tmp_path, head + case + settings)
     code, out, err = run(capsys, monkeypatch, "study", "run", "--json")
     assert code == 0, err
     code, out, err = run(capsys, monkeypatch, "study", "table", "--json")
     found = {g["quant"]: g["values"] for g in json.loads(out)["groups"]}
     assert found["dq-int8"]["model_file"]["mean"] < found["none"]["model_file"]["mean"]
-    assert all(g["test"]["n"] == 2 and g["test"]["mean"] > 0.3 for g in found.values())
+    assert all(g["test"]["n"] == 1 and g["test"]["mean"] > 0.2 for g in found.values())

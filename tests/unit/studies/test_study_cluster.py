@@ -30,9 +30,9 @@ from edgegnn.utils import extras
 
 TINY = """
 prune = ["global"]
-sparsities = [0.0, 0.5]
+sparsities = {sparsities}
 quant = ["mine.json"]
-seeds = [0, 1]
+seeds = {seeds}
 timing = "off"
 [[case]]
 models = ["gcn"]
@@ -46,11 +46,11 @@ epochs = {epochs}
 """
 
 
-def tiny(folder: Path, epochs: int = 3):
+def tiny(folder: Path, epochs: int = 3, sparsities: str = "[0.0, 0.5]", seeds: str = "[0, 1]"):
     folder.mkdir(exist_ok=True)
     torch.save(community_graph(), folder / "data.pt")
     (folder / "mine.json").write_text(json.dumps({**recipe("dq-int8").to_dict(), "name": "mine"}))
-    return study_of(folder, TINY.format(epochs=epochs))
+    return study_of(folder, TINY.format(epochs=epochs, sparsities=sparsities, seeds=seeds))
 
 
 def parcel(study, step, files=()):
@@ -65,7 +65,7 @@ def test_a_worker_gives_what_a_local_run_gives(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", sys.argv)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    study = tiny(tmp_path / "study")
+    study = tiny(tmp_path / "study", sparsities="[0.5]", seeds="[0]")
     try:
         found = run_study(study, Quiet()).outcomes[-1]
         there = {p.name for p in study.files.iterdir() if found.cell.compress_key in p.name}
@@ -172,11 +172,11 @@ def two_nodes():
         process.wait(60)
 
 
-def start(study, address, *before):
+def start(study, address):
     """`edgegnn study run --ray`, one thread each."""
     # A job in the background, and what it starts, would ignore Ctrl-C.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = "; ".join([listen, "import edgegnn, edgegnn.cli.start", *before, "edgegnn.cli.start.main()"])
+    code = f"{listen}; import edgegnn.cli.start; edgegnn.cli.start.main()"
     command = [sys.executable, "-c", code, "study", "run", study.path, "--ray", address, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -212,12 +212,6 @@ def test_a_study_goes_through_the_loss_of_a_node(two_nodes, tmp_path):
     study = tiny(tmp_path / "cluster", epochs=30)
     local_run = tiny(tmp_path / "machine", epochs=30)
 
-    with start(study, address, "edgegnn.__version__ = '9.9'") as process:
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert err.startswith("edgegnn: the node ")
-    assert err.endswith(f"has edgegnn {edgegnn.__version__}: install edgegnn 9.9 there, as here\n")
-
     # Ctrl-C: what ended stays, and what runs on the cluster is stopped.
     with start(study, address) as process:
         until_line(process, "[1/4]")
@@ -228,18 +222,8 @@ def test_a_study_goes_through_the_loss_of_a_node(two_nodes, tmp_path):
     assert "of 4 cells are done; the same command goes on from there" in err
     assert "Traceback" not in err
     until(lambda: not at_work(raylet))
-    first = store_rows(study)
-    assert 2 <= len(first) < 6
-
-    # A driver that is killed loses nothing that ended.
-    with start(study, address) as process:
-        until_line(process, "4 cells, ")
-        until(lambda: at_work(raylet))
-        process.kill()
-        process.communicate()
-    until(lambda: not at_work(raylet))
     before = store_rows(study)
-    assert first.items() <= before.items()
+    assert 2 <= len(before) < 6
 
     # A node dies in the middle of a step.
     with start(study, address) as process:
