@@ -15,10 +15,11 @@ from command_line import EDGEGNN, community_graph, run, strict
 from graph_targets import graphs
 from link_example import social_graph
 from profile_example import BLINK
+from sweep import sweep
 
 from edgegnn import api
 from edgegnn.profiling import measure
-from edgegnn.tuning import choose, tune
+from edgegnn.tuning import choose, search, tune
 from edgegnn.tuning.space import Candidate, presets
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,13 @@ LARGE = {"hidden": 128, "layers": 3}  # there is something to save
 
 
 @pytest.fixture
-def few(monkeypatch):
+def short(monkeypatch):
+    """Trainings of a second, where the budget would allow for half a minute."""
+    monkeypatch.setattr(search, "_FULL_SHARE", 0.002)
+
+
+@pytest.fixture
+def few(monkeypatch, short):
     """Some of the presets, so that the rest of the search has its turn early."""
     monkeypatch.setattr(choose, "presets", lambda space: [c for c in presets(space) if c.preset in QUICK])
 
@@ -80,7 +87,7 @@ def test_the_winner_is_made_by_hand_to_the_last_bit(work, capsys, monkeypatch, f
     assert run(capsys, monkeypatch, "inspect", "tuned/model.pt")[0] == 0
 
 
-def test_a_module_and_data_of_ones_own(work, capsys, monkeypatch):
+def test_a_module_and_data_of_ones_own(work, capsys, monkeypatch, short):
     from edgegnn.checkpoint import build_factory
     from edgegnn.tasks import load_task
     from edgegnn.training import FitConfig, fit
@@ -106,7 +113,11 @@ def test_a_module_and_data_of_ones_own(work, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "metric", "drop"), [("values", "mae", 400.0), ("labels", "mean_roc_auc", 60.0), ("links", "roc_auc", 60.0)]
+    ("kind", "metric", "drop"),
+    sweep(
+        [("values", "mae", 400.0), ("links", "roc_auc", 60.0), ("labels", "mean_roc_auc", 60.0)],
+        lambda i: i < 1,
+    ),
 )
 def test_every_kind_of_task(kind, metric, drop, tmp_path, monkeypatch, few):
     monkeypatch.chdir(tmp_path)
@@ -160,7 +171,7 @@ def test_a_device_over_ssh_measures(board, few, blink):
     assert board.leftovers() == []
 
 
-def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch):
+def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch, short):
     code, _, err = run(capsys, monkeypatch, "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "2")
     assert code == 1
     assert "is smaller than the float model's own artifact" in err.splitlines()[-1]
@@ -168,7 +179,7 @@ def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch):
 
 def test_a_search_in_a_process_of_its_own_is_killed_and_goes_on(work):
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5}, force=True)
-    command = [*EDGEGNN, "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3"]
+    command = [*EDGEGNN, "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3", "--budget", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
