@@ -287,7 +287,7 @@ def test_a_study_on_digits_with_quantizers(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
     torch.save(load_task("digits").graphs[:300], "digits.pt")
     case = '[[case]]\nmodels = ["gin"]\ndata = ["digits.pt"]\n[case.architecture]\nhidden = 64\nlayers = 2\n'
-    settings = "[case.settings]\nepochs = 3\n[case.finetune]\nepochs = 1\n"
+    settings = "[case.settings]\nepochs = 20\n[case.finetune]\nepochs = 1\n"
     head = 'quant = ["none", "static-int8", "dq-int8"]\nseeds = [0]\ntiming = "quick"\n'
     study_of(tmp_path, head + case + settings)
     code, out, err = run(capsys, monkeypatch, "study", "run", "--json")
@@ -295,4 +295,4 @@ def test_a_study_on_digits_with_quantizers(tmp_path, capsys, monkeypatch):
     code, out, err = run(capsys, monkeypatch, "study", "table", "--json")
     found = {g["quant"]: g["values"] for g in json.loads(out)["groups"]}
     assert found["dq-int8"]["model_file"]["mean"] < found["none"]["model_file"]["mean"]
-    assert all(g["test"]["n"] == 1 and g["test"]["mean"] > 0.2 for g in found.values())
+    assert all(g["test"]["n"] == 1 and g["test"]["mean"] > 0.3 for g in found.values())
