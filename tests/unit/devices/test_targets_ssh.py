@@ -20,6 +20,7 @@ from command_line import EDGEGNN
 from device_facts import known
 from loopback_sshd import Loopback
 from profile_example import BLINK_THERE, record
+from sweep import sweep
 from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.cli import start
@@ -228,7 +229,7 @@ def test_clock_that_is_wrong_by_years(board: Loopback, artifact: Path) -> None:
     assert (step.state, step.detail) == ("warning", "10950 days behind")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", sweep([signal.SIGINT, signal.SIGKILL], lambda i: i == 1))
 def test_interrupt_here_leaves_nothing_running_there(board: Loopback, artifact: Path, number: signal.Signals) -> None:
     command = [*EDGEGNN, "profile", "tiny", "--target", "board"]
     root = str(Path(__file__).parents[3])

@@ -202,6 +202,7 @@ def test_weights_of_edges_for_several_kernels_run_on_native_operators():
 
 
 @pytest.mark.slow
+@pytest.mark.every  # half a minute; benchmarks/ train all models of the zoo
 def test_it_reaches_the_published_accuracy_on_cora(data_root):
     task = load_task("cora", split="full", root=data_root)
     assert {k: len(v) for k, v in task.index.items()} == {"train": 1708, "val": 500, "test": 500}

@@ -80,6 +80,7 @@ def test_it_is_exported_verified_and_rewritten(trained, tmp_path, recipe):
 
 
 @pytest.mark.slow
+@pytest.mark.every  # half a minute; benchmarks/ train all models of the zoo
 def test_it_reaches_its_accuracy_on_cora(data_root):
     task = load_task("cora", root=data_root)
     assert mean_accuracy("transformer", task, seeds=1) >= 0.78

@@ -232,6 +232,7 @@ def test_memory_setting_is_made_once():
 
 
 @pytest.mark.slow
+@pytest.mark.every  # the README's flow, in tests/integration/test_readme.py, trains it as well
 def test_gcn_reaches_its_accuracy_on_cora(data_root):
     task = load_task("cora", root=data_root)
     assert mean_accuracy("gcn", task, seeds=1) >= 0.81  # over more seeds: benchmarks/accuracy.py
