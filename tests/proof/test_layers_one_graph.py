@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import DataError
-from edgegnn.exporting.table import table_nodes
+from edgegnn.exporting.table import table_sizes
 from edgegnn.runtime import predict, verify
 
 NODES, FEATURES = 90, 6
@@ -99,10 +99,11 @@ def test_a_learnt_row_for_each_node_is_for_that_graph(beside, quant, tmp_path):
 def test_a_table_is_told_from_a_layer_that_is_as_wide_as_the_graph():
     data = one_graph(2)
     args = {"x": data.x, "edge_index": data.edge_index}
-    assert table_nodes(Table().eval(), args) == table_nodes(Table(beside=False).eval(), args) == NODES
-    assert table_nodes(gnn.GCN(FEATURES, NODES, 2, 2).eval(), args) is None
+    sizes = {"num_nodes": NODES}
+    assert table_sizes(Table().eval(), args) == table_sizes(Table(beside=False).eval(), args) == sizes
+    assert table_sizes(gnn.GCN(FEATURES, NODES, 2, 2).eval(), args) == {}
     fewer = {"x": data.x[:-1], "edge_index": data.edge_index[:, :0]}
-    assert table_nodes(gnn.GCN(FEATURES, NODES, 2, 2).eval(), fewer) is None
+    assert table_sizes(gnn.GCN(FEATURES, NODES, 2, 2).eval(), fewer) == {}
 
 
 @pytest.mark.slow
