@@ -22,7 +22,7 @@ from edgegnn.exporting.tracing import quiet
 from edgegnn.runtime.roles import LEVELS, ROWS, Role
 from edgegnn.signature import Output, Outputs
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "settle", "settled"]
 
 _LEAST = 18  # opset of what edgegnn writes
 _ROUNDS = 4
@@ -51,6 +51,26 @@ def _prepared(module: OnnxModule, roles: Mapping[str, Role], kind: str, output: 
     model = ir.from_proto(_converted(module.proto))
     _named(model.graph, module, roles)
     _layers(model.graph)
+    settle(model)
+    _as_table(model.graph, kind, roles)
+    outputs = Outputs((Output(output, LEVELS[kind]),), output)
+    return finish(model, roles, outputs, helper="", prefix="")
+
+
+def settled(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A file of any inputs and outputs, in opset 18 or newer, laid out as the rewrite rules know it.
+
+    Raises:
+        ExportError: an operator can't be brought to opset 18.
+    """
+    with quiet():
+        model = ir.from_proto(_converted(proto))
+        settle(model)
+        return ir.to_proto(model)
+
+
+def settle(model: ir.Model) -> None:
+    """Simplify a file's graph, in place, until its shapes and look-ups are plain."""
     simplify(model)
     sheet = Sheet(model)
     for _ in range(_ROUNDS):
@@ -59,9 +79,6 @@ def _prepared(module: OnnxModule, roles: Mapping[str, Role], kind: str, output: 
         simplify(model)
         if not found:
             break
-    _as_table(model.graph, kind, roles)
-    outputs = Outputs((Output(output, LEVELS[kind]),), output)
-    return finish(model, roles, outputs, helper="", prefix="")
 
 
 def _converted(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -10,8 +13,11 @@ from foreign_files import file_of, graph_arrays, message_file, save
 from onnx import helper
 
 import edgegnn
+from edgegnn.checkpoint.onnx_file import read_onnx
 from edgegnn.errors import EdgeGNNError
-from edgegnn.runtime import open_artifact, predict
+from edgegnn.exporting.foreign.prepare import settled
+from edgegnn.exporting.rewrite import rewrite_proto
+from edgegnn.runtime import make_session, open_artifact, predict
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 _ALLOWED = {"none": 1e-4, "static-int8": 0.2, "dynamic-int8": 0.2}
@@ -199,3 +205,23 @@ def test_what_is_no_onnx_file_says_so(tmp_path):
         file.write_bytes(content)
         with pytest.raises(EdgeGNNError, match="ONNX"):
             edgegnn.load(file)
+
+
+@pytest.mark.slow
+def test_a_painn_of_a_package_is_rewritten_and_computes_the_same(monkeypatch):
+    """Needs the file in caustic-nmr, which nothing installs."""
+    package = find_spec("caustic")
+    if package is None or package.origin is None:
+        pytest.skip("caustic-nmr isn't installed")
+    file = read_onnx(Path(package.origin).parent / "data/best_v2_carbons.onnx")
+    rewritten, outcomes = rewrite_proto(settled(file))
+    assert {each.rule for each in outcomes} == {"Channels"}
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    from foreign_painn import protein
+
+    graph = protein(3)
+    plain = ort.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+    for native in (True, False):
+        found = make_session(rewritten.SerializeToString(), native=native).run(None, graph)
+        for want, got in zip(plain.run(None, graph), found, strict=True):
+            assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
