@@ -267,19 +267,19 @@ def export(
         TargetError: a target's file is damaged.
     """
     from edgegnn.compression.model_source import DataSource, ModelSource
-    from edgegnn.devices.target import load_target
+    from edgegnn.exporting.destinations import destinations
     from edgegnn.exporting.early_checks import c_limits, check_format_name, check_output
     from edgegnn.quantize import recipe
     from edgegnn.tasks.catalog import UNLABELLED, WITHOUT_LABELS, check_labels
     from edgegnn.training.config import check_settings
 
     wanted = recipe(quant) if quant is not None else None
-    machines: dict[str, str] = {load_target(name).arch: name for name in targets}
+    where = destinations(targets, format)
     path = None if output is None else Path(output)
     if path is not None:
         check_output(path, force=force)
     check_format_name(format)
-    limits = c_limits(format, max_nodes, max_edges)
+    limits = c_limits(where.format, max_nodes, max_edges)
     if limits is not None:
         max_nodes = None
     check_settings(settings)
@@ -352,8 +352,9 @@ def export(
         c_limits=limits,
         samples=samples,
         thorough=thorough,
-        machines=machines,
-        format=format,
+        machines=where.machines,
+        small=where.small,
+        format=where.format,
         command=command,
         status=status,
     )

@@ -378,7 +378,7 @@ KernelTargets = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Put the native kernels of this device into it (default: this machine's).",
+        help="Bring the native kernels of this device, or fit this microcontroller (default: this machine).",
         autocompletion=complete_target,
         rich_help_panel=DEVICE,
     ),

@@ -18,11 +18,13 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.devices.target import Target
 from edgegnn.errors import ExportError
 from edgegnn.exporting.artifact import write_artifact
 from edgegnn.exporting.building import Built, build
 from edgegnn.exporting.comparing import Comparison, compare
 from edgegnn.exporting.describing import describe
+from edgegnn.exporting.destinations import check_memory
 from edgegnn.exporting.parity import Parity
 from edgegnn.exporting.preprocessing import raw_features
 from edgegnn.exporting.request import ExportRequest
@@ -67,6 +69,7 @@ def export_checkpoint(
     thorough: bool = False,
     reference: nn.Module | ExportedProgram | None = None,
     machines: Mapping[str, str] | None = None,
+    small: Sequence[Target] = (),
     format: str | None = None,
     command: str = "",
     status: Callable[[str], None] = lambda _: None,
@@ -88,6 +91,7 @@ def export_checkpoint(
         thorough: hold the artifact to the properties of the model, too.
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
+        small: microcontrollers whose memory the C form has to fit.
         format: "onnx", "torchscript", "both" or "c"; None: ONNX, and TorchScript when ONNX can't express the model.
         command: the command line, for the manifest.
         status: told in a few words what is being done.
@@ -111,7 +115,7 @@ def export_checkpoint(
             format=format,
         )
         built = build(request, status)
-        c_files = _c_files(path, built, c_limits, status)
+        c_files = _c_files(path, built, c_limits, small, status)
         comparison = compare(request, built, status)
         native = _native(built.form.onnx, machines, status)
         manifest = describe(request, built, comparison, native, command)
@@ -125,7 +129,9 @@ def export_checkpoint(
     return ExportResult(path, complete, comparison.parity)
 
 
-def _c_files(path: Path, built: Built, limits: Limits | None, status: Callable[[str], None]) -> CFiles | None:
+def _c_files(
+    path: Path, built: Built, limits: Limits | None, small: Sequence[Target], status: Callable[[str], None]
+) -> CFiles | None:
     """The C form, where one is asked for."""
     if limits is None:
         return None
@@ -135,7 +141,10 @@ def _c_files(path: Path, built: Built, limits: Limits | None, status: Callable[[
     if len(built.form.io["outputs"]) > 1:
         raise ExportError(f"--format c is for a model with one output, and this one gives {given}: return one of them")
     name = (path.with_suffix("") if path.suffix == ".zip" else path).name
-    return c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
+    made = c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
+    assert built.form.onnx is not None
+    check_memory(built.form.onnx, name, limits, small, status)
+    return made
 
 
 def _native(
