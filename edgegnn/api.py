@@ -254,7 +254,7 @@ def export(
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
-        targets: names of devices whose native kernels go into the artifact; none: this machine's.
+        targets: names of devices whose native kernels go into it; or OUTPUT=ATTRIBUTE: which labels score which output.
         format: "onnx", "torchscript", "both" or "c"; None: ONNX, or TorchScript where the model has no ONNX form.
         force: replace an artifact that is there.
         command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
@@ -270,11 +270,11 @@ def export(
     from edgegnn.exporting.destinations import destinations
     from edgegnn.exporting.early_checks import c_limits, check_format_name, check_output
     from edgegnn.quantize import recipe
-    from edgegnn.tasks.catalog import UNLABELLED, WITHOUT_LABELS, check_labels
+    from edgegnn.tasks.catalog import UNLABELLED, WITHOUT_LABELS, check_labels, labels_of
     from edgegnn.training.config import check_settings
 
     wanted = recipe(quant) if quant is not None else None
-    where = destinations(targets, format)
+    where = destinations([name for name in targets if "=" not in name], format)
     path = None if output is None else Path(output)
     if path is not None:
         check_output(path, force=force)
@@ -284,7 +284,7 @@ def export(
         max_nodes = None
     check_settings(settings)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, state or {})
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, state or {}, labels_of(targets))
     source.check(model)
     place.check()
     if wanted is not None and wanted.trains and isinstance(model, (str, Path)):

@@ -378,7 +378,8 @@ KernelTargets = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Bring the native kernels of this device, or fit this microcontroller (default: this machine).",
+        help="Bring the native kernels of this device, or fit this microcontroller (default: this machine). "
+        "OUTPUT=ATTRIBUTE: the output of a model with several that is scored, and its labels in the data.",
         autocompletion=complete_target,
         rich_help_panel=DEVICE,
     ),

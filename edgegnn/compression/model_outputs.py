@@ -22,11 +22,16 @@ __all__ = ["fit_outputs"]
 _MOST = 4  # graphs of a list on which a model is tried
 
 
-def fit_outputs(checkpoint: Checkpoint, task: Task) -> tuple[Checkpoint, Task]:
+def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[Checkpoint, Task]:
     """The checkpoint with a forward that knows its outputs, and the task that knows what they are.
 
     A model that gives one float32 matrix stays as it is. Where the task has no labels, its level becomes that of the
     model's main output.
+
+    Args:
+        checkpoint: the model.
+        task: its data.
+        scored: name of the output that the labels are for; "" for the one that they fit.
 
     Raises:
         UsageError: an output whose level can't be told, or several that the labels fit.
@@ -51,7 +56,7 @@ def fit_outputs(checkpoint: Checkpoint, task: Task) -> tuple[Checkpoint, Task]:
     if task.spec.labelled and matrix:
         return checkpoint, task
     roles = _roles(task, found)
-    outputs = _described(task, found, roles)
+    outputs = _described(task, found, roles, scored)
     if not task.spec.labelled:
         task = with_level(task, _kind(outputs))
     task = dataclasses.replace(task, outputs=outputs)
@@ -105,7 +110,9 @@ def _roles(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> dic
     return recognised(shapes, sizes, LEVELS[task.spec.kind] if task.spec.labelled else None)
 
 
-def _described(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], roles: dict[str, Any]) -> Any:
+def _described(
+    task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], roles: dict[str, Any], scored: str
+) -> Any:
     """The outputs, and which is the main one."""
     from edgegnn.runtime.roles import FIXED, LEVELS
     from edgegnn.signature import Output, Outputs, as_rows
@@ -120,6 +127,9 @@ def _described(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], ro
             raise UsageError("the model returns no floating-point tensor: there is nothing to compare")
         return Outputs(each, (levelled or floats)[0])
     spec, level = task.spec, LEVELS[task.spec.kind]
+    if scored and scored not in roles:
+        raise UsageError(f"--target {scored}=...: the model gives no output {scored}, it gives {', '.join(roles)}")
+    floats = [name for name in floats if scored in ("", name)]
     fitting = [n for n in floats if roles[n] == level and columns_fit(spec, as_rows(first[n]).shape[1])]
     # More columns than classes will do, but a model of two heads means the one that has as many.
     exact = [name for name in fitting if as_rows(first[name]).shape[1] == spec.num_classes]

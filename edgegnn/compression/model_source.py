@@ -101,6 +101,7 @@ class DataSource:
         inputs: of the model's forward, name -> role or the attribute of `data` that it is read from; {}: told from the
             data.
         state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
+        labels: name of the output that is scored -> the attribute of `data` that has its labels; {}: the one that fits.
     """
 
     data: str | None = None
@@ -110,6 +111,7 @@ class DataSource:
     data_root: Path | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     state: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse unknown names and missing files before torch is imported.
@@ -122,6 +124,13 @@ class DataSource:
             raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
         if self.inputs and self.data is None:
             raise UsageError("--input says what --data has for the model: name a data set with it, or leave it out")
+        if self.labels and self.data is None:
+            raise UsageError("--target OUTPUT=ATTRIBUTE says which labels of --data are meant: name a data set with it")
+        if len(self.labels) > 1:
+            raise UsageError(
+                f"--target: one output is scored, and {' and '.join(self.labels)} are named: keep one, the others are "
+                "compared with PyTorch as numbers"
+            )
         check_task(self.task)
         check_split(self.split)
         if self.data is not None:
@@ -132,12 +141,13 @@ class DataSource:
         """Whether data of a module are named, and nothing else is said of them: the user allows its import."""
         from edgegnn.tasks.catalog import object_name
 
-        said = self.task or self.split or self.split_seed or self.inputs or self.state
+        said = self.task or self.split or self.split_seed or self.inputs or self.state or self.labels
         return self.data is not None and object_name(self.data) is not None and not said
 
     def options(self) -> dict[str, Any]:
         """The fields as arguments of the public functions, which have the same names."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "state"}
+        shared = [field.name for field in dataclasses.fields(self) if field.name not in ("state", "labels")]
+        return {name: getattr(self, name) for name in shared}
 
     def load(self) -> Task | None:
         """Load the data; None where none are named.
@@ -156,6 +166,7 @@ class DataSource:
             root=self.data_root,
             task=self.task,
             inputs=self.inputs,
+            label=next(iter(self.labels.values()), None),
         )
 
 
@@ -204,7 +215,7 @@ def open_model(
     work = fit_inputs(checkpoint, with_first_state(work, data.state))
     work = fit_state(checkpoint, work, data.state, own_state)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
-    return (*fit_outputs(checkpoint, work), stem)
+    return (*fit_outputs(checkpoint, work, next(iter(data.labels), "")), stem)
 
 
 def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Checkpoint, Task, str]:
@@ -212,7 +223,7 @@ def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Che
 
     checkpoint, work = fit_onnx(checkpoint, data)
     work = dataclasses.replace(work, caveat=_caveat(checkpoint, work))
-    return (*fit_outputs(checkpoint, work), stem)
+    return (*fit_outputs(checkpoint, work, next(iter(data.labels), "")), stem)
 
 
 def split_facts(task: Task) -> dict[str, Any]:

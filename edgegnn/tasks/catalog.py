@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_task",
     "closest",
     "is_file",
+    "labels_of",
     "names",
     "node_set_name",
     "object_name",
@@ -167,6 +169,22 @@ def check_task(task: str | None) -> None:
     """
     if task is not None and task.partition(":")[0] not in TASKS:
         raise UsageError(f"unknown task {task!r}{closest(task, list(TASKS))}: choose one of {', '.join(TASKS)}")
+
+
+def labels_of(targets: Sequence[str]) -> dict[str, str]:
+    """Of what --target is given, name of an output -> the attribute with its labels (OUTPUT=ATTRIBUTE).
+
+    Raises:
+        UsageError: one side of a "=" is empty.
+    """
+    found = {}
+    for text in targets:
+        name, equal, attribute = text.partition("=")
+        if equal and not (name and attribute):
+            raise UsageError(f"can't read --target {text}: write --target OUTPUT=ATTRIBUTE, or the name of a device")
+        if equal:
+            found[name] = attribute
+    return found
 
 
 def check_labels(task: str | None, what: str, cure: str) -> None:

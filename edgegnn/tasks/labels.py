@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from edgegnn.errors import DataError
+from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import undefined
 from edgegnn.tasks.graph_checks import one_hot_graphs
 
-__all__ = ["check_known", "check_selects", "label_table", "row_table", "scale_of", "target_of"]
+__all__ = ["check_known", "check_selects", "label_graphs", "label_table", "row_table", "scale_of", "target_of"]
 
 _BY_NAME = "say --task graph-regression, or number the classes from 0"
 
@@ -42,6 +42,21 @@ def target_of(graphs: Sequence[Data], where: str) -> str:
     if bool(((known == 0) | (known == 1)).all()):
         return "labels"
     raise DataError(f"{where}: several whole numbers are given for each graph ({_some(known)}): {_BY_NAME}")
+
+
+def label_graphs(graphs: Sequence[Data], name: str, where: str) -> None:
+    """Give graphs, in place, the labels that an attribute of theirs holds.
+
+    Raises:
+        UsageError: a graph doesn't have it.
+    """
+    if name == "y":
+        return
+    for i, graph in enumerate(graphs):
+        if not isinstance(graph.get(name), Tensor):
+            known = ", ".join(key for key, value in graph.to_dict().items() if isinstance(value, Tensor))
+            raise UsageError(f"--target: graph {i} of {where} has no attribute {name} (it has {known})")
+        graph.y = graph[name]
 
 
 def label_table(graphs: Sequence[Data], target: str, where: str) -> Tensor:

@@ -61,6 +61,7 @@ class _Wanted:
     rows: bool = False
     features: dict[str, Any] | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    label: str | None = None
     of: str = ""
 
     def but(self, **defaults: Any) -> _Wanted:
@@ -80,6 +81,7 @@ def load_task(
     metric: str | None = None,
     one_hot: bool = False,
     inputs: dict[str, str] | None = None,
+    label: str | None = None,
 ) -> Task:
     """Load a data set and split it.
 
@@ -94,12 +96,14 @@ def load_task(
         metric: one of `edgegnn.runtime.metrics.TARGETS[target]`; None: the data set's own.
         one_hot: the features are categories, each of which becomes a column.
         inputs: of a model, name -> role (`edgegnn.runtime.roles.ROLES`) or the attribute that it is read from.
+        label: attribute of the graphs of a file that holds the labels; None: y.
 
     Raises:
         UsageError: unknown data set, split, task or metric, or one that doesn't suit the data.
         DataError: data that can't be loaded or used.
     """
-    return _load(data, dataclasses.replace(_wanted(split, seed, root, task, metric, one_hot), inputs=inputs or {}))
+    wanted = _wanted(split, seed, root, task, metric, one_hot)
+    return _load(data, dataclasses.replace(wanted, inputs=inputs or {}, label=label))
 
 
 def with_attributes(data: str) -> str:
@@ -251,6 +255,7 @@ def _unlabelled(graphs: list[Data], data: str, wanted: _Wanted) -> Task | None:
 
 def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
     first = graphs[0]
+    labels.label_graphs(graphs, wanted.label or "y", data)
     if isinstance(first, TypedGraph):
         return _typed_task([graph for graph in graphs if isinstance(graph, TypedGraph)], data, wanted)
     if (task := _unlabelled(graphs, data, wanted)) is not None:

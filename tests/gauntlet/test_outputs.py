@@ -128,3 +128,29 @@ def test_names_of_outputs() -> None:
     assert tensors_by_name(torch.tensor(2.0))["output"].shape == (1,)
     with pytest.raises(UsageError, match="returns str as loss, which is no tensor"):
         tensors_by_name({"z": a, "loss": "none"})
+
+
+class Heads(Encoder):
+    """Two heads that the labels fit."""
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.encode(x, edge_index)
+        return self.head(h), self.head(h.relu())
+
+
+def test_the_scored_output_is_named(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data = one_graph(torch.arange(40) % 3)
+    data.kind = (torch.arange(40) + 1) % 3
+    torch.save(data, tmp_path / "data.pt")
+    checkpoint = Checkpoint(Heads().eval(), {"factory": "gauntlet:build", "args": {}})
+    asked = {"data": str(tmp_path / "data.pt"), "output": tmp_path / "out"}
+    with pytest.raises(UsageError, match="fit output_0 and output_1: say which they are for with --target output_0=y"):
+        edgegnn.export(checkpoint, **asked)
+    with pytest.raises(UsageError, match="has no attribute z"):
+        edgegnn.export(checkpoint, targets=["output_1=z"], **asked)
+    result = edgegnn.export(checkpoint, targets=["output_1=kind"], **asked)
+    assert result.manifest.main == "output_1"
+    labels = edgegnn.runtime.open(result.path).samples()[0].label
+    assert labels is not None
+    assert labels.tolist() == data.kind.tolist()
