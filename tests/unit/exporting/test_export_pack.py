@@ -249,7 +249,12 @@ def session(model: onnx.ModelProto, *, native: bool, level: ort.GraphOptimizatio
     "native", [False, pytest.param(True, marks=pytest.mark.skipif(not find_library(), reason="no library"))]
 )
 @pytest.mark.parametrize(
-    "quant", [pytest.param(None, marks=pytest.mark.slow), pytest.param("qat-int8", marks=pytest.mark.slow), "qat-int4"]
+    "quant",
+    [
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param("qat-int8", marks=[pytest.mark.slow, pytest.mark.every]),
+        "qat-int4",
+    ],
 )
 @pytest.mark.parametrize("sparsity", [0.5, pytest.param(0.97, marks=pytest.mark.slow)])
 def test_models_compute_the_same_and_unpack_nothing_at_run_time(quant, sparsity, native, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch_geometric.nn as gnn
 from onnx import TensorProto, helper, numpy_helper
+from sweep import sweep
 from torch import nn
 
 import edgegnn.quantize.ops  # registers the operator
@@ -138,7 +139,7 @@ def test_same_codes_as_pytorch_whatever_the_optimizer_does(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [2, 3, 5, 6, 7])
+@pytest.mark.parametrize("bits", sweep([2, 3, 5, 6, 7], lambda i: i in (0, 3)))
 def test_other_widths(bits):
     assert_same_codes(*make(bits))
 

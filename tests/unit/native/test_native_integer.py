@@ -98,8 +98,22 @@ def test_every_zero_point(dtype: str) -> None:
             check("QSpMM", x, indptr, col, row, count, ONE, NONE, x_scale=0.1, y_scale=0.3, **attributes)
 
 
+EVERY = [pytest.mark.every]
+
+
 @pytest.mark.parametrize("dtype", CODES)
-@pytest.mark.parametrize("width", [1, 7, 16, *(pytest.param(w, marks=pytest.mark.slow) for w in (40, 64, 128, 200))])
+@pytest.mark.parametrize(
+    "width",
+    [
+        1,
+        7,
+        16,
+        *(
+            pytest.param(w, marks=[pytest.mark.slow, *more])
+            for w, more in ((64, []), (200, []), (40, EVERY), (128, EVERY))
+        ),
+    ],
+)
 def test_hub_of_extremes(dtype: str, width: int) -> None:
     """Rows of 255, 256, 257, 512, 513, 65,536 and 100,000 entries of the largest code."""
     degrees = np.array([255, 256, 257, 512, 513, 65_536, 100_000, 0, 1])

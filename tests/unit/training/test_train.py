@@ -239,6 +239,7 @@ def test_gcn_reaches_its_accuracy_on_cora(data_root):
 
 
 @pytest.mark.slow
+@pytest.mark.every  # a study in test_study.py trains it on some of them
 def test_gin_learns_digits():
     task = load_task("digits")
     model = model_for(task, "gin", hidden=64, layers=3)
