@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgegnn.checkpoint.factory_name import split_factory
 from edgegnn.errors import UsageError
 from edgegnn.models import check_model, defaults, only_task
-from edgegnn.tasks.catalog import TASKS
+from edgegnn.tasks.catalog import TASKS, check_task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +63,7 @@ def check_new(
         if factory_args:
             raise UsageError(f"--factory-args are for a model of your own, module:function; {model} is of the zoo")
         task = only_task(model) if task is None else task
+        check_task(task)
         check_model(model, None if task is None else TASKS[task.partition(":")[0]][0])
         return task
     module, _ = split_factory(model)

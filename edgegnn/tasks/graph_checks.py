@@ -282,7 +282,9 @@ def node_labels(graph: Data, used: Tensor | None, where: str, what: str = "node"
         note(f"{where}: y is one-hot: read as one class a {what}")
         y = y.int().argmax(dim=1)
     if y.numel() != rows:
-        raise DataError(f"{where}: {y.numel()} labels for {rows} {what}s: set y to one class per {what}")
+        other = "edge" if len(y) == graph.num_edges else "node" if len(y) == graph.num_nodes else ""
+        cure = f"; as many as {other}s: say --task {other}" if other and other != what else ""
+        raise DataError(f"{where}: {y.numel()} labels for {rows} {what}s: set y to one class per {what}{cure}")
     if y.dim() > 1:
         note(f"{where}: y is {list(y.shape)}: read as one class a {what}")
     y = y.reshape(-1)
