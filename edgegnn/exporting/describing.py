@@ -29,7 +29,7 @@ from edgegnn.manifest import ArtifactManifest
 from edgegnn.native.provide import Provided
 from edgegnn.prune.edges import describe_pruning
 from edgegnn.runtime.metrics import NO_ACCURACY
-from edgegnn.runtime.roles import typed_size
+from edgegnn.runtime.roles import role_of, typed_size
 from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task
 
@@ -103,12 +103,12 @@ def describe(
 def _learnt_nodes(task: Task, inputs: Sequence[dict[str, Any]]) -> dict[str, int]:
     """How many nodes there are of the types that only edges name: the model has learnt a row for each."""
     graph = task.graphs[0]
-    if not isinstance(graph, TypedGraph):
-        return {}
-    ends = dict.fromkeys(end for value in inputs for end in value.get("ends", ()))
-    sizes = {str(size) for value in inputs for size in value["shape"]}
-    counts = {typed_size("num_nodes", kind): count for kind, count in graph.counts.items()}
-    return {end: counts[end] for end in ends if end not in sizes}
+    roles = {value["name"]: role_of(task.roles, value["name"]) for value in inputs}
+    counts = {"num_nodes": int(graph.num_nodes or 0)}
+    if isinstance(graph, TypedGraph):
+        counts |= {typed_size("num_nodes", kind): count for kind, count in graph.counts.items()}
+    ends = dict.fromkeys(end for role in roles.values() for end in role.ends)
+    return {end: counts[end] for end in ends if all(role.size != end for role in roles.values())}
 
 
 def _parity(found: Comparison) -> manifest.Parity:

@@ -5,13 +5,17 @@ Source: Tailor et al., 2008.05000; the released `dq/transforms.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-__all__ = ["add_protection", "protection_probability"]
+from edgegnn.runtime.roles import type_name
+from edgegnn.signature import TypedGraph
+
+__all__ = ["TypedProtection", "add_protection", "protection_probability"]
 
 
 def protection_probability(edge_index: Tensor, num_nodes: int, low: float, high: float) -> Tensor:
@@ -35,7 +39,46 @@ def protection_probability(edge_index: Tensor, num_nodes: int, low: float, high:
     return low + (high - low) * at_most.to(torch.float32) / num_nodes
 
 
+@dataclass(frozen=True)
+class TypedProtection:
+    """The probabilities of the nodes of each type, of a graph with several.
+
+    Attributes:
+        of_type: type -> float32 `[N]`.
+        ends: name of an input of edges -> the types of their sources and targets.
+    """
+
+    of_type: Mapping[str, Tensor]
+    ends: Mapping[str, tuple[str, str]]
+
+    def draw(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Draw who is protected: name of an input of edges -> bool `[N]` of the sources' type and of the targets'."""
+        drawn = {kind: torch.bernoulli(probability).bool() for kind, probability in self.of_type.items()}
+        return {name: (drawn[source], drawn[target]) for name, (source, target) in self.ends.items()}
+
+    def joined(self, every: Sequence[TypedProtection]) -> TypedProtection:
+        """Those of graphs side by side."""
+        return TypedProtection({k: torch.cat([each.of_type[k] for each in every]) for k in self.of_type}, self.ends)
+
+
+def _of_types(graph: TypedGraph, low: float, high: float) -> TypedProtection:
+    """By the in-degree over all relations that end in a type."""
+    names = {f"edge_index.{type_name(relation)}": relation for relation in graph.schema.relations}
+    found = {}
+    for kind, count in graph.counts.items():
+        into = [graph[name] for name, (_, _, target) in names.items() if target == kind]
+        edges = torch.cat(into, dim=1) if into else torch.zeros((2, 0), dtype=torch.int64)
+        found[kind] = protection_probability(edges, count, low, high)
+    return TypedProtection(found, {name: (source, target) for name, (source, _, target) in names.items()})
+
+
 def add_protection(graphs: Iterable[Data], low: float, high: float) -> None:
-    """Set `dq_prob` (float32 `[N]`) on every graph; ranks are taken within each graph, never over a batch."""
+    """Set `dq_prob` on every graph: float32 `[N]`, of several types of nodes `TypedProtection`.
+
+    Ranks are taken within each graph, never over a batch.
+    """
     for data in graphs:
+        if isinstance(data, TypedGraph):
+            data.dq_prob = _of_types(data, low, high)
+            continue
         data.dq_prob = protection_probability(data.edge_index, data.num_nodes, low, high)

@@ -13,6 +13,7 @@ from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.preparing import prepare
 from edgegnn.quantize.reach import hold_data
 from edgegnn.quantize.recipe import Recipe
+from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task, example_graph, named_args
 from edgegnn.tasks.points import point_graphs
 from edgegnn.training import EpochLog, FitConfig, FitResult, fit, validate
@@ -50,6 +51,10 @@ def finetune(
     if recipe.does.protects_nodes:
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     example = example_graph(task, 8)
+    if isinstance(example, TypedGraph) and recipe.does.learns_bits:
+        raise QuantizeError(
+            f"{recipe.name} learns bits for nodes of one type, and these graphs have several: take dq-int8 or qat-int8"
+        )
     nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
     quantized = prepare(model, recipe, named_args(model, task, example), nodes)
     hold_data(quantized, task)

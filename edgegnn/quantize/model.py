@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -36,6 +36,7 @@ from edgegnn.quantize.a2q import (
     parameter_groups,
 )
 from edgegnn.quantize.dataflow import DataFlow
+from edgegnn.quantize.degree_protection import TypedProtection
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import Recipe
 from edgegnn.training.dropout import RememberDropout
@@ -52,8 +53,12 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 class _Step:
     """What the points of one forward share; kept off the module, where torch.export would see it change."""
 
-    probability: Tensor | None = None
+    probability: Tensor | TypedProtection | None = None
     mask: Tensor | None = None
+    relations: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict
+    )  # id of an input of edges -> masks of ends
+    ends: tuple[Tensor, Tensor] | None = None  # masks of the ends of the relation whose layer runs
     edge_index: Tensor | None = None
     off: bool = False
     only: Collection[str] | None = None
@@ -118,8 +123,12 @@ class QuantModel(nn.Module):
 
     # Public ------------------------------------------------------------
 
-    def set_protection(self, probability: Tensor | None) -> None:
-        """Protection probabilities (float `[N]`) of the next training forward; None protects nobody."""
+    def set_protection(self, probability: Tensor | TypedProtection | None) -> None:
+        """Protection probabilities (float `[N]`) of the next training forward; None protects nobody.
+
+        With several types of nodes, layers that are given one relation (as in `HeteroConv`) protect its ends; one that
+        takes all relations at once (`HGTConv`) protects nobody.
+        """
         self.step.probability = probability if self.recipe.does.protects_nodes else None
 
     def structure(self) -> dict[str, Any]:
@@ -237,7 +246,7 @@ class QuantModel(nn.Module):
 
     def _forward(self, *args: Tensor, **kwargs: Tensor) -> Tensor:
         """Run the wrapped model with its weights and activations on their code grids."""
-        self.step.mask = self._draw()
+        self.step.mask = self._draw(kwargs)
         self.step.calls = Counter()
         chosen = [name for name in self._weights if self.step.only is None or name in self.step.only]
         if (
@@ -337,16 +346,36 @@ class QuantModel(nn.Module):
             return "tensor"
         return "columns" if in_front_of_sum(name) else "rows"
 
-    def _draw(self) -> Tensor | None:
-        """Which nodes run in full precision this time (2008.05000, section 4)."""
-        if not self.training or self.step.probability is None:
+    def _draw(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Which nodes run in full precision this time (2008.05000, section 4); those of relations go to the step."""
+        probability, self.step.relations, self.step.ends = self.step.probability, {}, None
+        if not self.training or probability is None:
             return None
-        return torch.bernoulli(self.step.probability).bool()
+        if isinstance(probability, TypedProtection):
+            drawn = probability.draw()
+            self.step.relations = {id(inputs[name]): masks for name, masks in drawn.items() if name in inputs}
+            return None
+        return torch.bernoulli(probability).bool()
 
     def node_mask(self, x: Any, dim: int = 0) -> Tensor | None:
         """Which rows of `x` are protected in this forward (bool `[N]`); None where `x` has another number of rows."""
-        mask = self.step.mask
-        return mask if mask is not None and isinstance(x, Tensor) and x.shape[dim] == mask.numel() else None
+        masks = {id(m): m for m in (self.step.mask, *(self.step.ends or ())) if m is not None}
+        fitting = [m for m in masks.values() if isinstance(x, Tensor) and x.shape[dim] == m.numel()]
+        return fitting[0] if len(fitting) == 1 else None  # of two types with as many nodes, nobody can tell
+
+    def source_mask(self, end: int) -> Tensor | None:
+        """Which nodes are protected at an end of the edges, 0 or 1 (bool `[N]`)."""
+        return self.step.mask if self.step.ends is None else self.step.ends[end]
+
+    def _enter(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A layer is about to run on one relation."""
+        known = self.step.relations
+        self.step.ends = (
+            next((known[id(a)] for a in (*args, *kwargs.values()) if id(a) in known), None) if known else None
+        )
+
+    def _leave(self, *_: Any) -> None:
+        self.step.ends = None
 
     # Where points go ------------------------------------------------------------
 
@@ -377,7 +406,9 @@ class QuantModel(nn.Module):
     def _install(self) -> None:
         for path, module in self.model.named_modules():
             if isinstance(module, MessagePassing) and self._float_reason(module) is None:
+                module.register_forward_pre_hook(self._enter, with_kwargs=True)
                 self._placement.wrap_conv(self, path, module)
+                module.register_forward_hook(self._leave)
         for path, module in self.model.named_modules():
             if isinstance(module, _LINEAR) and f"{path}.weight" in self._weights:
                 parents = (self.model.get_submodule(own.rpartition(".")[0]) for own in self._paths[module] if own)

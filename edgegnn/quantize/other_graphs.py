@@ -36,6 +36,8 @@ def fewer_edges(args: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def first_graph(args: Sequence[Tensor]) -> list[Tensor] | None:
     """The first graph of a batch alone; None where there is one, or rows of nodes and edges can't be told apart."""
     graph = _graph_of(args)
+    if sum(map(is_edges, args)) > 1:  # several types of nodes
+        return None
     edges = next((a for a in args if is_edges(a)), None)
     if edges is None or number_of_graphs(args) < 2 or edges.shape[1] == len(graph):
         return None
@@ -50,7 +52,7 @@ def first_graph(args: Sequence[Tensor]) -> list[Tensor] | None:
     return [part(value) for value in args]
 
 
-def random_graphs(args: Sequence[Tensor]) -> list[list[Tensor]]:
+def random_graphs(args: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     """Two graphs of the size of the example, with other edges and other features.
 
     Both have repeated edges, self loops, edges in one direction, and nodes that only send or have no edge at all; in
@@ -58,10 +60,31 @@ def random_graphs(args: Sequence[Tensor]) -> list[list[Tensor]]:
     not here. Other integers stay as they are.
 
     Args:
-        args: forward arguments; the first has a row for each node.
+        args: forward arguments by name; the first has a row for each node (of one type).
     """
     generator = torch.Generator().manual_seed(0)
-    return [[_other(value, args, generator, hub=hub) for value in args] for hub in (False, True)]
+    every = list(args.values())
+    typed = any("." in name for name in args)
+
+    def other(value: Tensor, *, hub: bool) -> Tensor:
+        if typed and is_edges(value):
+            return _other_relation(value, generator, hub=hub)
+        return _other(value, every, generator, hub=hub)
+
+    return [{name: other(value, hub=hub) for name, value in args.items()} for hub in (False, True)]
+
+
+def _other_relation(edges: Tensor, generator: torch.Generator, *, hub: bool) -> Tensor:
+    """As many random edges between the nodes of two types that have edges; some are there twice."""
+    if not edges.shape[1]:
+        return edges
+    ends = [torch.randint(int(row.max()) + 1, row.shape, generator=generator) for row in edges]
+    if hub:
+        ends[1][::2] = 0
+    out = torch.stack(ends)
+    if out.shape[1] > 3:
+        out[:, 1] = out[:, 0]
+    return out
 
 
 def _other(value: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:

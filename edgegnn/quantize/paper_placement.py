@@ -94,10 +94,11 @@ def _edges(q: QuantModel, edge_index: Any) -> Iterator[None]:
 
 
 def _source_mask(q: QuantModel, conv: MessagePassing, rows: int) -> Tensor | None:
-    mask, edge_index = q.step.mask, q.step.edge_index
+    end = 0 if conv.flow == "source_to_target" else 1
+    mask, edge_index = q.source_mask(end), q.step.edge_index
     if mask is None or edge_index is None or edge_index.shape[1] != rows:
         return None
-    return mask[edge_index[0 if conv.flow == "source_to_target" else 1]]
+    return mask[edge_index[end]]
 
 
 def _logits(q: QuantModel, path: str, conv: MessagePassing) -> TorchFunctionMode:

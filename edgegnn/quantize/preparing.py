@@ -63,9 +63,9 @@ def _look(quantized: QuantModel, example: Mapping[str, Tensor]) -> None:
     try:
         for graph in (example, fewer_edges(example)):
             _run_followed(quantized, graph)
-        for args in random_graphs(list(example.values())):
+        for args in random_graphs(example):
             try:
-                _run_followed(quantized, dict(zip(example, args, strict=True)))
+                _run_followed(quantized, args)
             except Exception:  # the model is for graphs of a certain kind, of which one example shows too little
                 for layer in quantized.layers.values():
                     layer.update({"scaled": False} if layer else {})

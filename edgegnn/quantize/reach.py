@@ -23,7 +23,7 @@ from torch_geometric.data import Data
 from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.runtime.roles import EDGE
-from edgegnn.signature import roles_of
+from edgegnn.signature import TypedGraph, roles_of
 from edgegnn.tasks import Task, model_inputs, run_model
 from edgegnn.tasks.evaluation import batches
 from edgegnn.tasks.link import pick_pairs
@@ -112,6 +112,8 @@ def _graphs(task: Task) -> Iterator[Data]:
 
 
 def _without_edges(graph: Data) -> Data:
+    if isinstance(graph, TypedGraph):
+        return graph.without_edges()
     alone = graph.clone()
     edges = graph.edge_index.shape[1]
     alone.edge_index = graph.edge_index[:, :0]

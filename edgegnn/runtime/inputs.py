@@ -59,7 +59,7 @@ def check_inputs(
         _check_finite(spec.name, array)
         arrays[spec.name] = array
     roles = {spec.name: spec.belongs for spec in specs}
-    nodes = _check_nodes(arrays, roles)
+    nodes = _check_nodes(arrays, roles) or (limits or {}).get("num_nodes", 0)
     counts = {**(limits or {}), **{role.size: arrays[name].shape[role.axis] for name, role in roles.items()}}
     for name, role in roles.items():
         for row, size in enumerate(role.ends):
@@ -99,7 +99,7 @@ def _check_nodes(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
     """How many nodes there are, of all types."""
     nodes = {role.size: (name, len(arrays[name])) for name, role in roles.items() if role.size.startswith("num_nodes")}
     total = sum(count for _, count in nodes.values())
-    if total == 0:
+    if nodes and total == 0:
         names = " or ".join(name for name, _ in nodes.values())
         raise DataError(f"the graph has no nodes: {names} needs at least one row")
     return total

@@ -304,7 +304,7 @@ def _main(raw: dict[str, Any], outputs: tuple[TensorSpec, ...]) -> TensorSpec:
 
 def _check_graph_inputs(inputs: tuple[TensorSpec, ...], limits: Mapping[str, int]) -> None:
     sizes = {tensor.belongs.size for tensor in inputs}
-    if not any(size.partition(".")[0] == "num_nodes" for size in sizes):
+    if not any(size.partition(".")[0] == "num_nodes" for size in (*sizes, *limits)):
         raise ArtifactError("manifest.json: no input belongs to nodes: the artifact takes no graph")
     for tensor in inputs:
         role = tensor.belongs

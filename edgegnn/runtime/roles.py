@@ -36,6 +36,7 @@ __all__ = [
     "ROLES",
     "ROWS",
     "Role",
+    "argument_name",
     "find_name",
     "find_names",
     "flat_inputs",
@@ -146,6 +147,11 @@ def type_name(key: Any) -> str:
     """A type of nodes, or a relation (source, name, target), as inputs are called: "author__writes__paper"."""
     parts = key if isinstance(key, tuple) else (key,)
     return "__".join(re.sub(r"[^A-Za-z0-9_+-]", "_", str(part)) for part in parts)
+
+
+def argument_name(name: str) -> str:
+    """An input's name as a parameter of TorchScript: "x.paper" is x_paper."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
 def typed_size(size: str, key: Any) -> str:

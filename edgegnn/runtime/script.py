@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, first_line
 from edgegnn.runtime.archive import pack_entries, read_entries
+from edgegnn.runtime.roles import argument_name
 from edgegnn.runtime.script_check import Foreign, check_pickle, checked_code
 
 __all__ = ["ScriptSession", "torch_version"]
@@ -72,7 +73,8 @@ class ScriptSession:
         """All outputs for one graph; `outputs` is there for the sake of onnxruntime's signature."""
         torch = _torch()
         # A tensor shares the memory of its array, which torch wants to be writable.
-        tensors = {k: torch.from_numpy(v if v.flags.writeable else v.copy()) for k, v in inputs.items()}
+        arrays = {argument_name(k): v if v.flags.writeable else v.copy() for k, v in inputs.items()}
+        tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
         with torch.inference_mode():
             if self._device != "cpu":
                 tensors = {k: v.to(self._device) for k, v in tensors.items()}

@@ -19,6 +19,7 @@ from edgegnn.runtime.native import ORT_NEEDED, find_library
 from edgegnn.runtime.needs import needed_onnxruntime, version_pair
 from edgegnn.runtime.outputs import check_every, named
 from edgegnn.runtime.ranges import RangePoint, guarded_model
+from edgegnn.runtime.roles import argument_name
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -168,7 +169,7 @@ def _script_session(artifact: Artifact, threads: int, processor: str) -> ScriptS
 
     session = ScriptSession(artifact.model, threads=threads, device=processor)
     want = [spec.name for spec in artifact.manifest.inputs]
-    if session.names != want:
+    if session.names != [argument_name(name) for name in want]:
         raise ArtifactError(f"model.ts.pt takes {', '.join(session.names)}, the manifest says {', '.join(want)}")
     return session
 

@@ -158,8 +158,11 @@ class TypedGraph(Data):
                 ]
             out[name] = torch.cat(values, dim=role.axis)
         for name in _OF_TRAINING:
-            if all(isinstance(graph.get(name), Tensor) for graph in graphs):
-                out[name] = torch.cat([graph[name] for graph in graphs])
+            values = [graph.get(name) for graph in graphs]
+            if all(isinstance(value, Tensor) for value in values):
+                out[name] = torch.cat(values)
+            elif hasattr(values[0], "joined"):  # what protects the nodes of each type
+                out[name] = values[0].joined(values)
         for kind in schema.nodes:
             counts = torch.tensor([graph.counts[kind] for graph in graphs])
             out[flat_name("batch", kind)] = torch.repeat_interleave(torch.arange(len(graphs)), counts)

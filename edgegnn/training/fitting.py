@@ -225,7 +225,7 @@ def _training_batches(
 
 def _not_held_out(task: Task) -> Tensor:
     """Nodes of neither validation nor test, with a label or without."""
-    free = torch.ones(int(task.graphs[0].num_nodes), dtype=torch.bool)
+    free = torch.ones(len(task.graphs[0].y), dtype=torch.bool)
     free[task.index["val"]] = free[task.index["test"]] = False
     return free.nonzero().flatten()
 

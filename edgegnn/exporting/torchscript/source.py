@@ -14,6 +14,7 @@ from torch import fx
 from edgegnn.errors import ExportError
 from edgegnn.exporting.torchscript import kernels
 from edgegnn.exporting.torchscript.program import Program
+from edgegnn.runtime.roles import BATCH, argument_name, usual_role
 
 __all__ = ["source"]
 
@@ -70,15 +71,17 @@ def source(program: Program, attributes: dict[fx.Node, str]) -> str:
         ExportError: something in the graph has no TorchScript form.
     """
     names: dict[fx.Node, str] = {node: f"self.{name}" for node, name in attributes.items()}
-    names.update(program.inputs)
-    arguments = ", ".join(f"{name}: Tensor" for name in program.inputs.values())
+    names.update({node: argument_name(name) for node, name in program.inputs.items()})
+    arguments = ", ".join(f"{argument_name(name)}: Tensor" for name in program.inputs.values())
     given = next(node.args[0] for node in program.graph.nodes if node.op == "output")
     outputs: tuple[Any, ...] = given if isinstance(given, tuple) else (given,)
     returned = "Tensor" if len(outputs) == 1 else f"Tuple[{', '.join('Tensor' for _ in outputs)}]"
     lines = [f"def forward(self, {arguments}) -> {returned}:"]
     counted = list(program.counts.users) if program.counts is not None else []
     if counted:
-        lines.append("    num_graphs = int(batch.max()) + 1")
+        batches = [argument_name(name) for name in program.inputs.values() if usual_role(name) == BATCH]
+        every = batches[0] if len(batches) == 1 else f"torch.cat([{', '.join(batches)}])"
+        lines.append(f"    num_graphs = int({every}.max()) + 1")
     for node in program.graph.nodes:
         if node.op == "call_function":
             if node in counted:
