@@ -64,7 +64,7 @@ def _fit_typed(model: nn.Module, plain: nn.Module, task: Task) -> Task:
     from edgegnn.quantize import QuantModel
     from edgegnn.runtime.roles import BATCH
     from edgegnn.signature import TypedGraph, nested
-    from edgegnn.tasks import forward_args, model_inputs
+    from edgegnn.tasks import forward_args
 
     task = _usable(task, [name for name, role in task.roles.items() if not role.is_a(BATCH)])
     graph = one_graph(task)
@@ -90,7 +90,7 @@ def _fit_typed(model: nn.Module, plain: nn.Module, task: Task) -> Task:
     plain.forward = forward
     if isinstance(model, QuantModel):
         model.forward.own_inputs = forward.own_inputs  # type: ignore[attr-defined]
-    return _usable(task, model_inputs(model, task))
+    return task
 
 
 def _adapt(model: nn.Module, task: Task) -> None:

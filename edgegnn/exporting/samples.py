@@ -99,25 +99,27 @@ class Sample:
 
     @property
     def starts(self) -> dict[str, int]:
-        """Name of the size of each type of nodes -> the number of its first node among those of all types.
+        """Name of the size of each type of nodes -> the number of its first node among those of all types."""
+        found, start = {}, 0
+        for size, count in self.numbered_types.items():
+            found[size] = start
+            start += count
+        return found
 
-        Types that only edges name, of which the model has learnt rows, come last.
-        """
+    @property
+    def numbered_types(self) -> dict[str, int]:
+        """`counts`, and behind them those of types that only edges name, of which the model has learnt rows."""
         counts = self.counts
         for name in find_names(self.inputs, self.roles, EDGES):
             for size, row in zip(self.role(name).ends, self.inputs[name], strict=True):
                 if size not in self.counts:
                     counts[size] = max(counts.get(size, 0), int(row.max(initial=-1)) + 1)
-        found, start = {}, 0
-        for size, count in counts.items():
-            found[size] = start
-            start += count
-        return {**found, "": start}
+        return counts
 
     @property
     def numbered(self) -> int:
         """How many nodes `edge_index` numbers."""
-        return self.starts[""]
+        return sum(self.numbered_types.values())
 
     @property
     def graph_of(self) -> Array:
@@ -129,11 +131,7 @@ class Sample:
         """int64 `[N]`, the graph of each node of one type, given by the name of its size."""
         batches = find_names(self.inputs, self.roles, BATCH)
         own = next((self.inputs[name] for name in batches if self.role(name).size == size), None)
-        if own is not None:
-            return own
-        starts = sorted((start, other) for other, start in self.starts.items())
-        at = [other for _, other in starts].index(size)
-        return np.zeros(starts[at + 1][0] - starts[at][0], np.int64)
+        return np.zeros(self.numbered_types[size], np.int64) if own is None else own
 
     def rows(self, kind: str) -> int:
         """How many rows the outputs have: for each node, edge, pair of nodes ("link") or graph one."""

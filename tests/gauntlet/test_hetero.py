@@ -10,10 +10,26 @@ import torch
 from gauntlet import FLOAT, run_gauntlet
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
-from torch_geometric.nn import GATConv, GCNConv, HANConv, HeteroConv, HGTConv, Linear, SAGEConv, to_hetero
+from torch_geometric.nn import (
+    GATConv,
+    GCNConv,
+    HANConv,
+    HeteroConv,
+    HGTConv,
+    Linear,
+    SAGEConv,
+    global_add_pool,
+    to_hetero,
+)
 
 from edgegnn.errors import DataError, EdgeGNNError
+from edgegnn.quantize import QuantModel, recipe
+from edgegnn.quantize.degree_protection import add_protection
 from edgegnn.runtime import predict
+from edgegnn.runtime.roles import BATCH
+from edgegnn.signature import nested
+from edgegnn.signature.typed import typed_roles
+from edgegnn.tasks.hetero import typed_graphs
 
 PAPERS, AUTHORS, CLASSES = 60, 30, 3
 RELATIONS = [("author", "writes", "paper"), ("paper", "written_by", "author"), ("paper", "cites", "paper")]
@@ -121,6 +137,102 @@ class Learnt(nn.Module):
         return self.inner({**x_dict, "author": self.authors.weight}, edge_index_dict)
 
 
+RINGS = [("atom", "bond", "atom"), ("atom", "in", "ring"), ("ring", "has", "atom")]
+
+
+def molecules(count: int = 24) -> list[HeteroData]:
+    """Atoms, bonds with attributes, and rings; every fourth molecule has no ring."""
+    generator, graphs = torch.Generator().manual_seed(0), []
+    for i in range(count):
+        graph, atoms, rings = HeteroData(), 5 + i % 4, 1 + i % 3
+        graph["atom"].x = torch.randn(atoms, 6, generator=generator)
+        graph[RINGS[0]].edge_index = torch.randint(atoms, (2, 3 * atoms), generator=generator)
+        graph[RINGS[0]].edge_attr = torch.randn(3 * atoms, 2, generator=generator)
+        if i % 4 != 3:
+            graph["ring"].x = torch.randn(rings, 4, generator=generator)
+            ends = [torch.randint(size, (2 * rings,), generator=generator) for size in (atoms, rings)]
+            graph[RINGS[1]].edge_index = torch.stack(ends)
+            graph[RINGS[2]].edge_index = torch.stack(ends[::-1])
+        graph.y = torch.tensor([i % CLASSES])
+        graphs.append(graph)
+    return graphs
+
+
+class Rings(nn.Module):
+    """One answer for each graph, from the atoms; bonds have attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first, second, third = GATConv(6, 8, edge_dim=2, add_self_loops=False), SAGEConv((6, 4), 8), SAGEConv((4, 6), 8)
+        self.conv = HeteroConv(dict(zip(RINGS, (first, second, third), strict=True)))
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(
+        self,
+        x_dict: dict[str, Tensor],
+        edge_index_dict: dict[tuple[str, str, str], Tensor],
+        batch_dict: dict[str, Tensor],
+        edge_attr_dict: dict[tuple[str, str, str], Tensor] | None = None,
+    ) -> Tensor:
+        h = self.conv(x_dict, edge_index_dict, edge_attr_dict=edge_attr_dict)
+        return self.head(global_add_pool(h["atom"].relu(), batch_dict["atom"]))
+
+
+@pytest.mark.slow
+def test_graphs_of_which_some_lack_a_relation(tmp_path: Path) -> None:
+    def eager(model: nn.Module, graph: HeteroData) -> Tensor:
+        batch = {"atom": torch.zeros(len(graph["atom"].x), dtype=torch.int64)}
+        out: Tensor = model(graph.x_dict, graph.edge_index_dict, batch, graph.edge_attr_dict)
+        return out
+
+    torch.manual_seed(0)
+    (manifest,) = run_gauntlet(Rings(), molecules(), tmp_path, eager, recipes=FLOAT).values()
+    assert {"edge_attr.atom__bond__atom", "batch.atom"} <= {spec.name for spec in manifest.inputs}
+    without = molecules()[3]
+    inputs = {
+        "x_dict": {"atom": without["atom"].x.numpy(), "ring": np.zeros((0, 4), np.float32)},
+        "edge_index_dict": {r: np.zeros((2, 0), np.int64) for r in RINGS}
+        | {RINGS[0]: without[RINGS[0]].edge_index.numpy()},
+        "edge_attr_dict": {RINGS[0]: without[RINGS[0]].edge_attr.numpy()},
+        "batch_dict": {"atom": np.zeros(len(without["atom"].x), np.int64), "ring": np.zeros(0, np.int64)},
+    }
+    got = predict(tmp_path / "none", inputs)
+    torch.manual_seed(0)
+    model = Rings().eval()
+    whole = {"atom": without["atom"].x, "ring": torch.zeros(0, 4)}
+    relations = {r: torch.from_numpy(edges) for r, edges in inputs["edge_index_dict"].items()}
+    batch = {"atom": torch.zeros(len(without["atom"].x), dtype=torch.int64)}
+    with torch.no_grad():
+        want = model(whole, relations, batch, without.edge_attr_dict).numpy()
+    assert np.abs(got - want).max() < 1e-5
+
+
+def test_degree_quant_protects_both_ends_of_a_relation() -> None:
+    (graph,) = typed_graphs([library()], "library")
+    add_protection([graph], 0.0, 1.0)
+    model = Library()
+    quantized = QuantModel(model, recipe("dq-int8"), {"points": {}, "layers": {}}).train()
+    quantized.set_protection(graph.dq_prob)
+    seen = {}
+
+    def note(path: str, kind: int) -> None:
+        layer = model.convs[0].convs[RELATIONS[kind]].lin_l
+        layer.register_forward_pre_hook(lambda *_: seen.update({path: quantized.step.ends}))
+
+    note("writes", 0)
+    note("written_by", 1)
+    roles = typed_roles([graph])
+    names = [name for name, role in roles.items() if not role.is_a(BATCH)]
+    inputs = {name: graph[name] for name in names}
+    model.forward = nested(model, inputs, roles, graph.schema, told={}, several=False, of="paper", where="library")
+    quantized(**inputs)
+    assert [len(mask) for mask in seen["writes"]] == [AUTHORS, PAPERS]
+    assert [len(mask) for mask in seen["written_by"]] == [PAPERS, AUTHORS]
+    most = torch.bincount(graph["edge_index.paper__written_by__author"][1], minlength=AUTHORS).argmax()
+    assert seen["written_by"][1][most]
+    assert quantized.step.ends is None
+
+
 def by_dictionaries(model: nn.Module, graph: HeteroData) -> Tensor:
     out: Tensor | dict[str, Tensor] = model(graph.x_dict, graph.edge_index_dict)
     return out["paper"] if isinstance(out, dict) else out
@@ -131,9 +243,9 @@ def by_dictionaries(model: nn.Module, graph: HeteroData) -> Tensor:
     ("build", "native"),
     [
         (Library, 5),
-        (lambda: Library("gat"), 0),
+        (lambda: Library("gat"), 5),
         (lambda: Library("gcn"), 5),
-        (Attention, 0),
+        (Attention, 3),
         (copied, 5),
     ],
     ids=["sage", "gat", "gcn", "HANConv", "to_hetero"],
