@@ -88,9 +88,11 @@ class _Forward:
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
         bound = self.__signature__.bind(*args, **kwargs)
-        outputs = [_as_rows(out) for out in self.module.run({k: v.numpy() for k, v in bound.arguments.items()})]
+        outputs = self.module.run({k: v.numpy() for k, v in bound.arguments.items()})
+        if len(outputs) == 1:
+            return torch.from_numpy(np.array(_as_rows(outputs[0])))
         tensors = [torch.from_numpy(np.array(out)) for out in outputs]
-        return tensors[0] if len(tensors) == 1 else dict(zip(self.module.outputs, tensors, strict=True))
+        return dict(zip(self.module.outputs, tensors, strict=True))
 
 
 def _as_rows(out: Any) -> Any:

@@ -126,7 +126,7 @@ def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProt
     model = checkpoint.model
     if isinstance(model, OnnxModule):
         known = {name: role_of(point.roles, name) for name in point.example}
-        prepared = prepare(model, known, kind=point.kind, output=point.output)
+        prepared = prepare(model, known, point.gives, kind=point.kind)
         return prepared, prepared
     if isinstance(model, QuantModel):
         return capture_with_twin(model, point.tensors, kind=point.kind, roles=point.roles, outputs=point.gives)

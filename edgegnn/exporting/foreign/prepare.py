@@ -19,7 +19,7 @@ from edgegnn.exporting.rewrite.graph_editor import Sheet
 from edgegnn.exporting.rewrite.rule import apply
 from edgegnn.exporting.simplify import simplify
 from edgegnn.exporting.tracing import quiet
-from edgegnn.runtime.roles import LEVELS, ROWS, Role
+from edgegnn.runtime.roles import FIXED, LEVELS, ROWS, Role
 from edgegnn.signature import Output, Outputs
 
 __all__ = ["prepare", "settle", "settled"]
@@ -28,14 +28,14 @@ _LEAST = 18  # opset of what edgegnn writes
 _ROUNDS = 4
 
 
-def prepare(module: OnnxModule, roles: Mapping[str, Role], *, kind: str, output: str = "logits") -> onnx.ModelProto:
+def prepare(module: OnnxModule, roles: Mapping[str, Role], outputs: Outputs, *, kind: str) -> onnx.ModelProto:
     """A graph that computes what the file computes, with the names and sizes of the artifact's inputs.
 
     Args:
         module: the file.
         roles: name of each input, in the artifact's order -> what it belongs to.
-        kind: what a row of the output is.
-        output: name of the output.
+        outputs: what it gives, in the file's order.
+        kind: what a row of the main output is.
 
     Returns:
         Float32, opset 18 or the file's own if newer, as `edgegnn.exporting.capture.capture` returns it.
@@ -44,16 +44,19 @@ def prepare(module: OnnxModule, roles: Mapping[str, Role], *, kind: str, output:
         ExportError: an operator can't be brought to opset 18, or the output is not one table of numbers.
     """
     with quiet():
-        return _prepared(module, roles, kind, output)
+        return _prepared(module, roles, outputs, kind)
 
 
-def _prepared(module: OnnxModule, roles: Mapping[str, Role], kind: str, output: str) -> onnx.ModelProto:
+def _prepared(module: OnnxModule, roles: Mapping[str, Role], outputs: Outputs, kind: str) -> onnx.ModelProto:
     model = ir.from_proto(_converted(module.proto))
     _named(model.graph, module, roles)
     _layers(model.graph)
     settle(model)
-    _as_table(model.graph, kind, roles)
-    outputs = Outputs((Output(output, LEVELS[kind]),), output)
+    if len(outputs.each) > 1:
+        _each_sized(model.graph, outputs)
+    else:
+        _as_table(model.graph, kind, roles)
+        outputs = Outputs((Output(outputs.main, LEVELS[kind]),), outputs.main)
     return finish(model, roles, outputs, helper="", prefix="")
 
 
@@ -148,6 +151,18 @@ def _layers(graph: ir.Graph) -> None:
     for node in graph:
         path = (node.name or "").rpartition("/")[0].strip("/")
         node.metadata_props[PATH] = path.replace("/", ".")
+
+
+def _each_sized(graph: ir.Graph, outputs: Outputs) -> None:
+    """Several outputs as they are, with the sizes of what they belong to."""
+    if len(graph.outputs) != len(outputs.each):
+        raise ExportError(f"the file has {len(graph.outputs)} outputs, {len(outputs.each)} were found")
+    for value, output in zip(graph.outputs, outputs.each, strict=True):
+        if value.shape is None:
+            raise ExportError(f"the file doesn't say the shape of its output {value.name}: export it with shapes")
+        sizes = list(value.shape)
+        if sizes and output.role != FIXED and not isinstance(sizes[0], int):
+            value.shape = ir.Shape([output.role.size, *sizes[1:]])
 
 
 def _as_table(graph: ir.Graph, kind: str, roles: Mapping[str, Role]) -> None:

@@ -134,6 +134,15 @@ def test_without_data_graphs_are_made_by_shape(tmp_path, caplog):
     assert "made by the shapes" in caplog.text
 
 
+def test_several_outputs_keep_their_names(tmp_path):
+    model = message_file()
+    model.graph.output.append(helper.make_tensor_value_info("hidden", FLOAT, ["n", 16]))
+    graph = {name: value for name, value in graph_arrays().items() if name != "y"}
+    result = exported(model, tmp_path, graph=graph)
+    assert [each.name for each in result.manifest.outputs] == ["out", "hidden"]
+    assert edgegnn.verify(result.path).ok
+
+
 def test_a_file_of_float16_becomes_one_of_float32(tmp_path):
     model = message_file(kind=np.float16)
     result = exported(model, tmp_path)
