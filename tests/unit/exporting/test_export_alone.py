@@ -134,7 +134,7 @@ def test_several_graphs_are_tried_first_unless_there_is_a_limit():
 
 
 def form(names):
-    return Form("onnxruntime", lambda _: None, {"inputs": [{"name": n} for n in names]}, {})
+    return Form("onnxruntime", lambda _: {}, "logits", {"inputs": [{"name": n} for n in names]}, {})
 
 
 def test_forms_say_why_they_are_for_one_graph():
