@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from edgegnn.errors import EdgeGNNWarning, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.inference import GuardedModel, answer, answer_entry, answers, guarded
+from edgegnn.runtime.inference import GuardedModel, answer_entry, answers, guarded
 from edgegnn.runtime.manifest import Manifest, TensorSpec
 from edgegnn.runtime.metrics import as_rows, predictions
 from edgegnn.runtime.native import why_no_library
@@ -71,7 +71,7 @@ class Model:
         """Name, dtype and shape of each output."""
         return self.manifest.outputs
 
-    def __call__(self, **inputs: Any) -> Array | dict[str, Array]:
+    def __call__(self, **inputs: Any) -> Array:
         """Run the model on one graph, or on a batch of graphs.
 
         Args:
@@ -81,8 +81,8 @@ class Model:
 
         Returns:
             Float logits (or values, for a regression), `[N, C]` of a model for nodes, `[graphs, C]` of a model for
-            graphs, `[P, 1]` of a model for pairs of nodes. Of a model with several outputs, a dictionary of them by
-            name.
+            graphs, `[P, 1]` of a model for pairs of nodes. Of a model with several outputs, the one that is scored,
+            else the first; `every` gives all of them.
 
         Raises:
             DataError: an input is missing or unknown, or has a wrong type, shape, index or value; or the graph is
@@ -92,7 +92,7 @@ class Model:
         Warns:
             RangeWarning: the graph is beyond what the model was calibrated on, and `guard` is "warn".
         """
-        return answer(self._loaded, self.manifest, inputs, guard=self._strict)
+        return self.every(**inputs)[self.manifest.main.name]
 
     def every(self, **inputs: Any) -> dict[str, Array]:
         """All outputs by name, also of a model with one.
