@@ -27,6 +27,8 @@ def _task() -> Any:
         graphs=graphs,
         roles={"x": NODE, "edge_index": EDGES},
         many=True,
+        of_links=False,
+        gives=SimpleNamespace(main="logits"),
         index={"train": torch.arange(203), "val": torch.tensor([], dtype=torch.long), "test": torch.tensor([203])},
     )
 

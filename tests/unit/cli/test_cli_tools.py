@@ -117,7 +117,8 @@ def test_completion_knows_the_names_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.strip() == (
-        "['dq-int8', 'dq-int4'] ['gat', 'gcn', 'gin'] ['mine.pt'] ['citeseer'] ['rpi'] ['link-prediction'] False"
+        "['dq-int8', 'dq-int4'] ['gat', 'gcn', 'gin'] ['mine.pt'] ['citeseer'] ['riscv32', 'rpi'] "
+        "['link-prediction'] False"
     )
     assert completion.complete_recipe("fp") == ["fp32"]
 

@@ -181,7 +181,7 @@ def opens():
         (scripted(FORWARD.replace("edge_index", "edges")), "takes x, edges, the manifest says x, edge_index"),
         (
             scripted(FORWARD.replace(" -> Tensor", "").replace("return h", "return (h, h) #")),
-            "the model gives tuple, not float logits",
+            "the model gives 2 outputs, the manifest says logits",
         ),
         (
             scripted(FORWARD.replace("return h", "return h[:1] #")),

@@ -34,7 +34,7 @@ from edgegnn.tasks import load_task
         ("seeds = [0]\n", "case' is missing"),
         ("case = []\n", "line 1: case: expected `array` of length >= 1"),
         (CASE + "model = 1\n", "line 5: unknown key 'case[1].model'; known are models, data, prune"),
-        ("sparsity = 0.5\n" + CASE, "line 1: unknown key 'sparsity'; known are case, prune"),
+        ("sparsity = 0.5\n" + CASE, "line 1: unknown key 'sparsity'; known are case, models, prune"),
         ("# one\nseeds = ['a']\n" + CASE, "line 2: seeds[1]: expected `int`, got `str`"),
         ("path = 'x'\n" + CASE, "line 1: unknown key 'path'"),
         ("sparsities = [0.5, 1.0]\n" + CASE, "line 1: sparsities[2]: expected `float` < 1.0"),
