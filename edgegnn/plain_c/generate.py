@@ -228,7 +228,8 @@ def _emit(builder: Builder, folded: Folded) -> None:
         names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         raise ExportError(f"no C form yet for {names}: export without --format c")
     for node in folded.nodes:
-        EMITTERS[node.domain, node.op](builder, node)
+        if node.outputs[0] not in builder.fused:
+            EMITTERS[node.domain, node.op](builder, node)
 
 
 def _output(builder: Builder, name: str, member: str) -> Argument:

@@ -120,8 +120,6 @@ def csr_degree(builder: Builder, node: Node) -> None:
 
 def reduce_rows(form: Reduction, builder: Builder, node: Node) -> None:
     """SpMM and Segment operators."""
-    if node.outputs[0] in builder.fused:
-        return
     x, indptr = builder.tensor(node, 0), builder.index(node, 1)
     chosen = _perm(builder, node, 3) if form.segments else builder.index(node, 2).name
     (rows,) = builder.sizes(node, 4)

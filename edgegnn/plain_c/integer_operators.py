@@ -186,8 +186,6 @@ def _input_code(node: Node) -> str:
 
 def quantize_linear(builder: Builder, node: Node) -> None:
     """QuantizeLinear to uint8, one scale for all."""
-    if node.outputs[0] in builder.fused:
-        return
     x, scale = builder.tensor(node, 0), builder.constant(node, 1)
     zero = builder.constant(node, 2) if len(node.inputs) > 2 else np.zeros((), np.uint8)
     if scale.size != 1 or zero.dtype != np.uint8:

@@ -21,13 +21,14 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class QdqGemm:
-    """The three operators."""
+    """The three operators; a ReLU before codes whose zero point is 0 changes nothing, and is left out."""
 
     dequantize: Node
     gemm: Node
     quantize: Node
     weight: QuantizedTable
     bias: QuantizedTable | None
+    relu: Node | None = None
 
 
 def find_qdq_gemm(builder: Builder, gemm: Node) -> QdqGemm | None:
@@ -35,6 +36,9 @@ def find_qdq_gemm(builder: Builder, gemm: Node) -> QdqGemm | None:
     if gemm.op != "Gemm" or any(gemm.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta")):
         return None
     before, after = builder.producers.get(gemm.inputs[0]), builder.uses.get(gemm.outputs[0], [])
+    relu = after[0] if [n.op for n in after] == ["Relu"] and after[0].outputs[0] not in builder.outputs else None
+    if relu is not None:
+        after = builder.uses.get(relu.outputs[0], [])
     weight = builder.quantized.get(gemm.inputs[1])
     bias = builder.quantized.get(gemm.inputs[2]) if len(gemm.inputs) > 2 and gemm.inputs[2] else None
     plain = gemm.attributes.get("transB", 0) == 1 and not gemm.attributes.get("transA", 0)
@@ -42,7 +46,9 @@ def find_qdq_gemm(builder: Builder, gemm: Node) -> QdqGemm | None:
         return None
     if before is None or before.op != "DequantizeLinear" or [n.op for n in after] != ["QuantizeLinear"]:
         return None
-    return QdqGemm(before, gemm, after[0], weight, bias)
+    if relu is not None and _scale(builder, after[0])[1] != 0:  # codes below the zero point would be cut off, too
+        return None
+    return QdqGemm(before, gemm, after[0], weight, bias, relu)
 
 
 def replaces(builder: Builder, dequantize: Node) -> bool:
@@ -76,7 +82,7 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
     row = builder.buffer("row", "int16_t", fixed(depth))
     builder.kernels.update(("widen_codes", "qgemm_codes"))
     y = builder.result(found.quantize.outputs[0], "uint8_t", (x.shape[0], fixed(width)), takes_over=x)
-    builder.fused.add(found.quantize.outputs[0])
+    builder.fused.update(node.outputs[0] for node in (found.relu, found.quantize) if node is not None)
     builder.loop(
         x.shape[0],
         f"{{\n  widen_codes({row.name}, {x.name} + i * {depth}, {depth}, {x_zero});\n"
