@@ -12,9 +12,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import c_models
 import numpy as np
 import pytest
 from tiny_artifact import graph, make_artifact, reference
+
+from edgegnn.plain_c.compiler import find_compiler
+from edgegnn.plain_c.generate import generate
+from edgegnn.plain_c.values import Limits
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -50,6 +55,31 @@ def test_molecules(tmp_path: Path) -> None:
     printed = example("molecules.py", tmp_path)
     values = dict(line.split(": ") for line in printed.splitlines()[1:])
     assert 0 < float(values["CCCCCCO"]) < 4  # rdkit: 1.56
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+def test_classify(tmp_path: Path) -> None:
+    code = generate(c_models.gin(), "gin", Limits(16, 40))
+    for name, text in code.files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    sizes = [f"-DFEATURES={c_models.FEATURES}", f"-DCLASSES={c_models.CLASSES}"]
+    strict = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+    made = [*find_compiler(), *strict, *sizes, f"-I{tmp_path}", "-o", str(tmp_path / "classify")]
+    subprocess.run([*made, str(EXAMPLES / "classify.c"), str(tmp_path / "model.c")], check=True)
+    for seed in range(3):
+        graph = c_models.graph(9, 20, seed)
+        lines = ["9 20", *(" ".join(map(repr, row.tolist())) for row in graph["x"])]
+        lines += [f"{source} {target}" for source, target in graph["edge_index"].T]
+        best = int(c_models.answers(graph)["logits"].argmax())
+        assert classify(tmp_path, "\n".join(lines)).stdout == f"class {best}\n"
+    assert classify(tmp_path, "2 1\n" + "0 " * 2 * c_models.FEATURES + "\n0 7").stderr == (
+        "classify: the model refuses this graph: code 4, see model.h\n"
+    )
+    assert classify(tmp_path, "99 1").stderr == "classify: too many nodes, or none\n"
+
+
+def classify(folder: Path, graph: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([folder / "classify"], input=graph, capture_output=True, text=True, check=False)
 
 
 def example(name: str, folder: Path) -> str:
