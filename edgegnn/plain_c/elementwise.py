@@ -9,6 +9,7 @@ import numpy as np
 
 from edgegnn.plain_c.builder import CTYPES, Builder, Node, pointer
 from edgegnn.plain_c.literals import float_literal, literal
+from edgegnn.plain_c.loops import nested, place_at
 from edgegnn.plain_c.sizes import joined
 from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, as_sizes, count, fixed
 
@@ -84,12 +85,9 @@ def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expres
         builder.loop(count(shape), f"{y.name}[i] = {expression(elements)};")
         return
     names = [f"i{k}" for k in range(len(shape))]
-    elements = [_element(v, s, _place(v.shape, shape, names)) for v, s in zip(inputs, sources, strict=True)]
-    body = f"{y.name}[{_place(shape, shape, names)}] = {expression(elements)};"
-    for name, dim in zip(reversed(names), reversed(shape), strict=True):
-        body = f"for ({name} = 0; {name} < {dim.text}; ++{name}) {body}"
-    declared = ", ".join(names)
-    builder.step(f"{{\n  size_t {declared};\n  {body}\n}}")
+    places = [place_at(names[len(shape) - len(value.shape) :], value.shape) for value in inputs]
+    elements = [_element(v, s, place) for v, s, place in zip(inputs, sources, places, strict=True)]
+    builder.step(nested(names, shape, f"{y.name}[{place_at(names, shape)}] = {expression(elements)};"))
 
 
 def _as_wide(own: Shape, whole: Shape) -> bool:
@@ -116,18 +114,6 @@ def _broadcast(builder: Builder, node: Node, shapes: list[Shape]) -> Shape:
         dims = [shape[axis] for shape in shapes if len(shape) >= -axis and shape[axis].fixed != 1]
         found.append(builder.same(node, dims) if dims else fixed(1))
     return tuple(found)
-
-
-def _place(own: Shape, whole: Shape, names: list[str]) -> str:
-    """The index into a tensor of sizes `own` at the indices `names` of the broadcast shape."""
-    terms = []
-    offset = len(whole) - len(own)
-    for axis, dim in enumerate(own):
-        if dim.fixed == 1:
-            continue
-        step = count(own[axis + 1 :])
-        terms.append(names[offset + axis] if step.fixed == 1 else f"{names[offset + axis]} * {step.text}")
-    return " + ".join(terms) or "0"
 
 
 def _sizes(builder: Builder, node: Node) -> None:

@@ -6,7 +6,8 @@ import math
 import re
 
 from edgegnn.plain_c.builder import Builder, Node
-from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, count, fixed, grouped
+from edgegnn.plain_c.loops import nested
+from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Sizes, count, fixed, grouped
 
 __all__ = [
     "identity",
@@ -27,18 +28,23 @@ def shape_of(builder: Builder, node: Node) -> None:
 
 def identity(builder: Builder, node: Node) -> None:
     """Identity."""
+    if not _stays(builder, node, Sizes, Batch, Absent):
+        x = builder.tensor(node, 0)
+        builder.alias(node.outputs[0], x, x.shape)
+
+
+def _stays(builder: Builder, node: Node, *kinds: type[Absent | Batch | Sizes]) -> bool:
+    """Whether the node's input is of these kinds, which have no shape to change: its output is the same then."""
     value = builder.values[node.inputs[0]]
-    if isinstance(value, Tensor):
-        builder.alias(node.outputs[0], value, value.shape)
-    else:
-        builder.values[node.outputs[0]] = value
+    if not isinstance(value, kinds):
+        return False
+    builder.values[node.outputs[0]] = value
+    return True
 
 
 def reshape(builder: Builder, node: Node) -> None:
     """Reshape: the same elements, other sizes."""
-    value = builder.values[node.inputs[0]]
-    if isinstance(value, Sizes):
-        builder.values[node.outputs[0]] = value
+    if _stays(builder, node, Sizes):
         return
     x = builder.tensor(node, 0)
     shape = _reshaped(builder, node, x.shape, builder.sizes(node, 1))
@@ -94,9 +100,7 @@ def _factors(dim: Dim) -> Shape:
 
 def squeeze(builder: Builder, node: Node) -> None:
     """Squeeze."""
-    value = builder.values[node.inputs[0]]
-    if isinstance(value, Sizes):
-        builder.values[node.outputs[0]] = value
+    if _stays(builder, node, Sizes):
         return
     x = builder.tensor(node, 0)
     axes = _axes(builder, node, len(x.shape)) or [i for i, dim in enumerate(x.shape) if dim.fixed == 1]
@@ -105,9 +109,7 @@ def squeeze(builder: Builder, node: Node) -> None:
 
 def unsqueeze(builder: Builder, node: Node) -> None:
     """Unsqueeze."""
-    value = builder.values[node.inputs[0]]
-    if isinstance(value, Sizes):
-        builder.values[node.outputs[0]] = value
+    if _stays(builder, node, Sizes):
         return
     x = builder.tensor(node, 0)
     rank = len(x.shape) + len(builder.constant(node, 1).reshape(-1))
@@ -139,15 +141,7 @@ def split(builder: Builder, node: Node) -> None:
     for name, size in zip(node.outputs, sizes, strict=True):
         if builder.is_read(name):
             y = builder.result(name, x.ctype, (*x.shape[:axis], fixed(size), *x.shape[axis + 1 :]))
-            source = f"{x.name}[i * {_times(whole, inner)} + {_times(fixed(start), inner)} + j]"
-            move = f"{y.name}[i * {_times(fixed(size), inner)} + j] = {source};"
-            builder.step(_rows(blocks, _times(fixed(size), inner), move))
+            source = f"{x.name}[i * {count((whole, inner)).text} + {count((fixed(start), inner)).text} + j]"
+            row = count((fixed(size), inner))
+            builder.step(nested(["i", "j"], (blocks, row), f"{y.name}[i * {row.text} + j] = {source};"))
         start += size
-
-
-def _times(a: Dim, b: Dim) -> str:
-    return count((a, b)).text
-
-
-def _rows(blocks: Dim, width: str, body: str) -> str:
-    return f"for (size_t i = 0; i < {blocks.text}; ++i) {{\n  for (size_t j = 0; j < {width}; ++j) {body}\n}}"
