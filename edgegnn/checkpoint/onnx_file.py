@@ -15,7 +15,7 @@ from onnx import AttributeProto, TensorProto
 
 from edgegnn.errors import CheckpointError, first_line
 
-__all__ = ["OPSETS", "is_onnx_file", "read_onnx"]
+__all__ = ["OPSETS", "every_node", "is_onnx_file", "read_onnx"]
 
 OPSETS = (13, 23)
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
@@ -113,7 +113,7 @@ def _check_version(path: Path, model: onnx.ModelProto) -> None:
     if not OPSETS[0] <= version <= OPSETS[1]:
         cure = "export it with opset 18" if version < OPSETS[0] else "export it with an older opset, 18 say"
         raise CheckpointError(f"{path} has opset {version}, {OPSETS[0]} to {OPSETS[1]} are read: {cure}")
-    used = {node.domain for node in _nodes(model.graph)}
+    used = {node.domain for node in every_node(model.graph)}
     kept = [entry for entry in model.opset_import if entry.domain in used or entry.domain == ""]
     del model.opset_import[:]
     model.opset_import.extend(kept)
@@ -121,7 +121,7 @@ def _check_version(path: Path, model: onnx.ModelProto) -> None:
 
 def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
     version = next(entry.version for entry in model.opset_import if entry.domain == "")
-    for count, node in enumerate(_nodes(model.graph)):
+    for count, node in enumerate(every_node(model.graph)):
         if count >= _MOST_NODES:
             raise CheckpointError(f"{path} has more than {_MOST_NODES} operators")
         if node.domain == "ai.edgegnn":
@@ -144,12 +144,13 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
             raise CheckpointError(f"{path} has the operator {_short(node.op_type)}, which opset {version} doesn't know")
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and of the graphs inside their attributes."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from every_node(inner)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:

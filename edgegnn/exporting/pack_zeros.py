@@ -25,7 +25,6 @@ Other ways to carry zeros, and why not (benchmarks/sparse_files.py):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +33,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from edgegnn.checkpoint.onnx_file import every_node
 from edgegnn.exporting.weight_functions import DOMAIN, add_functions, free_name, standard_opset, weight_function
 
 __all__ = ["DOMAIN", "pack_zeros", "spell_int4"]
@@ -252,7 +252,7 @@ def _four_bits(codes: Array, name: str) -> onnx.TensorProto:
 
 def _cast_to_int8(name: str, graph: onnx.GraphProto) -> onnx.NodeProto | None:
     """The one node that reads a constant, when it is a Cast to int8."""
-    readers = [node for node in _nodes(graph) if name in node.input]
+    readers = [node for node in every_node(graph) if name in node.input]
     own = [node for node in graph.node if name in node.input]
     if len(readers) != 1 or not own or own[0].op_type != "Cast" or own[0].attribute[0].i != onnx.TensorProto.INT8:
         return None
@@ -274,14 +274,6 @@ def _with(model: onnx.ModelProto, packed: list[_Packed], functions: list[onnx.Fu
     return new
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
-
-
 def _names(graph: onnx.GraphProto) -> set[str]:
-    inner = {name for node in _nodes(graph) for name in (*node.input, *node.output)}
+    inner = {name for node in every_node(graph) for name in (*node.input, *node.output)}
     return inner | {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
