@@ -43,6 +43,7 @@ CTYPES: Mapping[str, str] = {
     "int64": "int32_t",
     "bool": "uint8_t",
 }
+_MOST_ELEMENTS, _MOST_LETTERS = 2**24, 2**24  # of tables, and of statements
 _BYTES = {"float": 4, "double": 8, "int32_t": 4, "uint8_t": 1, "int8_t": 1, "int16_t": 2}
 
 
@@ -127,6 +128,8 @@ class Builder:
     _table_names: dict[tuple[str, bytes], str] = field(default_factory=dict)
     _sizes: list[tuple[str, str, int, int | None]] = field(default_factory=list)
     _used: dict[int, list[int]] = field(default_factory=dict)
+    _elements: int = 0
+    _letters: int = 0
 
     @property
     def index_bytes(self) -> int:
@@ -220,6 +223,11 @@ class Builder:
         """The name of a constant array; equal ones are stored once."""
         key = (ctype, values.tobytes())
         if key not in self._table_names:
+            self._elements += values.size
+            if self._elements > _MOST_ELEMENTS:
+                raise ExportError(
+                    f"the model's constants have no C form: they have more than {_MOST_ELEMENTS:,} elements"
+                )
             name = f"{identifier(hint)}_{len(self._tables)}"
             self._tables[name] = table(name, ctype, values)
             self._table_names[key] = name
@@ -312,6 +320,9 @@ class Builder:
     def step(self, text: str) -> None:
         """Add statements: one step of the model, the unit of the plan of the arena."""
         here = len(self.steps)
+        self._letters += len(text)
+        if self._letters > _MOST_LETTERS:
+            raise ExportError(f"the model has no C form: it would have more than {_MOST_LETTERS:,} letters of code")
         self.steps.append(text)
         for found in re.findall(r"\b\w+_b(\d+)\b", text):
             self._used.setdefault(int(found), []).append(here)

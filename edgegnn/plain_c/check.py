@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from edgegnn.errors import ParityError
-from edgegnn.plain_c.compiler import Library, compile_library
+from edgegnn.plain_c.compiler import Program, compile_model
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.runtime import make_session
 
@@ -65,19 +65,19 @@ def check(
         folders = [Path(place, "form"), Path(place, "probe")]
         for folder in folders:
             folder.mkdir()
-        form = Library(code, compile_library(code, folders[0], compiler))
-        with form, Library(probe, compile_library(probe, folders[1], compiler)) as inside:
-            for name, inputs in graphs:
-                try:
-                    answers = session.run(names, dict(inputs))
-                except Exception:  # onnxruntime's own kinds: the model has no answer for this graph
-                    continue
-                wanted = dict(zip(names, answers, strict=True))
-                compared += 1
-                _check_codes(name, code, inside.run(inputs), wanted)
-                found = form.run(inputs)
-                worst = max(worst, *(_error(found[key], wanted[key], name) for key in found))
-                equal += all(found[key].tobytes() == wanted[key].tobytes() for key in found)
+        form = Program(code, compile_model(code, folders[0], compiler))
+        inside = Program(probe, compile_model(probe, folders[1], compiler))
+        for name, inputs in graphs:
+            try:
+                answers = session.run(names, dict(inputs))
+            except Exception:  # onnxruntime's own kinds: the model has no answer for this graph
+                continue
+            wanted = dict(zip(names, answers, strict=True))
+            compared += 1
+            _check_codes(name, code, inside.run(inputs), wanted)
+            found = form.run(inputs)
+            worst = max(worst, *(_error(found[key], wanted[key], name) for key in found))
+            equal += all(found[key].tobytes() == wanted[key].tobytes() for key in found)
     return Agreement(compared, len(code.codes), equal, worst)
 
 

@@ -1,29 +1,31 @@
-"""Compile the C form on this machine, and call it."""
+"""Compile the C form on this machine, and run it in a process that can do nothing else."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
+import math
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ExportError
+from edgegnn.plain_c.cross import MEMORY, SECONDS
 from edgegnn.plain_c.generate import Argument, PlainC
+from edgegnn.plain_c.run_program import run_source
+from edgegnn.utils.limited import run_limited
 
-__all__ = ["Library", "Refused", "compile_library", "find_compiler", "graph_size"]
+__all__ = ["Program", "Refused", "compile_model", "find_compiler", "graph_size"]
 
 Array = npt.NDArray[np.generic]
 _TYPES = {"float": np.float32, "uint8_t": np.uint8, "int8_t": np.int8, "int32_t": np.int32}
-_FLAGS = ("-std=c99", "-O2", "-fPIC", "-shared")
-_PATIENCE = 600  # seconds for a compiler
+_FLAGS = ("-std=c99", "-O2")
+_RUN_SECONDS, _RUN_MEMORY = 60, 2**26  # of one graph; memory beside the arena, the inputs and the outputs
 
 
 class Refused(ExportError):
@@ -43,8 +45,8 @@ def find_compiler() -> tuple[str, ...] | None:
     return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else None
 
 
-def compile_library(code: PlainC, folder: Path, compiler: Sequence[str], flags: Sequence[str] = ()) -> Path:
-    """Write the files of a C form into `folder`, and compile them to a shared library.
+def compile_model(code: PlainC, folder: Path, compiler: Sequence[str], flags: Sequence[str] = ()) -> Path:
+    """Write the files of a C form into `folder`, and compile them to a program that runs one graph.
 
     Args:
         code: the C form.
@@ -55,41 +57,33 @@ def compile_library(code: PlainC, folder: Path, compiler: Sequence[str], flags: 
     Raises:
         ExportError: the compiler fails.
     """
-    for name, text in code.files.items():
+    for name, text in {**code.files, "run.c": run_source(code)}.items():
         (folder / name).write_text(text, encoding="utf-8")
-    library = folder / f"{code.name}.so"
-    command = [*compiler, *_FLAGS, *flags, "-o", str(library), str(folder / "model.c")]
+    program = folder / code.name
+    command = [*compiler, *_FLAGS, *flags, "-o", str(program), str(folder / "model.c"), str(folder / "run.c")]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = run_limited(command, seconds=SECONDS, memory=MEMORY, cwd=folder)
+    except OSError as error:
         raise ExportError(f"the C compiler {compiler[0]} can't be run: {error}") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise ExportError(f"the C compiler {compiler[0]} refuses the C form: {said[0][:300]}")
-    return library
+    if done.why:
+        raise ExportError(f"the C compiler {compiler[0]} {done.why}: the model is too large for it")
+    if done.status:
+        said = done.said[0] if done.said else f"exit status {done.status}"
+        raise ExportError(f"the C compiler {compiler[0]} refuses the C form: {said[:300]}")
+    return program
 
 
-@dataclass
-class Library:
-    """A compiled C form; a context manager.
+@dataclass(frozen=True)
+class Program:
+    """A compiled C form. Each run is a process of its own, which can only compute.
 
     Attributes:
         code: what was compiled.
-        path: the shared library.
+        path: the program.
     """
 
     code: PlainC
     path: Path
-
-    def __enter__(self) -> Library:
-        self._handle = ctypes.CDLL(str(self.path))
-        self._function = getattr(self._handle, f"edgegnn_{self.code.name}_run")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is unloaded: the library's file may be removed all the same."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for one graph.
@@ -99,18 +93,40 @@ class Library:
 
         Raises:
             Refused: the C function returned a code.
+            ExportError: it crashed, or took too long.
         """
         sizes = graph_size(self.code, inputs)
-        given = {a.name: np.ascontiguousarray(inputs[a.name], _TYPES[a.ctype]) for a in self.code.inputs}
-        results = {a.name: np.empty(_sizes(a, sizes), _TYPES[a.ctype]) for a in self.code.outputs}
-        arena = np.full(-(-self.code.arena_bytes // 4), 0xA5A5A5A5, np.uint32)
-        code = self._function(
-            ctypes.byref(_structure(given, [sizes[size.dim.text] for size in self.code.sizes])),
-            ctypes.byref(_structure(results, ())),
-            ctypes.c_void_p(arena.ctypes.data),
-        )
+        given = [np.ascontiguousarray(inputs[a.name], _TYPES[a.ctype]) for a in self.code.inputs]
+        shapes = {a.name: _sizes(a, sizes) for a in self.code.outputs}
+        types = {a.name: np.dtype(_TYPES[a.ctype]) for a in self.code.outputs}
+        lengths = {name: math.prod(shape) * types[name].itemsize for name, shape in shapes.items()}
+        numbers = [*(sizes[size.dim.text] for size in self.code.sizes), *(a.nbytes for a in given), *lengths.values()]
+        needed = sum(a.nbytes for a in given) + sum(lengths.values()) + self.code.arena_bytes
+        with tempfile.TemporaryDirectory(prefix="run-", dir=self.path.parent) as place:
+            folder = Path(place)
+            with (folder / "in").open("wb") as file:
+                for array in given:
+                    file.write(array.data if array.size else b"")
+            done = run_limited(
+                [str(self.path), *map(str, numbers)],
+                seconds=_RUN_SECONDS,
+                memory=needed + _RUN_MEMORY,
+                cwd=folder,
+                given=folder / "in",
+                taken=folder / "out",
+            )
+            if done.status:
+                raise ExportError(f"the C form {done.why or f'ended with the status {done.status}'} on a graph")
+            found = np.fromfile(folder / "out", np.uint8, 4 + sum(lengths.values()))
+        code = int(found[:4].view("<i4")[0]) if found.size >= 4 else -1
         if code:
             raise Refused(code)
+        if found.size != 4 + sum(lengths.values()):
+            raise ExportError("the C form gave outputs of another size on a graph")
+        results, at = {}, 4
+        for name, length in lengths.items():
+            results[name] = found[at : at + length].view(types[name]).reshape(shapes[name])
+            at += length
         return results
 
 
@@ -124,14 +140,6 @@ def graph_size(code: PlainC, inputs: Mapping[str, Array]) -> dict[str, int]:
             if dim.text in found:
                 found[dim.text] = size
     return found
-
-
-def _structure(arrays: Mapping[str, Array], numbers: Sequence[int]) -> ctypes.Structure:
-    """The C structure with these numbers and pointers to these arrays."""
-    fields = [(f"n{i}", ctypes.c_int32) for i in range(len(numbers))]
-    fields += [(f"p{i}", ctypes.c_void_p) for i in range(len(arrays))]  # type: ignore[misc]
-    kind = type("Structure", (ctypes.Structure,), {"_fields_": fields})
-    return kind(*numbers, *(array.ctypes.data for array in arrays.values()))
 
 
 def _sizes(argument: Argument, sizes: Mapping[str, int]) -> tuple[int, ...]:

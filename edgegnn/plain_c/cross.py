@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgegnn.errors import TargetError
+from edgegnn.utils.limited import run_limited
 
-__all__ = ["MACHINES", "Machine", "compile_program", "linux_compiler", "zig"]
+__all__ = ["MACHINES", "MEMORY", "SECONDS", "Machine", "compile_program", "linux_compiler", "zig"]
 
-_PATIENCE = 900  # seconds for a compiler
+SECONDS, MEMORY = 600, 8 * 2**30  # of processor time and of address space, for a compiler
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,11 @@ def compile_program(command: Sequence[str], output: Path, what: str) -> None:
         TargetError: it fails.
     """
     try:
-        done = subprocess.run(
-            [*command, "-o", str(output)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = run_limited([*command, "-o", str(output)], seconds=SECONDS, memory=MEMORY, cwd=output.parent)
+    except OSError as error:
         raise TargetError(f"the C compiler {command[0]} can't be run: {error}") from error
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        said = next((line for line in lines if "error" in line.lower()), (lines or ["no reason given"])[-1])
+    if done.why:
+        raise TargetError(f"the C compiler {done.why} on {what}")
+    if done.status:
+        said = next((line for line in done.said if "error" in line.lower()), (done.said or ("no reason given",))[-1])
         raise TargetError(f"the C compiler refuses {what}: {said[:300]}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from edgegnn.errors import ExportError
 from edgegnn.plain_c.generate import Argument, PlainC
+from edgegnn.plain_c.literals import string_literal
 from edgegnn.plain_c.values import Dim, count
 
 __all__ = ["Accepted", "driver_source"]
 
+_MOST_ARRAYS, _MOST_SIZES = 32, 8  # of driver.h
 _LETTERS = {"float": "f", "int32_t": "i", "uint8_t": "u", "int8_t": "s"}
 
 
@@ -37,7 +39,15 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
         code: the model.
         name: the artifact's name, for messages.
         accepted: what `verify` on the device accepts.
+
+    Raises:
+        ExportError: it has more inputs, outputs or sizes than such a program takes.
     """
+    ranks = [len(argument.shape) for argument in (*code.inputs, *code.outputs)]
+    if max(len(code.inputs), len(code.outputs)) > _MOST_ARRAYS or max(ranks) > _MOST_SIZES:
+        raise ExportError(
+            f"programs for devices take at most {_MOST_ARRAYS} inputs and outputs of {_MOST_SIZES} sizes: {name} has more"
+        )
     call = f"edgegnn_{code.name}"
     rows = [argument.shape[0] if argument.shape else Dim("1", 1) for argument in code.outputs]
     nodes = next((a.shape[0] for a in code.inputs if a.shape), Dim("1", 1))
@@ -49,7 +59,7 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
         '#include "driver.h"',
         '#include "model.h"',
         "",
-        f"const char driver_name[] = {json.dumps(name)};",
+        f"const char driver_name[] = {string_literal(name)};",
         f"const int32_t driver_max_nodes = EDGEGNN_{upper}_MAX_NODES, driver_max_edges = EDGEGNN_{upper}_MAX_EDGES;",
         f"const int32_t driver_fixed_nodes = {0 if free else nodes.most};",
         f"const size_t driver_arena_bytes = EDGEGNN_{upper}_ARENA_BYTES;",
@@ -58,7 +68,7 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
         f"const int driver_num_inputs = {len(code.inputs)}, driver_num_outputs = {len(code.outputs)};",
         f"const int driver_main = {next((i for i, a in enumerate(code.outputs) if a.name == accepted.main), 0)};",
         f"const driver_input driver_inputs[] = {{{', '.join(map(_input, code.inputs))}}};",
-        f"const char *const driver_output_names[] = {{{', '.join(json.dumps(a.name) for a in code.outputs)}}};",
+        f"const char *const driver_output_names[] = {{{', '.join(string_literal(a.name) for a in code.outputs)}}};",
         f'const char driver_output_types[] = "{"".join(_LETTERS[a.ctype] for a in code.outputs)}";',
         "",
         "size_t driver_width(char type) { return type == 'f' || type == 'i' ? 4 : 1; }",
@@ -81,7 +91,7 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
 def _input(argument: Argument) -> str:
     words = {"n": "DRIVER_NODES", "e": "DRIVER_EDGES"}
     dims = ", ".join(words.get(dim.text, dim.text) for dim in argument.shape) or "0"
-    return f"{{{json.dumps(argument.name)}, '{_LETTERS[argument.ctype]}', {len(argument.shape)}, {{{dims}}}}}"
+    return f"{{{string_literal(argument.name)}, '{_LETTERS[argument.ctype]}', {len(argument.shape)}, {{{dims}}}}}"
 
 
 def _sizes(what: str, dims: list[Dim]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +53,11 @@ def elementwise(form: Elementwise, builder: Builder, node: Node) -> None:
     kernels = form.kernels
     if any(value.ctype == "double" for value in inputs):
         text, kernels = _in_double(node, form)
-    if form.folds:
-        text = "{0}"
-        for i in range(1, len(inputs)):
-            text = once.replace("{1}", f"{{{i}}}").replace("{0}", text)
     builder.kernels.update(kernels)
     ctype = "uint8_t" if form.truth else inputs[-1].ctype
+    if form.folds and len(inputs) != 2:
+        write(builder, node, inputs, ctype, lambda elements: elements[0], fold=once)
+        return
     write(builder, node, inputs, ctype, lambda elements: text.format(*elements, **attributes))
 
 
@@ -71,8 +71,24 @@ def _in_double(node: Node, form: Elementwise) -> tuple[str, tuple[str, ...]]:
     return text, tuple(f"{name}_double" for name in form.kernels)
 
 
-def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expression) -> None:  # type: ignore[no-untyped-def]
-    """Write y = expression(elements) for each element of the broadcast shape."""
+def write(
+    builder: Builder,
+    node: Node,
+    inputs: list[Tensor],
+    ctype: str,
+    expression: Callable[[list[str]], str],
+    fold: str = "",
+) -> None:
+    """Write y = expression(elements) for each element of the broadcast shape.
+
+    Args:
+        builder: what the C code is added to.
+        node: the operator.
+        inputs: its tensors.
+        ctype: of its result.
+        expression: C text of the inputs' elements.
+        fold: an expression of {0} and {1}, by which the elements behind the first are added one by one.
+    """
     shape = _broadcast(builder, node, [value.shape for value in inputs])
     old = next((v for v in inputs if v.buffer is not None and v.shape == shape and v.ctype == ctype), None)
     sources = [
@@ -82,12 +98,20 @@ def write(builder: Builder, node: Node, inputs: list[Tensor], ctype: str, expres
     y = builder.result(node.outputs[0], ctype, shape, takes_over=old)
     if all(_as_wide(value.shape, shape) or value.elements.fixed == 1 for value in inputs):
         elements = [_element(v, source, "i") for v, source in zip(inputs, sources, strict=True)]
-        builder.loop(count(shape), f"{y.name}[i] = {expression(elements)};")
+        builder.loop(count(shape), _assigned(f"{y.name}[i]", ctype, elements, expression, fold))
         return
     names = [f"i{k}" for k in range(len(shape))]
     places = [place_at(names[len(shape) - len(value.shape) :], value.shape) for value in inputs]
     elements = [_element(v, s, place) for v, s, place in zip(inputs, sources, places, strict=True)]
-    builder.step(nested(names, shape, f"{y.name}[{place_at(names, shape)}] = {expression(elements)};"))
+    target = f"{y.name}[{place_at(names, shape)}]"
+    builder.step(nested(names, shape, _assigned(target, ctype, elements, expression, fold)))
+
+
+def _assigned(target: str, ctype: str, elements: list[str], expression: Callable[[list[str]], str], fold: str) -> str:
+    if not fold:
+        return f"{target} = {expression(elements)};"
+    steps = " ".join(f"v = {fold.format('v', element)};" for element in elements[1:])
+    return f"{{ {ctype} v = {expression(elements)}; {steps} {target} = v; }}"
 
 
 def _as_wide(own: Shape, whole: Shape) -> bool:

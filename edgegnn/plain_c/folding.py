@@ -40,7 +40,7 @@ def fold(model: onnx.ModelProto) -> Folded:
     known = {*constants, ""}
     folded, left = [], []
     for node in graph.node:
-        if set(node.input) <= known and not node.op_type.startswith("Random"):
+        if set(node.input) <= known and not node.op_type.startswith("Random") and not _has_graphs(node):
             folded.append(node)
             known.update(node.output)
         else:
@@ -51,6 +51,11 @@ def fold(model: onnx.ModelProto) -> Folded:
     if names:
         constants.update(_run(model, folded, names))
     return Folded([_node(node) for node in left], constants, {n: q for n, q in quantized.items() if n in wanted})
+
+
+def _has_graphs(node: onnx.NodeProto) -> bool:
+    """Whether it holds graphs of its own: a loop, or branches that may read more than its inputs."""
+    return any(attribute.graphs or attribute.HasField("g") for attribute in node.attribute)
 
 
 def _array(tensor: onnx.TensorProto) -> Array:

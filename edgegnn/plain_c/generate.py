@@ -23,6 +23,7 @@ __all__ = ["Argument", "PlainC", "Size", "generate"]
 # The first part of a size's name -> the code that is returned where it is beyond its limit.
 _CODES = {"num_nodes": "BAD_NODES", "num_edges": "BAD_EDGES", "num_links": "BAD_EDGES"}
 _MOST_BYTES = 2**30  # of the arena
+_MOST_NODES = 20_000
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
         ExportError: an operator without a C form, by its layer.
     """
     own = identifier(name)
+    if len(model.graph.node) > _MOST_NODES:
+        raise ExportError(f"the model has no C form: it has more than {_MOST_NODES:,} operators")
     folded = fold(model)
     sizes = _sizes_of(model, limits)
     dims = {**{name: size.dim for name, size in sizes.items()}, "num_graphs": fixed(1)}

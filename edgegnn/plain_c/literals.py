@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["double_literal", "float_literal", "identifier", "literal", "table"]
+__all__ = ["double_literal", "float_literal", "identifier", "literal", "string_literal", "table"]
 
 Array = npt.NDArray[np.generic]
 _COLUMNS = 110
@@ -38,6 +38,12 @@ def identifier(text: str) -> str:
     """A C identifier that resembles `text`."""
     name = re.sub(r"[^0-9a-zA-Z]+", "_", text).strip("_").lower() or "model"
     return f"m{name}" if name[0].isdigit() else name
+
+
+def string_literal(text: str) -> str:
+    """A text as a C string, whatever is in it: C reads more than quotes and backslashes (trigraphs, for one)."""
+    plain = re.sub(rb"[^0-9a-zA-Z _.-]", lambda found: b"\\%03o" % found[0][0], text.encode("utf-8", "replace"))
+    return f'"{plain.decode()}"'
 
 
 def literal(value: Any, ctype: str) -> str:

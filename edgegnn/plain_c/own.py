@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgegnn.errors import ArtifactError, EdgeGNNError
+from edgegnn.errors import ArtifactError, UsageError
 from edgegnn.manifest import typed_manifest
-from edgegnn.plain_c.generate import PlainC, generate
+from edgegnn.plain_c.apart import generate_apart
+from edgegnn.plain_c.generate import PlainC
 from edgegnn.plain_c.values import Limits
 from edgegnn.runtime import Artifact
 from edgegnn.runtime.samples import Sample, read_samples
@@ -23,20 +24,14 @@ def own_code(artifact: Artifact) -> PlainC:
     Raises:
         ArtifactError: it has none, or this edgegnn finds none for its model.
     """
-    import onnx
-
     facts = typed_manifest(artifact.manifest.raw).c
     if facts is None:
         raise ArtifactError(f"{artifact.manifest.name} has no C form: export it with {_HOW}")
     try:
         limits = Limits.checked(facts.max_nodes, facts.max_edges)
-        return generate(onnx.load(str(artifact.folder / "model.onnx")), artifact.manifest.name, limits)
-    except ArtifactError:
-        raise
-    except EdgeGNNError as error:
+    except UsageError as error:
         raise ArtifactError(f"{artifact.manifest.name}: {error}") from error
-    except Exception as error:  # a stranger's ONNX file may break the generator in any way
-        raise ArtifactError(f"{artifact.manifest.name}: no C form can be made of its model.onnx: {error}") from error
+    return generate_apart((artifact.folder / "model.onnx").read_bytes(), artifact.manifest.name, limits)
 
 
 def stale_files(artifact: Artifact, code: PlainC) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import edgegnn
 from edgegnn.errors import ArtifactError, ExportError
 from edgegnn.manifest import typed_manifest
-from edgegnn.plain_c.compiler import Library, compile_library, find_compiler
+from edgegnn.plain_c.compiler import Program, compile_model, find_compiler
 from edgegnn.plain_c.own import fitting_samples, own_code, stale_files, with_samples
 from edgegnn.runtime import Artifact, VerifyReport, open_artifact
 from edgegnn.runtime import verify as verify_model
@@ -78,11 +78,9 @@ def prove_code(artifact: Artifact) -> CProof | None:
     if compiler is None:
         return CProof("", "not run: no C compiler here (apt-get install gcc, or pip install 'edgegnn[cross]')")
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="edgegnn-c-") as place,
-            Library(code, compile_library(code, Path(place), compiler)) as library,
-        ):
-            outputs = [library.run(sample.inputs) for sample in used]
+        with tempfile.TemporaryDirectory(prefix="edgegnn-c-") as place:
+            program = Program(code, compile_model(code, Path(place), compiler))
+            outputs = [program.run(sample.inputs) for sample in used]
     except ExportError as error:
         return CProof(str(error), "")
     problems = judge(with_samples(artifact, used, beyond).manifest, list(used), outputs).problems

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 MOST = 2**22  # nodes or edges
+_MOST_SIZES = 32  # of a tensor
+_LONGEST_SIZE, _LARGEST_SIZE = 4000, 2**120  # letters of a size's expression, and its largest value
 
 Array = npt.NDArray[np.generic]
 
@@ -66,6 +68,15 @@ class Dim:
 
     text: str
     most: int
+
+    def __post_init__(self) -> None:
+        """Bound what a chain of operators makes of sizes: each may double the expression, or square the number.
+
+        Raises:
+            ExportError: it is too long, or too large.
+        """
+        if len(self.text) > _LONGEST_SIZE or abs(self.most) > _LARGEST_SIZE:
+            raise ExportError("a size inside the model has no C form yet: it is computed in too many steps")
 
     @property
     def fixed(self) -> int | None:
@@ -118,6 +129,15 @@ class Tensor:
     buffer: int | None = None
     constant: Array | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Bound the loops that a tensor's elements take.
+
+        Raises:
+            ExportError: it has too many sizes.
+        """
+        if len(self.shape) > _MOST_SIZES:
+            raise ExportError(f"a tensor of {len(self.shape):,} sizes has no C form: {_MOST_SIZES} at most")
 
     @property
     def elements(self) -> Dim:

@@ -22,10 +22,11 @@ from edgegnn.errors import TargetError, first_line
 from edgegnn.plain_c.compiler import graph_size
 from edgegnn.plain_c.generate import PlainC
 from edgegnn.runtime.samples import Sample
+from edgegnn.utils.limited import run_limited
 
 __all__ = ["Emulated", "check_emulator", "emulate"]
 
-_SECONDS = 1800
+_SECONDS, _MEMORY = 900, 2**33
 _TYPES = {"float": np.float32, "int32_t": np.int32, "uint8_t": np.uint8, "int8_t": np.int8}
 _PACKAGES = {"qemu-system-arm": "qemu-system-arm", "qemu-system-riscv32": "qemu-system-misc"}
 
@@ -81,32 +82,30 @@ def emulate(board: Board, firmware: Firmware, code: PlainC, samples: Sequence[Sa
         folder = Path(place)
         (folder / "firmware.elf").write_bytes(firmware.elf)
         (folder / "samples.bin").write_bytes(_packed(code, samples))
-        command = [qemu, *board.machine, "-nographic", "-monitor", "none", "-serial", "none", "-icount", "shift=0"]
-        command += ["-semihosting-config", "enable=on,target=native", "-kernel", "firmware.elf"]
+        command = [qemu, *_alone(qemu), *board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
+        command += ["-icount", "shift=0", "-semihosting-config", "enable=on,target=native", "-kernel", "firmware.elf"]
+        length = 8 + sum(16 + 4 * sample.expected.size for sample in samples)
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = run_limited(command, seconds=_SECONDS, memory=_MEMORY, cwd=folder, file_bytes=length)
+        except OSError as error:
             raise TargetError(f"the emulated {board.name} can't be used: {first_line(error)}") from error
         results = folder / "results.bin"
         found = results.read_bytes() if results.is_file() else b""
-    if done.returncode or not found:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        why = lines[-1][:200] if lines else f"exit status {done.returncode}"
-        if found == b"" and not lines:
+    if done.status or not found:
+        why = done.why or (done.said[-1][:200] if done.said else f"exit status {done.status}")
+        if found == b"" and not done.said and not done.why:
             why = f"the graphs and the arena don't fit into the {board.ram_size:,} bytes of memory that it has"
         raise TargetError(f"the program failed on the emulated {board.name}: {why}")
     version = re.search(r"version (\S+)", subprocess.run([qemu, "--version"], capture_output=True, text=True).stdout)
     source = f"qemu {version[1] if version else ''}, {board.machine[1]}, -icount"
     return _read(board, found, samples, source)
+
+
+def _alone(qemu: str) -> list[str]:
+    """Options by which the emulator, whose boards may ask for files of this machine, can start no program on it."""
+    options = ["-sandbox", "on,spawn=deny,elevateprivileges=deny,resourcecontrol=deny"]
+    known = subprocess.run([qemu, *options, "--version"], capture_output=True, check=False).returncode == 0
+    return options if known else []
 
 
 def _packed(code: PlainC, samples: Sequence[Sample]) -> bytes:
@@ -119,6 +118,18 @@ def _packed(code: PlainC, samples: Sequence[Sample]) -> bytes:
 
 
 def _read(board: Board, found: bytes, samples: Sequence[Sample], source: str) -> Emulated:
+    """What the program has written.
+
+    Raises:
+        TargetError: the board counts nothing, refuses a graph, or writes what makes no sense.
+    """
+    try:
+        return _results(board, found, samples, source)
+    except (struct.error, ValueError, ZeroDivisionError) as error:
+        raise TargetError(f"the emulated {board.name} gives results that make no sense: {first_line(error)}") from error
+
+
+def _results(board: Board, found: bytes, samples: Sequence[Sample], source: str) -> Emulated:
     ticks, instructions = struct.unpack_from("<II", found)
     if ticks in (0, 2**32 - 1):
         raise TargetError(f"the emulated {board.name} counts no instructions: is this {board.qemu} older than 7?")

@@ -16,7 +16,7 @@ from edgegnn.exporting.early_checks import c_limits
 from edgegnn.native import library
 from edgegnn.plain_c.arena import Buffer, plan
 from edgegnn.plain_c.check import TOLERANCE, check, with_codes
-from edgegnn.plain_c.compiler import Library, Refused, compile_library, find_compiler
+from edgegnn.plain_c.compiler import Program, Refused, compile_model, find_compiler
 from edgegnn.plain_c.generate import generate
 from edgegnn.plain_c.literals import float_literal
 from edgegnn.plain_c.values import Limits
@@ -31,8 +31,7 @@ def compiled(tmp_path_factory):
     """The model's C form with its codes as outputs."""
     code = generate(with_codes(c_models.gin(), c_models.CODES), "tiny-gin", LIMITS)
     folder = tmp_path_factory.mktemp("c")
-    with Library(code, compile_library(code, folder, find_compiler(), STRICT)) as found:
-        yield found
+    return Program(code, compile_model(code, folder, find_compiler(), STRICT))
 
 
 @needs_compiler
@@ -54,16 +53,16 @@ def test_equals_the_reference(compiled, nodes, edges):
 @needs_compiler
 def test_aggregations_equal_the_reference(tmp_path):
     code = generate(c_models.aggregations(), "sums", LIMITS)
-    with Library(code, compile_library(code, tmp_path, find_compiler(), STRICT)) as compiled:
-        for nodes, edges in [(1, 0), (6, 11), (16, 40)]:
-            inputs = c_models.graph(nodes, edges, edges)
-            inputs["edge_weight"] = np.random.default_rng(edges).normal(size=edges).astype(np.float32)
-            wanted = c_models.aggregated(inputs)
-            found = compiled.run(inputs)
-            softmax = found.pop("softmax")
-            assert np.allclose(softmax, wanted["softmax"], rtol=2e-6, atol=0)
-            for name, value in found.items():
-                assert np.array_equal(value, wanted[name]), name
+    compiled = Program(code, compile_model(code, tmp_path, find_compiler(), STRICT))
+    for nodes, edges in [(1, 0), (6, 11), (16, 40)]:
+        inputs = c_models.graph(nodes, edges, edges)
+        inputs["edge_weight"] = np.random.default_rng(edges).normal(size=edges).astype(np.float32)
+        wanted = c_models.aggregated(inputs)
+        found = compiled.run(inputs)
+        softmax = found.pop("softmax")
+        assert np.allclose(softmax, wanted["softmax"], rtol=2e-6, atol=0)
+        for name, value in found.items():
+            assert np.array_equal(value, wanted[name]), name
 
 
 @needs_compiler
@@ -85,7 +84,7 @@ def test_refuses_what_it_can_not_take(compiled):
 def test_every_compiler_takes_it_without_a_warning(tmp_path):
     code = generate(c_models.gin(), "1 odd name", LIMITS)
     for name in filter(shutil.which, ("gcc", "clang")):
-        compile_library(code, tmp_path, (name,), STRICT)
+        compile_model(code, tmp_path, (name,), STRICT)
         example = [name, "-std=c99", *STRICT, "-o", str(tmp_path / "run"), "example.c", "model.c"]
         subprocess.run(example, cwd=tmp_path, check=True)
         shown = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=True).stdout
@@ -156,7 +155,7 @@ def test_literals_hold_every_bit(value):
 def test_sanitizers_find_nothing(tmp_path):
     """A program with the arena at its exact size, on the heap, over random graphs and bad ones."""
     code = generate(c_models.gin(), "gin", LIMITS)
-    compile_library(code, tmp_path, find_compiler())
+    compile_model(code, tmp_path, find_compiler())
     (tmp_path / "fuzz.c").write_text(_FUZZ)
     flags = ["-std=c99", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     subprocess.run([*find_compiler(), *flags, "-o", "fuzz", "fuzz.c", "model.c"], cwd=tmp_path, check=True)

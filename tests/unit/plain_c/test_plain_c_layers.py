@@ -16,7 +16,7 @@ from edgegnn.exporting.capture import capture
 from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.native import library
 from edgegnn.plain_c.check import check
-from edgegnn.plain_c.compiler import Library, Refused, compile_library, find_compiler
+from edgegnn.plain_c.compiler import Program, Refused, compile_model, find_compiler
 from edgegnn.plain_c.generate import generate
 from edgegnn.plain_c.values import Limits
 
@@ -153,7 +153,7 @@ READOUTS = {
 
 def compared(model, tmp_path, inputs, graphs):
     code = generate(model, "layer", LIMITS)
-    compile_library(code, tmp_path, find_compiler(), STRICT)
+    compile_model(code, tmp_path, find_compiler(), STRICT)
     given = {value.name for value in model.graph.input}
     some = [(name, {k: v.numpy() for k, v in g.items() if k in given}) for name, g in graphs.items()]
     assert check(model, code, some, find_compiler()).graphs == len(some)
@@ -195,8 +195,8 @@ def test_a_computed_index_is_checked(tmp_path):
     made = helper.make_graph(nodes, "far", inputs, [value("y", TensorProto.FLOAT, ["num_edges", 2])], given)
     code = generate(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), "far", LIMITS)
     x = np.arange(14, dtype=np.float32).reshape(7, 2)
-    with Library(code, compile_library(code, tmp_path, find_compiler(), STRICT)) as compiled:
-        assert compiled.run({"x": x, "edge_index": np.array([[2, 0], [1, 1]])})["y"].tolist() == [[12, 13], [0, 1]]
-        with pytest.raises(Refused) as error:
-            compiled.run({"x": x, "edge_index": np.array([[0, 3], [1, 1]])})
+    compiled = Program(code, compile_model(code, tmp_path, find_compiler(), STRICT))
+    assert compiled.run({"x": x, "edge_index": np.array([[2, 0], [1, 1]])})["y"].tolist() == [[12, 13], [0, 1]]
+    with pytest.raises(Refused) as error:
+        compiled.run({"x": x, "edge_index": np.array([[0, 3], [1, 1]])})
     assert error.value.code == 4
