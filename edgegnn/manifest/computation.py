@@ -23,6 +23,7 @@ class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
         file: the model's file.
         share: the largest share of values at an end in one graph that was calibrated on.
         row: the most that one row lost.
+        least_sum: the point is of rows divided by their sums, or by this where that is less; 0: of rows as they are.
     """
 
     tensor: str
@@ -32,6 +33,7 @@ class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
     file: str = "model.onnx"
     share: float = 0.0
     row: float = 0.0
+    least_sum: float = 0.0
 
 
 class StayedFloat(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
     7  scores       attention scores as one matrix product
     8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
+       RowNormalisation                     rows divided by their sums, in the product that reads them
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
 
@@ -36,6 +37,7 @@ from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE,
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
+from edgegnn.exporting.rewrite.row_normalisation import RowNormalisation
 from edgegnn.exporting.rewrite.rule import Rule, apply
 from edgegnn.exporting.rewrite.softmax import Attention, EdgeSoftmax
 from edgegnn.exporting.rewrite.sparse import SparseInput
@@ -68,6 +70,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     BiasJoins(),
     *scores.RULES,
     *integer.RULES,
+    RowNormalisation(),
 )
 
 

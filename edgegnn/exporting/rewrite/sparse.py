@@ -2,7 +2,8 @@
 
 SparseInput: the product of the input x with a constant weight -> SparseGemm, which skips zeros. Exact for any x; worth
 it where most rows are mostly zeros, which only the data can tell (`sparse_features`). Where each row of x is divided by
-a number of its own first (row normalisation), the product is divided instead: it has fewer columns.
+its sum first (row normalisation), NormalizeSparseGemm; by another number of its own, the product is divided instead: it
+has fewer columns.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, made_by, rank
+from edgegnn.exporting.rewrite.row_normalisation import least_sum
 from edgegnn.exporting.rewrite.rule import Rule
 
 __all__ = ["SparseInput", "sparse_features"]
@@ -60,9 +62,12 @@ class SparseInput(Rule[tuple[ir.Node, _Product]]):
         """X @ weight + bias."""
         node, found = match
         out, weight = node.outputs[0], sheet.constant(found.weight)
+        inputs = [found.x, weight, sheet.floats(found.bias)]
         if found.rows is None:
-            inputs = [found.x, weight, sheet.floats(found.bias)]
             return sheet.make("SparseGemm", inputs, at=node, like=out, domain=DOMAIN)
+        least = least_sum(found.x, found.rows)
+        if least is not None:
+            return sheet.make("NormalizeSparseGemm", inputs, {"least_sum": least}, at=node, like=out, domain=DOMAIN)
         product = sheet.make("SparseGemm", [found.x, weight, sheet.floats([0.0])], at=node, like=out, domain=DOMAIN)
         product = sheet.make("Div", [product, found.rows], at=node, like=out)
         return (

@@ -65,7 +65,22 @@ def mlp(i, o):
     return nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU(), nn.Linear(o, o))
 
 
+class Normalised(nn.Module):
+    """Rows of x divided by their sums in front of a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, edge_index):
+        return self.model(x / x.sum(dim=-1, keepdim=True).clamp(min=1.0), edge_index)
+
+
 MODELS = {
+    "normalised gcn": (
+        lambda: Normalised(Net(pyg.GCNConv(6, 8), pyg.GCNConv(8, 3))),
+        {"CooToCsr": 1, "CsrDegree": 1, "NormalizeQuantizeGemm": 1, "QSpMM": 1, "QGemm": 1, "QSpMMFloat": 1},
+    ),
     "gcn": (
         lambda: Net(pyg.GCNConv(6, 8), pyg.GCNConv(8, 3)),
         {"CooToCsr": 1, "CsrDegree": 1, "QuantizeGemm": 1, "QSpMM": 1, "QGemm": 1, "QSpMMFloat": 1},
@@ -229,15 +244,17 @@ def test_attention_scores_are_one_product():
     assert (kinds.count("MatMul"), kinds.count("Split")) == (2, 2)
 
 
+@pytest.mark.parametrize("normalises", [False, True])
 @pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Linear(6, 3, bias=False)])
-def test_products_of_a_sparse_input_skip_zeros(layer):
+def test_products_of_a_sparse_input_skip_zeros(layer, normalises):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.first, self.conv = layer, pyg.SAGEConv(3, 2)
 
         def forward(self, x, edge_index):
-            return self.conv(self.first(x).relu(), edge_index)
+            rows = x / x.sum(dim=1, keepdim=True).clamp(min=0.5) if normalises else x
+            return self.conv(self.first(rows).relu(), edge_index)
 
     inputs = graph("gcn")
     inputs["x"] = inputs["x"] * (inputs["x"] > 1.5)
@@ -245,7 +262,8 @@ def test_products_of_a_sparse_input_skip_zeros(layer):
     assert not sparse_features(graph("gcn")["x"].numpy())
     captured = capture(Model().eval(), inputs, kind="node")
     rewritten, _ = rewrite_proto(captured, sparse_input=True)
-    assert ops(rewritten)["SparseGemm"] == 1
+    op = "NormalizeSparseGemm" if normalises else "SparseGemm"
+    assert ops(rewritten)[op] == 1
     assert "SparseGemm" not in ops(rewrite_proto(captured)[0])
     for native in (False, True) if find_library() else (False,):
         np.testing.assert_allclose(run(rewritten, inputs, native=native), run(captured, inputs), atol=1e-5)
