@@ -93,7 +93,7 @@ _AGGREGATIONS = (
 
 
 def aggregations() -> onnx.ModelProto:
-    """Sums by edge weights of floats and of codes, codes with a step a column, products of rows divided by their sums."""
+    """Sums by weights of floats and of codes, codes with a step a column, products of rows divided by their sums."""
     graph = ["indptr", "col", "row"]
     ops = [
         ("CooToCsr", ["edge_index", "nodes", "nodes"], [*graph, "perm"], {}),
