@@ -27,7 +27,7 @@ from edgegnn.exporting.early_checks import check_format_name
 from edgegnn.exporting.entry_points import with_role
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
-from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
+from edgegnn.manifest import Aggregation, LearntBits, RangePoint, Refusal, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime.metrics import as_rows
 from edgegnn.runtime.roles import BATCH, FIXED, GRAPH, role_of
@@ -54,6 +54,7 @@ class FormFacts:
     integer_operators: dict[str, int] = field(default_factory=dict)
     average_bits: dict[str, float] | None = None
     learnt_bits: dict[str, LearntBits] | None = None
+    refusals: list[Refusal] = field(default_factory=list)
     ranges: list[RangePoint] = field(default_factory=list)
     torchscript: ScriptForm | None = None
 

@@ -72,6 +72,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "history": m.history,
         "stayed_float": msgspec.to_builtins(m.stayed_float),
         "aggregations": msgspec.to_builtins(m.aggregations),
+        "refusals": msgspec.to_builtins(m.refusals),
     }
 
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from edgegnn.manifest.proof import ShortParity
 
-__all__ = ["Aggregation", "CForm", "LearntBits", "RangePoint", "ScriptForm", "ScriptTwin", "StayedFloat"]
+__all__ = ["Aggregation", "CForm", "LearntBits", "RangePoint", "Refusal", "ScriptForm", "ScriptTwin", "StayedFloat"]
 
 
 class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +66,22 @@ class Aggregation(msgspec.Struct, frozen=True, kw_only=True):
     rule: str | None
     reason: str
     nearest: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A place beside the aggregations that a rewrite rule is about, and didn't rewrite.
+
+    Attributes:
+        layer: path of the layer, "" for the model itself.
+        operator: of ONNX, as it stayed.
+        rule: the rule that came nearest.
+        reason: what kept it.
+    """
+
+    layer: str
+    operator: str
+    rule: str
+    reason: str
 
 
 class LearntBits(msgspec.Struct, frozen=True, kw_only=True):

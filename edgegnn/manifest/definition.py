@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgegnn.errors import ArtifactError, first_line
-from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, StayedFloat
+from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, Refusal, ScriptForm, StayedFloat
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -69,6 +69,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         average_bits: of learnt widths, the mean over "rows", over "values", and at each point.
         learnt_bits: name of a point -> its widths.
         aggregations: what became of each.
+        refusals: other places where a rewrite rule nearly fitted, and what kept it.
         sizes: in bytes.
         ranges: the points that the range guard watches.
         torchscript: the TorchScript form, where there is one.
@@ -118,6 +119,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     average_bits: dict[str, float] | None = None
     learnt_bits: dict[str, LearntBits] | None = None
     aggregations: list[Aggregation] = []
+    refusals: list[Refusal] = []
     sizes: Sizes
     ranges: list[RangePoint] = []
     torchscript: ScriptForm | None = None
