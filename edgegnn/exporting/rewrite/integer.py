@@ -313,7 +313,7 @@ def _sum_of(node: ir.Node, sheet: Sheet, *kinds: str) -> _Sum | Miss | None:
         rows, layout = layout.inputs[0], made_by(layout.inputs[0], "Reshape", "Unsqueeze", "Squeeze")
     x, own = scaled_codes(rows), tail_of(rows)
     if x is None:
-        if not any(each.op_type == "DequantizeLinear" for each in sheet.graph):
+        if not any(each.op_type.startswith(("DequantizeLinear", "QGemm")) for each in sheet.graph):
             return None  # a float model
         several = made_by(rows, "DequantizeLinear") is not None
         return Miss(f"the rows that are summed {'have several scales' if several else 'are not quantized'}")

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, array, made_by, rank, uniform
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["RowNormalisation", "least_sum"]
 
@@ -29,13 +29,17 @@ class _Product:
 class RowNormalisation(Rule[_Product]):
     """QuantizeGemm of rows that are divided by their sums."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | Miss | None:
         """Rows that nothing else reads, of a matrix."""
         divide = made_by(node.inputs[0], "Div") if node.inputs else None
         if node.domain != DOMAIN or not node.op_type.startswith("QuantizeGemm") or divide is None:
             return None
         x, least = divide.inputs[0], least_sum(divide.inputs[0], divide.inputs[1])
-        return _Product(node, x, least) if x is not None and least is not None and alone(divide.outputs[0]) else None
+        if x is None or least is None:
+            return Miss("the rows are divided, but not by their sums with a lower limit")
+        if not alone(divide.outputs[0]):
+            return Miss("other nodes read the normalised rows, too")
+        return _Product(node, x, least)
 
     def rewrite(self, match: _Product, sheet: Sheet) -> ir.Value:
         """The same product of the rows as they are."""
