@@ -254,13 +254,13 @@ def export(
         min_agreement: smallest share of equal predictions that is accepted.
         max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
-        max_nodes: refuse larger graphs; None: as the model's modules say. Of format "c": the most nodes in C.
-        max_edges: of format "c": the most edges of a graph in C.
+        max_nodes: refuse larger graphs; None: as the model's modules say. Of format "c" or "web": the most nodes in C.
+        max_edges: of format "c" or "web": the most edges of a graph in C.
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into it; or OUTPUT=ATTRIBUTE: which labels score which output.
-        format: "onnx", "torchscript", "both" or "c"; None: ONNX, or TorchScript where the model has no ONNX form.
+        format: "onnx", "torchscript", "both", "c" or "web"; None: ONNX, or TorchScript where there is no ONNX form.
         force: replace an artifact that is there.
         command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
         progress: called after each epoch of fine-tuning.

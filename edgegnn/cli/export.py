@@ -115,6 +115,7 @@ def export(
         edgegnn export model.pt --quant dq-int8
         edgegnn export model.pt --quant dq-int8 --target rpi
         edgegnn export model.pt --quant dq-int8 --format c --max-nodes 64 --max-edges 256
+        edgegnn export model.pt --quant dq-int8 --format web --max-nodes 64 --max-edges 256
         edgegnn export weights.pt --factory mymodels:build --data data.pt
     """
     from edgegnn import api

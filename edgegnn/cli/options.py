@@ -459,8 +459,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="onnx, torchscript, both, or c: C without a runtime, too (default: onnx; torchscript if ONNX can't "
-        "express the model).",
+        help="onnx, torchscript, both, c: C without a runtime, too, or web: that, and a page that runs it in a browser "
+        "(default: onnx; torchscript if ONNX can't express the model).",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -488,7 +488,7 @@ MaxEdges = Annotated[
         "--max-edges",
         metavar="N",
         min=1,
-        help="With --format c: the most edges of a graph; --max-nodes is the most nodes then.",
+        help="With --format c or web: the most edges of a graph; --max-nodes is the most nodes then.",
         rich_help_panel=OUTPUT,
     ),
 ]

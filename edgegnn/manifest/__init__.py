@@ -19,6 +19,7 @@ from edgegnn.manifest.computation import (
     ScriptForm,
     ScriptTwin,
     StayedFloat,
+    WebForm,
 )
 from edgegnn.manifest.data import (
     EntryPoint,
@@ -97,6 +98,7 @@ __all__ = [
     "Task",
     "TensorValue",
     "Tolerance",
+    "WebForm",
     "manifest_schema",
     "typed_manifest",
 ]

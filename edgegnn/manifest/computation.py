@@ -9,7 +9,17 @@ from msgspec import UNSET, UnsetType
 
 from edgegnn.manifest.proof import ShortParity
 
-__all__ = ["Aggregation", "CForm", "LearntBits", "RangePoint", "Refusal", "ScriptForm", "ScriptTwin", "StayedFloat"]
+__all__ = [
+    "Aggregation",
+    "CForm",
+    "LearntBits",
+    "RangePoint",
+    "Refusal",
+    "ScriptForm",
+    "ScriptTwin",
+    "StayedFloat",
+    "WebForm",
+]
 
 
 class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +143,32 @@ class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arena_bytes: int
     graphs: int = 0
     exact_tensors: int = 0
+    equal_graphs: int = 0
+    error: float = 0.0
+    tolerance: float = 0.0
+    unverified: str = ""
+
+
+class WebForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The model as WebAssembly, in the artifact's folder web/.
+
+    Attributes:
+        wasm_bytes: size of model.wasm.
+        gzip_bytes: of model.wasm as a server would send it.
+        compiler: what made it.
+        page_graphs: how many of the shipped graphs the page has.
+        graphs: on how many graphs model.wasm was compared with the ONNX artifact, in Node.js.
+        equal_graphs: of how many of them the outputs are equal to the bit.
+        error: largest difference of an output, as a share of the graph's largest one.
+        tolerance: the largest one that is accepted.
+        unverified: why it was not compared; "" where it was.
+    """
+
+    wasm_bytes: int
+    gzip_bytes: int
+    compiler: str
+    page_graphs: int = 0
+    graphs: int = 0
     equal_graphs: int = 0
     error: float = 0.0
     tolerance: float = 0.0
