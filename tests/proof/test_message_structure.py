@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from sweep import spread
 from torch import nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import add_self_loops, degree
@@ -169,12 +170,12 @@ def quantized(model, name):
     return made.eval()
 
 
-@pytest.mark.parametrize(
-    ("method", "limit"),
-    [("dq-int8:quantile=0", 0.04), ("qat-int8", 0.2)],  # a moving average of ranges clips the largest values
-)
-@pytest.mark.parametrize("name", MODELS)
-def test_eight_bits_cost_what_eight_bits_cost(name, method, limit):
+METHODS = [("dq-int8:quantile=0", 0.04), ("qat-int8", 0.2)]  # a moving average of ranges clips the largest values
+
+
+@pytest.mark.parametrize(("name", "chosen"), spread(list(MODELS), METHODS))
+def test_eight_bits_cost_what_eight_bits_cost(name, chosen):
+    method, limit = chosen
     torch.manual_seed(3)
     model = MODELS[name]().eval()
     made = quantized(model, method)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from sweep import spread
 from torch import nn
 from torch_geometric.nn.models.schnet import GaussianSmearing, InteractionBlock
 
@@ -126,8 +127,7 @@ def trained(model, chosen, steps=3):
     return made.eval()
 
 
-@pytest.mark.parametrize("chosen", RECIPES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "chosen"), spread(list(MODELS), list(RECIPES)))
 def test_it_trains_and_is_rebuilt_from_its_structure(name, chosen):
     torch.manual_seed(0)
     made = trained(MODELS[name](), RECIPES[chosen])
@@ -214,8 +214,7 @@ SEVERAL = {
 }
 
 
-@pytest.mark.parametrize("chosen", ["dq-int8", "qat-int8", "paper"])
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize(("name", "chosen"), spread(list(SEVERAL), ["dq-int8", "qat-int8", "paper"]))
 def test_a_layer_that_sums_several_times_has_a_range_for_each(name, chosen):
     torch.manual_seed(1)
     layer = SEVERAL[name]()

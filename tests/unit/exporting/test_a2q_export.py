@@ -61,7 +61,14 @@ CASES = {
 THIN = ("gcn", "gin")
 
 
-@pytest.mark.parametrize("name", [n if n in THIN else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gcn",
+        pytest.param("gin", marks=[pytest.mark.slow, pytest.mark.every]),  # "gin-few-groups" has its operators
+        *(pytest.param(name, marks=pytest.mark.slow) for name in CASES if name not in ("gcn", "gin")),
+    ],
+)
 def test_products_and_sums_are_integer_and_equal_pytorch(name):
     build, make_task, wanted, integer = CASES[name]
     task = make_task()

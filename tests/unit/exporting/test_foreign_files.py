@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from foreign_files import file_of, graph_arrays, message_file, save
 from onnx import helper
+from sweep import spread
 
 import edgegnn
 from edgegnn.checkpoint.onnx_file import read_onnx
@@ -46,11 +47,12 @@ def rules(result):
     return [each.rule for each in result.manifest.aggregations]
 
 
-@pytest.mark.parametrize("quant", ["none", "static-int8", "dynamic-int8"])
-@pytest.mark.parametrize(
-    ("ends", "layout", "opset"), [("edge_index", "slice", 17), ("edges", "expand", 18), ("src/dst", "elements", 21)]
-)
-def test_an_artifact_of_a_file_computes_what_the_file_computes(ends, layout, opset, quant, tmp_path):
+FILES = [("edge_index", "slice", 17), ("edges", "expand", 18), ("src/dst", "elements", 21)]
+
+
+@pytest.mark.parametrize(("file", "quant"), spread(FILES, ["none", "static-int8", "dynamic-int8"]))
+def test_an_artifact_of_a_file_computes_what_the_file_computes(file, quant, tmp_path):
+    ends, layout, opset = file
     model = message_file(ends=ends, layout=layout, opset=opset)
     result = exported(model, tmp_path, quant, graph_arrays(ends))
     assert rules(result)[0] not in (None, "Rows")  # the look-up, the weights and the sum are one operator

@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from rewrite_example import GRAPHS, WAYS, edges, names, one_op, session
+from sweep import spread
 
 from edgegnn.exporting.rewrite.functions import OPS, add_functions, function
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
@@ -128,8 +129,7 @@ def expected(op, csr, graph, given, attributes):
     return want
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize(("kind", "way"), spread(list(GRAPHS), list(WAYS)))
 def test_bodies_and_kernels_equal_the_reference(kind, way):
     seen, ran = set(), 0
     for name, op, csr, given, attributes in cases(kind):

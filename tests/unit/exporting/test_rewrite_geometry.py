@@ -8,6 +8,7 @@ from native_ops import native, needs_library
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from point_clouds import CLOUDS, cloud, geometry_model
 from rewrite_example import WAYS, session
+from sweep import spread
 
 from edgegnn.native import reference
 
@@ -29,9 +30,9 @@ def _inputs(op, kind):
     return {"x": x, "y": y, "batch_x": batch_x, "batch_y": batch_y}
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("op", "attributes"), CASES)
-def test_as_in_numpy(op, attributes, way):
+@pytest.mark.parametrize(("case", "way"), spread(CASES, list(WAYS)))
+def test_as_in_numpy(case, way):
+    op, attributes = case
     for kind in CLOUDS:
         inputs = _inputs(op, kind)
         (want,) = reference.run(op, *inputs.values(), **attributes)

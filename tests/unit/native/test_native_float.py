@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from native_ops import EMPTY, Array, csr, native, needs_library, random_edges, reference
+from sweep import sweep
 
 pytestmark = needs_library
 
@@ -93,8 +94,16 @@ def test_special_values(value: float, width: int):
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
 
 
-@pytest.mark.parametrize("heads", [1, 2, 3, 4, 5, 8, 9, 12, 16, 17, 33])
-@pytest.mark.parametrize("name", ["no edges", "small", "hub"])
+HEADS = [1, 2, 3, 4, 5, 8, 9, 12, 16, 17, 33]
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        *((n, h) for n in ("no edges", "small") for h in HEADS),
+        *sweep([("hub", h) for h in HEADS], lambda i: i % 5 == 0),
+    ],
+)
 def test_heads(heads: int, name: str):
     edges, nodes = _graph(name)
     indptr, col, row, perm, count = csr(edges, nodes)

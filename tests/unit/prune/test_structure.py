@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweep import sweep
 from torch import nn
 from torch_geometric.nn import GATConv, GCNConv, Linear
 
@@ -49,7 +50,7 @@ def pruned_zoo(name="gcn"):
     return dense, small, Checkpoint(small, {"zoo": name, "args": ARGS}, SPEC, pruning=facts(structure)), inputs
 
 
-@pytest.mark.parametrize("name", sorted(never_seen.modules()))
+@pytest.mark.parametrize("name", sweep(sorted(never_seen.modules()), lambda i: i % 3 == 0))
 def test_structure_rebuilds_any_module_from_plain_values(name):
     dense = never_seen.modules()[name].eval()
     inputs = never_seen.graph(dense)
