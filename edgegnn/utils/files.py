@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import sys
 import tempfile
@@ -165,7 +166,7 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Refuse to overwrite.
+    """Refuse to overwrite, and a place where nothing can be written: before any work is done for it.
 
     Raises:
         UsageError: `path` exists and not `force`, or there can be no such file.
@@ -178,6 +179,10 @@ def check_free(path: Path, *, force: bool) -> None:
         ) from error
     if there and not force:
         raise UsageError(f"{path} exists: choose another place with -o, or replace it with --force")
+    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if above is not None and not (above.is_dir() and os.access(above, os.W_OK)):
+        what = "can't be written" if above.is_dir() else "is a file"
+        raise UsageError(f"can't write {path}: {above} {what}: choose another place with -o")
 
 
 def _take_place(temporary: Path, path: Path) -> None:

@@ -242,6 +242,15 @@ def test_program(tmp_path):
         save_checkpoint(loaded, tmp_path / "x.pt")
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """A saved torch.export program."""
+    path = tmp_path_factory.mktemp("program") / "model.pt2"
+    sizes = {"x": {0: torch.export.Dim("n")}, "edge_index": {1: torch.export.Dim("e")}}
+    torch.export.save(torch.export.export(build("gcn", **ARGS).eval(), GRAPH, dynamic_shapes=sizes), path)
+    return path
+
+
 @pytest.mark.parametrize(
     ("member", "pattern", "replacement", "message"),
     [
@@ -256,13 +265,10 @@ def test_program(tmp_path):
         ("config.json", rb'"use_pickle"\s*:\s*false', rb'"use_pickle": true', "pickled tensors"),
     ],
 )
-def test_program_with_code_is_refused(member, pattern, replacement, message, tmp_path):
-    model = build("gcn", **ARGS).eval()
-    path, evil = tmp_path / "model.pt2", tmp_path / "evil.pt2"
-    sizes = {"x": {0: torch.export.Dim("n")}, "edge_index": {1: torch.export.Dim("e")}}
-    torch.export.save(torch.export.export(model, GRAPH, dynamic_shapes=sizes), path)
+def test_program_with_code_is_refused(member, pattern, replacement, message, program, tmp_path):
+    evil = tmp_path / "evil.pt2"
     changed = 0
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(evil, "w", zipfile.ZIP_STORED) as out:
+    with zipfile.ZipFile(program) as archive, zipfile.ZipFile(evil, "w", zipfile.ZIP_STORED) as out:
         for name in archive.namelist():
             content = archive.read(name)
             if name.endswith(member):
@@ -272,7 +278,11 @@ def test_program_with_code_is_refused(member, pattern, replacement, message, tmp
     assert changed
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(evil)
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(evil, "w", zipfile.ZIP_STORED) as out:
+
+
+def test_pickles_in_a_program_are_refused(program, tmp_path):
+    evil = tmp_path / "evil.pt2"
+    with zipfile.ZipFile(program) as archive, zipfile.ZipFile(evil, "w", zipfile.ZIP_STORED) as out:
         for name in archive.namelist():
             bad = name.endswith("sample_inputs/model.pt")
             out.writestr(name, pickle.dumps(Pickled) if bad else archive.read(name))

@@ -53,7 +53,11 @@ CASES = {
         "JSON object",
     ),
     "other data": (["export", "model.pt", "--data", "digits-knn", "-o", "n"], 1, "digits-knn"),
-    "can't be written": (["export", "model.pt", "-o", "model.pt/inside"], 1, "can't write"),
+    "can't be written": (
+        ["export", "model.pt", "-o", "model.pt/inside"],
+        2,
+        "model.pt is a file: choose another",
+    ),
     "epochs": (["export", "model.pt", "--epochs", "0"], 2, "epochs"),
 }
 

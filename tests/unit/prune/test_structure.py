@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import tracemalloc
+from functools import cache
 
 import prune_layers as never_seen
 import pytest
@@ -43,6 +44,11 @@ def facts(structure):
 
 def pruned_zoo(name="gcn"):
     """A dense model, the pruned one, its checkpoint and a graph."""
+    return copy.deepcopy(_pruned_zoo(name))
+
+
+@cache
+def _pruned_zoo(name):
     dense = build(name, **ARGS).eval()
     inputs = never_seen.graph(None)
     small = prune_structured(dense, inputs, 0.5).model
