@@ -65,9 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def own_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def own_lock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Tests that measure don't wait for those that train beside them."""
-    monkeypatch.setattr(machine_lock, "lock_path", lambda: tmp_path / "machine.lock")
+    monkeypatch.setattr(machine_lock, "lock_path", lambda: request.getfixturevalue("tmp_path") / "machine.lock")
 
 
 @pytest.fixture(scope="session")

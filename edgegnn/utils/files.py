@@ -77,7 +77,7 @@ def replacing(path: Path, *, force: bool, error: type[EdgeGNNError], folder: boo
     Raises:
         UsageError: `path` exists and not `force`.
     """
-    check_free(path, force=force)
+    _check_not_there(path, force=force)
     if path.is_dir() and not folder:
         raise UsageError(f"{path} is a folder: choose another place with -o")
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -171,6 +171,14 @@ def check_free(path: Path, *, force: bool) -> None:
     Raises:
         UsageError: `path` exists and not `force`, or there can be no such file.
     """
+    _check_not_there(path, force=force)
+    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if above is not None and not (above.is_dir() and os.access(above, os.W_OK)):
+        what = "can't be written" if above.is_dir() else "is a file"
+        raise UsageError(f"can't write {path}: {above} {what}: choose another place with -o")
+
+
+def _check_not_there(path: Path, *, force: bool) -> None:
     try:
         there = path.exists() or path.is_symlink()
     except OSError as error:
@@ -179,10 +187,6 @@ def check_free(path: Path, *, force: bool) -> None:
         ) from error
     if there and not force:
         raise UsageError(f"{path} exists: choose another place with -o, or replace it with --force")
-    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
-    if above is not None and not (above.is_dir() and os.access(above, os.W_OK)):
-        what = "can't be written" if above.is_dir() else "is a file"
-        raise UsageError(f"can't write {path}: {above} {what}: choose another place with -o")
 
 
 def _take_place(temporary: Path, path: Path) -> None:

@@ -69,6 +69,7 @@ def test_operators_under_sanitizers(sanitized: tuple[Path, str], level: str):
         files = [path for path in files if Path(path).stem not in ("test_native_build", "test_native_graph")]
     options = ["-q", "-x", "-n", "0", "--noconftest", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
     assert len(files) >= 5
+    options += ["-m", "not slow and not every"]
     options += ["-k", "not hub and not large and not every_zero_point"] if level else []
     command = [sys.executable, "-m", "pytest", *options, *files]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=TESTS)
