@@ -20,6 +20,7 @@ __all__ = ["OPSETS", "every_node", "is_onnx_file", "read_onnx"]
 OPSETS = (13, 23)
 MAX_BYTES = 2**31 - 1  # of a protocol buffer
 _MOST_NODES = 100_000
+_LONGEST_PLACE = 200  # letters of the name of a file beside the model
 _STANDARD = ("", "ai.onnx")
 _LOOPS = ("Loop", "Scan", "SequenceMap")
 _TYPES = {
@@ -199,7 +200,8 @@ def _load_external(path: Path, tensor: TensorProto, left: int) -> int:
     name, location = _short(tensor.name), facts.get("location", "")
     folder = path.resolve().parent
     data = folder / location
-    inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
+    plain = location.isprintable() and len(location) <= _LONGEST_PLACE
+    inside = plain and location and not Path(location).is_absolute() and ".." not in Path(location).parts
     if not inside or not data.resolve().is_relative_to(folder):
         raise CheckpointError(
             f"{path}: the constant {name} is kept outside the model's folder ({_short(location)}): refused"
@@ -225,7 +227,8 @@ def _check_values(path: Path, model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output):
         kind = value.type.tensor_type.elem_type
         if value.name not in stored and kind not in _TYPES:
-            said = "no tensor" if not value.type.HasField("tensor_type") else TensorProto.DataType.Name(kind).lower()
+            known = value.type.HasField("tensor_type") and kind in TensorProto.DataType.values()
+            said = TensorProto.DataType.Name(kind).lower() if known else "no tensor of a known type"
             raise CheckpointError(
                 f"{path}: {_short(value.name)} is {said}: inputs and outputs must be {', '.join(_TYPES.values())}"
             )

@@ -112,7 +112,7 @@ def load_onnx(path: Path) -> OnnxModule:
         notes.append(f"{path.name} computes in other floats than float32: read, exported and compared as float32")
     module = OnnxModule(proto, notes)
     try:
-        module._session = _session(proto)
+        _session(proto, opened=True)
     except Exception as error:  # onnxruntime raises a dozen types of its own
         raise CheckpointError(f"onnxruntime can't load {path}: {first_line(error, 300)}") from error
     renamed = [f"{each.own!r} is called {each.name}" for each in module.inputs if each.own != each.name]
@@ -120,11 +120,14 @@ def load_onnx(path: Path) -> OnnxModule:
     return module
 
 
-def _session(proto: onnx.ModelProto) -> Any:
+def _session(proto: onnx.ModelProto, *, opened: bool = False) -> Any:
+    """What runs a file; of one that is only opened, nothing is computed, constants of any size included."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
+    if opened:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -34,7 +34,6 @@ from edgegnn.cli.options import (
     TargetBits,
     Task,
     TrainedQuant,
-    Transforms,
     UnsafePickle,
     Variant,
     WeightDecay,
@@ -58,7 +57,6 @@ def compress(
     data: Data = None,
     task: Task = None,
     inputs: Inputs = None,
-    transforms: Transforms = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -106,7 +104,7 @@ def compress(
     settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed) | {"distill": distill}
     check_compression(sparsities, prune, recipe, schedule, variant, not no_finetune, settings)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
-    chosen = data_source(data, task, split, split_file, split_seed, data_root, inputs, transforms)
+    chosen = data_source(data, task, split, split_file, split_seed, data_root, inputs)
 
     from edgegnn.compression.sweep import sweep  # only now: importing torch takes seconds
 

@@ -10,17 +10,7 @@ On the device, `edgegnn.runtime.manifest` checks by hand the part that it uses: 
 
 from __future__ import annotations
 
-from edgegnn.manifest.computation import (
-    Aggregation,
-    CForm,
-    LearntBits,
-    RangePoint,
-    Refusal,
-    ScriptForm,
-    ScriptTwin,
-    StayedFloat,
-    WebForm,
-)
+from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -85,7 +75,6 @@ __all__ = [
     "PreprocessingStep",
     "Property",
     "RangePoint",
-    "Refusal",
     "Sample",
     "SamplesMetric",
     "SamplesTaken",
@@ -98,7 +87,6 @@ __all__ = [
     "Task",
     "TensorValue",
     "Tolerance",
-    "WebForm",
     "manifest_schema",
     "typed_manifest",
 ]

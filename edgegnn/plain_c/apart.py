@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 import edgegnn
-from edgegnn.errors import ArtifactError, EdgeGNNError, first_line
+from edgegnn.errors import ArtifactError, EdgeGNNError, first_line, printable
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.plain_c.values import Limits
 from edgegnn.utils.limited import run_limited
@@ -78,6 +78,6 @@ def main() -> None:
     except EdgeGNNError as error:
         found = _Found(problem=str(error))
     except Exception as error:  # a stranger's ONNX file may break the generator in any way
-        found = _Found(problem=f"no C form can be made of its model.onnx: {first_line(error, 200)}")
+        found = _Found(problem=f"no C form can be made of its model.onnx: {printable(first_line(error, 200))}")
     Path(".new").write_bytes(msgspec.msgpack.encode(found))
     Path(".new").rename("found")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from edgegnn.plain_c.values import (
     fixed,
     grouped,
 )
+
+if TYPE_CHECKING:
+    from edgegnn.plain_c.rows import Csr
 
 __all__ = ["CTYPES", "Builder", "Node", "QuantizedTable", "constant_tensor", "pointer"]
 
@@ -92,6 +95,7 @@ class Builder:
 
     Attributes:
         limits: the largest graph.
+        index_bytes: bytes of a row pointer or a column.
         values: name in the ONNX graph -> what it is in C.
         quantized: name in the ONNX graph -> weights that stay codes.
         outputs: name in the ONNX graph -> the C expression that it is written to.
@@ -106,11 +110,15 @@ class Builder:
         edges: name of the input that lists the edges, whose numbers are checked to be below `nodes`; "" for none.
         checks: C statements that look for an index out of range, before the first step.
         variables: names of the C variables of sizes that a step finds out.
+        graphs: name of row pointers in the ONNX graph -> their graph.
+        columns: name of columns in the ONNX graph -> their graph.
+        orders: name of places in the edge list in the ONNX graph -> their graph.
     """
 
     limits: Limits
     nodes: Dim
     edges: str = ""
+    index_bytes: int = 4
     values: dict[str, Value] = field(default_factory=dict)
     quantized: dict[str, QuantizedTable] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
@@ -123,6 +131,9 @@ class Builder:
     steps: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     variables: list[str] = field(default_factory=list)
+    graphs: dict[str, Csr] = field(default_factory=dict)
+    columns: dict[str, Csr] = field(default_factory=dict)
+    orders: dict[str, Csr] = field(default_factory=dict)
     _same: set[tuple[str, str]] = field(default_factory=set)
     _tables: dict[str, str] = field(default_factory=dict)
     _table_names: dict[tuple[str, bytes], str] = field(default_factory=dict)
@@ -130,11 +141,6 @@ class Builder:
     _used: dict[int, list[int]] = field(default_factory=dict)
     _elements: int = 0
     _letters: int = 0
-
-    @property
-    def index_bytes(self) -> int:
-        """Bytes of a row pointer or a column: two where all numbers fit."""
-        return 2 if self.limits.edges + self.limits.nodes < 2**16 else 4
 
     def tensor(self, node: Node, place: int) -> Tensor:
         """The node's input as a tensor; sizes, and the graph of each node, are written to one."""
@@ -303,6 +309,8 @@ class Builder:
         Raises:
             ExportError: a constant that is out of range.
         """
+        if index.ctype in ("float", "double"):
+            raise node.refuse("its index is no whole numbers")
         if index.constant is not None and limit.fixed is not None:
             if index.constant.size and not 0 <= int(index.constant.min()) <= int(index.constant.max()) < limit.fixed:
                 raise node.refuse("its constant index is out of range")

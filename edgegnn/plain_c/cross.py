@@ -13,8 +13,10 @@ from pathlib import Path
 from edgegnn.errors import TargetError
 from edgegnn.utils.limited import run_limited
 
-__all__ = ["MACHINES", "MEMORY", "SECONDS", "Machine", "compile_program", "linux_compiler", "zig"]
+__all__ = ["ERRORS", "MACHINES", "MEMORY", "SECONDS", "Machine", "compile_program", "linux_compiler", "zig"]
 
+# Warnings of C that would hide a wrong type.
+ERRORS = ("-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration")
 SECONDS, MEMORY = 600, 8 * 2**30  # of processor time and of address space, for a compiler
 
 
@@ -90,7 +92,7 @@ def compile_program(command: Sequence[str], output: Path, what: str) -> None:
         TargetError: it fails.
     """
     try:
-        done = run_limited([*command, "-o", str(output)], seconds=SECONDS, memory=MEMORY, cwd=output.parent)
+        done = run_limited([*command, *ERRORS, "-o", str(output)], seconds=SECONDS, memory=MEMORY, cwd=output.parent)
     except OSError as error:
         raise TargetError(f"the C compiler {command[0]} can't be run: {error}") from error
     if done.why:

@@ -9,14 +9,14 @@ from string import Template
 
 import onnx
 
-from edgegnn.errors import ExportError
+from edgegnn.errors import ExportError, printable
 from edgegnn.plain_c.builder import CTYPES, Builder, constant_tensor
 from edgegnn.plain_c.folding import Folded, fold
 from edgegnn.plain_c.kernels import kernel_sources
 from edgegnn.plain_c.literals import identifier
 from edgegnn.plain_c.operators import EMITTERS
 from edgegnn.plain_c.templates import CMAKE, EXAMPLE, HEADER, SOURCE
-from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, count, fixed
+from edgegnn.plain_c.values import Batch, Dim, Limits, Shape, Tensor, Value, WideIndex, count, fixed
 
 __all__ = ["Argument", "PlainC", "Size", "generate"]
 
@@ -101,6 +101,16 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     Raises:
         ExportError: an operator without a C form, by its layer.
     """
+    try:
+        try:
+            return _generate(model, name, limits, 2 if limits.edges + limits.nodes < 2**16 else 4)
+        except WideIndex:
+            return _generate(model, name, limits, 4)
+    except ExportError as error:  # it repeats names of the file
+        raise ExportError(" ".join(printable(str(error)).split())) from error
+
+
+def _generate(model: onnx.ModelProto, name: str, limits: Limits, index_bytes: int) -> PlainC:
     own = identifier(name)
     if len(model.graph.node) > _MOST_NODES:
         raise ExportError(f"the model has no C form: it has more than {_MOST_NODES:,} operators")
@@ -112,7 +122,7 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     if nodes.fixed is not None and nodes.fixed > limits.nodes:
         raise ExportError(f"the model is for graphs of {nodes.fixed:,} nodes: give --max-nodes {nodes.fixed} or more")
     edges = next((a for a in inputs if a.lists_edges), None)
-    builder = Builder(limits, nodes, edges.name if edges else "", values)
+    builder = Builder(limits, nodes, edges.name if edges else "", index_bytes, values)
     for key, array in folded.constants.items():
         builder.values[key] = constant_tensor(key, array)
     builder.quantized.update(folded.quantized)
@@ -120,7 +130,8 @@ def generate(model: onnx.ModelProto, name: str, limits: Limits) -> PlainC:
     builder.outputs.update({key: f"out->{member}" for key, member in members.items()})
     builder.declared.update({value.name: _declared(value, dims) for value in model.graph.output})
     _emit(builder, folded)
-    outputs = tuple(_output(builder, key, member) for key, member in members.items())
+    known = {size.dim.text for size in sizes.values()}
+    outputs = tuple(_output(builder, key, member, known) for key, member in members.items())
     plan = builder.plan()
     if plan.size > _MOST_BYTES:
         raise ExportError(
@@ -235,10 +246,12 @@ def _emit(builder: Builder, folded: Folded) -> None:
             EMITTERS[node.domain, node.op](builder, node)
 
 
-def _output(builder: Builder, name: str, member: str) -> Argument:
+def _output(builder: Builder, name: str, member: str, known: set[str]) -> Argument:
     value = builder.values[name]
     if not isinstance(value, Tensor) or value.constant is not None or value.name != f"out->{member}":
         raise ExportError(f"the output {name} has no C form yet: it does not depend on the features")
+    if any(dim.fixed is None and dim.text not in known for dim in value.shape):
+        raise ExportError(f"the output {name} has no C form yet: its size is computed")
     return Argument(name, member, value.ctype, value.shape)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.integer_operators import code_record, vector
 from edgegnn.plain_c.literals import float_literal
-from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Tensor, fixed
+from edgegnn.plain_c.rows import Csr, at_least, columns_of, order_of, rows_of
+from edgegnn.plain_c.values import Absent, Batch, Dim, Shape, Tensor, WideIndex, count, fixed
 
 __all__ = [
     "AttentionForm",
@@ -62,6 +63,8 @@ def _one_more(dim: Dim) -> Dim:
 def coo_to_csr(builder: Builder, node: Node) -> None:
     """CooToCsr; the edges were checked before the first step."""
     edges = builder.tensor(node, 0)
+    if edges.ctype != "int32_t" or len(edges.shape) != 2 or edges.shape[0].fixed != 2:
+        raise node.refuse("its edges are no list of two rows")
     (rows,), (columns,) = (builder.sizes(node, i) for i in (1, 2))
     if rows == columns:
         builder.check_below(node, edges, rows)
@@ -70,8 +73,10 @@ def coo_to_csr(builder: Builder, node: Node) -> None:
         for hint, offset, limit in ends:
             place = f"({pointer(builder, hint, edges)}{offset})" if offset else pointer(builder, hint, edges)
             builder.check_below(node, replace(edges, name=place, shape=edges.shape[1:], constant=None), limit)
-    loops = int(node.attributes.get("self_loops", 0))
+    loops = 1 if node.attributes.get("self_loops", 0) else 0
     number = edges.shape[1]
+    if loops:
+        at_least(builder, node, columns, rows)
     entries = Dim(f"({number.text} + {rows.text})", number.most + rows.most) if loops else number
     indptr = builder.result(node.outputs[0], "index_t", (_one_more(rows),))
     col = builder.result(node.outputs[1], "index_t", (entries,))
@@ -82,12 +87,19 @@ def coo_to_csr(builder: Builder, node: Node) -> None:
         if loops:
             raise node.refuse("it adds loops to a graph whose edges have values of their own")
         perm = builder.result(node.outputs[3], "index_t", (number,)).name
-    _sort(builder, rows, number, f"{edges.name}, {edges.name} + {number.text}, {loops}", indptr, f"{col.name}, {perm}")
+    source = pointer(builder, node.inputs[0], edges)
+    csr = Csr(indptr.name, rows, columns, entries)
+    builder.graphs[node.outputs[0]] = builder.columns[node.outputs[1]] = csr
+    if perm != "NULL":
+        builder.orders[node.outputs[3]] = csr
+    _sort(builder, csr, number, f"{source}, {source} + {number.text}, {loops}", f"{col.name}, {perm}")
 
 
-def _sort(builder: Builder, rows: Dim, number: Dim, edges: str, indptr: Tensor, rest: str) -> None:
+def _sort(builder: Builder, csr: Csr, number: Dim, edges: str, rest: str) -> None:
+    if csr.entries.most + csr.rows.most >= 2 ** (8 * builder.index_bytes):
+        raise WideIndex("its graph has more rows and edges than an index in the C form can count")
     builder.kernels.add("coo_to_csr")
-    builder.step(f"coo_to_csr({rows.text}, {number.text}, {edges}, {indptr.name}, {rest});")
+    builder.step(f"coo_to_csr({csr.rows.text}, {number.text}, {edges}, {csr.indptr}, {rest});")
 
 
 def index_to_csr(builder: Builder, node: Node) -> None:
@@ -97,88 +109,101 @@ def index_to_csr(builder: Builder, node: Node) -> None:
         builder.values[name] = Absent()
     if isinstance(value, Batch):
         indptr = builder.result(node.outputs[0], "index_t", (fixed(2),))
+        builder.graphs[node.outputs[0]] = Csr(indptr.name, fixed(1), fixed(0), value.nodes)
         builder.step(f"{indptr.name}[0] = 0;\n{indptr.name}[1] = (index_t){value.nodes.text};")
         return
     index = builder.tensor(node, 0)
+    if index.ctype != "int32_t" or len(index.shape) != 1:
+        raise node.refuse("its index is no vector of whole numbers")
     (rows,) = builder.sizes(node, 1)
     builder.check_below(node, index, rows)
     indptr = builder.result(node.outputs[0], "index_t", (_one_more(rows),))
     perm = builder.result(node.outputs[2], "index_t", index.shape)
     scratch = builder.buffer("scratch", "index_t", index.shape[0])
-    _sort(builder, rows, index.shape[0], f"{index.name}, {index.name}, 0", indptr, f"{scratch.name}, {perm.name}")
+    csr = Csr(indptr.name, rows, fixed(0), index.shape[0])
+    builder.graphs[node.outputs[0]] = builder.orders[node.outputs[2]] = csr
+    source = pointer(builder, node.inputs[0], index)
+    _sort(builder, csr, index.shape[0], f"{source}, {source}, 0", f"{scratch.name}, {perm.name}")
 
 
 def csr_degree(builder: Builder, node: Node) -> None:
     """CsrDegree."""
-    indptr = builder.index(node, 0)
-    (rows,) = builder.sizes(node, 2)
+    csr, rows = rows_of(builder, node, 0, 2)
     y = builder.result(node.outputs[0], "float", (rows,))
     if builder.pools_whole_graph(node):
         builder.known[node.outputs[0]] = (builder.nodes,)
-    builder.loop(rows, f"{y.name}[i] = (float)({indptr.name}[i + 1] - {indptr.name}[i]);")
+    builder.loop(rows, f"{y.name}[i] = (float)({csr.indptr}[i + 1] - {csr.indptr}[i]);")
 
 
 def reduce_rows(form: Reduction, builder: Builder, node: Node) -> None:
     """SpMM and Segment operators."""
-    x, indptr = builder.tensor(node, 0), builder.index(node, 1)
-    chosen = _perm(builder, node, 3) if form.segments else builder.index(node, 2).name
-    (rows,) = builder.sizes(node, 4)
+    x = builder.tensor(node, 0)
+    csr, rows = rows_of(builder, node, 1, 4)
+    if form.segments:
+        at_least(builder, node, x.shape[0], csr.entries)
+        chosen = order_of(builder, node, 3, csr)
+    else:
+        chosen = columns_of(builder, node, 2, csr, x.shape[0])
     builder.kernels.add("reduce")
     y = builder.result(node.outputs[0], "float", (rows, *x.shape[1:]))
     source = pointer(builder, node.inputs[0], x)
-    builder.step(f"reduce({form.how}, {rows.text}, {x.width}, {source}, {indptr.name}, {chosen}, {y.name});")
+    builder.step(f"reduce({form.how}, {rows.text}, {x.width}, {source}, {csr.indptr}, {chosen}, {y.name});")
 
 
 def segment_softmax(builder: Builder, node: Node) -> None:
     """SegmentSoftmax."""
-    logits, indptr = builder.tensor(node, 0), builder.index(node, 1)
-    (rows,) = builder.sizes(node, 4)
+    logits = builder.tensor(node, 0)
+    csr, rows = rows_of(builder, node, 1, 4)
+    at_least(builder, node, logits.shape[0], csr.entries)
     builder.kernels.add("segment_softmax")
-    perm = _perm(builder, node, 3)
+    perm = order_of(builder, node, 3, csr)
+    source = pointer(builder, node.inputs[0], logits)
     y = builder.result(node.outputs[0], "float", logits.shape)
-    builder.step(f"segment_softmax({rows.text}, {logits.width}, {logits.name}, {indptr.name}, {perm}, {y.name});")
+    builder.step(f"segment_softmax({rows.text}, {logits.width}, {source}, {csr.indptr}, {perm}, {y.name});")
 
 
 def _heads(x: Tensor) -> tuple[int, int]:
     """Heads of a tensor [C, F] or [C, H, F], and the columns of one."""
-    return (x.shape[1].most, x.width // x.shape[1].most) if len(x.shape) == 3 else (1, x.width)
-
-
-def _perm(builder: Builder, node: Node, place: int) -> str:
-    """The order of the entries; none where it changes nothing."""
-    value = builder.values[node.inputs[place]]
-    if not isinstance(value, Tensor) or value.elements.most == 0:
-        return "NULL"
-    return builder.index(node, place).name
+    return (x.shape[1].most, x.width // max(x.shape[1].most, 1)) if len(x.shape) == 3 else (1, x.width)
 
 
 def spmm_channels(builder: Builder, node: Node) -> None:
     """SpMMChannels."""
     x, w, d = (builder.tensor(node, place) for place in range(3))
-    indptr, col = builder.index(node, 3), builder.index(node, 4)
-    (rows,) = builder.sizes(node, 7)
+    csr, rows = rows_of(builder, node, 3, 7)
+    if (len(x.shape), len(w.shape), len(d.shape)) != (3, 2, 2):
+        raise node.refuse("its inputs have other sizes than three, two and two")
     own, factors, width = (value.fixed for value in (x.shape[1], d.shape[1], x.shape[2]))
     if own is None or factors is None or width is None:
         raise node.refuse("the number of channels or of coordinates isn't fixed")
     offset = int(node.attributes.get("offset", 0))
+    if own != factors and 1 not in (own, factors):
+        raise node.refuse("its planes and its factors don't match")
+    if offset < 0 or offset + width > w.width:
+        raise node.refuse("its weights have too few columns")
+    for value in (w, d):
+        at_least(builder, node, value.shape[0], csr.entries)
     builder.kernels.add("spmm_channels")
     planes = fixed(max(own, factors))
     y = builder.result(node.outputs[0], "float", (rows, planes, x.shape[2]))
     weights = (
         f"{pointer(builder, node.inputs[1], w)} + {offset}, {w.width}, {pointer(builder, node.inputs[2], d)}, {factors}"
     )
-    edges = f"{indptr.name}, {col.name}, {_perm(builder, node, 6)}"
+    edges = f"{csr.indptr}, {columns_of(builder, node, 4, csr, x.shape[0])}, {order_of(builder, node, 6, csr)}"
     builder.step(f"spmm_channels({rows.text}, {planes.text}, {width}, {x.name}, {own}, {weights}, {edges}, {y.name});")
 
 
 def spmm_weighted(form: WeightedForm, builder: Builder, node: Node) -> None:
     """SpMMWeighted, QSpMMWeighted and QSpMMWeightedFloat."""
     x, w = builder.tensor(node, 0), builder.tensor(node, 1)
-    indptr, col = builder.index(node, 2), builder.index(node, 3)
-    (rows,) = builder.sizes(node, 6)
+    csr, rows = rows_of(builder, node, 2, 6)
     heads, width = _heads(x)
+    if w.width not in (1, heads):
+        raise node.refuse("it has neither one weight an edge nor one a head")
+    at_least(builder, node, w.shape[0], csr.entries)
+    edges = f"{csr.indptr}, {columns_of(builder, node, 3, csr, x.shape[0])}, {order_of(builder, node, 5, csr)}"
     shape: Shape = (rows, *x.shape[1:])
-    weights = f"{pointer(builder, node.inputs[1], w)}, {w.width}, {indptr.name}, {col.name}, {_perm(builder, node, 5)}"
+    weights = f"{pointer(builder, node.inputs[1], w)}, {w.width}, {edges}"
     if not form.codes:
         builder.kernels.add("spmm_weighted")
         y = builder.result(node.outputs[0], "float", shape)
@@ -186,10 +211,10 @@ def spmm_weighted(form: WeightedForm, builder: Builder, node: Node) -> None:
         return
     builder.kernels.add("qspmm_weighted")
     record = _qweighted(builder, node, x)
-    row_scale, bias = ", ".join(vector(builder, node, 7)), ", ".join(vector(builder, node, 8))
+    row_scale, bias = vector(builder, node, 7, rows), vector(builder, node, 8, fixed(heads * width))
     results = _results(builder, node, shape, form.floats)
     head = f"&{record}, {rows.text}, {heads}, {width}, {x.name}, {weights}"
-    builder.step(f"qspmm_weighted({head}, {row_scale}, {bias}, {results});")
+    builder.step(f"qspmm_weighted({head}, {', '.join(row_scale)}, {', '.join(bias)}, {results});")
 
 
 def _qweighted(builder: Builder, node: Node, x: Tensor) -> str:
@@ -209,12 +234,14 @@ def _results(builder: Builder, node: Node, shape: Shape, floats: bool) -> str:
 def attention_spmm(form: AttentionForm, builder: Builder, node: Node) -> None:
     """AttentionSpMM, QAttentionSpMM and QAttentionSpMMFloat."""
     x, a_src, a_dst = (builder.tensor(node, i) for i in range(3))
-    indptr, col = builder.index(node, 3), builder.index(node, 4)
-    (rows,) = builder.sizes(node, 6)
+    csr, rows = rows_of(builder, node, 3, 6)
     heads, width = _heads(x)
+    at_least(builder, node, a_src.elements, count((x.shape[0], fixed(heads))))
+    at_least(builder, node, a_dst.elements, count((rows, fixed(heads))))
+    columns = columns_of(builder, node, 4, csr, x.shape[0])
     shape: Shape = (rows, *x.shape[1:])
     slope = float_literal(float(np.float32(node.attributes.get("negative_slope", 0.2))))
-    graph = f"{a_src.name}, {a_dst.name}, {slope}, {indptr.name}, {col.name}"
+    graph = f"{a_src.name}, {a_dst.name}, {slope}, {csr.indptr}, {columns}"
     if not form.codes:
         builder.kernels.add("attention_spmm")
         y = builder.result(node.outputs[0], "float", shape)
@@ -222,7 +249,7 @@ def attention_spmm(form: AttentionForm, builder: Builder, node: Node) -> None:
         return
     builder.kernels.add("qattention_spmm")
     record = _qweighted(builder, node, x)
-    bias = ", ".join(vector(builder, node, 7))
+    bias = ", ".join(vector(builder, node, 7, fixed(heads * width)))
     row = builder.buffer("row", "float", fixed(width))
     results = _results(builder, node, shape, form.floats)
     builder.step(

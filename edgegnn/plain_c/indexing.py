@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.loops import nested, place_at
-from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, count
+from edgegnn.plain_c.rows import at_least
+from edgegnn.plain_c.values import Batch, Dim, Shape, Sizes, Tensor, count, fixed
 
 __all__ = ["cumulative_sum", "gather", "gather_elements", "gather_nd", "scatter_elements", "scatter_nd", "top_k"]
 
@@ -42,8 +43,10 @@ def gather(builder: Builder, node: Node) -> None:
         place = int(index.constant)
         if x.shape[0].fixed is None:
             builder.step(f"if ({x.shape[0].text} < {place + 1 if place >= 0 else -place}) return BAD_INDEX;")
-        elif place < 0:
-            place += x.shape[0].fixed
+        else:
+            place += x.shape[0].fixed if place < 0 else 0
+            if not 0 <= place < x.shape[0].fixed:
+                raise node.refuse("its constant index is out of range")
         row = str(place) if place >= 0 else f"({x.shape[0].text} - {-place})"
         step = f"{row} * {rest.text}" if place else "0"
         first = pointer(builder, node.inputs[0], x)
@@ -53,6 +56,7 @@ def gather(builder: Builder, node: Node) -> None:
     before, after = x.shape[:axis], count(x.shape[axis + 1 :])
     rows: Shape
     if isinstance(index, Batch):
+        at_least(builder, node, x.shape[axis], fixed(1))
         chosen, rows = "0", (index.nodes,)
     else:
         found = _positive(builder, builder.tensor(node, 1), x.shape[axis])
@@ -86,6 +90,7 @@ def gather_elements(builder: Builder, node: Node) -> None:
     axis = int(node.attributes.get("axis", 0)) % len(x.shape)
     names = [f"i{k}" for k in range(len(x.shape))]
     builder.check_below(node, index, x.shape[axis])
+    _inside(builder, node, index.shape, x.shape, axis)
     chosen = [f"(size_t){_at(builder, node, 1, names)}" if k == axis else name for k, name in enumerate(names)]
     source = pointer(builder, node.inputs[0], x)
     y = builder.result(node.outputs[0], x.ctype, index.shape)
@@ -120,6 +125,8 @@ def scatter_elements(builder: Builder, node: Node) -> None:
     axis = int(node.attributes.get("axis", 0)) % len(x.shape)
     write = _write(node)
     builder.check_below(node, index, x.shape[axis])
+    _inside(builder, node, index.shape, x.shape, axis)
+    _inside(builder, node, index.shape, updates.shape, -1)
     y = _copied(builder, node, x)
     names = [f"i{k}" for k in range(len(x.shape))]
     chosen = [f"(size_t){_at(builder, node, 1, names)}" if k == axis else name for k, name in enumerate(names)]
@@ -137,9 +144,19 @@ def scatter_nd(builder: Builder, node: Node) -> None:
     chosen = _named_places(builder, node, index, x.shape, depth)
     y = _copied(builder, node, x)
     inner, rows = count(x.shape[depth:]), count(index.shape[:-1])
+    at_least(builder, node, updates.elements, count((rows, inner)))
     target = f"{y.name}[{place_at([*chosen, 'j'], (*x.shape[:depth], inner))}]"
     update = f"{pointer(builder, node.inputs[2], updates)}[{place_at(['i', 'j'], (rows, inner))}]"
     builder.step(nested(["i", "j"], (rows, inner), write.format(target, update)))
+
+
+def _inside(builder: Builder, node: Node, part: Shape, whole: Shape, axis: int) -> None:
+    """Have it checked that a shape lies inside another, but for one axis (-1: for none)."""
+    if len(part) != len(whole):
+        raise node.refuse("its inputs have another number of sizes")
+    for k, (need, have) in enumerate(zip(part, whole, strict=True)):
+        if k != axis:
+            at_least(builder, node, have, need)
 
 
 def cumulative_sum(builder: Builder, node: Node) -> None:

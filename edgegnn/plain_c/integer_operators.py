@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.literals import float_literal
 from edgegnn.plain_c.qdq_gemm import replaces
+from edgegnn.plain_c.rows import at_least, columns_of, rows_of
 from edgegnn.plain_c.values import Dim, count, fixed
 
 __all__ = ["GemmForm", "SpmmForm", "code_record", "dequantize_linear", "qgemm", "qspmm", "quantize_linear", "vector"]
@@ -32,22 +33,23 @@ class GemmForm:
     Attributes:
         floats: gives floats in place of codes.
         quantizes: takes floats, and makes their codes.
-        normalizes: divides each row of floats by its sum first.
         norms: has a batch norm behind its clip.
     """
 
     floats: bool = False
     quantizes: bool = False
-    normalizes: bool = False
     norms: bool = False
 
 
 def qspmm(form: SpmmForm, builder: Builder, node: Node) -> None:
     """QSpMM and QSpMMFloat."""
-    x, indptr, col = builder.tensor(node, 0), builder.index(node, 1), builder.index(node, 2)
+    x = builder.tensor(node, 0)
+    csr, _ = rows_of(builder, node, 1, 4)
     if x.ctype != "uint8_t":
         raise node.refuse("its codes are signed")
     rows, width = x.shape[0], x.width
+    at_least(builder, node, csr.rows, rows)
+    columns = columns_of(builder, node, 2, csr, rows)
     attributes = node.attributes
     record = builder.record(
         "aggregate",
@@ -55,10 +57,10 @@ def qspmm(form: SpmmForm, builder: Builder, node: Node) -> None:
         f"{{{_f(attributes['x_scale'])}, {_f(attributes.get('self_weight', 0.0))}, "
         f"{int(attributes.get('x_zero_point', 0))}, {code_record(node)}}}",
     )
-    row_scale, row_step = vector(builder, node, 5)
-    bias, bias_step = vector(builder, node, 6)
+    row_scale, row_step = vector(builder, node, 5, rows)
+    bias, bias_step = vector(builder, node, 6, fixed(width))
     arguments = (
-        f"&{record}, {rows.text}, {width}, {x.name}, {indptr.name}, {col.name}, {row_scale}, {row_step}, "
+        f"&{record}, {rows.text}, {width}, {x.name}, {csr.indptr}, {columns}, {row_scale}, {row_step}, "
         f"{bias}, {bias_step}"
     )
     if form.floats:
@@ -73,23 +75,24 @@ def qspmm(form: SpmmForm, builder: Builder, node: Node) -> None:
 
 
 def qgemm(form: GemmForm, builder: Builder, node: Node) -> None:
-    """QGemm, [Normalize]QuantizeGemm and their variants; row by row, so that a result may lie over its input."""
+    """QGemm, QuantizeGemm, their Norm and their Float variants; row by row, so that a result may lie over its input."""
     x = builder.tensor(node, 0)
+    if len(x.shape) != 2:
+        raise node.refuse("only that of a matrix has one")
     rows, depth = x.shape
     if not form.quantizes and x.ctype != "uint8_t":
         raise node.refuse("its codes are signed")
     layer = _layer(form, builder, node)
     width = builder.constant(node, 1).shape[1]
+    if depth.fixed != builder.constant(node, 1).shape[0]:
+        raise node.refuse("its input and its weights don't match")
     row = builder.buffer("row", "int16_t", depth)
-    row_scale, step = vector(builder, node, 3)
-    addend = _addend(builder, node, width)
+    row_scale, step = vector(builder, node, 3, rows)
+    addend = _addend(builder, node, rows, width)
     start = f"{x.name} + i * {depth.text}, {depth.text}"
     if form.quantizes:
-        kernel = "widen_normalised" if form.normalizes else "widen_floats"
-        builder.kernels.add(kernel)
-        least = f", {_f(node.attributes.get('least_sum', 1.0))}" if form.normalizes else ""
-        codes = builder.record("codes", "code_t", _input_code(node))
-        widen = f"{kernel}({row.name}, {start}{least}, &{codes});"
+        builder.kernels.add("widen_floats")
+        widen = f"widen_floats({row.name}, {start}, &{builder.record('codes', 'code_t', _input_code(node))});"
     else:
         builder.kernels.add("widen_codes")
         widen = f"widen_codes({row.name}, {start}, {int(node.attributes.get('x_zero_point', 0))});"
@@ -133,8 +136,11 @@ def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
     hint = node.name.rsplit("/", 1)[0].rsplit("model.", 1)[-1]
     w = builder.table(f"{hint}_weight", np.ascontiguousarray(weight.T), "int8_t")
     x_scale = np.float32(node.attributes["x_scale"])
-    factor = builder.table(f"{hint}_factor", x_scale * builder.constant(node, 2).astype(np.float32), "float")
+    factors = _filled(x_scale * builder.constant(node, 2).astype(np.float32).reshape(-1), width)
+    factor = builder.table(f"{hint}_factor", factors, "float")
     bias = builder.constant(node, 4)
+    if bias.size not in (1, width):
+        raise node.refuse("its bias has neither one element nor one a column")
     gain = shift = "NULL"
     before = (_LOWEST, _HIGHEST)
     if form.norms:
@@ -156,17 +162,20 @@ def _filled(values: Array, width: int) -> Array:
     return np.broadcast_to(values, (width,)).copy()
 
 
-def _addend(builder: Builder, node: Node, width: int) -> str:
+def _addend(builder: Builder, node: Node, rows: Dim, width: int) -> str:
     value = builder.tensor(node, 5)
     if value.constant is not None and value.constant.size == 1:
         number = value.constant.reshape(-1)
         return "NULL" if number[0] == 0 else builder.table("addend", _filled(number, width), "float")
+    at_least(builder, node, value.elements, count((rows, fixed(width))))
     return f"{pointer(builder, 'addend', value)} + i * {width}"
 
 
-def vector(builder: Builder, node: Node, place: int) -> tuple[str, str]:
-    """A pointer to one number for all or one each, and the step from number to number."""
+def vector(builder: Builder, node: Node, place: int, number: Dim) -> tuple[str, str]:
+    """A pointer to one number for all or to `number` of them, and the step from number to number."""
     value = builder.tensor(node, place)
+    if value.elements.fixed != 1:
+        at_least(builder, node, value.elements, number)
     return pointer(builder, node.inputs[place], value), "0" if value.elements.fixed == 1 else "1"
 
 

@@ -96,10 +96,12 @@ def _clamped(dim: Dim, bound: int | Dim) -> Dim:
 
 def _between(start: Dim, end: Dim, step: int) -> Dim:
     length = joined("-", end, start)
+    if length.fixed is not None and length.fixed < 0:
+        return fixed(0)
     if step in (1, -1):
         return length
     if length.fixed is not None:
-        return fixed(-(-length.fixed // step))
+        return fixed(-(-max(length.fixed, 0) // step))
     return Dim(f"(({length.text} + {step - 1}) / {step})", -(-length.most // step))
 
 
@@ -132,6 +134,10 @@ def concat(builder: Builder, node: Node) -> None:
     for value in inputs:
         total = joined("+", total, value.shape[axis])
     before, after = _shared(inputs, axis, before=True), _shared(inputs, axis, before=False)
+    for value in inputs:
+        own = (*value.shape[:axis], *value.shape[axis + 1 :])
+        for one, other in zip(own, (*before, *after), strict=True):
+            builder.same(node, [one, other])
     shape = (*before, total, *after)
     sources = [pointer(builder, name, value) for name, value in zip(node.inputs, inputs, strict=True)]
     y = builder.result(node.outputs[0], inputs[0].ctype, shape)

@@ -15,7 +15,9 @@ __all__ = ["farthest_points", "knn", "radius"]
 
 def knn(builder: Builder, node: Node) -> None:
     """Knn."""
-    k, loop = int(node.attributes["k"]), int(node.attributes.get("loop", 1))
+    k, loop = int(node.attributes["k"]), 1 if node.attributes.get("loop", 1) else 0
+    if k < 1:
+        raise node.refuse("it looks for no points")
     most = k if loop else k + 1
     near, places = (builder.buffer("near", kind, fixed(most)).name for kind in ("float", "int32_t"))
     _edges(builder, node, "nearest_points", f"{k}, {loop}", f"{near}, {places}, ", most)
@@ -23,8 +25,10 @@ def knn(builder: Builder, node: Node) -> None:
 
 def radius(builder: Builder, node: Node) -> None:
     """Radius."""
-    squared, loop = np.float32(node.attributes["squared_radius"]), int(node.attributes.get("loop", 1))
+    squared, loop = np.float32(node.attributes["squared_radius"]), int(bool(node.attributes.get("loop", 1)))
     most = int(node.attributes["max_num_neighbors"])
+    if most < 1:
+        raise node.refuse("it looks for no points")
     _edges(builder, node, "points_within", f"{float_literal(float(squared))}, {most}, {loop}", "", most)
 
 
@@ -32,6 +36,8 @@ def _edges(builder: Builder, node: Node, kernel: str, how: str, scratch: str, mo
     """Call a kernel that makes edges, at most `most` for each query, and lay its two rows behind each other."""
     x, y = _points(builder, node, 0), _points(builder, node, 1)
     sources, queries = x.shape[0], y.shape[0]
+    if x.width != y.width:
+        raise node.refuse("its points have another number of coordinates")
     room = queries.most * min(most, sources.most)
     pairs = builder.buffer("pairs", "int32_t", fixed(2 * room))
     number = builder.variable("made", room)
@@ -48,6 +54,8 @@ def farthest_points(builder: Builder, node: Node) -> None:
     x = _points(builder, node, 0)
     points = x.shape[0]
     ratio = np.float32(node.attributes["ratio"])
+    if not 0 < ratio <= 1:
+        raise node.refuse("its ratio is not between 0 and 1")
     most = math.ceil(np.float32(points.most) * ratio)
     number = fixed(most)
     if points.fixed is None:
@@ -68,6 +76,8 @@ def _points(builder: Builder, node: Node, place: int) -> Tensor:
         ExportError: the points are of graphs that the model makes itself.
     """
     x = builder.tensor(node, place)
+    if len(x.shape) != 2:
+        raise node.refuse("its points are no matrix")
     graphs = builder.values[node.inputs[place + (len(node.inputs) // 2)]]
     if not isinstance(graphs, Batch) and not _is_zero(graphs):
         raise node.refuse("the graph of each point is computed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.literals import float_literal
 from edgegnn.plain_c.loops import nested, place_at
+from edgegnn.plain_c.rows import at_least
 from edgegnn.plain_c.values import Dim, Shape, fixed
 
 __all__ = ["any_gemm", "any_matmul"]
@@ -35,14 +36,20 @@ def any_gemm(builder: Builder, node: Node) -> None:
     """Gemm of any two matrices: alpha A B + beta C."""
     a, b = builder.tensor(node, 0), builder.tensor(node, 1)
     across, down = bool(node.attributes.get("transA", 0)), bool(node.attributes.get("transB", 0))
+    if (len(a.shape), len(b.shape)) != (2, 2):
+        raise node.refuse("only that of two matrices has one")
     rows, depth = a.shape[::-1] if across else a.shape
     columns = b.shape[0] if down else b.shape[1]
+    builder.same(node, [depth, b.shape[1] if down else b.shape[0]])
     first = place_at(["k", "r"] if across else ["r", "k"], a.shape)
     second = place_at(["c", "k"] if down else ["k", "c"], b.shape)
     sources = [pointer(builder, node.inputs[i], value) for i, value in enumerate((a, b))]
     result = _scaled("sum", float(node.attributes.get("alpha", 1.0)))
     if len(node.inputs) > 2 and node.inputs[2]:
         bias = builder.tensor(node, 2)
+        for dim, whole in zip(bias.shape[::-1], (columns, rows), strict=False):
+            if dim.fixed != 1:
+                at_least(builder, node, dim, whole)
         place = place_at(_aligned(["r", "c"], bias.shape), bias.shape)
         added = f"{pointer(builder, node.inputs[2], bias)}[{place}]"
         result += f" + {_scaled(added, float(node.attributes.get('beta', 1.0)))}"

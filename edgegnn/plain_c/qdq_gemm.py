@@ -64,6 +64,8 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
     x = builder.tensor(found.dequantize, 0)
     (x_scale, x_zero), (y_scale, y_zero) = (_scale(builder, node) for node in (found.dequantize, found.quantize))
     width, depth = found.weight.codes.shape
+    if len(x.shape) != 2 or x.shape[1].fixed != depth or (found.bias is not None and found.bias.codes.size != width):
+        raise found.gemm.refuse("its input, its weights and its bias don't match")
     hint = found.gemm.name.rsplit("/", 1)[0]
     scales = (x_scale * np.broadcast_to(found.weight.scale.astype(np.float32).reshape(-1), (width,))) / y_scale
     w = builder.table(f"{hint}_weight", found.weight.codes, "int8_t")

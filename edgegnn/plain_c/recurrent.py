@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
+from edgegnn.plain_c.rows import at_least
 from edgegnn.plain_c.values import Absent, Dim, Shape, Tensor, count, fixed
 
 __all__ = ["gru", "lstm"]
@@ -29,10 +30,14 @@ def _recurrent(builder: Builder, node: Node, states: int) -> None:
     bias = builder.constant(node, 3) if _given(node, 3) else None
     hidden = int(weights[1].shape[2])
     steps, rows, width = x.shape
+    gates = (4 if states == 2 else 3) * hidden
+    wanted = [(len(directions), gates, width.fixed), (len(directions), gates, hidden)]
+    if [w.shape for w in weights] != wanted or (bias is not None and bias.shape != (len(directions), 2 * gates)):
+        raise node.refuse("its weights don't match its input")
     source = pointer(builder, node.inputs[0], x)
     every = _result(builder, node, 0, (steps, fixed(len(directions)), rows, fixed(hidden)))
     ends = [_state(builder, node, 1 + i, 5 + i, (fixed(len(directions)), rows, fixed(hidden))) for i in range(states)]
-    gates = builder.buffer("gates", "float", fixed(4 * hidden))
+    scratch = builder.buffer("gates", "float", fixed(4 * hidden))
     size = count((rows, fixed(hidden))).text
     builder.kernels.add("lstm" if states == 2 else "gru")
     for place, backwards in enumerate(directions):
@@ -46,7 +51,7 @@ def _recurrent(builder: Builder, node: Node, states: int) -> None:
         head = f"{steps.text}, {rows.text}, {width.text}, {hidden}, {backwards}{linear}, {source}"
         strides = f"{len(directions)} * {size}, {hidden}"
         function = "lstm" if states == 2 else "gru"
-        builder.step(f"{function}({head}, {', '.join(tables)}, {y}, {strides}, {kept}, {gates.name});")
+        builder.step(f"{function}({head}, {', '.join(tables)}, {y}, {strides}, {kept}, {scratch.name});")
 
 
 def _check(node: Node) -> tuple[int, ...]:
@@ -78,6 +83,8 @@ def _result(builder: Builder, node: Node, place: int, shape: Shape) -> Tensor | 
 
 def _state(builder: Builder, node: Node, output: int, initial: int, shape: tuple[Dim, Dim, Dim]) -> Tensor:
     """Memory for a state, which holds what it is at the start."""
+    if _given(node, initial):
+        at_least(builder, node, builder.tensor(node, initial).elements, count(shape))
     start = (
         f"{pointer(builder, node.inputs[initial], builder.tensor(node, initial))}[i]"
         if _given(node, initial)

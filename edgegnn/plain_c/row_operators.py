@@ -7,6 +7,7 @@ import numpy as np
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.elementwise import write
 from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.rows import at_least
 from edgegnn.plain_c.values import Tensor, count, fixed
 
 __all__ = ["expand", "layer_norm", "matmul_integer", "quantize_rows"]
@@ -19,7 +20,10 @@ def layer_norm(builder: Builder, node: Node) -> None:
     axis = int(node.attributes.get("axis", -1)) % len(x.shape)
     if axis != len(x.shape) - 1 or width is None or len(node.outputs) > 1:
         raise node.refuse("only that over the last axis has one")
-    names = [pointer(builder, name, builder.tensor(node, i)) for i, name in enumerate(node.inputs) if i > 0]
+    given = [(name, builder.tensor(node, i)) for i, name in enumerate(node.inputs) if i > 0 and name]
+    for _, value in given:
+        at_least(builder, node, value.elements, x.shape[-1])
+    names = [pointer(builder, name, value) for name, value in given]
     bias = names[1] if len(names) > 1 else "NULL"
     builder.kernels.add("layer_norm")
     y = builder.result(node.outputs[0], "float", x.shape)
@@ -31,6 +35,13 @@ def layer_norm(builder: Builder, node: Node) -> None:
 def quantize_rows(builder: Builder, node: Node) -> None:
     """QuantizeRows."""
     x, step, top, factor = (builder.tensor(node, i) for i in range(4))
+    for value in (step, top, factor):
+        own = value.shape if value.elements.fixed != 1 else (fixed(1), fixed(1))
+        if len(own) != 2 or len(x.shape) != 2:
+            raise node.refuse("only that of a matrix has one")
+        for have, need in zip(own, (x.shape[0] if value is not factor else fixed(1), x.shape[1]), strict=True):
+            if have.fixed != 1:
+                at_least(builder, node, have, need)
     zero = 128 if node.attributes.get("signed", 0) else 0
     steps = f"{_by(step, 0)}, {_by(step, 1)}, {_by(top, 0)}, {_by(top, 1)}, {_by(factor, 1)}"
     record = builder.record("rows", "quantize_rows_t", f"{{{steps}, {zero}}}")
@@ -54,6 +65,7 @@ def matmul_integer(builder: Builder, node: Node) -> None:
     if x.ctype != "uint8_t" or zeros[0].size != 1 or weight.ndim != 2 or np.abs(centred).max(initial=0) > 127:
         raise node.refuse("only uint8 codes with one zero point times 8-bit weights have one")
     depth, width = weight.shape
+    builder.same(node, [x.shape[-1], fixed(depth)])
     table = builder.table(node.inputs[1], np.ascontiguousarray(centred.T.astype(np.int8)), "int8_t")
     builder.kernels.add("integer_matmul")
     y = builder.result(node.outputs[0], "int32_t", (*x.shape[:-1], fixed(width)))

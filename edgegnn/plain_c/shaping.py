@@ -28,6 +28,9 @@ def shape_of(builder: Builder, node: Node) -> None:
 
 def identity(builder: Builder, node: Node) -> None:
     """Identity."""
+    for known in (builder.graphs, builder.columns, builder.orders):
+        if node.inputs[0] in known:
+            known[node.outputs[0]] = known[node.inputs[0]]
     if not _stays(builder, node, Sizes, Batch, Absent):
         x = builder.tensor(node, 0)
         builder.alias(node.outputs[0], x, x.shape)
@@ -48,6 +51,8 @@ def reshape(builder: Builder, node: Node) -> None:
         return
     x = builder.tensor(node, 0)
     shape = _reshaped(builder, node, x.shape, builder.sizes(node, 1))
+    if count(shape).most >= 2**62:  # its product could begin again at 0
+        raise node.refuse("its sizes may be too large")
     builder.same(node, [x.elements, count(shape)])
     builder.alias(node.outputs[0], x, shape)
 
@@ -104,6 +109,8 @@ def squeeze(builder: Builder, node: Node) -> None:
         return
     x = builder.tensor(node, 0)
     axes = _axes(builder, node, len(x.shape)) or [i for i, dim in enumerate(x.shape) if dim.fixed == 1]
+    for axis in axes:
+        builder.same(node, [x.shape[axis], fixed(1)])
     builder.alias(node.outputs[0], x, tuple(dim for i, dim in enumerate(x.shape) if i not in axes))
 
 
@@ -136,6 +143,8 @@ def split(builder: Builder, node: Node) -> None:
     sizes = [each] * (parts - 1) + [whole.fixed - each * (parts - 1)]
     if len(node.inputs) > 1 and node.inputs[1]:
         sizes = [int(v) for v in builder.constant(node, 1)]
+    if sum(sizes) != whole.fixed or min(sizes) < 0:
+        raise node.refuse("its parts are not as long as the whole")
     blocks, inner = count(x.shape[:axis]), count(x.shape[axis + 1 :])
     start = 0
     for name, size in zip(node.outputs, sizes, strict=True):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from edgegnn.errors import ExportError
 from edgegnn.plain_c.values import Dim, count, fixed, grouped
 
 __all__ = ["joined"]
+
+_LARGEST = 2**31 - 1
 
 
 def joined(sign: str, a: Dim, b: Dim) -> Dim:
@@ -25,15 +28,38 @@ def joined(sign: str, a: Dim, b: Dim) -> Dim:
         return a if b.most <= 0 else b
     if sign == "-" and a.text == b.text:
         return fixed(0)
+    below = [dim for dim in (a, b) if dim.fixed is not None and dim.fixed < 0]
+    if below and sign in ("+", "-"):  # C's sizes have no sign
+        other = b if below[0] is a else a
+        away = fixed(-(below[0].fixed or 0))
+        if sign == "+":
+            return joined("-", other, away)
+        if below[0] is b:
+            return joined("+", other, away)
+    if below and sign == "min":
+        return below[0]
+    if below:
+        raise ExportError("a size inside the model has no C form yet: it is computed with numbers below 0")
     if sign == "*":
         product = count((a, b))
+        if product.most > _LARGEST:
+            raise ExportError(
+                "a size inside the model may be too large for C: give smaller --max-nodes and --max-edges"
+            )
         return Dim(grouped(product.text), product.most)
     most = _number(sign, a.most, b.most if sign in ("+", "min", "max") else b.fixed or (1 if sign == "/" else 0))
+    if most > _LARGEST:
+        raise ExportError("a size inside the model may be too large for C: give smaller --max-nodes and --max-edges")
     if sign in ("min", "max"):
         test = "<" if sign == "min" else ">"
         return a if a.text == b.text else Dim(f"({a.text} {test} {b.text} ? {a.text} : {b.text})", most)
     if sign == "-":
-        return Dim(f"({a.text} > {b.text} ? {a.text} - {b.text} : 0)", most)
+        return Dim(f"({a.text} > {b.text} ? {a.text} - {b.text} : 0)", max(most, 0))
+    if sign == "/":
+        if b.fixed == 0:
+            raise ExportError("a size inside the model has no C form: it is divided by 0")
+        text = f"{a.text} / {b.text}"
+        return Dim(f"({text})" if b.fixed is not None else f"({b.text} == 0 ? 0 : {text})", most)
     return Dim(f"({a.text} {sign} {b.text})", most)
 
 

@@ -66,11 +66,7 @@ SOURCE = """\
 
 #include "model.h"
 
-#ifdef __GNUC__
-#define INFINITY __builtin_inff() /* what <math.h> has, for compilers without a C library, too */
-#else
-#include <math.h>
-#endif
+#include <math.h> /* INFINITY: no function is called */
 
 typedef $index index_t;
 

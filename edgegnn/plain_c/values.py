@@ -19,6 +19,7 @@ __all__ = [
     "Sizes",
     "Tensor",
     "Value",
+    "WideIndex",
     "as_sizes",
     "as_tensor",
     "count",
@@ -27,10 +28,14 @@ __all__ = [
 ]
 
 MOST = 2**22  # nodes or edges
-_MOST_SIZES = 32  # of a tensor
+_MOST_SIZES, _MOST_NUMBERS = 32, 1024  # of a tensor, and in a tensor of sizes
 _LONGEST_SIZE, _LARGEST_SIZE = 4000, 2**120  # letters of a size's expression, and its largest value
 
 Array = npt.NDArray[np.generic]
+
+
+class WideIndex(ExportError):
+    """A graph inside the model has more edges than an index of two bytes can count."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Limits:
         """
         for name, value in (("--max-nodes", nodes), ("--max-edges", edges)):
             if not 1 <= value <= MOST:
-                raise UsageError(f"{name} must be between 1 and {MOST:,} for the C form, not {value:,}")
+                raise UsageError(f"{name} must be between 1 and {MOST:,} for --format c, not {value:,}")
         return cls(nodes, edges)
 
     def of(self, size: str) -> int:
@@ -138,6 +143,8 @@ class Tensor:
         """
         if len(self.shape) > _MOST_SIZES:
             raise ExportError(f"a tensor of {len(self.shape):,} sizes has no C form: {_MOST_SIZES} at most")
+        if any(dim.fixed is not None and dim.fixed < 0 for dim in self.shape):
+            raise ExportError("a tensor with a size below 0 has no C form")
 
     @property
     def elements(self) -> Dim:
@@ -146,7 +153,13 @@ class Tensor:
 
     @property
     def width(self) -> int:
-        """Elements of one row: the product of all sizes but the first."""
+        """Elements of one row: the product of all sizes but the first.
+
+        Raises:
+            ExportError: it differs from graph to graph.
+        """
+        if any(dim.fixed is None for dim in self.shape[1:]):
+            raise ExportError("rows whose width differs from graph to graph have no C form yet")
         return math.prod(dim.most for dim in self.shape[1:])
 
 
@@ -155,6 +168,15 @@ class Sizes:
     """An int64 tensor made of sizes: a shape, or one number of it."""
 
     dims: Shape
+
+    def __post_init__(self) -> None:
+        """Bound what is computed number by number while the C code is made.
+
+        Raises:
+            ExportError: they are too many.
+        """
+        if len(self.dims) > _MOST_NUMBERS:
+            raise ExportError(f"{len(self.dims):,} sizes in one tensor have no C form")
 
 
 @dataclass(frozen=True)
@@ -191,6 +213,6 @@ def as_sizes(value: Value, what: str) -> Shape:
     """
     if isinstance(value, Sizes):
         return value.dims
-    if isinstance(value, Tensor) and value.constant is not None:
+    if isinstance(value, Tensor) and value.constant is not None and value.constant.size <= _MOST_NUMBERS:
         return tuple(Dim(str(int(v)), int(v)) for v in value.constant.reshape(-1))
     raise ExportError(f"{what} has no C form yet: a size depends on more than the numbers of nodes and edges")

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from device_facts import known
+from fuzz_foreign_cases import FOREIGN, ForeignBases, foreign_bases
 from msgspec import to_builtins
 from mutations import ODD_NUMBERS, damage_bytes, damage_json, damage_zip
 from tiny_artifact import make_artifact, seal
@@ -58,6 +59,7 @@ class Bases:
     folder: Path
     artifact: Artifact
     result: dict[str, Any]
+    foreign: ForeignBases
 
 
 def bases(scratch: Path) -> Bases:
@@ -74,7 +76,8 @@ def bases(scratch: Path) -> Bases:
     artifact = open_artifact(folder)
     result = bench(artifact, plan=PLAN, threads=1, energy="none")
     (scratch / "case").mkdir()
-    return Bases((scratch / "model.pt").read_bytes(), out.getvalue(), script, folder, artifact, result)
+    whole = (scratch / "model.pt").read_bytes()
+    return Bases(whole, out.getvalue(), script, folder, artifact, result, foreign_bases(scratch))
 
 
 def _same_state(found: Checkpoint, model: torch.nn.Module) -> bool:
@@ -223,6 +226,10 @@ def _answer(rng: random.Random, made: Bases, place: Path) -> Outcome:
     return "other"
 
 
+def _foreign(run: Callable[[random.Random, ForeignBases, Path], Outcome]) -> Kind:
+    return lambda rng, made, place: run(rng, made.foreign, place)
+
+
 Kind = Callable[[random.Random, Bases, Path], Outcome]
 KINDS: dict[str, Kind] = {
     "answer": _answer,
@@ -230,8 +237,22 @@ KINDS: dict[str, Kind] = {
     "checkpoint": _checkpoint,
     "script": _script,
     "program": _program,
+    **{name: _foreign(run) for name, run in FOREIGN.items()},
 }
-_SHARES = (50, 15, 15, 15, 5)  # of the cases; a program takes a hundred times as long as an answer
+_SHARES = (
+    20,
+    10,
+    10,
+    10,
+    3,
+    12,
+    8,
+    8,
+    12,
+    4,
+    3,
+    2,
+)  # of the cases; a program takes a hundred times as long as an answer
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,52 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_model_makes_no_endless_code(name):
-    with pytest.raises(ExportError, match="C form"):
+    with pytest.raises(ExportError, match=r"C form|for C"):
         generate(BOMBS[name](), "bomb", LIMITS)
 
 
 def test_an_operator_of_many_inputs_makes_as_much_code_as_it_has_inputs():
     made = generate(model([helper.make_node("Max", ["x"] * 5000, ["y"])]), "many", LIMITS)
     assert len(made.files["model.c"]) < 2**20
+
+
+def _shorter(name):
+    """The small GIN with one constant that has half of its elements."""
+
+    def change(model):
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        array = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array[: max(len(array) // 2, 2)]), name))
+
+    return change
+
+
+def _reads(op, place, name):
+    """The small GIN in which an operator reads another tensor."""
+
+    def change(model):
+        next(node for node in model.graph.node if node.op_type == op).input[place] = name
+
+    return change
+
+
+WRONG = {
+    "weights": _shorter("w1"),
+    "scales": _shorter("scale2"),
+    "bias": _shorter("bias2"),
+    "gains": _shorter("gain"),
+    "columns of no graph": _reads("QSpMM", 2, "first"),
+    "order that is none": _reads("SegmentMean", 1, "col"),
+    "edges that are features": _reads("CooToCsr", 0, "x"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_sizes_that_memory_depends_on_are_compared(what):
+    changed = c_models.gin()
+    WRONG[what](changed)
+    with pytest.raises((ExportError, ValueError), match=r"C form|broadcast"):
+        generate(changed, "wrong", LIMITS)
 
 
 def test_what_takes_too_much_memory_ends_in_one_line():

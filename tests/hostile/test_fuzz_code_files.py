@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fuzz_cases import KINDS
 from fuzz_code_files import fuzz
 
 
@@ -11,5 +12,4 @@ def test_damaged_and_forged_files_do_nothing():
     ends, found = fuzz(400, 0)
     assert found == []
     assert sum(ends.values()) == 400
-    kinds = ("answer", "artifact", "checkpoint", "program", "script")
-    assert all(ends[f"{kind}: refused"] > 0 for kind in kinds)
+    assert all(ends[f"{kind}: refused"] > 0 for kind in KINDS)

@@ -67,8 +67,7 @@ def export(place, quant="none", model=None, **options):
 
 def with_a_constant_weight(model, **options):
     """The artifact's model, with edge weights of 1 whatever is given."""
-    done = REWRITE(model, **options)
-    broken = done.model
+    broken, outcomes = REWRITE(model, **options)
     for node in broken.graph.node:
         for i, name in enumerate(node.input):
             if name == "edge_weight":
@@ -78,7 +77,7 @@ def with_a_constant_weight(model, **options):
     ones = onnx.helper.make_node("ConstantOfShape", ["edges"], ["ones"], value=one)
     for node in (ones, shape):
         broken.graph.node.insert(0, node)
-    return done
+    return broken, outcomes
 
 
 REWRITE = onnx_format.rewrite_proto

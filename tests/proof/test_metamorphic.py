@@ -200,8 +200,7 @@ def test_models_of_the_zoo_keep_what_they_have(tmp_path, name, kind, quant):
 
 def numbering(model, **options):
     """The artifact's model, with a node's number added to what it gives."""
-    done = REWRITE(model, **options)
-    broken = done.model
+    broken, outcomes = REWRITE(model, **options)
     out = broken.graph.output[0].name
     last = next(node for node in broken.graph.node if out in node.output)
     last.output[list(last.output).index(out)] = "before"
@@ -215,7 +214,7 @@ def numbering(model, **options):
             onnx.helper.make_node("Add", ["before", "numbers"], [out]),
         ]
     )
-    return done
+    return broken, outcomes
 
 
 @pytest.mark.slow

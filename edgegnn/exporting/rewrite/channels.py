@@ -17,18 +17,8 @@ from edgegnn.exporting.rewrite.aggregate import csr_for, share
 from edgegnn.exporting.rewrite.csr import Segments, segments
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, rank, same_values, tail_of
-from edgegnn.exporting.rewrite.messages import (
-    CONSTANT,
-    EDGE,
-    SOURCE,
-    TARGET,
-    Factor,
-    Message,
-    message_of,
-    product,
-    width,
-)
-from edgegnn.exporting.rewrite.rule import Miss, Rule
+from edgegnn.exporting.rewrite.messages import CONSTANT, EDGE, SOURCE, Factor, Message, message_of, product, width
+from edgegnn.exporting.rewrite.rule import Rule
 
 __all__ = ["Channels"]
 
@@ -64,23 +54,17 @@ class _Sum:
 class Channels(Rule[_Sum]):
     """A sum of rows of the sources, each channel of a message with a weight of its own."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
         """A sum or mean of products, or of sums of products."""
         found = segments(node.outputs[0], "Sum", "Mean") if node.outputs else None
         tail = None if found is None else tail_of(found.messages)
-        if found is None or tail is None:
+        if found is None or tail is None or len(tail) not in (1, 2):
             return None
-        terms, rest, reasons = [], [], []
+        terms, rest = [], []
         for value in _summands(found.messages, tail):
             term = _term(replace(found, messages=value))
-            if isinstance(term, _Term):
-                terms.append(term)
-                continue
-            rest.append(value)
-            reasons += [term] if term else []
-        if terms:
-            return _Sum(found, tuple(terms), tuple(rest))
-        return Miss(reasons[0]) if reasons else None
+            terms.append(term) if term is not None else rest.append(value)
+        return _Sum(found, tuple(terms), tuple(rest)) if terms else None
 
     def check(self, match: _Sum, sheet: Sheet) -> str | None:
         """All of it, or a part that is worth the split."""
@@ -119,29 +103,21 @@ def _summands(value: ir.Value, tail: tuple[int, ...]) -> list[ir.Value]:
     return [each for part in parts for each in _summands(part, tail)] if len(parts) == 2 else [value]
 
 
-def _term(found: Segments) -> _Term | str:
-    """A summand whose weights differ from channel to channel; else why it is none, "" where it has no such weights."""
+def _term(found: Segments) -> _Term | None:
     message = message_of(found)
-    edges = [] if message is None else message.of(EDGE)
+    if message is None or any(f.divides or f.role not in (SOURCE, EDGE, CONSTANT) for f in message.factors):
+        return None
+    edges = message.of(EDGE)
     places = [[i for i, size in enumerate(f.tail) if size != 1] for f in edges]
-    if message is None or not any(places):
-        return ""
-    if len(message.tail) > 2:
-        return f"messages have {len(message.tail)} axes: only vectors, and vectors in space, are known"
-    if any(f.divides for f in message.factors):
-        return "messages are divided by a factor of the source or the edge"
-    if message.of(TARGET):
-        return "messages have a factor of the target, too"
-    if any(len(at) > 1 for at in places):
-        return "the weights of an edge differ along several axes of its message"
     channels = _channels(message, places)
-    if channels is None:
-        return "the weights of an edge differ along an axis that the rows at the sources don't have"
+    if channels is None or any(len(at) > 1 for at in places):
+        return None
     wide = [f for f, at in zip(edges, places, strict=True) if at == [channels]]
     narrow = [f for f, at in zip(edges, places, strict=True) if at != [channels]]
     rows = [*message.of(SOURCE), *message.of(CONSTANT)]
-    if width(rows, len(message.tail))[channels] != message.tail[channels]:
-        return "messages are wider than the rows that are looked up at the sources"
+    covered = rows and width(rows, len(message.tail))[channels] == message.tail[channels]
+    if not wide or not covered or rows[0].role != SOURCE:
+        return None
     return _Term(message, channels, tuple(wide), tuple(narrow), tuple(rows))
 
 

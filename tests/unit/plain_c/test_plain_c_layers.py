@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 import torch
 import torch_geometric.nn as gnn
+from c_operators import operators, points
 from capture_example import CLASSES, FEATURES, HIDDEN, graph, other_graphs
 from onnx import TensorProto, helper, numpy_helper
 from rewrite_layers import CONVS, EDGE_ATTR, MODELS
@@ -27,61 +27,6 @@ pytestmark = [
     pytest.mark.skipif(library() is None, reason="the native library is not built"),
 ]
 
-ELEMENTS = {
-    **{op: {} for op in ("Abs", "Atan", "Ceil", "Cos", "Erf", "Exp", "Floor", "Neg", "Relu", "Round", "Sigmoid")},
-    **{op: {} for op in ("Sign", "Sin", "Softplus", "Softsign", "Tanh", "Identity")},
-    "Celu": {"alpha": 0.7},
-    "Elu": {"alpha": 1.3},
-    "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
-    "LeakyRelu": {"alpha": 0.2},
-    "Selu": {},
-}
-# Name of an output -> its operator, inputs beside x, attributes, and how many axes its answer has.
-WHOLE = {
-    "column_sums": ("ReduceSum", ["first"], {}, 2),
-    "column_maxima": ("ReduceMax", ["first"], {}, 2),
-    "column_means": ("ReduceMean", ["first"], {"keepdims": 0}, 1),
-    "sums": ("ReduceSum", ["both"], {}, 2),
-    "softmax": ("Softmax", [], {"axis": 0}, 2),
-    "log_softmax": ("LogSoftmax", [], {"axis": 1}, 2),
-    "running": ("CumSum", ["zero"], {"exclusive": 1}, 2),
-    "transposed": ("Transpose", [], {"perm": [1, 0]}, 2),
-    "backwards": ("Slice", ["minus", "far", "first", "minus"], {}, 2),
-    "skipped": ("Slice", ["first", "end", "second", "two"], {}, 2),
-    "twice": ("Tile", ["repeats"], {}, 2),
-    "powers": ("Pow", ["exponents"], {}, 2),
-    "chosen": ("Gather", ["last"], {"axis": 0}, 2),
-}
-
-
-def operators() -> onnx.ModelProto:
-    nodes = [helper.make_node(op, ["x"], [op.lower()], op, **more) for op, more in ELEMENTS.items()]
-    nodes += [helper.make_node(op, ["x", *rest], [out], out, **more) for out, (op, rest, more, _) in WHOLE.items()]
-    nodes += [
-        helper.make_node("Abs", ["x"], ["size"]),
-        helper.make_node("Log", ["size"], ["log"], "log"),
-        helper.make_node("Greater", ["x", "none"], ["positive"]),
-        helper.make_node("NonZero", ["positive"], ["places"]),
-        helper.make_node("Transpose", ["places"], ["rows"], perm=[1, 0]),
-        helper.make_node("GatherND", ["x", "rows"], ["found"]),
-        helper.make_node("ScatterND", ["x", "rows", "found"], ["written"], reduction="add"),
-        helper.make_node("TopK", ["x", "two"], ["largest", "at"], axis=1),
-        helper.make_node("Cast", ["at"], ["largest_at"], to=TensorProto.FLOAT),
-        helper.make_node("GatherElements", ["x", "at"], ["looked_up"], axis=1),
-    ]
-    integers = {"zero": 0, "first": [0], "second": [1], "both": [0, 1], "minus": [-1], "two": [2], "far": [-(2**62)]}
-    integers |= {"end": [2**62], "repeats": [1, 2], "last": [-1, 0]}
-    given = [numpy_helper.from_array(np.array(v, np.int64), name) for name, v in integers.items()]
-    given += [
-        numpy_helper.from_array(np.array(v, np.float32), n) for n, v in {"none": 0, "exponents": [2, 3, 0, -1]}.items()
-    ]
-    ranks = {**dict.fromkeys([op.lower() for op in ELEMENTS], 2), **{out: form[3] for out, form in WHOLE.items()}}
-    ranks |= dict.fromkeys(["log", "written", "largest", "largest_at", "looked_up"], 2)
-    value = helper.make_tensor_value_info
-    outputs = [value(name, TensorProto.FLOAT, [f"{name}{i}" for i in range(rank)]) for name, rank in ranks.items()]
-    made = helper.make_graph(nodes, "operators", [value("x", TensorProto.FLOAT, ["num_nodes", 4])], outputs, given)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
 
 def test_operators():
     draw = np.random.default_rng(0)
@@ -93,27 +38,7 @@ def test_operators():
 
 
 def test_points():
-    value, op = helper.make_tensor_value_info, helper.make_node
-    ties = {"domain": "ai.edgegnn"}
-    nodes = [
-        op("FarthestPoints", ["pos", "batch"], ["kept"], ratio=0.4, **ties),
-        op("Gather", ["pos", "kept"], ["some"], axis=0),
-        op("Gather", ["batch", "kept"], ["its_batch"], axis=0),
-        op("Knn", ["pos", "pos", "batch", "batch"], ["near"], k=3, loop=0, **ties),
-        op("Knn", ["some", "pos", "its_batch", "batch"], ["nearest"], k=2, loop=1, **ties),
-        op(
-            "Radius", ["pos", "some", "batch", "its_batch"], ["within"], squared_radius=1.5, max_num_neighbors=4, **ties
-        ),
-    ]
-    for name in ("near", "nearest", "within"):  # edges as a sum, which depends on their order and number
-        nodes += [op("Cast", [name], [f"{name}_float"], to=1), op("CumSum", [f"{name}_float", "one"], [f"{name}_sums"])]
-        nodes += [op("ReduceSum", [f"{name}_sums", "last"], [f"{name}_out"])]
-    given = [numpy_helper.from_array(np.array(v, np.int64), name) for name, v in (("one", 1), ("last", [1]))]
-    inputs = [value("pos", TensorProto.FLOAT, ["num_nodes", 2]), value("batch", TensorProto.INT64, ["num_nodes"])]
-    outputs = [value(f"{name}_out", TensorProto.FLOAT, [2, 1]) for name in ("near", "nearest", "within")]
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.edgegnn", 1)]
-    made = helper.make_graph(nodes, "points", inputs, outputs, given)
-    model = helper.make_model(made, opset_imports=opsets, ir_version=9)
+    model = points()
     draw = np.random.default_rng(3)
     clouds = [(draw.integers(0, 6, (n, 2)) / 2).astype(np.float32) for n in (1, 2, 7, 40)]  # many are equally far
     graphs = [(str(len(pos)), {"pos": pos, "batch": np.zeros(len(pos), np.int64)}) for pos in clouds]
@@ -165,7 +90,7 @@ def test_layers(name, tmp_path):
     torch.manual_seed(0)
     kind = {"edge_attr": 4} if name in EDGE_ATTR else {}
     inputs = graph(21, 50, **kind)
-    model = rewrite_proto(capture({**CONVS, **MODELS}[name]().eval(), inputs, kind="node")).model
+    model, _ = rewrite_proto(capture({**CONVS, **MODELS}[name]().eval(), inputs, kind="node"))
     compared(model, tmp_path, inputs, {"own": inputs, **other_graphs(**kind)})
 
 
@@ -173,7 +98,7 @@ def test_layers(name, tmp_path):
 @pytest.mark.parametrize("name", READOUTS)
 def test_readouts(name, tmp_path):
     torch.manual_seed(0)
-    model = rewrite_proto(capture(READOUTS[name]().eval(), graph(21, 50, 3), kind="graph")).model
+    model, _ = rewrite_proto(capture(READOUTS[name]().eval(), graph(21, 50, 3), kind="graph"))
     sizes = [(9, 20), (2, 1), (5, 0), (64, 256)]
     one = [graph(nodes, edges, seed=seed) for seed, (nodes, edges) in enumerate(sizes)]
     graphs = {str(g["x"].shape): {**g, "batch": torch.zeros(len(g["x"]), dtype=torch.long)} for g in one}
