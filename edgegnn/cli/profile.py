@@ -51,6 +51,9 @@ def profile(
     threads: Threads = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short windows: for a first look, not for a report.")] = False,
     runtime: Runtime = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also time each operator: where an inference spends its time.")
+    ] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.", rich_help_panel=OUTPUT)
     ] = Path("profiles"),
@@ -70,6 +73,7 @@ def profile(
     Examples:
         edgegnn profile model-dq-int8 --quick
         edgegnn profile model-* --target rpi --target x86
+        edgegnn profile model-dq-int8 --operators
         edgegnn profile model --compare profiles/x86/model.json --fail-above 5%
     """
     from edgegnn.cli.render import devices, summaries
@@ -86,10 +90,18 @@ def profile(
     where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
     small = [t for t in where if t.transport == "microcontroller"]
     if small:
+        if operators:
+            raise UsageError("emulated microcontrollers count instructions, not times: leave --operators out")
         weighed(chosen, small, where, output, as_json)
         return
     old, limit = baseline(compare, fail_above, len(chosen) * len(where))
-    options: dict[str, Any] = {"quick": quick, "threads": threads, "runtime": runtime, "out": output}
+    options: dict[str, Any] = {
+        "quick": quick,
+        "threads": threads,
+        "runtime": runtime,
+        "out": output,
+        "operators": operators,
+    }
     if len(chosen) == len(where) == 1:
         with summaries.measuring(f"profiling {chosen[0].name}") as status:
             record = run(chosen[0], target=where[0], progress=status, keep=compare, **options)

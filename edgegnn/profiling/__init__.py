@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgegnn.profiling.comparison import Change, Comparison, compare, parse_limit
 from edgegnn.profiling.measure import newest_artifact, profile
+from edgegnn.profiling.operator_table import render_operators
 from edgegnn.profiling.parallel import Pair, profile_all
 from edgegnn.profiling.record import ProfileRecord, read_record, write_record
 from edgegnn.profiling.table import ratios, render, render_comparison, render_targets
@@ -25,6 +26,7 @@ __all__ = [
     "read_record",
     "render",
     "render_comparison",
+    "render_operators",
     "render_targets",
     "write_record",
 ]

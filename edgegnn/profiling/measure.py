@@ -52,6 +52,7 @@ def profile(
     stop: threading.Event | None = None,
     runtime: str | None = None,
     keep: Path | None = None,
+    operators: bool = False,
 ) -> ProfileRecord:
     """Measure an artifact.
 
@@ -69,6 +70,7 @@ def profile(
             record of another one than that goes to `<artifact>-<runtime>.json`.
         keep: a record that must not be replaced (the one that a comparison starts from): where the new one would take
             its place, it goes to `<artifact>-new.json`.
+        operators: also time each operator of the model, with onnxruntime on the CPU of a real device.
 
     Returns:
         The record.
@@ -87,6 +89,8 @@ def profile(
     if threads is not None and threads < 0:
         raise UsageError(f"threads must be 0 (one per core) or more, not {threads}")
     opened = open_artifact(artifact, runtime=runtime)
+    if operators:
+        _check_operators(opened, where)
     if where.processor == "cuda" and where.transport == "local":
         runtime = cuda_runtime(opened.manifest, where, runtime)
         opened = open_artifact(artifact, runtime=runtime)
@@ -103,6 +107,7 @@ def profile(
         mode, reader, reasons, kinds = _choose_energy(where, stack)
         runner, origin = stack.enter_context(_runner(opened))
         arguments = _arguments(where, chosen, mode, threads, kinds) + (["--runtime", runtime] if runtime else [])
+        arguments += ["--operators"] * operators
         events = _Events(tell, chosen, energy=mode != "none")
         asked = Asked(opened, where, chosen, where.threads if threads is None else threads, origin, tuple(reasons))
         if where.transport == "local":
@@ -124,7 +129,7 @@ def profile(
                         stop=stop,
                     )
                 except NoPythonError as error:
-                    if where.python or typed_manifest(opened.manifest.raw).c is None:
+                    if where.python or operators or typed_manifest(opened.manifest.raw).c is None:
                         raise _or_native(error) from error
                     where = msgspec.structs.replace(where, runner="native")
             if _native_only(where):
@@ -139,6 +144,25 @@ def profile(
     if path is not None:
         write_record(record, path)
     return record
+
+
+def _check_operators(artifact: Artifact, target: Target) -> None:
+    """Say before anything is measured that operators can't be timed.
+
+    Raises:
+        UsageError: they can't be.
+    """
+    why = ""
+    if target.transport == "emulated":
+        why = f"{target.name} is emulated: its times are not a measurement"
+    elif _native_only(target):
+        why = f"{target.name} runs the C form, whose functions are not timed one by one"
+    elif target.processor != "cpu":
+        why = f"{target.name} runs the model on the GPU: operators are timed on the CPU only"
+    elif artifact.manifest.runtime != "onnxruntime":
+        why = f"operators are timed by onnxruntime, {artifact.manifest.name} runs in {artifact.manifest.runtime}"
+    if why:
+        raise UsageError(f"{why}: leave --operators out")
 
 
 def newest_artifact(folder: Path | str = ".") -> Path:
@@ -189,7 +213,7 @@ class _Events:
         plan = self._plan
         if event.event == "phase":
             latency = plan.seconds + self._windows
-            left = {"warm-up": plan.warmup_seconds + latency, "latency": latency}
+            left = {"warm-up": plan.warmup_seconds + latency, "latency": latency, "operators": 1 + self._windows}
             if event.phase in left:
                 self._say(event.phase, left[event.phase])
         elif event.event == "window_start" and event.kind == "idle":

@@ -30,7 +30,10 @@ __all__ = [
     "Latency",
     "Memory",
     "Metric",
+    "OperatorTime",
+    "OperatorTimes",
     "ProfileRecord",
+    "Start",
     "read_record",
     "record_schema",
     "write_record",
@@ -77,6 +80,52 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     n: Count
     threads: Count
     blocks: Annotated[list[Positive], msgspec.Meta(max_length=200)] = []
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes until the first answer, in **milliseconds**; the runtime is imported and the samples are read.
+
+    Attributes:
+        open: the model is read, checked and prepared.
+        first: the first inference after that, on the first of the shipped graphs.
+    """
+
+    open: Positive
+    first: Positive
+
+
+class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of one operator of the model.
+
+    Attributes:
+        name: of its node, "layer/operator".
+        op: type of the operator.
+        ms: in one inference, milliseconds; the mean over the graphs.
+        bytes: that it reads and writes then, weights included.
+        native: it ran on edgegnn's kernels; otherwise on the runtime's.
+    """
+
+    name: Word
+    op: Word
+    ms: Positive
+    bytes: Count
+    native: bool = False
+
+
+class OperatorTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an inference spends its time, by onnxruntime's profiler, in a pass of its own (it costs time, too).
+
+    Attributes:
+        inferences: that were timed.
+        between_ms: the time of an inference that no operator took, milliseconds.
+        copy_bytes_per_s: bytes that a plain copy of a large array reads and writes on this machine in a second.
+        nodes: in the order of the model.
+    """
+
+    inferences: Count
+    between_ms: Positive
+    copy_bytes_per_s: Positive
+    nodes: Annotated[list[OperatorTime], msgspec.Meta(max_length=5000)]
 
 
 class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):
@@ -292,6 +341,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         model_sha256: checksum of the model that was measured.
         created: when, ISO 8601 in UTC, by the clock of the machine that edgegnn runs on.
         edgegnn: version.
+        start_ms: see `Start`; None where nobody told.
         latency_ms: see `Latency`.
         throughput_per_s: inferences / wall time of the latency pass, **per second**.
         cpu_percent: CPU time / wall time / cores of that pass, **percent**; 100: all cores busy.
@@ -313,6 +363,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         metric_reason: why there is no metric, where that is known.
         metric_caveat: what has to be said beside the metric: that the model may have seen these graphs, say.
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
+        operators: see `OperatorTimes`; None where nobody asked (`edgegnn profile --operators`).
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` covers all, one after the
             other.
         reported_by_device: fields that only the device could tell. They are its word: they were checked for their range
@@ -344,6 +395,8 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     metric_caveat: Sentence = ""
     data: Word = ""
     entries: Annotated[list[EntryLatency], msgspec.Meta(max_length=100)] = []
+    start_ms: Start | None = None
+    operators: OperatorTimes | None = None
     saturated: Share | None = None
     reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"

@@ -19,6 +19,7 @@ import edgegnn
 from edgegnn.devices.target import Target
 from edgegnn.errors import TargetError
 from edgegnn.manifest import typed_manifest
+from edgegnn.native.reference import OPS
 from edgegnn.profiling.record import (
     Count,
     Device,
@@ -30,10 +31,12 @@ from edgegnn.profiling.record import (
     Latency,
     Memory,
     Metric,
+    OperatorTimes,
     Positive,
     ProfileRecord,
     Sentence,
     Share,
+    Start,
     Word,
 )
 from edgegnn.runtime import Artifact
@@ -148,6 +151,8 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric | None
     agreement: Share
     saturated: Share | None = None
+    start_ms: Start | None = None
+    operators: OperatorTimes | None = None
     native_kernels: bool
     how: _How
     device: Device
@@ -196,6 +201,8 @@ def make_record(
         metric_caveat=manifest.metric_caveat,
         data=_data_name(manifest),
         entries=said.entries,
+        start_ms=said.start_ms,
+        operators=_operators(said),
         reported_by_device=_reported(said, asked, energy),
     )
     try:  # also what came from the artifact has its bounds
@@ -216,6 +223,14 @@ def _read(result: bytes, name: str) -> _Said:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise TargetError(f"{name}: the runner's result is none: {error}") from error
     raise TargetError(f"{name}: the runner speaks {spoken[:60]!r}, this edgegnn understands {BENCH_FORMAT!r}")
+
+
+def _operators(said: _Said) -> OperatorTimes | None:
+    """Operators with the word which of them are edgegnn's; in standard operators none is."""
+    if said.operators is None or not said.native_kernels:
+        return said.operators
+    nodes = [msgspec.structs.replace(node, native=node.op in OPS) for node in said.operators.nodes]
+    return msgspec.structs.replace(said.operators, nodes=nodes)
 
 
 def _how(said: _Said, asked: Asked) -> How:
@@ -247,7 +262,7 @@ def _reported(said: _Said, asked: Asked, energy: HostEnergy) -> list[str]:
     if asked.target.transport == "local":
         return []
     more = {"entries": bool(said.entries), "metric.value": said.metric is not None, "energy_j": energy.by_runner}
-    more |= {"saturated": said.saturated is not None}
+    more |= {name: getattr(said, name) is not None for name in ("saturated", "start_ms", "operators")}
     return [*_REPORTED, *(name for name, there in more.items() if there)]
 
 
@@ -274,6 +289,9 @@ def _contradiction(said: _Said, asked: Asked, seconds: float) -> str:
         problems["its percentiles of the latency are in no order"] = not (
             one.min <= one.p50 <= one.p90 <= one.p99 and one.min <= one.mean * _SLACK
         )
+    if said.start_ms is not None:
+        start = (said.start_ms.open + said.start_ms.first) / 1000
+        problems[f"{start:.4g} s until the first answer in a run that took {seconds:.4g} s"] = start > seconds * _SLACK
     known = {entry.name for entry in asked.artifact.manifest.entries}
     for entry in said.entries:
         problems[f"an entry point {entry.name[:40]!r}, which the model doesn't have"] = entry.name not in known

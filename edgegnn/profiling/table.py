@@ -86,6 +86,8 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     row("recipe", lambda r: _recipe(r.recipe))
     row(f"{metric_name(_first_metric(records))}, shipped graphs", _metric, "metric")
     row("model file", lambda r: size(r.memory_bytes.model_file), "model_file")
+    if any(record.start_ms is not None for record in records):
+        row("open, first inference", _start)
     row("latency p50", lambda r: f"{r.latency_ms.p50:.3f} ms{_mark(r)}", "p50")
     row("latency p90", lambda r: f"{r.latency_ms.p90:.3f} ms{_mark(r)}", "p90")
     row("latency p99", lambda r: f"{r.latency_ms.p99:.3f} ms{_mark(r)}", "p99")
@@ -105,6 +107,11 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
     return found
+
+
+def _start(record: ProfileRecord) -> str:
+    start = record.start_ms
+    return "-" if start is None else f"{start.open:.1f} + {start.first:.2f} ms{_mark(record)}"
 
 
 def _recipe(name: str) -> str:

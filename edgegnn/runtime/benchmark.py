@@ -24,6 +24,7 @@ from edgegnn.runtime.energy import READERS, ReadingError, choose_reader, measure
 from edgegnn.runtime.entries import EntrySession, entry_steps
 from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import Latency, baseline_memory, latency_pass, peak_memory
+from edgegnn.runtime.operator_times import operator_times
 from edgegnn.runtime.proof import judge, saturated
 from edgegnn.runtime.samples import read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run, run_every
@@ -82,6 +83,7 @@ def bench(
     runtime: str | None = None,
     processor: str = "cpu",
     readers: Sequence[str] = (),
+    operators: bool = False,
 ) -> dict[str, Any]:
     """Measure latency, throughput, CPU use, memory and energy, and prove the samples.
 
@@ -98,13 +100,15 @@ def bench(
         runtime: as in `open_artifact`, when that is a path.
         processor: "cpu", or "cuda" for the GPU.
         readers: kinds of energy readers, of `READERS`, in the order of preference; (): all that fit the processor.
+        operators: also time each operator (`edgegnn.runtime.operator_times`), after the latency pass.
 
     Returns:
-        `format` "edgegnn-bench/1", and the fields of the profile record: `latency_ms` (one inference over the graphs
+        `format` "edgegnn-bench/1", and the fields of the profile record: `start_ms` (opening the model, and its first
+        inference), `latency_ms` (one inference over the graphs
         from data, in turn), `entries` (the same of each entry point alone, on the first graph, and how many pairs it
         scores), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
         time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `saturated`, `energy_j` or
-        `energy_reason`, `windows` (when the host reads), `how`, `device`, `native_kernels`.
+        `energy_reason`, `windows` (when the host reads), `operators`, `how`, `device`, `native_kernels`.
 
     Raises:
         ArtifactError: damaged, fails to run, or doesn't compute what PyTorch computed.
@@ -118,21 +122,28 @@ def bench(
     if threads < 0:
         raise UsageError(f"threads must be 0 (automatic) or more, not {threads}")
     threads = threads or available_cores()
+    cuda = processor == "cuda"
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact, runtime=runtime)
     manifest = opened.manifest
+    if operators and (cuda or manifest.runtime != "onnxruntime"):
+        raise UsageError("operators are timed in onnxruntime on the CPU: leave --operators out")
     samples = read_samples(opened)
     announce({"event": "phase", "phase": "load"})
     state = machine_state()
     device = device_facts(runtime=manifest.runtime)  # imports the runtime too: its own memory belongs to the baseline
-    cuda = processor == "cuda"
     device |= gpu_facts() if cuda else {}
     before = baseline_memory()
     gpu_before = gpu_used() if cuda else None
+    begin = time.perf_counter()
     session = make_session(opened, threads=threads, spinning=spinning, processor=processor)
+    opening = time.perf_counter() - begin
     used = [s for s in samples if s.origin == "data"] or samples
     output = [spec.name for spec in manifest.outputs]
     steps: list[Callable[[], object]] = [partial(session.run, output, sample.inputs) for sample in used]
-    for sample in used * 2:  # the first runs, with a clear error where the model fails
+    begin = time.perf_counter()
+    run(session, manifest, used[0].inputs)  # the first runs, with a clear error where the model fails
+    first = time.perf_counter() - begin
+    for sample in used[1:] + used:
         run(session, manifest, sample.inputs)
     peak = peak_memory(before)
     announce({"event": "phase", "phase": "warm-up"})
@@ -140,6 +151,10 @@ def bench(
     announce({"event": "phase", "phase": "latency"})
     latency = latency_pass(steps, runs=plan.runs, seconds=plan.seconds)
     entries = _entries(session, used[0].inputs, plan, threads)
+    times = None
+    if operators:
+        announce({"event": "phase", "phase": "operators"})
+        times = operator_times(opened, [s.inputs for s in used], threads=threads, spinning=spinning)
     frequency = machine_state()["frequency_mhz"]
     gpu_after = gpu_used() if cuda else None
     announce({"event": "phase", "phase": "verify"})
@@ -153,7 +168,9 @@ def bench(
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "runtime": manifest.runtime,
         "model_sha256": manifest.files[manifest.model_file].sha256,
+        "start_ms": {"open": opening * 1e3, "first": first * 1e3},
         "latency_ms": _summary(latency, threads, len(used)),
+        "operators": times,
         "entries": entries,
         "throughput_per_s": len(latency.times) / latency.wall_seconds,
         "cpu_percent": 100.0 * latency.cpu_seconds / latency.wall_seconds / available_cores(),

@@ -123,6 +123,7 @@ def _parser() -> _Parser:
     command.add_argument("--energy", choices=ENERGY, default="device", help="who reads the energy (default: device)")
     command.add_argument("--readers", help="kinds of energy readers to try, in order (default: all that fit)")
     command.add_argument("--processor", choices=PROCESSORS, default="cpu", help="where the model runs (default: cpu)")
+    command.add_argument("--operators", action="store_true", help="also time each operator")
     command.add_argument("--events", action="store_true", help="for programs: one JSON object a line, the result last")
     for name, text in _PLAN.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(FULL, name)), help=text)
@@ -212,6 +213,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         processor=arguments.processor,
         readers=tuple(filter(None, (arguments.readers or "").split(","))),
+        operators=arguments.operators,
     )
     if arguments.events:
         _emit({"event": "result", "result": result})
@@ -256,6 +258,9 @@ def _print_bench(result: dict[str, Any]) -> None:
     for entry in result["entries"]:
         pairs = "" if entry["pairs"] is None else f", {entry['pairs']} pairs"
         _say(f"  {entry['name']:10} p50 {entry['latency_ms']['p50']:.3f} ms alone{pairs}")
+    _say(f"  start      {result['start_ms']['open']:.1f} ms to open, first {result['start_ms']['first']:.1f} ms")
+    for node in sorted((result["operators"] or {"nodes": []})["nodes"], key=lambda n: -n["ms"])[:10]:
+        _say(f"  operator   {node['ms']:.3f} ms {node['name']}")
     _say(f"  throughput {result['throughput_per_s']:.1f} per second")
     _say(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
     _say(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")

@@ -57,6 +57,7 @@ def make_session(
     library: Path | None = None,
     entries: Mapping[str, str] | None = None,
     watch: Sequence[RangePoint] = (),
+    profile: Path | None = None,
 ) -> InferenceSession | ScriptSession | EntrySession:
     """Load a model, with onnxruntime's own messages turned off.
 
@@ -73,6 +74,7 @@ def make_session(
         library: the native library to use; None: the one that is found.
         entries: further entries of onnxruntime's session configuration.
         watch: quantization points whose tensors are further outputs (`edgegnn.runtime.ranges`).
+        profile: onnxruntime times every operator; its `end_profiling()` writes a file whose name starts with this.
 
     Raises:
         ArtifactError: the runtime is missing, can't load the model or can't use the GPU, or an artifact's model has
@@ -101,6 +103,7 @@ def make_session(
                 library=library,
                 entries=entries,
                 watch=[point for point in watch if point.file == entry.file],
+                profile=None if profile is None else profile.with_name(f"{profile.name}-{entry.name}"),
             )
             for entry in model.manifest.entries
         }
@@ -115,6 +118,8 @@ def make_session(
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     _configure(options, entries or {})
     registered = native and processor == "cpu" and has_native_ops(read) and _register(options, library)

@@ -349,9 +349,11 @@ def profiled(record: ProfileRecord, as_json: bool) -> None:
     if as_json:
         _json(record.to_dict())
         return
-    from edgegnn.profiling import render
+    from edgegnn.profiling import render, render_operators
 
     _print(render([record]))
+    if record.operators is not None:
+        _print(render_operators(record))
 
 
 def targets(found: list[TargetInfo], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -9,13 +10,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from profile_example import BLINK, record
+from rich.console import Console
+from rich.table import Table
 from tiny_artifact import change_samples, make_artifact, seal
 
 from edgegnn.devices import target
 from edgegnn.errors import ArtifactError, TargetError, UsageError
-from edgegnn.profiling import measure, newest_artifact, profile, read_record, write_record
+from edgegnn.profiling import measure, newest_artifact, profile, read_record, render_operators, write_record
 from edgegnn.profiling.result import Followed
 from edgegnn.runtime.benchmark import bench
 from edgegnn.runtime.facts import arch
@@ -45,7 +49,7 @@ def no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     told: list[str] = []
-    made = profile(artifact, quick=True, plan=BLINK, threads=1, progress=told.append)
+    made = profile(artifact, quick=True, plan=BLINK, threads=1, progress=told.append, operators=True)
     local = {"x86_64": "x86", "aarch64": "arm64"}[arch()]
     path = Path("profiles") / local / "tiny.json"
     assert read_record(path) == made
@@ -76,7 +80,28 @@ def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     assert values["energy_reason"] == "no rapl here" if arch() == "x86_64" else "no hwmon here; no pmic here"
     words = [text.split(" (about")[0] for text in told]
     windows = ["energy, idle", "energy, window 1 of 2", "energy, window 2 of 2"]
-    assert words == ["preparing", "warm-up", "latency", *windows]
+    assert words == ["preparing", "warm-up", "latency", "operators", *windows]
+    assert values["start_ms"]["open"] > 0 < values["start_ms"]["first"]
+    model = {node.op_type for node in onnx.load(artifact / "model.onnx").graph.node}
+    times = made.operators
+    assert times is not None
+    assert len({node.op for node in times.nodes} & model) > 2  # beside those of inlined functions
+    assert all(node.bytes > 0 and not node.native for node in times.nodes)
+    assert sum(node.ms for node in times.nodes) > 0 < times.copy_bytes_per_s
+    text = rendered(render_operators(made))
+    assert all(node.op in text for node in times.nodes)
+
+
+def rendered(table: Table) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_operators_are_timed_where_they_can_be(artifact: Path) -> None:
+    for name, reason in (("emulated-pi", "not a measurement"), ("cuda", "on the CPU only")):
+        with pytest.raises(UsageError, match=f"{reason}.*leave --operators out"):
+            profile(artifact, target=name, operators=True)
 
 
 class Closed:

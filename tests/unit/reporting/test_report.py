@@ -13,7 +13,9 @@ from profile_example import record
 from report_example import HOSTILE, Page, finished_study, outcomes_of, profile_of, write_records
 
 from edgegnn.errors import PruneError
+from edgegnn.profiling.record import OperatorTime, OperatorTimes
 from edgegnn.reporting.model_points import of_study, plain
+from edgegnn.reporting.operators import section
 from edgegnn.reporting.overview import chosen
 from edgegnn.reporting.palette import DARK, LIGHT, MARKERS, SERIES, marker_of
 from edgegnn.reporting.pareto_front import front
@@ -220,6 +222,19 @@ def test_records_of_several_devices(tmp_path):
     assert "pi: no plot of latency: on an emulated device a time is no measurement" in found.words
     assert "rpi: no plot of energy: none was measured (no sensor)" in found.words
     assert "Measured on rpi: board of rpi" in found.texts["h3"]
+
+
+def test_times_of_operators_are_drawn():
+    nodes = [OperatorTime(name=f"model.convs.{i}/QSpMM", op="QSpMM", ms=1.0 + i, bytes=10, native=True) for i in (0, 1)]
+    nodes += [OperatorTime(name=f"model/Add_{i}", op="Add", ms=0.1, bytes=10) for i in range(20)]
+    times = OperatorTimes(inferences=40, between_ms=0.5, copy_bytes_per_s=1e10, nodes=nodes)
+    assert section([record()]) is None
+    made = section([record(), record(artifact="b", operators=times)])
+    (figure,) = made.figures
+    bars = [(bar["operator"], bar["ms"]) for bar in figure.data["operators"]]
+    assert bars[:2] == [("convs.1 QSpMM", 2.0), ("convs.0 QSpMM", 1.0)]
+    assert bars[-2:] == [("10 more operators", pytest.approx(1.0)), ("between operators", 0.5)]
+    assert "convs.1 QSpMM" in figure.drawn.inline
 
 
 @pytest.mark.slow
