@@ -31,8 +31,9 @@ FailAbove = Annotated[
     str | None,
     typer.Option(
         "--fail-above",
-        metavar="5%",
-        help="With --compare: exit 1 when p50 grew by more, beyond noise.",
+        metavar="LIMITS",
+        help="With --compare: exit 1 when a figure grew by more, beyond noise: 5% (of the latency), or "
+        "'latency=10% size=1% memory=10% energy=10% instructions=2% accuracy=0.5'.",
         rich_help_panel=COMPARISON,
     ),
 ]
@@ -59,6 +60,17 @@ def profile(
     ] = Path("profiles"),
     compare: Compare = None,
     fail_above: FailAbove = None,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            metavar="N",
+            min=1,
+            max=50,
+            help="Measure in N processes, one after the other: the spread from run to run is kept and compared.",
+            rich_help_panel=COMPARISON,
+        ),
+    ] = 1,
     host: Host = None,
     port: Port = None,
     identity: Identity = None,
@@ -74,7 +86,7 @@ def profile(
         edgegnn profile model-dq-int8 --quick
         edgegnn profile model-* --target rpi --target x86
         edgegnn profile model-dq-int8 --operators
-        edgegnn profile model --compare profiles/x86/model.json --fail-above 5%
+        edgegnn profile model --compare old.json --fail-above "latency=10% size=1%" --repeat 5
     """
     from edgegnn.cli.render import devices, summaries
     from edgegnn.devices import load_target
@@ -90,23 +102,24 @@ def profile(
     where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
     small = [t for t in where if t.transport == "microcontroller"]
     if small:
-        if operators:
-            raise UsageError("emulated microcontrollers count instructions, not times: leave --operators out")
+        if operators or repeat > 1:
+            raise UsageError("emulated microcontrollers count instructions: leave --operators and --repeat out")
         weighed(chosen, small, where, output, as_json)
         return
-    old, limit = baseline(compare, fail_above, len(chosen) * len(where))
+    old, limits = baseline(compare, fail_above, len(chosen) * len(where))
     options: dict[str, Any] = {
         "quick": quick,
         "threads": threads,
         "runtime": runtime,
         "out": output,
         "operators": operators,
+        "repeats": repeat,
     }
     if len(chosen) == len(where) == 1:
         with summaries.measuring(f"profiling {chosen[0].name}") as status:
             record = run(chosen[0], target=where[0], progress=status, keep=compare, **options)
         if old is not None:
-            compared(old, record, limit, as_json)
+            compared(old, record, limits, as_json)
             return
         summaries.profiled(record, as_json)
         return
@@ -134,30 +147,30 @@ def weighed(artifacts: list[Path], small: list[Target], all_targets: list[Target
 
 def baseline(
     compare: Path | None, fail_above: str | None, measurements: int
-) -> tuple[ProfileRecord | None, float | None]:
-    """The record and the limit of `profile --compare OLD.json --fail-above 5%`, read before anything is measured.
+) -> tuple[ProfileRecord | None, dict[str, float]]:
+    """The record and the limits of `profile --compare OLD.json --fail-above 5%`, read before anything is measured.
 
     Raises:
         DataError: there is no such record.
         UsageError: the options don't fit together.
     """
-    from edgegnn.profiling import parse_limit, read_record
+    from edgegnn.profiling import parse_limits, read_record
 
     if compare is None:
         if fail_above is not None:
             raise UsageError("--fail-above says how much is allowed with --compare OLD.json")
-        return None, None
+        return None, {}
     if measurements > 1:
         raise UsageError("--compare is for one artifact on one target")
-    return read_record(compare), None if fail_above is None else parse_limit(fail_above)
+    return read_record(compare), {} if fail_above is None else parse_limits(fail_above)
 
 
-def compared(old: ProfileRecord, new: ProfileRecord, limit: float | None, as_json: bool) -> None:
+def compared(old: ProfileRecord, new: ProfileRecord, limits: dict[str, float], as_json: bool) -> None:
     """Show what changed; exit 1 when that is too much."""
     from edgegnn.cli.render import devices
     from edgegnn.profiling import compare
 
-    comparison = compare(old, new, fail_above=limit)
+    comparison = compare(old, new, fail_above=limits)
     devices.compared(new, comparison, as_json)
     if comparison.failed:
         raise typer.Exit(1)

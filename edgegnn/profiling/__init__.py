@@ -5,7 +5,8 @@ The measuring itself is done by the artifact's runner (`edgegnn.runtime.benchmar
 
 from __future__ import annotations
 
-from edgegnn.profiling.comparison import Change, Comparison, compare, parse_limit
+from edgegnn.profiling.comparison import Change, Comparison, compare
+from edgegnn.profiling.gate import Judged, parse_limits
 from edgegnn.profiling.measure import newest_artifact, profile
 from edgegnn.profiling.operator_table import render_operators
 from edgegnn.profiling.parallel import Pair, profile_all
@@ -15,11 +16,12 @@ from edgegnn.profiling.table import ratios, render, render_comparison, render_ta
 __all__ = [
     "Change",
     "Comparison",
+    "Judged",
     "Pair",
     "ProfileRecord",
     "compare",
     "newest_artifact",
-    "parse_limit",
+    "parse_limits",
     "profile",
     "profile_all",
     "ratios",

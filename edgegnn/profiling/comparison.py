@@ -4,54 +4,34 @@ The interval of p50 comes from the medians of consecutive blocks that both recor
 of neighbouring blocks are drawn again and again with replacement (a moving-block bootstrap, since slow drifts make
 neighbours alike), and the medians of the draws, relative to the median of all, spread the ratio of the two p50. It
 knows how unsteady each of the two measurements was while it ran, not what differs from run to run (another layout in
-memory, another temperature): `benchmarks/repeatability.py` says how much that is on a machine.
+memory, another temperature). Where a record holds the p50 of several processes (`profile --repeat`), their spread
+widens the interval; it stands for a record that holds one, too.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import DataError, UsageError
+from edgegnn.errors import DataError
+from edgegnn.profiling.gate import Change, Judged, judge, refusal
 from edgegnn.profiling.record import ProfileRecord
+from edgegnn.runtime.metrics import LOWER_IS_BETTER
 
-__all__ = ["Change", "Comparison", "compare", "parse_limit"]
+__all__ = ["Change", "Comparison", "compare"]
 
 DRAWS = 2000
 CONFIDENCE = 0.95
 # Fewer blocks say nothing about how steady a measurement was.
 MIN_BLOCKS = 8
-
-
-@dataclass(frozen=True)
-class Change:
-    """What became of one figure.
-
-    Attributes:
-        name: "p50", "peak_delta", "energy_gross" or "metric".
-        old: in the older record; None where it has none.
-        new: in the newer one.
-        percent: (new - old) / old in percent; None where one of them is missing, or they can't be compared.
-        low: lower end of the interval of `percent`, at 95 % confidence; None where there is none.
-        high: upper end.
-    """
-
-    name: str
-    old: float | None
-    new: float | None
-    percent: float | None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def noise(self) -> bool:
-        """The interval contains no change at all."""
-        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+MIN_RUNS = 3  # processes whose p50 tell a spread
+# Quantiles of Student's t for 95 %, by degrees of freedom from 1 on; the last one serves for more.
+_STUDENT = (12.7, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 
 
 @dataclass(frozen=True)
@@ -62,15 +42,29 @@ class Comparison:
         changes: of p50, p99, peak memory, energy (gross and net, where both come from the same source) and the metric.
         differences: what was not the same in the two measurements, so that the changes may come from that.
         reason: why p50 has no interval; "" when it has one.
-        limit: percent that p50 may grow by; None: nobody asked.
-        failed: p50 grew by more than that, and by more than noise.
+        judged: each limit that was asked for, and whether it held.
+        runs: processes of the older and of the newer record whose p50 are known.
+        quick: which of the two was measured with short windows.
+        estimated: whose energy is a model's.
     """
 
     changes: list[Change]
     differences: list[str]
     reason: str
-    limit: float | None
-    failed: bool
+    judged: list[Judged]
+    runs: tuple[int, int] = (1, 1)
+    quick: tuple[bool, bool] = (False, False)
+    estimated: tuple[bool, bool] = (False, False)
+
+    @property
+    def failed(self) -> bool:
+        """A figure grew by more than its limit, and by more than noise."""
+        return any(one.state == "exceeded" for one in self.judged)
+
+    @property
+    def unclear(self) -> list[Judged]:
+        """Figures beyond their limit that may be noise."""
+        return [one for one in self.judged if one.state == "unclear"]
 
     @property
     def p50(self) -> Change:
@@ -88,34 +82,32 @@ class Comparison:
             text += f" ({change.low:+.1f} to {change.high:+.1f} %, 95 % confidence)"
         if change.noise:
             text += ", within the noise of these measurements"
-        if self.failed:
-            text += f": more than the {self.limit:g} % allowed"
-        return text
+        return "; ".join([text, *(one.text for one in self.judged if one.state != "held")])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
         changes = {change.name: {**asdict(change), "noise": change.noise} for change in self.changes}
-        return {**asdict(self), "changes": changes, "verdict": self.verdict}
+        return {**asdict(self), "changes": changes, "failed": self.failed, "verdict": self.verdict}
 
 
-def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: float | None = None) -> Comparison:
+def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: Mapping[str, float] | None = None) -> Comparison:
     """What changed.
 
     Args:
         old: the record to compare with.
         new: the newer record.
-        fail_above: percent that p50 may grow by.
+        fail_above: limits by figure ("latency", "size", "memory", "energy", "instructions", "accuracy"), in percent.
 
     Raises:
-        DataError: there is a limit, and the records can't be judged by it: another device, target, processor, runtime
-            or number of threads, or one of them is emulated.
+        DataError: the records can't be judged by a limit: another device, target, processor, runtime or number of
+            threads, an emulated device, or a figure that one of them doesn't have.
     """
     serious, other = _differences(old, new)
     emulated = bool(old.emulated or new.emulated)
-    if fail_above is not None and emulated:
-        raise DataError("--fail-above can't judge an emulated device: its times are not a measurement")
-    if fail_above is not None and serious:
-        raise DataError(f"--fail-above can't judge these records, they differ: {'; '.join(serious)}")
+    limits = fail_above or {}
+    why = refusal(limits, serious, emulated=emulated)
+    if why:
+        raise DataError(f"--fail-above: {why}")
     percent = None if emulated else _percent(old.latency_ms.p50, new.latency_ms.p50)
     reason, low, high = "an emulated device's times are not a measurement", None, None
     if percent is not None:
@@ -123,26 +115,17 @@ def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: float | None 
     elif not emulated:
         reason = "the older record has a p50 of 0"
     first = Change("p50", old.latency_ms.p50, new.latency_ms.p50, percent, low, high)
-    grew = fail_above is not None and percent is not None and percent > fail_above
+    changes = [first, *_others(old, new, emulated)]
+    error_metric = new.metric is not None and new.metric.name in LOWER_IS_BETTER
     return Comparison(
-        changes=[first, *_others(old, new, emulated)],
+        changes=changes,
         differences=[*serious, *other, *_load(old, new)],
         reason=reason,
-        limit=fail_above,
-        failed=grew and (low is None or low > 0),
+        judged=judge(limits, changes, error_metric=error_metric),
+        runs=(max(1, len(old.latency_ms.repeats)), max(1, len(new.latency_ms.repeats))),
+        quick=(old.quick, new.quick),
+        estimated=(_estimated(old), _estimated(new)),
     )
-
-
-def parse_limit(text: str) -> float:
-    """Percent, of "5%", "5 %" or "5".
-
-    Raises:
-        UsageError: something else, or less than 0.
-    """
-    found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%?\s*", text)
-    if not found:
-        raise UsageError(f"--fail-above is a percentage like 5%, not {text[:40]!r}")
-    return float(found[1])
 
 
 def _percent(old: float | None, new: float | None) -> float | None:
@@ -159,7 +142,21 @@ def _interval(old: ProfileRecord, new: ProfileRecord) -> tuple[str, float | None
     ratio = new.latency_ms.p50 / old.latency_ms.p50 * b / a
     edge = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(100 * (ratio - 1), [edge, 100 - edge])
+    middle, between = 100 * (new.latency_ms.p50 / old.latency_ms.p50 - 1), _between_runs(old, new)
+    low, high = middle - math.hypot(middle - low, between), middle + math.hypot(high - middle, between)
     return "", float(low), float(high)
+
+
+def _between_runs(old: ProfileRecord, new: ProfileRecord) -> float:
+    """Half the interval of p50's change, in percent, that the spread from process to process explains; 0: unknown."""
+    runs = [np.log(record.latency_ms.repeats) for record in (old, new)]
+    known = [one for one in runs if len(one) >= MIN_RUNS]
+    freedom = sum(len(one) - 1 for one in known)
+    if not freedom:
+        return 0.0
+    variance = sum(float(np.var(one, ddof=1)) * (len(one) - 1) for one in known) / freedom
+    each = sum(1.0 / max(1, len(one)) for one in runs)
+    return 100.0 * _STUDENT[min(freedom, len(_STUDENT)) - 1] * math.sqrt(variance * each)
 
 
 def _relative_medians(blocks: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -175,6 +172,7 @@ def _relative_medians(blocks: npt.NDArray[np.float64], random: np.random.Generat
 def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool) -> list[Change]:
     """Changes that have no interval."""
     a, b, m, n = old.energy_j, new.energy_j, old.metric, new.metric
+    i, j = old.instructions, new.instructions
     same = a is not None and b is not None and (a.source, a.scope) == (b.source, b.scope)
     pairs: list[tuple[str, float | None, float | None, bool]] = [
         ("p99", old.latency_ms.p99, new.latency_ms.p99, not emulated),
@@ -183,6 +181,7 @@ def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool) -> list[Chan
         ("model_file", old.memory_bytes.model_file, new.memory_bytes.model_file, True),
         ("energy_gross", a.gross if a else None, b.gross if b else None, same),
         ("energy_net", a.net if a else None, b.net if b else None, same),
+        ("instructions", i.median if i else None, j.median if j else None, True),
         ("metric", m.value if m else None, n.value if n else None, bool(m and n and m.name == n.name)),
     ]
     return [
@@ -235,6 +234,10 @@ def _said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) or "none"
+
+
+def _estimated(record: ProfileRecord) -> bool:
+    return record.energy_j is not None and record.energy_j.kind == "estimated"
 
 
 def _source(record: ProfileRecord) -> str:

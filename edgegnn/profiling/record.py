@@ -70,6 +70,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         threads: threads that one inference used.
         blocks: medians of up to 200 blocks of consecutive inferences, in order; every block is as long as the others
             and holds every graph equally often. They tell how steady p50 is (see `compare`).
+        repeats: p50 of each of several processes that measured one after the other, in order (`profile --repeat`); all
+            other fields of the record are those of the one with the median p50.
     """
 
     p50: Positive
@@ -80,6 +82,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     n: Count
     threads: Count
     blocks: Annotated[list[Positive], msgspec.Meta(max_length=200)] = []
+    repeats: Annotated[list[Positive], msgspec.Meta(max_length=100)] = []
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

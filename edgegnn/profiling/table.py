@@ -95,6 +95,8 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     for name, pairs in dict.fromkeys((e.name, e.pairs) for r in records for e in r.entries):
         label = name if pairs is None else f"{name} {pairs} pair{'s' * (pairs > 1)}"
         row(f"  {label}, p50", partial(_entry, name=name, pairs=pairs))
+    if any(record.latency_ms.repeats for record in records):
+        row("p50 of each process", _repeats)
     row("inferences, threads", lambda r: f"{r.latency_ms.n}, {r.latency_ms.threads}")
     if any(record.instructions is not None for record in records):
         row("instructions of one inference", _instructions, "instructions")
@@ -107,6 +109,11 @@ def rows(records: Sequence[ProfileRecord]) -> list[tuple[str, list[str], str]]:
     row("  of it above idle", lambda r: _energy(r, net=True), "energy_net")
     row("kernels", lambda r: "edgegnn" if r.native_kernels else r.runtime)
     return found
+
+
+def _repeats(record: ProfileRecord) -> str:
+    runs = record.latency_ms.repeats
+    return f"{min(runs):.3f} to {max(runs):.3f} ms, {len(runs)}" if runs else "-"
 
 
 def _start(record: ProfileRecord) -> str:
@@ -126,8 +133,9 @@ def _entry(record: ProfileRecord, *, name: str, pairs: int | None) -> str:
 def render_comparison(comparison: Comparison) -> Table:
     """A table of what changed, with what else was different below it."""
     notes = [comparison.verdict]
-    if comparison.p50.low is not None:
-        notes.append("that is the noise within each run; from run to run there is more: repeat a change that matters")
+    notes += [f"{one.name} held: {one.text}" for one in comparison.judged if one.state == "held"]
+    if comparison.p50.low is not None and max(comparison.runs) == 1:
+        notes.append("that is the noise within each run; from run to run there is more: --repeat 5 measures it")
     notes += [comparison.reason] if comparison.reason and comparison.p50.percent is not None else []
     notes += [f"not the same: {text}" for text in comparison.differences]
     table = Table(caption="\n".join(notes), caption_justify="left")
@@ -135,7 +143,13 @@ def render_comparison(comparison: Comparison) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for change in comparison.changes:
         label, show = _CHANGES[change.name]
-        old, new = ("-" if value is None else show(value) for value in (change.old, change.new))
+        energy, timed = change.name.startswith("energy"), change.name not in _UNTIMED
+        old, new = (
+            "-" if value is None else f"{'~' * (estimated and energy)}{show(value)}{' *' * (quick and timed)}"
+            for value, quick, estimated in zip(
+                (change.old, change.new), comparison.quick, comparison.estimated, strict=True
+            )
+        )
         table.add_row(label, old, new, _percent(change))
     return table
 
@@ -265,6 +279,7 @@ _REPORTED = {
     "native_kernels": "kernels",
     "device": "what it is",
 }
+_UNTIMED = ("model_file", "metric", "instructions")
 _CHANGES: dict[str, tuple[str, Callable[[float], str]]] = {
     "p50": ("latency p50", lambda v: f"{v:.3f} ms"),
     "p99": ("latency p99", lambda v: f"{v:.3f} ms"),
@@ -273,5 +288,6 @@ _CHANGES: dict[str, tuple[str, Callable[[float], str]]] = {
     "model_file": ("model file", lambda v: size(int(v))),
     "energy_gross": ("energy per inference", _joules),
     "energy_net": ("  of it above idle", _joules),
+    "instructions": ("instructions of one inference", lambda v: f"{v / 1e6:,.3g} million"),
     "metric": ("metric, shipped graphs", lambda v: f"{v:.4f}"),
 }

@@ -66,8 +66,9 @@ def compared(record: ProfileRecord, comparison: Comparison, as_json: bool) -> No
 
         _print(render([record]))
         _print(render_comparison(comparison))
-    if comparison.failed:
-        complain(comparison.verdict)
+    for one in comparison.judged:
+        if one.state != "held":
+            complain(one.text)
 
 
 def checked(name: str, steps: Sequence[Step], as_json: bool) -> None:
