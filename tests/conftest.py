@@ -7,6 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads would only wait for each other
@@ -21,6 +22,10 @@ from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
 
 from edgegnn.profiling import machine_lock
+
+# A busy machine is slow: no time is an assertion.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 gc.freeze()  # what was imported stays: no search for garbage has to walk through it
 
