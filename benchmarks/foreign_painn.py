@@ -78,8 +78,9 @@ def main() -> None:
         parser.error("the package isn't installed: pip install --no-deps caustic-nmr")
     file = read_onnx(Path(package.origin).parent / FILE)
     plain = settled(file)
-    rewritten, outcomes = rewrite_proto(plain)
-    codes, _ = rewrite_proto(static_int8(plain, [protein(12, seed) for seed in (1, 2)]))
+    made = rewrite_proto(plain)
+    rewritten, outcomes = made.model, made.aggregations
+    codes = rewrite_proto(static_int8(plain, [protein(12, seed) for seed in (1, 2)])).model
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     sessions = {

@@ -101,7 +101,7 @@ def sizes(sparsity: float, quant: str | None) -> dict[str, Any]:
     grids = weight_grids(model) if isinstance(model, QuantModel) else {}
     layouts = state_layouts(encode_state(model.state_dict(), grids))
     layout, values, _ = next(v for k, v in layouts.items() if k.endswith(next(iter(weights))))
-    artifact = pack_zeros(rewrite_proto(capture(model, inputs, kind="node"))[0])
+    artifact = pack_zeros(rewrite_proto(capture(model, inputs, kind="node")).model)
     return {
         "values": "float32" if quant is None else quant.removeprefix("qat-"),
         "sparsity": sparsity,

@@ -109,6 +109,7 @@ def train(
     task: str | None = None,
     metric: str | None = None,
     one_hot: bool = False,
+    transforms: Sequence[str] = (),
     architecture: dict[str, Any] | None = None,
     factory_args: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
@@ -129,6 +130,7 @@ def train(
         task: one of `edgegnn.tasks.TASKS`, "link-prediction" say; None for what the labels of the data are for.
         metric: what the model is judged by; None for the data set's own.
         one_hot: the features are categories, each of which becomes a column.
+        transforms: what prepares each graph first (`edgegnn.tasks.user_transforms`).
         architecture: hidden, layers, heads, dropout, pool_ratio; None values for the model's defaults.
         factory_args: arguments of the function that builds your own model.
         settings: fields of `FitConfig` (epochs, lr, weight_decay, batch_size, seed, ...); None values for the defaults.
@@ -148,7 +150,7 @@ def train(
         check_free(Path(output), force=force)
     chosen = training_recipe(quant)
     task = check_new(model, task, architecture, factory_args)
-    DataSource(data, task, split, split_seed, data_root).check()
+    DataSource(data, task, split, split_seed, data_root, transforms=tuple(transforms)).check()
     check_labels(task, "a model is trained by its labels", "name a task whose labels the data have")
     check_metric(metric)
     check_settings(settings)
@@ -162,7 +164,8 @@ def train(
     from edgegnn.tasks import all_metrics
     from edgegnn.training import fit
 
-    asked = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric, "one_hot": one_hot}
+    asked: dict[str, Any] = {"split": split, "seed": split_seed, "root": data_root, "task": task, "metric": metric}
+    asked |= {"one_hot": one_hot, "transforms": tuple(transforms)}
     work = _load_features(model, data, node_attributes, asked)
     config = fit_defaults(work.spec.kind, model=model, data=work.spec.data, **(settings or {}))
     torch.manual_seed(config.seed)
@@ -204,6 +207,7 @@ def export(
     data: str | None = None,
     task: str | None = None,
     inputs: dict[str, str] | None = None,
+    transforms: Sequence[str] = (),
     state: dict[str, str] | None = None,
     split: str | None = None,
     split_seed: int = 0,
@@ -237,6 +241,7 @@ def export(
         task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
         inputs: of the model's forward, name -> role ("node", "edge", "graph", "edges", "pairs", "batch") or the
             attribute of `data` that it is read from; None: told from the data.
+        transforms: what prepares each graph first (`edgegnn.tasks.user_transforms`).
         state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
@@ -249,13 +254,13 @@ def export(
         min_agreement: smallest share of equal predictions that is accepted.
         max_accuracy_drop: largest drop of the metric on the validation split, from the float model to the artifact, in
             points (hundredths; of an error, hundredths of the labels' standard deviation); None: 2.
-        max_nodes: refuse larger graphs; None: as the model's modules say. Of format "c": the most nodes in C.
-        max_edges: of format "c": the most edges of a graph in C.
+        max_nodes: refuse larger graphs; None: as the model's modules say. Of format "c" or "web": the most nodes in C.
+        max_edges: of format "c" or "web": the most edges of a graph in C.
         samples: how many graphs, nodes or pairs of the test split samples.npz has; None: as many as fit in 8 MB.
         thorough: hold the artifact to properties of the model, too: nodes in another order have the same answers, say.
         constant_graph: bake the edges of the data's one graph into the model (node tasks), which then takes `x` alone.
         targets: names of devices whose native kernels go into it; or OUTPUT=ATTRIBUTE: which labels score which output.
-        format: "onnx", "torchscript", "both" or "c"; None: ONNX, or TorchScript where the model has no ONNX form.
+        format: "onnx", "torchscript", "both", "c" or "web"; None: ONNX, or TorchScript where there is no ONNX form.
         force: replace an artifact that is there.
         command: how the user asked for it, for the manifest; an artifact travels, so no secrets.
         progress: called after each epoch of fine-tuning.
@@ -284,7 +289,9 @@ def export(
         max_nodes = None
     check_settings(settings)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, state or {}, labels_of(targets))
+    place = DataSource(
+        data, task, split, split_seed, data_root, inputs or {}, state or {}, labels_of(targets), tuple(transforms)
+    )
     source.check(model)
     place.check()
     if wanted is not None and wanted.trains and isinstance(model, (str, Path)):
@@ -373,6 +380,7 @@ def compress(
     data: str | None = None,
     task: str | None = None,
     inputs: dict[str, str] | None = None,
+    transforms: Sequence[str] = (),
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -400,6 +408,7 @@ def compress(
         task: one of `edgegnn.tasks.TASKS`; None for the checkpoint's own, or what the labels of `data` are for.
         inputs: of the model's forward, name -> role ("node", "edge", "graph", "edges", "pairs", "batch") or the
             attribute of `data` that it is read from; None: told from the data.
+        transforms: what prepares each graph first (`edgegnn.tasks.user_transforms`).
         split: which split of `data`; "file:PATH" for one in a file (`edgegnn.tasks.split_file`).
         split_seed: seed of a drawn split of `data`.
         data_root: folder of the data sets.
@@ -425,7 +434,7 @@ def compress(
     if output is not None:
         check_free(Path(output), force=force)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root, inputs or {})
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, transforms=tuple(transforms))
     source.check(model)
     place.check()
     check_labels(task, "what compression costs is told by labels", "name a task whose labels the data have")

@@ -34,6 +34,7 @@ from edgegnn.cli.options import (
     TargetBits,
     Task,
     TrainedQuant,
+    Transforms,
     UnsafePickle,
     Variant,
     WeightDecay,
@@ -57,6 +58,7 @@ def compress(
     data: Data = None,
     task: Task = None,
     inputs: Inputs = None,
+    transforms: Transforms = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -104,7 +106,7 @@ def compress(
     settings = settings_of(epochs, lr, weight_decay, batch_size, patience, early_stop, seed) | {"distill": distill}
     check_compression(sparsities, prune, recipe, schedule, variant, not no_finetune, settings)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
-    chosen = data_source(data, task, split, split_file, split_seed, data_root, inputs)
+    chosen = data_source(data, task, split, split_file, split_seed, data_root, inputs, transforms)
 
     from edgegnn.compression.sweep import sweep  # only now: importing torch takes seconds
 

@@ -41,6 +41,7 @@ from edgegnn.cli.options import (
     TargetBits,
     Task,
     Thorough,
+    Transforms,
     UnsafePickle,
     WeightDecay,
 )
@@ -58,6 +59,7 @@ def export(
     data: Data = None,
     task: Task = None,
     inputs: Inputs = None,
+    transforms: Transforms = None,
     state: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,6 +115,7 @@ def export(
         edgegnn export model.pt --quant dq-int8
         edgegnn export model.pt --quant dq-int8 --target rpi
         edgegnn export model.pt --quant dq-int8 --format c --max-nodes 64 --max-edges 256
+        edgegnn export model.pt --quant dq-int8 --format web --max-nodes 64 --max-edges 256
         edgegnn export weights.pt --factory mymodels:build --data data.pt
     """
     from edgegnn import api
@@ -126,6 +129,7 @@ def export(
             data=data,
             task=task,
             inputs=pairs_of("--input", inputs),
+            transforms=transforms or (),
             state=pairs_of("--state", state),
             split=split_of(split, split_file),
             split_seed=split_seed,

@@ -20,6 +20,7 @@ from edgegnn.cli.options import (
     SplitFile,
     SplitSeed,
     Task,
+    Transforms,
     UnsafePickle,
 )
 from edgegnn.cli.values import json_object, pairs_of, split_of
@@ -44,6 +45,7 @@ def import_(
     unsafe_pickle: UnsafePickle = False,
     task: Task = None,
     inputs: Inputs = None,
+    transforms: Transforms = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -75,6 +77,7 @@ def import_(
         data=data,
         task=task,
         inputs=pairs_of("--input", inputs),
+        transforms=transforms or (),
         split=split_of(split, split_file),
         split_seed=split_seed,
         data_root=data_root,

@@ -20,7 +20,6 @@ RECIPES = ", ".join(map(shown_name, BY_NAME))
 _TRAINED = ", ".join(shown_name(name) for name, recipe in BY_NAME.items() if recipe.trains)
 _WITH_HEADS = " and ".join(model.name for model in MODELS.values() if model.with_heads)
 _WITH_POOLS = " and ".join(m.name for m in MODELS.values() if any(f.pool_ratio is not None for f in m.forms.values()))
-_WITH_ATTRIBUTES = " and ".join(model.name for model in MODELS.values() if model.with_attributes)
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
@@ -85,6 +84,16 @@ Inputs = Annotated[
         metavar="NAME=ROLE",
         help="What an input of forward is: node, edge, graph, edges, pairs or batch, or the attribute of the data that "
         "it is read from (default: told from the data).",
+        rich_help_panel=DATA,
+    ),
+]
+Transforms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--transform",
+        metavar="NAME",
+        help="Prepares each graph first: a transform of PyG ('NormalizeFeatures', 'AddRandomWalkPE(walk_length=8)') or "
+        "yours (module:function); it becomes part of the artifact where it traces.",
         rich_help_panel=DATA,
     ),
 ]
@@ -168,14 +177,6 @@ PoolRatio = Annotated[
         "--pool-ratio",
         metavar="R",
         help=f"Share of nodes that a pool of {_WITH_POOLS} keeps, above 0, at most 1 (default: 0.5).",
-        rich_help_panel=MODEL,
-    ),
-]
-NodeAttributes = Annotated[
-    bool | None,
-    typer.Option(
-        "--node-attributes/--no-node-attributes",
-        help=f"Features of tu:NAME: the nodes' attributes beside their labels (default: {_WITH_ATTRIBUTES} only).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -458,8 +459,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="onnx, torchscript, both, or c: C without a runtime, too (default: onnx; torchscript if ONNX can't "
-        "express the model).",
+        help="onnx, torchscript, both, c: C without a runtime, too, or web: that, and a page that runs it in a browser "
+        "(default: onnx; torchscript if ONNX can't express the model).",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -487,7 +488,7 @@ MaxEdges = Annotated[
         "--max-edges",
         metavar="N",
         min=1,
-        help="With --format c: the most edges of a graph; --max-nodes is the most nodes then.",
+        help="With --format c or web: the most edges of a graph; --max-nodes is the most nodes then.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -10,6 +10,7 @@ import typer
 from edgegnn.cli.completion import complete_data, complete_model
 from edgegnn.cli.options import (
     DATA,
+    MODEL,
     OUTPUT,
     BatchSize,
     DataRoot,
@@ -24,7 +25,6 @@ from edgegnn.cli.options import (
     Layers,
     Lr,
     Metric,
-    NodeAttributes,
     OneHot,
     Patience,
     PoolRatio,
@@ -35,6 +35,7 @@ from edgegnn.cli.options import (
     TargetBits,
     Task,
     TrainedQuant,
+    Transforms,
     WeightDecay,
 )
 from edgegnn.cli.values import json_object, quant_of, settings_of, split_of
@@ -42,6 +43,16 @@ from edgegnn.errors import UsageError
 from edgegnn.models.catalog import MODELS
 
 __all__ = ["train"]
+
+_WITH_ATTRIBUTES = " and ".join(model.name for model in MODELS.values() if model.with_attributes)
+NodeAttributes = Annotated[
+    bool | None,
+    typer.Option(
+        "--node-attributes/--no-node-attributes",
+        help=f"Features of tu:NAME: the nodes' attributes beside their labels (default: {_WITH_ATTRIBUTES} only).",
+        rich_help_panel=MODEL,
+    ),
+]
 
 
 def train(
@@ -75,6 +86,7 @@ def train(
     task: Task = None,
     metric: Metric = None,
     one_hot: OneHot = False,
+    transforms: Transforms = None,
     split: Split = None,
     split_file: SplitFile = None,
     split_seed: SplitSeed = 0,
@@ -122,6 +134,7 @@ def train(
             task=task,
             metric=metric,
             one_hot=one_hot,
+            transforms=transforms or (),
             split=split_of(split, split_file),
             split_seed=split_seed,
             data_root=data_root,

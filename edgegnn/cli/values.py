@@ -74,6 +74,7 @@ def data_source(
     split_seed: int,
     data_root: Path | None,
     inputs: list[str] | None = None,
+    transforms: list[str] | None = None,
 ) -> DataSource:
     """Which data are named.
 
@@ -82,7 +83,9 @@ def data_source(
     """
     from edgegnn.compression.model_source import DataSource
 
-    source = DataSource(data, task, split_of(split, split_file), split_seed, data_root, pairs_of("--input", inputs))
+    chosen = split_of(split, split_file)
+    told = pairs_of("--input", inputs)
+    source = DataSource(data, task, chosen, split_seed, data_root, told, transforms=tuple(transforms or ()))
     source.check()
     return source
 

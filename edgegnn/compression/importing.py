@@ -8,6 +8,7 @@ split the model is for. Opening it imports nothing: who opens it allows the impo
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def import_model(
     data: str,
     task: str | None = None,
     inputs: dict[str, str] | None = None,
+    transforms: Sequence[str] = (),
     split: str | None = None,
     split_seed: int = 0,
     data_root: Path | None = None,
@@ -45,6 +47,7 @@ def import_model(
         data: data set or data file, which the model file refers to.
         task: one of `edgegnn.tasks.TASKS`; None: what the labels are for.
         inputs: name of an input -> its role, or the attribute of the data that it is read from.
+        transforms: what prepares each graph of the data first.
         split: which split of `data`; "file:PATH" for one in a file.
         split_seed: seed of a drawn split.
         data_root: folder of the data sets.
@@ -62,7 +65,7 @@ def import_model(
     if output is not None:
         check_free(Path(output), force=force)
     source = ModelSource(factory, factory_args, unsafe_pickle=unsafe_pickle)
-    place = DataSource(data, task, split, split_seed, data_root, inputs or {})
+    place = DataSource(data, task, split, split_seed, data_root, inputs or {}, transforms=tuple(transforms))
     source.check(weights)
     place.check()
 

@@ -15,7 +15,7 @@ from edgegnn.compression.model_inputs import fit_inputs, one_graph
 from edgegnn.compression.model_outputs import fit_outputs
 from edgegnn.compression.model_state import fit_state, with_first_state
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
-from edgegnn.tasks.catalog import check_data, check_split, check_task
+from edgegnn.tasks.catalog import check_data, check_split, check_task, check_transforms
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -102,6 +102,8 @@ class DataSource:
             data.
         state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         labels: name of the output that is scored -> the attribute of `data` that has its labels; {}: the one that fits.
+        transforms: what prepares each graph of `data` first (`edgegnn.tasks.user_transforms`); without data, which of
+            the model's own may be imported.
     """
 
     data: str | None = None
@@ -112,6 +114,7 @@ class DataSource:
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     state: dict[str, str] = dataclasses.field(default_factory=dict)
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    transforms: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse unknown names and missing files before torch is imported.
@@ -131,6 +134,7 @@ class DataSource:
                 f"--target: one output is scored, and {' and '.join(self.labels)} are named: keep one, the others are "
                 "compared with PyTorch as numbers"
             )
+        check_transforms(self.transforms)
         check_task(self.task)
         check_split(self.split)
         if self.data is not None:
@@ -138,11 +142,12 @@ class DataSource:
 
     @property
     def names_data_only(self) -> bool:
-        """Whether data of a module are named, and nothing else is said of them: the user allows its import."""
+        """Whether data or transforms of a module are named, and nothing else is said: the user allows their import."""
         from edgegnn.tasks.catalog import object_name
 
         said = self.task or self.split or self.split_seed or self.inputs or self.state or self.labels
-        return self.data is not None and object_name(self.data) is not None and not said
+        module = self.data is not None and (object_name(self.data) is not None or bool(self.transforms))
+        return module and not said
 
     def options(self) -> dict[str, Any]:
         """The fields as arguments of the public functions, which have the same names."""
@@ -167,6 +172,7 @@ class DataSource:
             task=self.task,
             inputs=self.inputs,
             label=next(iter(self.labels.values()), None),
+            transforms=self.transforms,
         )
 
 
@@ -200,12 +206,17 @@ def open_model(
     else:
         checkpoint, stem = source.load(model, work.spec if work else None), Path(model).stem
     own = checkpoint.task
-    if work is not None and own is not None and own != work.spec and data.names_data_only and own.data == data.data:
-        work = restore_task(own, data.data_root, data.data)  # its split, and constants of its features
+    same = own is not None and own.data == data.data and own.transforms == list(data.transforms)
+    if work is not None and own is not None and own != work.spec and data.names_data_only and same:
+        # Its split, and constants of its features.
+        work = restore_task(own, data.data_root, data.data, data.transforms)
     if work is None:
         if checkpoint.task is None:
             raise UsageError("the model file names no data set: give one with --data (a name, or a .pt file)")
-        work = restore_task(checkpoint.task, root=data.data_root)
+        unknown = [text for text in data.transforms if text not in checkpoint.task.transforms]
+        if unknown:
+            raise UsageError(f"--transform {unknown[0]} prepares what --data names: name a data set with it")
+        work = restore_task(checkpoint.task, root=data.data_root, transforms=data.transforms)
     edges = (checkpoint.pruning or {}).get("edges")
     if edges is not None:
         from edgegnn.prune.edges import without_edges

@@ -88,6 +88,7 @@ def describe(
         average_bits=facts.average_bits,
         learnt_bits=facts.learnt_bits,
         aggregations=facts.aggregations,
+        refusals=facts.refusals,
         sizes=manifest.Sizes(model_file=0, fp32_model_file=facts.fp32_model_file),
         ranges=facts.ranges,
         torchscript=facts.torchscript or _other_script(built, found),

@@ -12,6 +12,7 @@ from edgegnn.devices.microcontroller.build import build_firmware, find_compiler
 from edgegnn.devices.microcontroller.limits import Needs, largest_limits, largest_tables, needs_of, too_much
 from edgegnn.devices.target import Target, load_target
 from edgegnn.errors import ExportError, UsageError
+from edgegnn.exporting.early_checks import PLAIN
 from edgegnn.native.build import LEVELS
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.plain_c.values import Limits
@@ -26,7 +27,7 @@ class Destinations:
     Attributes:
         machines: processor ("aarch64") whose native library goes into the artifact -> its target.
         small: microcontrollers.
-        format: the artifact's; "c" for microcontrollers.
+        format: the artifact's; "c" (or "web", which has it, too) for microcontrollers.
     """
 
     machines: dict[str, str]
@@ -48,12 +49,12 @@ def destinations(names: Sequence[str], format: str | None) -> Destinations:
     targets = [load_target(name) for name in names]
     small = tuple(target for target in targets if target.transport == "microcontroller")
     plain = next((t for t in targets if t.transport == "microcontroller" or t.runner == "native"), None)
-    if plain is not None and format not in (None, "c"):
+    if plain is not None and format not in (None, *PLAIN):
         raise UsageError(f"{plain.name} takes the C form: --format c, or none")
     for target in small:
         find_compiler(BOARDS[target.cpu])
     machines: dict[str, str] = {target.arch: target.name for target in targets if target.arch in LEVELS}
-    return Destinations(machines, small, format if plain is None else "c")
+    return Destinations(machines, small, format if plain is None else format or "c")
 
 
 def check_memory(

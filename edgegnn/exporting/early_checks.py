@@ -11,7 +11,8 @@ from edgegnn.utils.files import check_free
 
 __all__ = ["FORMATS", "c_limits", "check_format_name", "check_output"]
 
-FORMATS = ("onnx", "torchscript", "both", "c")
+FORMATS = ("onnx", "torchscript", "both", "c", "web")
+PLAIN = ("c", "web")  # formats of a fixed largest graph
 
 
 def check_format_name(format: str | None) -> None:
@@ -28,14 +29,21 @@ def c_limits(format: str | None, max_nodes: int | None, max_edges: int | None) -
     """The largest graph that a C form will take; None where none is asked for.
 
     Raises:
-        UsageError: --format c without both limits, or a limit of edges without --format c.
+        UsageError: --format c or web without both limits, a limit of edges without them, or no compiler for the web.
     """
-    if format != "c":
+    if format not in PLAIN:
         if max_edges is not None:
-            raise UsageError("--max-edges is for --format c: leave it out, or choose --format c")
+            raise UsageError("--max-edges is for --format c and web: leave it out, or choose one of them")
         return None
     if max_nodes is None or max_edges is None:
-        raise UsageError("--format c needs --max-nodes and --max-edges: the largest graph that the C code will take")
+        raise UsageError(
+            f"--format {format} needs --max-nodes and --max-edges: the largest graph that the C code will take"
+        )
+    if format == "web":
+        from edgegnn.plain_c.web.wasm import MISSING, find_wasm_compiler
+
+        if find_wasm_compiler() is None:
+            raise UsageError(MISSING)
     return Limits.checked(max_nodes, max_edges)
 
 

@@ -4,6 +4,7 @@ onnx           model.onnx, or an error
 torchscript    model.ts.pt and model.pt2
 both           model.onnx, model.ts.pt and model.pt2; the manifest names onnxruntime as the runtime
 c              model.onnx, and the same model as C99 in c/ (`edgegnn.plain_c`)
+web            the same, and that compiled to WebAssembly in web/ (`edgegnn.plain_c.web`)
 None           onnx; torchscript when something in the model has no ONNX form
 """
 
@@ -23,11 +24,11 @@ from torch.export import ExportedProgram
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import ArtifactError, EdgeGNNError, ExportError, ParityError, UsageError
 from edgegnn.exporting.capture import capture_program, copy_program
-from edgegnn.exporting.early_checks import check_format_name
+from edgegnn.exporting.early_checks import PLAIN, check_format_name
 from edgegnn.exporting.entry_points import with_role
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.torchscript import Script, make_twin, to_torchscript
-from edgegnn.manifest import Aggregation, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
+from edgegnn.manifest import Aggregation, LearntBits, RangePoint, Refusal, ScriptForm, ScriptTwin, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime.metrics import as_rows
 from edgegnn.runtime.roles import BATCH, FIXED, GRAPH, role_of
@@ -54,6 +55,7 @@ class FormFacts:
     integer_operators: dict[str, int] = field(default_factory=dict)
     average_bits: dict[str, float] | None = None
     learnt_bits: dict[str, LearntBits] | None = None
+    refusals: list[Refusal] = field(default_factory=list)
     ranges: list[RangePoint] = field(default_factory=list)
     torchscript: ScriptForm | None = None
 
@@ -100,7 +102,7 @@ def check_format(format: str | None, recipe: Recipe, *, constant_graph: bool) ->
         UsageError: an unknown format, or one that doesn't go with the recipe or with a constant graph.
     """
     check_format_name(format)
-    if format in (None, "onnx", "c"):
+    if format in (None, "onnx", *PLAIN):
         return
     if recipe.does.post_training:
         raise UsageError(f"{recipe.name} quantizes ONNX models: for --format {format} choose a recipe that trains")

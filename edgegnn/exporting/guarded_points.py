@@ -89,12 +89,13 @@ def _quantize_linear(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorPr
 
 
 def _read_values(node: onnx.NodeProto) -> RangePoint | None:
-    """QuantizeGemm takes floats and rounds them on the way."""
-    if not node.op_type.startswith("QuantizeGemm"):
+    """QuantizeGemm takes floats and rounds them on the way, NormalizeQuantizeGemm divides their rows first."""
+    if not node.domain or "QuantizeGemm" not in node.op_type:
         return None
     own = _attributes(node)
     low, high = int(own.get("x_low", 0)), int(own.get("x_high", 255))
-    return _of_values(node.input[0], float(own["x_scale"]), int(own.get("x_zero_point", 0)), low, high)
+    point = _of_values(node.input[0], float(own["x_scale"]), int(own.get("x_zero_point", 0)), low, high)
+    return replace(point, least_sum=float(own.get("least_sum", 0.0)))
 
 
 def _written_codes(node: onnx.NodeProto) -> RangePoint | None:

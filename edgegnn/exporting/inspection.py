@@ -72,6 +72,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "history": m.history,
         "stayed_float": msgspec.to_builtins(m.stayed_float),
         "aggregations": msgspec.to_builtins(m.aggregations),
+        "refusals": msgspec.to_builtins(m.refusals),
     }
 
 
@@ -80,6 +81,8 @@ _BEFORE = {
     "other programs have to",
     "row-normalise": "expects x with each row divided by its sum; edgegnn's runtime does it for raw_x",
     "one-hot": "expects x as a column for each category; edgegnn's runtime does it for raw_x",
+    "random-walk": "{input} may be left out: edgegnn's runtime makes it of the edges (random walks, {size} steps)",
+    "laplacian": "{input} may be left out: edgegnn's runtime makes it of the edges ({size} eigenvectors)",
 }
 
 
@@ -88,7 +91,8 @@ def _features(manifest: ArtifactManifest) -> dict[str, str]:
     found = manifest.preprocessing
     if found is None:
         return {}
-    words = [_BEFORE.get(step.kind, step.kind).format(mean=step.mean, std=step.std) for step in found.before]
+    words = [_BEFORE.get(step.kind, step.kind).format(**msgspec.structs.asdict(step)) for step in found.before]
+    words += [f"expects graphs that {text} has prepared" for text in found.outside]
     if found.inside:
         words = [f"expects raw features: in the model, {'; '.join(found.inside)}", *words]
     return {"features": "; ".join(words) or "expects raw features, as they are in the data"}

@@ -25,7 +25,7 @@ from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.exporting.rewrite.constant import fix_graph
 from edgegnn.exporting.rewrite.sparse import sparse_features
 from edgegnn.exporting.unsigned_weights import unsigned_weights
-from edgegnn.manifest import Aggregation, StayedFloat
+from edgegnn.manifest import Aggregation, Refusal, StayedFloat
 from edgegnn.quantize import QuantModel, Recipe
 from edgegnn.runtime import make_session
 from edgegnn.runtime.roles import role_of
@@ -46,7 +46,7 @@ def onnx_form(
 ) -> Form:
     """The model as ONNX: captured, quantized, its aggregations rewritten."""
     points = entry_points(checkpoint.model, task, names, example)
-    models, floats, operators, aggregations = [], [], Counter[str](), []
+    models, floats, operators, aggregations, refusals = [], [], Counter[str](), [], []
     twins: list[tuple[onnx.ModelProto, onnx.ModelProto]] = []
     found: set[str] = set()
     fp32 = 0
@@ -56,15 +56,17 @@ def onnx_form(
         if quantized is not captured and not recipe.trains:
             twins.append((captured, quantized))
         found.update(qdq_points(quantized))
-        model, outcomes = rewrite_proto(quantized, sparse_input=_sparse(point))
+        rewritten = rewrite_proto(quantized, sparse_input=_sparse(point))
+        model = rewritten.model
         if constant_graph and "edge_index" in point.example:
             model = _with_graph(model, task)
         model = spell_int4(pack_zeros(unsigned_weights(model)))
         models.append(model)
         floats += _float_tensors(checkpoint, quantized, model)
         operators.update(integer_operators(model))
-        aggregations += [Aggregation(**asdict(outcome)) for outcome in outcomes]
-        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point))[0].SerializeToString())
+        aggregations += [Aggregation(**asdict(outcome)) for outcome in rewritten.aggregations]
+        refusals += [Refusal(**asdict(refusal)) for refusal in rewritten.refusals]
+        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point)).model.SerializeToString())
     sessions = [make_session(model.SerializeToString()) for model in models]
     guarded = recipe.does.one_scale
     each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)] if guarded else []
@@ -73,6 +75,7 @@ def onnx_form(
         quantized_points=_assert_planned(checkpoint, found),
         stayed_float=floats,
         aggregations=aggregations,
+        refusals=refusals,
         fp32_model_file=fp32,
         integer_operators=dict(operators),
         average_bits=average_bits,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 from torch import nn
 from torch.export import ExportedProgram
@@ -33,9 +34,12 @@ from edgegnn.native import library_name
 from edgegnn.native.provide import Provided, provide
 from edgegnn.plain_c.form import CFiles, c_form
 from edgegnn.plain_c.values import Limits
+from edgegnn.plain_c.web.form import web_form
+from edgegnn.plain_c.web.samples import PageGraph
 from edgegnn.quantize import Recipe
 from edgegnn.runtime import verify
 from edgegnn.runtime.manifest import MODEL_FILES
+from edgegnn.runtime.metrics import as_rows
 from edgegnn.runtime.session import has_native_ops
 from edgegnn.tasks import Task
 from edgegnn.tasks.points import point_graphs
@@ -92,7 +96,7 @@ def export_checkpoint(
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
         machines: processor ("aarch64") whose native library goes into the artifact -> its target; none: this machine's.
         small: microcontrollers whose memory the C form has to fit.
-        format: "onnx", "torchscript", "both" or "c"; None: ONNX, and TorchScript when ONNX can't express the model.
+        format: "onnx", "torchscript", "both", "c" or "web"; None: ONNX, and TorchScript where ONNX can't.
         command: the command line, for the manifest.
         status: told in a few words what is being done.
 
@@ -119,13 +123,16 @@ def export_checkpoint(
         comparison = compare(request, built, status)
         native = _native(built.form.onnx, machines, status)
         manifest = describe(request, built, comparison, native, command)
+    plain: dict[str, bytes] = {}
     if c_files is not None:
         manifest = msgspec.structs.replace(manifest, c=c_files.facts)
+        plain |= c_files.files
+    if c_files is not None and format == "web":
+        manifest, files = _web_files(path, built, comparison, c_files, manifest, status)
+        plain |= files
     libraries = {library_name(p.machine): p.path for p in native if p.path is not None} if machines else None
     status("writing and verifying the artifact")
-    complete = _write(
-        path, built, comparison, manifest, libraries, {} if c_files is None else c_files.files, force=force
-    )
+    complete = _write(path, built, comparison, manifest, libraries, plain, force=force)
     return ExportResult(path, complete, comparison.parity)
 
 
@@ -140,11 +147,43 @@ def _c_files(
     given = ", ".join(value["name"] for value in built.form.io["outputs"])
     if len(built.form.io["outputs"]) > 1:
         raise ExportError(f"--format c is for a model with one output, and this one gives {given}: return one of them")
-    name = (path.with_suffix("") if path.suffix == ".zip" else path).name
+    name = _name(path)
     made = c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
     assert built.form.onnx is not None
     check_memory(built.form.onnx, name, limits, small, status)
     return made
+
+
+def _web_files(
+    path: Path,
+    built: Built,
+    found: Comparison,
+    c_files: CFiles,
+    manifest: ArtifactManifest,
+    status: Callable[[str], None],
+) -> tuple[ArtifactManifest, dict[str, bytes]]:
+    """The C form as WebAssembly: what the manifest says with it, and its files."""
+    assert built.form.onnx is not None
+    made = web_form(built.form.onnx, c_files.code, [*built.real, *built.awkward], status)
+    main = built.form.main
+    graphs = [
+        PageGraph(
+            sample.name,
+            sample.origin,
+            entry.num_edges,
+            sample.inputs,
+            as_rows(np.asarray(expected[main])),
+            sample.label,
+            sample.mask,
+        )
+        for sample, entry, expected in zip(found.kept, manifest.samples, found.kept_expected, strict=True)
+    ]
+    files, shown = made.files(manifest, _name(path), graphs)
+    return msgspec.structs.replace(manifest, web=msgspec.structs.replace(made.facts, page_graphs=shown)), files
+
+
+def _name(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix == ".zip" else path).name
 
 
 def _native(

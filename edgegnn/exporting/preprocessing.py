@@ -18,12 +18,14 @@ from torch.export import ExportedProgram
 from torch_geometric.data import Data
 
 from edgegnn.checkpoint.onnx_module import OnnxModule
+from edgegnn.exporting.transforms_inside import encoding_steps, running_inside
 from edgegnn.manifest import Preprocessing, PreprocessingStep
 from edgegnn.quantize import QuantModel
 from edgegnn.signature import RAW
 from edgegnn.tasks import Task
 from edgegnn.tasks.collating import by_name
 from edgegnn.tasks.transforms import INSIDE, features_of
+from edgegnn.tasks.user_transforms import Encoding, transforms_of
 
 __all__ = ["described", "raw_features"]
 
@@ -42,7 +44,12 @@ def raw_features(models: Sequence[Model | None], task: Task) -> Iterator[Task]:
         models: modules that take the same inputs; a program takes what it was traced with.
         task: the data, with the features that the models were trained with.
     """
-    modules = [_inner(model) for model in models if _takes_more(model)]
+    takers = [model for model in models if _takes_more(model)]
+    modules = [_inner(model) for model in takers]
+    if task.spec.transforms and len(takers) == len([model for model in models if model is not None]):
+        with running_inside(takers, task) as raw:
+            yield raw
+        return
     if not _inside(task) or len(modules) < len([model for model in models if model is not None]):
         yield task
         return
@@ -62,12 +69,25 @@ def raw_features(models: Sequence[Model | None], task: Task) -> Iterator[Task]:
 def described(model: Model, task: Task, names: Sequence[str]) -> Preprocessing:
     """What the manifest says of what lies between the data and the model, which has inputs of these names."""
     features = task.spec.features
+    if task.spec.transforms:
+        return _of_transforms(task, names)
     if _inside(task) and _takes_more(model):
         return Preprocessing(inside=[_WORDS[features["kind"]]], before=[])
     taken = [name for name in names if features and name in _prepared(task.graphs[0])]
     if taken:
         return Preprocessing(inside=[], before=[PreprocessingStep(input=taken[0], **features)])
     return Preprocessing(inside=[], before=[])
+
+
+def _of_transforms(task: Task, names: Sequence[str]) -> Preprocessing:
+    """Where the user's transforms are done: in the model, by the runtime, or by whoever calls it."""
+    texts = task.spec.transforms
+    traced = [text for text, each in zip(texts, transforms_of(texts), strict=True) if not isinstance(each, Encoding)]
+    return Preprocessing(
+        inside=[text for text in traced if text in task.inside],
+        before=encoding_steps(task, names) if task.inside else [],
+        outside=[text for text in texts if text not in task.inside],
+    )
 
 
 def _inside(task: Task) -> bool:

@@ -38,7 +38,7 @@ class ExportRequest:
             (`edgegnn.exporting.shipped`).
         thorough: hold the artifact to the properties of the model, too (`edgegnn.exporting.metamorphic`).
         reference: the float model, where `checkpoint` holds one that was fine-tuned from it.
-        format: "onnx", "torchscript", "both" or "c"; None: ONNX, and TorchScript when ONNX can't express the model.
+        format: "onnx", "torchscript", "both", "c" or "web"; None: ONNX, and TorchScript where ONNX can't.
     """
 
     checkpoint: Checkpoint

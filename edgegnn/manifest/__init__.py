@@ -10,7 +10,17 @@ On the device, `edgegnn.runtime.manifest` checks by hand the part that it uses: 
 
 from __future__ import annotations
 
-from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, ScriptTwin, StayedFloat
+from edgegnn.manifest.computation import (
+    Aggregation,
+    CForm,
+    LearntBits,
+    RangePoint,
+    Refusal,
+    ScriptForm,
+    ScriptTwin,
+    StayedFloat,
+    WebForm,
+)
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -75,6 +85,7 @@ __all__ = [
     "PreprocessingStep",
     "Property",
     "RangePoint",
+    "Refusal",
     "Sample",
     "SamplesMetric",
     "SamplesTaken",
@@ -87,6 +98,7 @@ __all__ = [
     "Task",
     "TensorValue",
     "Tolerance",
+    "WebForm",
     "manifest_schema",
     "typed_manifest",
 ]

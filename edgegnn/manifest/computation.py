@@ -9,7 +9,17 @@ from msgspec import UNSET, UnsetType
 
 from edgegnn.manifest.proof import ShortParity
 
-__all__ = ["Aggregation", "CForm", "LearntBits", "RangePoint", "ScriptForm", "ScriptTwin", "StayedFloat"]
+__all__ = [
+    "Aggregation",
+    "CForm",
+    "LearntBits",
+    "RangePoint",
+    "Refusal",
+    "ScriptForm",
+    "ScriptTwin",
+    "StayedFloat",
+    "WebForm",
+]
 
 
 class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +33,7 @@ class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
         file: the model's file.
         share: the largest share of values at an end in one graph that was calibrated on.
         row: the most that one row lost.
+        least_sum: the point is of rows divided by their sums, or by this where that is less; 0: of rows as they are.
     """
 
     tensor: str
@@ -32,6 +43,7 @@ class RangePoint(msgspec.Struct, frozen=True, kw_only=True):
     file: str = "model.onnx"
     share: float = 0.0
     row: float = 0.0
+    least_sum: float = 0.0
 
 
 class StayedFloat(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +76,22 @@ class Aggregation(msgspec.Struct, frozen=True, kw_only=True):
     rule: str | None
     reason: str
     nearest: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A place beside the aggregations that a rewrite rule is about, and didn't rewrite.
+
+    Attributes:
+        layer: path of the layer, "" for the model itself.
+        operator: of ONNX, as it stayed.
+        rule: the rule that came nearest.
+        reason: what kept it.
+    """
+
+    layer: str
+    operator: str
+    rule: str
+    reason: str
 
 
 class LearntBits(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +143,32 @@ class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arena_bytes: int
     graphs: int = 0
     exact_tensors: int = 0
+    equal_graphs: int = 0
+    error: float = 0.0
+    tolerance: float = 0.0
+    unverified: str = ""
+
+
+class WebForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The model as WebAssembly, in the artifact's folder web/.
+
+    Attributes:
+        wasm_bytes: size of model.wasm.
+        gzip_bytes: of model.wasm as a server would send it.
+        compiler: what made it.
+        page_graphs: how many of the shipped graphs the page has.
+        graphs: on how many graphs model.wasm was compared with the ONNX artifact, in Node.js.
+        equal_graphs: of how many of them the outputs are equal to the bit.
+        error: largest difference of an output, as a share of the graph's largest one.
+        tolerance: the largest one that is accepted.
+        unverified: why it was not compared; "" where it was.
+    """
+
+    wasm_bytes: int
+    gzip_bytes: int
+    compiler: str
+    page_graphs: int = 0
+    graphs: int = 0
     equal_graphs: int = 0
     error: float = 0.0
     tolerance: float = 0.0

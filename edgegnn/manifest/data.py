@@ -153,6 +153,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         scale: of values, mean and standard deviation of each column in the training split.
         inputs: what the user said of the model's inputs: name -> what it belongs to, or where it is read from.
         of: the type of nodes that gets a label, of graphs with several types.
+        transforms: what the user named that prepares each graph of the data, in order.
         link_split: of a link task, how its links were split.
     """
 
@@ -168,6 +169,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     scale: dict[str, Any] = {}
     inputs: dict[str, str] | UnsetType = UNSET
     of: str | UnsetType = UNSET
+    transforms: list[str] | UnsetType = UNSET
     link_split: LinkSplit | UnsetType = UNSET
 
 
@@ -223,11 +225,12 @@ class PreprocessingStep(msgspec.Struct, frozen=True, kw_only=True):
     """What is done with a graph of the data before the model can take it (`edgegnn.runtime.preparing`).
 
     Attributes:
-        kind: "degree" (x is the z-score of the in-degree), "row-normalise" or "one-hot".
+        kind: "degree" (x is the z-score of the in-degree), "row-normalise", "one-hot", "random-walk" or "laplacian".
         input: which input it makes.
         mean: of "degree", the mean that is subtracted.
         std: of "degree", the deviation that is divided by.
         sizes: of "one-hot", how many categories each column has.
+        size: of "random-walk" and "laplacian", how many columns they make.
     """
 
     kind: str
@@ -235,6 +238,7 @@ class PreprocessingStep(msgspec.Struct, frozen=True, kw_only=True):
     mean: float | UnsetType = UNSET
     std: float | UnsetType = UNSET
     sizes: list[int] | UnsetType = UNSET
+    size: int | UnsetType = UNSET
 
 
 class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,7 +247,9 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         inside: what the model's file does itself with the features that it takes, in words.
         before: what has to be done before; edgegnn's runtime does it.
+        outside: what whoever calls the model has to do before, in words.
     """
 
     inside: list[str] = []
     before: list[PreprocessingStep] = []
+    outside: list[str] = []

@@ -9,7 +9,16 @@ from typing import Any, Literal
 import msgspec
 
 from edgegnn.errors import ArtifactError, first_line
-from edgegnn.manifest.computation import Aggregation, CForm, LearntBits, RangePoint, ScriptForm, StayedFloat
+from edgegnn.manifest.computation import (
+    Aggregation,
+    CForm,
+    LearntBits,
+    RangePoint,
+    Refusal,
+    ScriptForm,
+    StayedFloat,
+    WebForm,
+)
 from edgegnn.manifest.data import (
     EntryPoint,
     File,
@@ -69,10 +78,12 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         average_bits: of learnt widths, the mean over "rows", over "values", and at each point.
         learnt_bits: name of a point -> its widths.
         aggregations: what became of each.
+        refusals: other places where a rewrite rule nearly fitted, and what kept it.
         sizes: in bytes.
         ranges: the points that the range guard watches.
         torchscript: the TorchScript form, where there is one.
         c: the model as C, where that was asked for.
+        web: the model as WebAssembly, where that was asked for.
         pruning: what was pruned (of the checkpoint); None where nothing was.
         history: how the model was trained and compressed (of the checkpoint), a step each.
         source: which zoo model or factory builds it (of the checkpoint).
@@ -118,10 +129,12 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     average_bits: dict[str, float] | None = None
     learnt_bits: dict[str, LearntBits] | None = None
     aggregations: list[Aggregation] = []
+    refusals: list[Refusal] = []
     sizes: Sizes
     ranges: list[RangePoint] = []
     torchscript: ScriptForm | None = None
     c: CForm | None = None
+    web: WebForm | None = None
     pruning: dict[str, Any] | None = None
     history: list[dict[str, Any]] = []
     source: dict[str, Any] = {}

@@ -408,6 +408,31 @@ def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **a
     return qgemm(codes, *rest, **attributes)
 
 
+def _normalised(x: Array, least_sum: float) -> Array:
+    """Each row of x `[M, K]` divided by its sum, or by `least_sum` where that is less.
+
+    The sum is made of sixteen sums, each of every sixteenth element, as the kernels make it.
+    """
+    if x.ndim != 2:
+        raise ValueError("x must have the shape [M, K]")
+    parts = np.zeros((16, len(x)), np.float32)
+    for k in range(x.shape[1]):
+        parts[k % 16] += x[:, k]
+    while len(parts) > 1:
+        parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
+    return (x / np.maximum(parts[0], np.float32(least_sum))[:, None]).astype(np.float32)
+
+
+def normalize_quantize_gemm(x: Array, *rest: Array, least_sum: float = 1.0, **attributes: Any) -> tuple[Array]:
+    """QuantizeGemm of rows that are divided by their sums, or by `least_sum` where that is less."""
+    return quantize_gemm(_normalised(x, least_sum), *rest, **attributes)
+
+
+def normalize_sparse_gemm(x: Array, w: Array, bias: Array, least_sum: float = 1.0) -> tuple[Array]:
+    """SparseGemm of rows that are divided by their sums, or by `least_sum` where that is less."""
+    return sparse_gemm(_normalised(x, least_sum), w, bias)
+
+
 def quantize_rows(x: Array, step: Array, top: Array, factor: Array, signed: int = 0) -> tuple[Array]:
     """Codes of float32 x `[R, K]`: x * factor / step within [-top, top] (signed, about 128) or [0, top], as uint8.
 
@@ -463,8 +488,13 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "QGemmNormFloat": qgemm,
     "QuantizeGemmNorm": quantize_gemm,
     "QuantizeGemmNormFloat": quantize_gemm,
+    "NormalizeQuantizeGemm": normalize_quantize_gemm,
+    "NormalizeQuantizeGemmFloat": normalize_quantize_gemm,
+    "NormalizeQuantizeGemmNorm": normalize_quantize_gemm,
+    "NormalizeQuantizeGemmNormFloat": normalize_quantize_gemm,
     "QuantizeRows": quantize_rows,
     "SparseGemm": sparse_gemm,
+    "NormalizeSparseGemm": normalize_sparse_gemm,
     "Knn": knn,
     "Radius": radius,
     "FarthestPoints": farthest_points,

@@ -16,7 +16,7 @@ from edgegnn.plain_c.compiler import Program, compile_model
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.runtime import make_session
 
-__all__ = ["TOLERANCE", "Agreement", "check", "with_codes"]
+__all__ = ["TOLERANCE", "Agreement", "check", "output_error", "with_codes"]
 
 Array = npt.NDArray[np.generic]
 
@@ -76,7 +76,7 @@ def check(
             compared += 1
             _check_codes(name, code, inside.run(inputs), wanted)
             found = form.run(inputs)
-            worst = max(worst, *(_error(found[key], wanted[key], name) for key in found))
+            worst = max(worst, *(output_error(found[key], wanted[key], name) for key in found))
             equal += all(found[key].tobytes() == wanted[key].tobytes() for key in found)
     return Agreement(compared, len(code.codes), equal, worst)
 
@@ -98,7 +98,17 @@ def _check_codes(name: str, code: PlainC, found: Mapping[str, Array], wanted: Ma
             )
 
 
-def _error(result: Array, reference: Array, name: str) -> float:
+def output_error(result: Array, reference: Array, name: str) -> float:
+    """The largest difference of an output, as a share of the graph's largest one.
+
+    Args:
+        result: of the C form.
+        reference: onnxruntime's.
+        name: of the graph, for the message.
+
+    Raises:
+        ParityError: it is more than `TOLERANCE`.
+    """
     if result.dtype != np.float32 or not result.size:
         return 0.0
     found, wanted = result.astype(np.float64), reference.reshape(result.shape).astype(np.float64)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,17 @@ from edgegnn.plain_c.generate import Argument, PlainC
 from edgegnn.plain_c.run_program import run_source
 from edgegnn.utils.limited import run_limited
 
-__all__ = ["Program", "Refused", "compile_model", "find_compiler", "graph_size"]
+__all__ = ["NUMPY_TYPES", "Program", "Refused", "compile_model", "find_compiler", "graph_size"]
 
 Array = npt.NDArray[np.generic]
-_TYPES = {"float": np.float32, "uint8_t": np.uint8, "int8_t": np.int8, "int32_t": np.int32}
+# C type of an input or an output -> its numpy type.
+NUMPY_TYPES: Mapping[str, Any] = {
+    "float": np.float32,
+    "double": np.float64,
+    "uint8_t": np.uint8,
+    "int8_t": np.int8,
+    "int32_t": np.int32,
+}
 _FLAGS = ("-std=c99", "-O2", *ERRORS)
 _RUN_SECONDS, _RUN_MEMORY = 60, 2**26  # of one graph; memory beside the arena, the inputs and the outputs
 
@@ -96,9 +104,9 @@ class Program:
             ExportError: it crashed, or took too long.
         """
         sizes = graph_size(self.code, inputs)
-        given = [np.ascontiguousarray(inputs[a.name], _TYPES[a.ctype]) for a in self.code.inputs]
+        given = [np.ascontiguousarray(inputs[a.name], NUMPY_TYPES[a.ctype]) for a in self.code.inputs]
         shapes = {a.name: _sizes(a, sizes) for a in self.code.outputs}
-        types = {a.name: np.dtype(_TYPES[a.ctype]) for a in self.code.outputs}
+        types = {a.name: np.dtype(NUMPY_TYPES[a.ctype]) for a in self.code.outputs}
         lengths = {name: math.prod(shape) * types[name].itemsize for name, shape in shapes.items()}
         numbers = [*(sizes[size.dim.text] for size in self.code.sizes), *(a.nbytes for a in given), *lengths.values()]
         needed = sum(a.nbytes for a in given) + sum(lengths.values()) + self.code.arena_bytes

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.literals import float_literal
 from edgegnn.plain_c.products import any_gemm, any_matmul
 from edgegnn.plain_c.qdq_gemm import emit_qdq_gemm, find_qdq_gemm
 from edgegnn.plain_c.values import Tensor, count, fixed
 
-__all__ = ["batch_norm", "gemm", "matmul"]
+__all__ = ["batch_norm", "gemm", "matmul", "normalised_matmul"]
 
 Array = npt.NDArray[np.generic]
 
@@ -37,6 +38,21 @@ def matmul(builder: Builder, node: Node) -> None:
     _product(builder, node, transposed=False, bias=2)
 
 
+def normalised_matmul(builder: Builder, node: Node) -> None:
+    """NormalizeSparseGemm: the product's rows divided by the sums of x's rows."""
+    x, bias = builder.tensor(node, 0), _bias(builder, node, 2, builder.constant(node, 1).shape[1])
+    y = _product(builder, node, transposed=False, bias=None)
+    builder.kernels.add("row_divisor")
+    value = f"{y.name}[i * {y.width} + j] / divisor"
+    whole = value if bias == "NULL" else f"{value} + {bias}[j]"
+    builder.loop(
+        x.shape[0],
+        f"{{\n  const float divisor = row_divisor({x.name} + i * {x.width}, {x.width}, "
+        f"{float_literal(node.attributes.get('least_sum', 1.0))});\n  size_t j;\n"
+        f"  for (j = 0; j < {y.width}; ++j) {y.name}[i * {y.width} + j] = {whole};\n}}",
+    )
+
+
 def _is_constant(builder: Builder, node: Node, place: int) -> bool:
     """Whether an input is the same for every graph, or left out."""
     if place >= len(node.inputs) or not node.inputs[place]:
@@ -45,11 +61,11 @@ def _is_constant(builder: Builder, node: Node, place: int) -> bool:
     return isinstance(value, Tensor) and value.constant is not None
 
 
-def _product(builder: Builder, node: Node, transposed: bool, bias: int) -> None:
+def _product(builder: Builder, node: Node, transposed: bool, bias: int | None) -> Tensor:
     x = builder.tensor(node, 0)
     weight = builder.constant(node, 1)
     width, depth = weight.shape if transposed else weight.shape[::-1]
-    own = _bias(builder, node, bias, width)
+    own = "NULL" if bias is None else _bias(builder, node, bias, width)
     builder.same(node, [x.shape[-1], fixed(depth)])
     rows = count(x.shape[:-1])
     y = builder.result(node.outputs[0], "float", (*x.shape[:-1], fixed(width)))
@@ -58,9 +74,10 @@ def _product(builder: Builder, node: Node, transposed: bool, bias: int) -> None:
     builder.kernels.add("gemm_codes" if codes else "gemm")
     if codes:
         builder.step(f"gemm_codes({head}, {codes}, {own}, {y.name});")
-        return
+        return y
     table = builder.table(node.inputs[1], np.ascontiguousarray(weight if transposed else weight.T), "float")
     builder.step(f"gemm({head}, {table}, {own}, {y.name});")
+    return y
 
 
 def _codes(builder: Builder, node: Node, transposed: bool) -> str:

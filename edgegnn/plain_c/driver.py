@@ -46,7 +46,8 @@ def driver_source(code: PlainC, name: str, accepted: Accepted = Accepted()) -> s
     ranks = [len(argument.shape) for argument in (*code.inputs, *code.outputs)]
     if max(len(code.inputs), len(code.outputs)) > _MOST_ARRAYS or max(ranks) > _MOST_SIZES:
         raise ExportError(
-            f"a program for a device takes {_MOST_ARRAYS} inputs and outputs of {_MOST_SIZES} sizes: {name} has more"
+            f"programs for devices take at most {_MOST_ARRAYS} inputs and outputs of {_MOST_SIZES} sizes: "
+            f"{name} has more"
         )
     call = f"edgegnn_{code.name}"
     rows = [argument.shape[0] if argument.shape else Dim("1", 1) for argument in code.outputs]

@@ -18,7 +18,7 @@ from edgegnn.plain_c.compiler import find_compiler, graph_size
 from edgegnn.plain_c.generate import PlainC, generate
 from edgegnn.plain_c.values import Limits
 
-__all__ = ["CFiles", "c_form"]
+__all__ = ["CFiles", "Graph", "c_form", "fits", "fitting_graphs"]
 
 _UNVERIFIED = "no C compiler here: install gcc or clang, or pip install ziglang, and export again"
 _MOST_GRAPHS = 500
@@ -38,8 +38,9 @@ class Graph(Protocol):
 
 @dataclass(frozen=True)
 class CFiles:
-    """The files of the C form, by path in the artifact, and what the manifest says of it."""
+    """The C form, its files by path in the artifact, and what the manifest says of it."""
 
+    code: PlainC
     files: dict[str, bytes]
     facts: CForm
 
@@ -71,11 +72,11 @@ def c_form(
         max_edges=limits.edges,
         arena_bytes=code.arena_bytes,
     )
-    fitting = [g for g in graphs if _fits(code, g)][:_MOST_GRAPHS]
+    fitting = fitting_graphs(code, graphs)
     compiler = find_compiler()
     if compiler is None or not fitting:
         why = _UNVERIFIED if compiler is None else "none of the model's graphs is within the limits"
-        return CFiles(files, msgspec.structs.replace(facts, unverified=why))
+        return CFiles(code, files, msgspec.structs.replace(facts, unverified=why))
     status("compiling and comparing the C form")
     found = check(model, code, [(g.name, g.inputs) for g in fitting], compiler)
     facts = msgspec.structs.replace(
@@ -86,9 +87,15 @@ def c_form(
         error=found.error,
         tolerance=TOLERANCE,
     )
-    return CFiles(files, facts)
+    return CFiles(code, files, facts)
 
 
-def _fits(code: PlainC, graph: Graph) -> bool:
-    found = graph_size(code, graph.inputs)
+def fitting_graphs(code: PlainC, graphs: Sequence[Graph]) -> list[Graph]:
+    """The first graphs within the limits, as many as are compared."""
+    return [graph for graph in graphs if fits(code, graph.inputs)][:_MOST_GRAPHS]
+
+
+def fits(code: PlainC, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bool:
+    """Whether a graph is within the limits."""
+    found = graph_size(code, inputs)
     return all(size.least <= found[size.dim.text] <= size.dim.most for size in code.sizes)

@@ -33,11 +33,13 @@ class GemmForm:
     Attributes:
         floats: gives floats in place of codes.
         quantizes: takes floats, and makes their codes.
+        normalizes: divides each row of floats by its sum first.
         norms: has a batch norm behind its clip.
     """
 
     floats: bool = False
     quantizes: bool = False
+    normalizes: bool = False
     norms: bool = False
 
 
@@ -75,7 +77,7 @@ def qspmm(form: SpmmForm, builder: Builder, node: Node) -> None:
 
 
 def qgemm(form: GemmForm, builder: Builder, node: Node) -> None:
-    """QGemm, QuantizeGemm, their Norm and their Float variants; row by row, so that a result may lie over its input."""
+    """QGemm, [Normalize]QuantizeGemm and their variants; row by row, so that a result may lie over its input."""
     x = builder.tensor(node, 0)
     if len(x.shape) != 2:
         raise node.refuse("only that of a matrix has one")
@@ -91,8 +93,11 @@ def qgemm(form: GemmForm, builder: Builder, node: Node) -> None:
     addend = _addend(builder, node, rows, width)
     start = f"{x.name} + i * {depth.text}, {depth.text}"
     if form.quantizes:
-        builder.kernels.add("widen_floats")
-        widen = f"widen_floats({row.name}, {start}, &{builder.record('codes', 'code_t', _input_code(node))});"
+        kernel = "widen_normalised" if form.normalizes else "widen_floats"
+        builder.kernels.add(kernel)
+        least = f", {_f(node.attributes.get('least_sum', 1.0))}" if form.normalizes else ""
+        codes = builder.record("codes", "code_t", _input_code(node))
+        widen = f"{kernel}({row.name}, {start}{least}, &{codes});"
     else:
         builder.kernels.add("widen_codes")
         widen = f"widen_codes({row.name}, {start}, {int(node.attributes.get('x_zero_point', 0))});"

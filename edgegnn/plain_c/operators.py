@@ -145,10 +145,14 @@ _OWN: Mapping[str, Emitter] = {
     "QSpMMFloat": partial(integer_operators.qspmm, SpmmForm(floats=True)),
     "QSpMMWeighted": partial(graph_operators.spmm_weighted, WeightedForm(codes=True, floats=False)),
     "QSpMMWeightedFloat": partial(graph_operators.spmm_weighted, WeightedForm(codes=True)),
-    "QuantizeGemm": partial(integer_operators.qgemm, GemmForm(quantizes=True)),
-    "QuantizeGemmFloat": partial(integer_operators.qgemm, GemmForm(floats=True, quantizes=True)),
-    "QuantizeGemmNorm": partial(integer_operators.qgemm, GemmForm(quantizes=True, norms=True)),
-    "QuantizeGemmNormFloat": partial(integer_operators.qgemm, GemmForm(floats=True, quantizes=True, norms=True)),
+    **{
+        f"{'Normalize' if normalizes else ''}QuantizeGemm{'Norm' if norms else ''}{'Float' if floats else ''}": partial(
+            integer_operators.qgemm, GemmForm(floats=floats, quantizes=True, normalizes=normalizes, norms=norms)
+        )
+        for normalizes in (False, True)
+        for norms in (False, True)
+        for floats in (False, True)
+    },
     "QuantizeRows": row_operators.quantize_rows,
     "Radius": points.radius,
     "SegmentSoftmax": graph_operators.segment_softmax,
@@ -162,6 +166,7 @@ _OWN: Mapping[str, Emitter] = {
     "SpMMMin": partial(graph_operators.reduce_rows, Reduction(3)),
     "SpMMChannels": graph_operators.spmm_channels,
     "SpMMWeighted": partial(graph_operators.spmm_weighted, WeightedForm()),
+    "NormalizeSparseGemm": dense.normalised_matmul,
     "SparseGemm": dense.matmul,
 }
 

@@ -1,4 +1,4 @@
-"""`edgegnn verify` of an artifact with a C form: c/ is compared with the model, compiled and run, too."""
+"""`edgegnn verify` of an artifact with a C form: c/ and web/ are compared with the model, compiled and run, too."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import edgegnn
 from edgegnn.errors import ArtifactError, ExportError
 from edgegnn.manifest import typed_manifest
 from edgegnn.plain_c.compiler import Program, compile_model, find_compiler
+from edgegnn.plain_c.generate import PlainC
 from edgegnn.plain_c.own import fitting_samples, own_code, stale_files, with_samples
+from edgegnn.plain_c.web.proof import prove_web
 from edgegnn.runtime import Artifact, VerifyReport, open_artifact
 from edgegnn.runtime import verify as verify_model
 from edgegnn.runtime.proof import judge
+from edgegnn.runtime.samples import Sample
 
 __all__ = ["CProof", "prove_code", "verify"]
 
@@ -33,7 +36,8 @@ def verify(path: Path, *, runtime: str | None = None) -> VerifyReport:
     if proof is None:
         return report
     problems = [f"C form: {proof.problem}"] if proof.problem else []
-    return replace(report, problems=(*report.problems, *problems), c_form=proof.said)
+    problems += [f"web form: {proof.web_problem}"] if proof.web_problem else []
+    return replace(report, problems=(*report.problems, *problems), c_form=proof.said, web_form=proof.web_said)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,14 @@ class CProof:
     Attributes:
         problem: what doesn't hold, in one line; "" where it holds, or can't be told.
         said: what was done, or why nothing was.
+        web_problem: the same of the WebAssembly form.
+        web_said: the same of it; "" where there is none.
     """
 
     problem: str
     said: str
+    web_problem: str = ""
+    web_said: str = ""
 
 
 def prove_code(artifact: Artifact) -> CProof | None:
@@ -74,6 +82,15 @@ def prove_code(artifact: Artifact) -> CProof | None:
         return CProof(
             f"{stale[0]} is not what model.onnx gives: c/ is stale or changed, export with --format c again", ""
         )
+    proof = _compiled(artifact, code, used, beyond)
+    if facts.web is None:
+        return proof
+    problem, said = prove_web(artifact, code, used, beyond)
+    return replace(proof, web_problem=problem, web_said=said)
+
+
+def _compiled(artifact: Artifact, code: PlainC, used: tuple[Sample, ...], beyond: int) -> CProof:
+    """Compile the C form and run the shipped graphs within its limits."""
     compiler = find_compiler()
     if compiler is None:
         return CProof("", "not run: no C compiler here (apt-get install gcc, or pip install 'edgegnn[cross]')")

@@ -66,7 +66,11 @@ SOURCE = """\
 
 #include "model.h"
 
-#include <math.h> /* INFINITY: no function is called */
+#ifdef __GNUC__
+#define INFINITY __builtin_inff() /* what <math.h> has, for compilers without a C library, too */
+#else
+#include <math.h>
+#endif
 
 typedef $index index_t;
 

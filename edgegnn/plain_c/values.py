@@ -54,7 +54,7 @@ class Limits:
         """
         for name, value in (("--max-nodes", nodes), ("--max-edges", edges)):
             if not 1 <= value <= MOST:
-                raise UsageError(f"{name} must be between 1 and {MOST:,} for --format c, not {value:,}")
+                raise UsageError(f"{name} must be between 1 and {MOST:,} for the C form, not {value:,}")
         return cls(nodes, edges)
 
     def of(self, size: str) -> int:

@@ -4,6 +4,8 @@ step            what it makes
 degree          x [N, 1]: the in-degree of each node, less `mean`, by `std`; for data without features
 row-normalise   x: each row of `raw_x` by its sum, or by 1 where that is less
 one-hot         x: a column for each category 0, 1, ... of each column of `raw_x`
+random-walk     an encoding of each node's place, of the edges (`edgegnn.runtime.encodings`), with `size` columns;
+laplacian       as x: these columns behind those of `raw_x`, where the graph has any
 
 A step is done where its input isn't given.
 """
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, DataError
+from edgegnn.runtime.encodings import of_each_graph
 
 __all__ = ["RAW", "Step", "parse_steps", "prepare"]
 
@@ -26,6 +29,7 @@ Array = npt.NDArray[Any]
 RAW = "raw_x"  # the features as the data have them
 COUNT = "num_nodes"  # may be given beside a graph without features
 _MOST = 2**24  # nodes that edges alone may claim
+_WIDEST = 1024  # columns of an encoding
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,12 @@ class Step:
     """One step.
 
     Attributes:
-        kind: "degree", "row-normalise" or "one-hot".
+        kind: "degree", "row-normalise", "one-hot", "random-walk" or "laplacian".
         input: the input that it makes.
         mean: of "degree".
         std: of "degree".
         sizes: of "one-hot", how many categories each column has.
+        size: of the last two, how many columns they make.
     """
 
     kind: str
@@ -45,6 +50,7 @@ class Step:
     mean: float = 0.0
     std: float = 1.0
     sizes: tuple[int, ...] = ()
+    size: int = 0
 
 
 def parse_steps(raw: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -64,10 +70,11 @@ def _is_step(step: Any) -> bool:
     if not isinstance(step, dict) or step.get("kind") not in _STEPS or not isinstance(step.get("input"), str):
         return False
     numbers = [step.get("mean", 0.0), step.get("std", 1.0)]
-    sizes = step.get("sizes", [])
+    sizes, size = step.get("sizes", []), step.get("size", 0)
     good = all(type(n) in (int, float) and abs(n) < 1e30 and math.isfinite(n) for n in numbers) and numbers[1] > 0
     whole = isinstance(sizes, list) and all(type(n) is int and 0 < n < 2**16 for n in sizes) and len(sizes) < 2**16
-    return good and whole and set(step) <= {"kind", "input", "mean", "std", "sizes"}
+    known = set(step) <= {"kind", "input", "mean", "std", "sizes", "size"}
+    return good and whole and known and type(size) is int and 0 <= size <= _WIDEST
 
 
 def prepare(steps: Sequence[Step], inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +101,25 @@ def prepare(steps: Sequence[Step], inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _degree(step: Step, inputs: Mapping[str, Any]) -> Array | None:
     if "edge_index" not in inputs:
         return None
+    edges, nodes = _edges(inputs)
+    degree = np.bincount(edges[1], minlength=nodes).astype(np.float64)
+    return ((degree - step.mean) / step.std).astype(np.float32).reshape(-1, 1)
+
+
+def _encoding(step: Step, inputs: Mapping[str, Any]) -> Array | None:
+    if "edge_index" not in inputs:
+        return None
+    before = _matrix(inputs) if step.input == "x" else None
+    edges, nodes = _edges(inputs, len(before) if before is not None else len(inputs["x"]) if "x" in inputs else 0)
+    batch = np.asarray(inputs.get("batch", np.zeros(nodes, np.int64)))
+    if batch.shape != (nodes,) or batch.dtype.kind not in "iu" or np.any(np.diff(batch) < 0) or np.any(batch < 0):
+        raise DataError(f"batch must be the number of the graph of each of {nodes} nodes, in ascending order")
+    made = of_each_graph(step.kind, edges, batch, step.size)
+    return made if before is None else np.concatenate([before.astype(np.float32), made], axis=1)
+
+
+def _edges(inputs: Mapping[str, Any], rows: int = 0) -> tuple[Array, int]:
+    """The edges [2, E], and how many nodes there are: `rows` of features, or what else the graph says."""
     edges = np.asarray(inputs["edge_index"])
     if edges.ndim != 2 or len(edges) != 2 or edges.dtype.kind not in "iu":
         raise DataError(f"edge_index has the shape {list(edges.shape)}, the model takes whole numbers [2, num_edges]")
@@ -102,9 +128,10 @@ def _degree(step: Step, inputs: Mapping[str, Any]) -> Array | None:
     given = np.asarray(inputs.get(COUNT, len(np.atleast_1d(inputs["batch"])) if "batch" in inputs else 0))
     if given.size != 1 or given.dtype.kind not in "iu":
         raise DataError(f"{COUNT} must be one whole number")
-    nodes = max(int(given.reshape(-1)[0]), int(edges.max(initial=-1)) + 1)
-    degree = np.bincount(edges[1], minlength=nodes).astype(np.float64)
-    return ((degree - step.mean) / step.std).astype(np.float32).reshape(-1, 1)
+    largest = int(edges.max(initial=-1)) + 1
+    if rows and largest > rows:
+        raise DataError(f"edge_index names node {largest - 1}, the graph has nodes 0 to {rows - 1}")
+    return edges, rows or max(int(given.reshape(-1)[0]), largest)
 
 
 def _matrix(inputs: Mapping[str, Any]) -> Array | None:
@@ -141,4 +168,6 @@ _STEPS: Mapping[str, Callable[[Step, Mapping[str, Any]], Array | None]] = {
     "degree": _degree,
     "row-normalise": _row_normalise,
     "one-hot": _one_hot,
+    "random-walk": _encoding,
+    "laplacian": _encoding,
 }

@@ -53,6 +53,7 @@ class VerifyReport:
         kernels: what was checked: "edgegnn" (native kernels) and "onnxruntime" (standard operators), or "torchscript".
             The numbers above are those of the first.
         c_form: how the C form was proven, in words; "" where there is none, or on a device.
+        web_form: the same of the WebAssembly form.
         kernels_differ: largest difference of a logit between the two; None where only one could be run.
     """
 
@@ -70,6 +71,7 @@ class VerifyReport:
     saturated: float | None = None
     outputs: dict[str, tuple[float, float]] = field(default_factory=dict)
     c_form: str = ""
+    web_form: str = ""
 
     @property
     def ok(self) -> bool:

@@ -48,6 +48,7 @@ class RangePoint:
         share: the largest share of values at an end in one graph that was calibrated on.
         row: the most that one row lost, of one node say: the share of its length (Euclidean) that lies beyond the ends;
             of codes, the share at an end among those that aren't zero.
+        least_sum: the point is of rows divided by their sums, or by this where that is less; 0: of rows as they are.
     """
 
     tensor: str
@@ -57,12 +58,15 @@ class RangePoint:
     file: str = "model.onnx"
     share: float = 0.0
     row: float = 0.0
+    least_sum: float = 0.0
 
     def measure(self, values: Array) -> tuple[float, float]:
         """`share` and `row` of these values; in [0, 1]."""
         if values.size == 0:
             return 0.0, 0.0
         rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+        if self.least_sum > 0:
+            rows = rows / np.maximum(rows.sum(axis=1, keepdims=True), self.least_sum)
         at_end = np.zeros(rows.shape, bool)
         if self.high is not None:
             at_end |= rows >= self.high
@@ -100,15 +104,21 @@ def parse_ranges(raw: Mapping[str, Any]) -> tuple[RangePoint, ...]:
 
 def _point(i: int, entry: Any) -> RangePoint:
     known = entry if isinstance(entry, dict) else {}
-    share, row = _number(known.get("share")), _number(known.get("row"))
+    share, row, least = (_number(known.get(key, 0.0)) for key in ("share", "row", "least_sum"))
     zero, file = known.get("zero", 0), known.get("file", "model.onnx")
     ends = [known.get("low"), known.get("high")]
     numbers = [_number(end) for end in ends]
     named = _is_name(known.get("tensor")) and _is_name(file) and type(zero) is int
     shown = share is not None and row is not None and 0 <= share <= 1 and 0 <= row <= 1
-    if not named or not shown or [n is None for n in numbers] != [e is None for e in ends]:
+    if (
+        not named
+        or not shown
+        or least is None
+        or least < 0
+        or [n is None for n in numbers] != [e is None for e in ends]
+    ):
         raise ArtifactError(f"manifest.json: ranges[{i}] is no quantization point: export the artifact again")
-    return RangePoint(known["tensor"], numbers[0], numbers[1], zero, file, share or 0.0, row or 0.0)
+    return RangePoint(known["tensor"], numbers[0], numbers[1], zero, file, share or 0.0, row or 0.0, least)
 
 
 def _is_name(value: Any) -> bool:

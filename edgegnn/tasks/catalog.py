@@ -27,12 +27,14 @@ __all__ = [
     "check_metric",
     "check_split",
     "check_task",
+    "check_transforms",
     "closest",
     "is_file",
     "labels_of",
     "names",
     "node_set_name",
     "object_name",
+    "transform_name",
 ]
 
 KINDS = ("node", "edge", "graph", "link")
@@ -63,6 +65,8 @@ NODE_SETS = {
 FILE_ENDINGS = (".pt", ".pth", ".npz", ".csv")
 _PREFIXES = ("tu", "molnet", *NODE_SETS)
 _OBJECT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
+_TRANSFORM = re.compile(r"(?:([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
+_OF_PYG = ("torch_geometric.transforms", "T")
 _SPLIT = re.compile(r"public|full|stratified|scaffold|given|random(:.*)?|fold:\d+|file:.*", re.DOTALL)
 
 
@@ -131,15 +135,50 @@ def check_data(data: str) -> None:
     )
 
 
+def transform_name(text: str) -> tuple[str, str, str]:
+    """Module ("" for PyG's transforms), name and arguments in parentheses of a transform that a user names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    found = _TRANSFORM.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"can't read --transform {text}: write NormalizeFeatures, or MODULE:FUNCTION(size=3)")
+    module, name, call = found[1] or "", found[2], found[3] or ""
+    if not module and "." in name:
+        module, _, name = name.rpartition(".")
+        if module not in _OF_PYG:
+            raise UsageError(f"can't read --transform {text}: write {module}:{name}")
+    return ("" if module in _OF_PYG and "." not in name else module), name, call
+
+
+def check_transforms(texts: Sequence[str]) -> None:
+    """Refuse transforms of modules that are nowhere, before anything is imported.
+
+    Raises:
+        UsageError: as of `transform_name`, or there is no such module.
+    """
+    for text in texts:
+        module = transform_name(text)[0]
+        if module and not _has_module(module):
+            raise UsageError(f"--transform {text}: there is no module {module}: check the name")
+
+
+def _has_module(module: str) -> bool:
+    """Whether a module can be imported, as far as that can be told without importing; here, too."""
+    top = module.partition(".")[0]
+    if Path(f"{top}.py").is_file() or Path(top).is_dir():
+        return True
+    try:
+        return find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def _check_module(data: str, module: str) -> None:
     """Refuse data of a module that is nowhere, before anything is imported; the working folder is searched, too."""
     top = module.partition(".")[0]
-    here = Path(f"{top}.py").is_file() or Path(top).is_dir()
-    try:
-        known = here or find_spec(top) is not None
-    except (ImportError, ValueError):
-        known = False
-    if not known:
+    if not _has_module(module):
         prefix = data.partition(":")[0].lower()
         raise UsageError(
             f"unknown data set {data!r}{closest(prefix, list(_PREFIXES))}: there is no collection and no module {top}; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,7 @@ from edgegnn.tasks.catalog import (
     CITATION,
     NODE_SETS,
     SUPERPIXELS,
-    TASKS,
     check_data,
-    check_task,
     is_file,
     object_name,
 )
@@ -39,36 +37,11 @@ from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
 from edgegnn.tasks.transforms import columns_of, transform
 from edgegnn.tasks.unlabelled import unlabelled_task
+from edgegnn.tasks.user_transforms import needs_import, prepared_graphs
+from edgegnn.tasks.wanted import Wanted, wanted_of
 from edgegnn.utils.files import at_hand
 
 __all__ = ["load_task", "restore_task", "task_from_graphs", "with_attributes"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """What was asked for; None for what suits the data. `features` and `target` are those of a spec.
-
-    With `rows`, each row of x is divided by its sum.
-    """
-
-    split: str | None = None
-    seed: int = 0
-    root: Path | None = None
-    kind: str | None = None
-    target: str | None = None
-    metric: str | None = None
-    one_hot: bool = False
-    rows: bool = False
-    features: dict[str, Any] | None = None
-    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
-    label: str | None = None
-    of: str = ""
-
-    def but(self, **defaults: Any) -> _Wanted:
-        """The same, with what suits the data where nothing was asked for."""
-        if self.kind == "link":  # the published splits are of nodes
-            defaults.pop("split", None)
-        return dataclasses.replace(self, **{k: v for k, v in defaults.items() if getattr(self, k) in (None, False)})
 
 
 def load_task(
@@ -82,6 +55,7 @@ def load_task(
     one_hot: bool = False,
     inputs: dict[str, str] | None = None,
     label: str | None = None,
+    transforms: Sequence[str] = (),
 ) -> Task:
     """Load a data set and split it.
 
@@ -97,13 +71,17 @@ def load_task(
         one_hot: the features are categories, each of which becomes a column.
         inputs: of a model, name -> role (`edgegnn.runtime.roles.ROLES`) or the attribute that it is read from.
         label: attribute of the graphs of a file that holds the labels; None: y.
+        transforms: what prepares each graph first (`edgegnn.tasks.user_transforms`).
 
     Raises:
         UsageError: unknown data set, split, task or metric, or one that doesn't suit the data.
         DataError: data that can't be loaded or used.
     """
-    wanted = _wanted(split, seed, root, task, metric, one_hot)
-    return _load(data, dataclasses.replace(wanted, inputs=inputs or {}, label=label))
+    if one_hot and transforms:
+        raise UsageError("--one-hot and --transform both prepare the features: leave one of them out")
+    wanted = wanted_of(split, seed, root, task, metric, one_hot)
+    told = dataclasses.replace(wanted, inputs=inputs or {}, label=label, transforms=tuple(transforms))
+    return _load(data, told)
 
 
 def with_attributes(data: str) -> str:
@@ -118,23 +96,32 @@ def with_attributes(data: str) -> str:
     return name if name.endswith(datasets.ATTRIBUTES) else name + datasets.ATTRIBUTES
 
 
-def restore_task(spec: TaskSpec, root: Path | None = None, named: str | None = None) -> Task:
+def restore_task(
+    spec: TaskSpec, root: Path | None = None, named: str | None = None, transforms: Sequence[str] = ()
+) -> Task:
     """Load the task of a checkpoint again: same data, same split, same constants of features and targets.
 
     Args:
         spec: the task.
         root: folder of the data sets.
         named: data that the user names; data of a module are imported only if they are these.
+        transforms: those that the user names; those of a module are imported only if they are among these.
 
     Raises:
-        UsageError: the data are of a module, and the user doesn't name it.
+        UsageError: the data or a transform are of a module, and the user doesn't name it.
         DataError: the data are gone, or are not those the spec describes.
     """
     if object_name(spec.data) is not None and named != spec.data:
         raise UsageError(
             f"the model's data are made by a module, which opening a file doesn't import: say --data {spec.data[:80]!r}"
         )
-    wanted = _Wanted(
+    unnamed = [text for text in spec.transforms if needs_import(text) and text not in transforms]
+    if unnamed:
+        raise UsageError(
+            f"a transform of a module prepares the model's data, which opening a file doesn't import: say --transform "
+            f"{unnamed[0][:80]!r}"
+        )
+    wanted = Wanted(
         split=spec.split,
         seed=spec.seed,
         root=root,
@@ -144,6 +131,7 @@ def restore_task(spec: TaskSpec, root: Path | None = None, named: str | None = N
         features=spec.features,
         inputs=spec.inputs,
         of=spec.of,
+        transforms=tuple(spec.transforms),
     )
     task = _load(spec.data, wanted)
     for key in ("kind", "target", "num_features", "num_classes"):
@@ -187,59 +175,63 @@ def task_from_graphs(
         UsageError: unknown split, task or metric, or one that doesn't suit the data.
         DataError: graphs that no model can use.
     """
-    return _from_graphs(graph_checks.as_graphs(graphs, data), data, _wanted(split, seed, None, task, metric, one_hot))
+    return _from_graphs(graph_checks.as_graphs(graphs, data), data, wanted_of(split, seed, None, task, metric, one_hot))
 
 
-def _wanted(
-    split: str | None, seed: int, root: Path | None, task: str | None, metric: str | None, one_hot: bool
-) -> _Wanted:
-    if seed < 0:
-        raise UsageError(f"a seed must be 0 or more, not {seed}")
-    check_task(task)
-    name, _, of = (task or "").partition(":")
-    kind, target = TASKS[name] if name else (None, None)
-    return _Wanted(split, seed, root, kind, target, metric, one_hot, of=of)
+def _load(data: str, wanted: Wanted) -> Task:
+    if not wanted.transforms:
+        return _read(data, wanted, list)
+    raw: list[Data] = []
+
+    def prepared(graphs: Sequence[Data]) -> list[Data]:
+        raw.extend(graphs)
+        return prepared_graphs(graphs, wanted.transforms, data)
+
+    task = _read(data, wanted, prepared)
+    spec = dataclasses.replace(task.spec, transforms=list(wanted.transforms))
+    return dataclasses.replace(task, spec=spec, raw=tuple(raw))
 
 
-def _load(data: str, wanted: _Wanted) -> Task:
+def _read(data: str, wanted: Wanted, ready: Callable[[Sequence[Data]], list[Data]]) -> Task:
+    """The task of data; `ready` prepares the graphs as they were read."""
     if object_name(data) is not None:
-        return _from_graphs(object_graphs(data, wanted.root), data, wanted)
+        return _from_graphs(ready(object_graphs(data, wanted.root)), data, wanted)
     if is_file(data):
         path = at_hand(data)
-        return _from_graphs(read_csv(path) if path.suffix == ".csv" else read_graphs(path), data, wanted)
+        return _from_graphs(ready(read_csv(path) if path.suffix == ".csv" else read_graphs(path)), data, wanted)
     prefix, _, rest = ALIASES.get(data.lower(), data).partition(":")
     prefix, root = prefix.lower(), wanted.root
     if prefix in CITATION and not rest:
-        return _node_task(datasets.planetoid(prefix, root)[0], prefix, wanted.but(split="public", rows=True))
+        return _node_task(ready(datasets.planetoid(prefix, root))[0], prefix, wanted.but(split="public", rows=True))
     if prefix == "digits-knn":
-        return _node_task(digits.knn_graph(), prefix, wanted)
+        return _node_task(ready([digits.knn_graph()])[0], prefix, wanted)
     if prefix == "digits":
-        return _graph_task(digits.digit_graphs(), prefix, wanted)
+        return _graph_task(ready(digits.digit_graphs()), prefix, wanted)
     name = data if ":" in data else data.lower()
     if prefix == "tu" and rest:
-        return _graph_task(datasets.tu(rest, root), name, wanted)
+        return _graph_task(ready(datasets.tu(rest, root)), name, wanted)
     if prefix == "molnet" and rest:
         graphs, metric = molecule_net(rest.lower(), root)
         target = next(t for t, known in TARGETS.items() if metric in known)
         chosen = wanted.but(split="scaffold", target=target)
-        return _graph_task(graphs, name, chosen.but(metric=metric) if chosen.target == target else chosen)
+        return _graph_task(ready(graphs), name, chosen.but(metric=metric) if chosen.target == target else chosen)
     if prefix == "zinc" and not rest:
         graphs, index = published_splits.zinc(root)
         chosen = wanted.but(split="public", target="values", metric="mae", one_hot=wanted.features is None)
-        return _graph_task(graphs, prefix, chosen, index)
+        return _graph_task(ready(graphs), prefix, chosen, index)
     if prefix in SUPERPIXELS:
         graphs, index = published_splits.superpixels(SUPERPIXELS[prefix], root)
-        return _graph_task(graphs, prefix, wanted.but(split="public"), index)
+        return _graph_task(ready(graphs), prefix, wanted.but(split="public"), index)
     if prefix in NODE_SETS and rest:
         graph, chosen = published_splits.node_set(prefix, rest, root), wanted.but(split="public")
         if chosen.split == "public":
             given.pick_masks(graph, wanted.seed, name)
-        return _node_task(graph, name, chosen)
+        return _node_task(ready([graph])[0], name, chosen)
     check_data(data)
     raise UsageError(f"{data} names a collection, not a data set: write the name behind it")
 
 
-def _unlabelled(graphs: list[Data], data: str, wanted: _Wanted) -> Task | None:
+def _unlabelled(graphs: list[Data], data: str, wanted: Wanted) -> Task | None:
     """The task of data whose labels are not looked at; None where they are."""
     if wanted.target is None or TARGETS[wanted.target]:
         return None
@@ -253,7 +245,7 @@ def _unlabelled(graphs: list[Data], data: str, wanted: _Wanted) -> Task | None:
     return unlabelled_task(graphs, data, asked, one_hot=wanted.one_hot)
 
 
-def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
+def _from_graphs(graphs: list[Data], data: str, wanted: Wanted) -> Task:
     first = graphs[0]
     labels.label_graphs(graphs, wanted.label or "y", data)
     if isinstance(first, TypedGraph):
@@ -276,7 +268,7 @@ def _from_graphs(graphs: list[Data], data: str, wanted: _Wanted) -> Task:
     return _node_task(first, data, wanted.but(split="stratified"))
 
 
-def _typed_task(graphs: list[TypedGraph], data: str, wanted: _Wanted) -> Task:
+def _typed_task(graphs: list[TypedGraph], data: str, wanted: Wanted) -> Task:
     """A task about the nodes of one type, or about graphs with several types of nodes."""
     if wanted.one_hot:
         raise UsageError("--one-hot is for graphs with one type of nodes: leave it out")
@@ -303,7 +295,7 @@ def _is_of_edges(graph: Data) -> bool:
     return len(y) == edges.shape[1] != graph.num_nodes
 
 
-def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+def _node_task(graph: Data, data: str, wanted: Wanted) -> Task:
     if (task := _unlabelled([graph], data, wanted)) is not None:
         return task
     if wanted.kind == "link":
@@ -331,7 +323,7 @@ def _node_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     return _task([graph], data, "node", chosen, index, classes, whole)
 
 
-def _edge_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+def _edge_task(graph: Data, data: str, wanted: Wanted) -> Task:
     """A task about the edges of one graph: y, edge_y or edge_label has a row for each."""
     graph_checks.check_graph(graph, data)
     found = next((graph[key] for key in ("y", "edge_y", "edge_label") if graph.get(key) is not None), None)
@@ -345,7 +337,7 @@ def _edge_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     return _row_task(graph, data, wanted, "edge", len(found))
 
 
-def _row_task(graph: Data, data: str, wanted: _Wanted, kind: str, count: int) -> Task:
+def _row_task(graph: Data, data: str, wanted: Wanted, kind: str, count: int) -> Task:
     """A task about the nodes or the edges of one graph, of classes, labels or values."""
     whole = graph_checks.usable([graph], data)
     target = wanted.target or "classes"
@@ -368,7 +360,7 @@ def _row_task(graph: Data, data: str, wanted: _Wanted, kind: str, count: int) ->
     return _task([graph], data, kind, chosen, index, table, whole)
 
 
-def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
+def _link_task(graph: Data, data: str, wanted: Wanted) -> Task:
     whole = graph_checks.usable([graph], data)
     new, index, split, facts = link_split(graph, wanted.split, wanted.seed, data)
     metric = wanted.metric or LINK_METRICS[0]
@@ -381,7 +373,7 @@ def _link_task(graph: Data, data: str, wanted: _Wanted) -> Task:
     return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants), roles=roles)
 
 
-def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str, Tensor] | None = None) -> Task:
+def _graph_task(graphs: list[Data], data: str, wanted: Wanted, public: dict[str, Tensor] | None = None) -> Task:
     """A task about graphs; `public` is the split that the data were published with."""
     if (task := _unlabelled(graphs, data, wanted)) is not None:
         return task
@@ -417,7 +409,7 @@ def _graph_task(graphs: list[Data], data: str, wanted: _Wanted, public: dict[str
     return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
 
 
-def _check_kind(wanted: _Wanted, kind: str, data: str) -> None:
+def _check_kind(wanted: Wanted, kind: str, data: str) -> None:
     if wanted.kind not in (None, kind):
         raise UsageError(f"{data} is for {kind} tasks, not for {wanted.kind} tasks: leave --task out")
 
@@ -426,7 +418,7 @@ def _task(
     graphs: list[Data],
     data: str,
     kind: str,
-    wanted: _Wanted,
+    wanted: Wanted,
     index: dict[str, Tensor],
     table: Tensor,
     whole: tuple[str, ...],
@@ -454,7 +446,7 @@ def _task(
 
 
 def _transform(
-    graphs: list[Data], train: Tensor | None, wanted: _Wanted, data: str, whole: tuple[str, ...]
+    graphs: list[Data], train: Tensor | None, wanted: Wanted, data: str, whole: tuple[str, ...]
 ) -> dict[str, Any]:
     known = wanted.features or None
     return transform(graphs, train, known, one_hot=wanted.one_hot, where=data, rows=wanted.rows, whole="x" in whole)

@@ -14,7 +14,8 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from edgegnn.tasks.datasets import cache_folder
 from edgegnn.tasks.graph_checks import as_graphs
 from edgegnn.tasks.notes import note
 
-__all__ = ["object_graphs"]
+__all__ = ["literals", "object_graphs", "working_folder"]
 
 
 def object_graphs(data: str, root: Path | None) -> list[Data]:
@@ -40,36 +41,52 @@ def object_graphs(data: str, root: Path | None) -> list[Data]:
         DataError: it can't be imported or fails, or gives no graphs.
     """
     module, name, call = object_name(data) or ("", "", "")
+    try:
+        with working_folder():
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+            if callable(found) and not isinstance(found, (Data, HeteroData)):
+                positional, named = literals(call, "--data")
+                found = found(*positional, **_with_root(found, positional, named, root))
+            content = _plain(found)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"--data {data} failed: {type(error).__name__}: {first_line(error)}") from error
+    _say_transform(found, data)
+    return as_graphs(content, data)
+
+
+@contextmanager
+def working_folder() -> Iterator[None]:
+    """While this lasts, modules are looked for in the working folder first."""
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        if callable(found) and not isinstance(found, (Data, HeteroData)):
-            positional, named = _literals(call)
-            found = found(*positional, **_with_root(found, positional, named, root))
-        content = _plain(found)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"--data {data} failed: {type(error).__name__}: {first_line(error)}") from error
+        yield
     finally:
         if added and here in sys.path:
             sys.path.remove(here)
-    _say_transform(found, data)
-    return as_graphs(content, data)
 
 
-def _literals(call: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments in parentheses; nothing but literals is evaluated."""
+def literals(call: str, option: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments in parentheses; nothing but literals is evaluated.
+
+    Args:
+        call: "(root='data', size=3)", or "" for none.
+        option: what they were given to, for a message.
+
+    Raises:
+        DataError: it is no list of arguments.
+    """
     if not call:
         return [], {}
     parsed = ast.parse(f"f{call}", mode="eval").body
     if not isinstance(parsed, ast.Call) or any(keyword.arg is None for keyword in parsed.keywords):
-        raise DataError(f"--data: {call} is no list of arguments: write (root='data', size=3)")
+        raise DataError(f"{option}: {call} is no list of arguments: write (root='data', size=3)")
     return (
         [ast.literal_eval(value) for value in parsed.args],
         {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in parsed.keywords},
@@ -111,5 +128,5 @@ def _say_transform(found: Any, data: str) -> None:
     if transform is not None:
         note(
             f"{data}: its transform {str(transform)[:80]} prepares each graph; an artifact will expect graphs that it "
-            "has prepared"
+            "has prepared (name it with --transform instead, and what traces becomes part of the artifact)"
         )

@@ -29,7 +29,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "features": dict,
 }
 # What files from before there was more than one target don't have.
-_LATER: dict[str, Any] = {"target": "classes", "scale": {}, "inputs": {}, "of": ""}
+_LATER: dict[str, Any] = {"target": "classes", "scale": {}, "inputs": {}, "of": "", "transforms": []}
+_SHORT = ("inputs", "of", "transforms")  # left out where they are empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class TaskSpec:
         scale: of "values": "mean" and "std" of each column over the training split, in the units of the data.
         inputs: what the user said of the model's inputs: name -> role, or the attribute that it is read from.
         of: of graphs with several types of nodes, the type that gets a label; "" where they have one.
+        transforms: what the user named that prepares each graph (`edgegnn.tasks.user_transforms`), in order.
     """
 
     data: str
@@ -67,6 +69,7 @@ class TaskSpec:
     scale: dict[str, Any] = dataclasses.field(default_factory=dict)
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     of: str = ""
+    transforms: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def rows(self) -> str:
@@ -84,9 +87,9 @@ class TaskSpec:
         return bool(TARGETS[self.target])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a new dictionary of JSON-able values, without `inputs` and `of` where they are empty."""
+        """Return the fields as a new dictionary of JSON-able values, without those of `_SHORT` that are empty."""
         values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if v or k not in ("inputs", "of")}
+        return {k: v for k, v in values.items() if v or k not in _SHORT}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TaskSpec:
@@ -105,7 +108,7 @@ class TaskSpec:
                 unknown
             )
             raise CheckpointError(f"the task description {' and '.join(parts)}: write the file again with this edgegnn")
-        for key, kind in (_TYPES | {"target": str, "scale": dict, "inputs": dict, "of": str}).items():
+        for key, kind in (_TYPES | {key: type(value) for key, value in _LATER.items()}).items():
             if not isinstance(values[key], kind) or isinstance(values[key], bool):
                 raise CheckpointError(
                     f"the task description's {key} is {values[key]!r}: write the file again with this edgegnn"
@@ -117,6 +120,8 @@ class TaskSpec:
             raise CheckpointError(f"the task's target {values['target']!r} is unknown or damaged: use a newer edgegnn")
         if not all(isinstance(text, str) for pair in values["inputs"].items() for text in pair):
             raise CheckpointError("the task's inputs are damaged: write the file again with this edgegnn")
+        if not all(isinstance(text, str) for text in values["transforms"]):
+            raise CheckpointError("the task's transforms are damaged: write the file again with this edgegnn")
         constants = values["features"]
         if constants and not (
             _is_degree(constants) or _is_one_hot(constants) or constants == {"kind": "row-normalise"}
@@ -166,6 +171,8 @@ class Task:
         outputs: what the model gives; None: one matrix.
         states: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         steps: graphs of consecutive times, each with the state that the model left before; () without a state.
+        raw: the graphs as the data have them, where transforms of the user's made `graphs` of them; else ().
+        inside: the user's transforms that the model does itself.
     """
 
     spec: TaskSpec
@@ -178,6 +185,8 @@ class Task:
     outputs: Outputs | None = None
     states: dict[str, str] = dataclasses.field(default_factory=dict)
     steps: tuple[Data, ...] = ()
+    raw: tuple[Data, ...] = ()
+    inside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.roles:

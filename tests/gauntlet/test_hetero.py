@@ -262,7 +262,11 @@ def test_nodes_of_one_type(build: type[nn.Module], native: int, tmp_path: Path) 
 @pytest.mark.slow
 def test_heterogeneous_transformer(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run_gauntlet(Transformer(), library(), tmp_path, lambda model, graph: model(graph), recipes=FLOAT)
+    (manifest,) = run_gauntlet(
+        Transformer(), library(), tmp_path, lambda model, graph: model(graph), recipes=FLOAT
+    ).values()
+    assert {"x.paper", "x.author", "edge_index.paper__cites__paper"} <= {spec.name for spec in manifest.inputs}
+    assert manifest.outputs[0].shape == ("num_nodes.paper", CLASSES)
 
 
 @pytest.mark.slow

@@ -142,4 +142,7 @@ def test_features_of_several_times_under_other_names(tmp_path: Path) -> None:
     renamed = data.clone()
     for name, usual in names.items():
         renamed[name] = data[usual]
-    run_gauntlet(Traffic(), renamed, tmp_path, eager, recipes=("none", "static-int8"))
+    made = run_gauntlet(Traffic(), renamed, tmp_path, eager, recipes=("none", "static-int8"))
+    for manifest in made.values():
+        assert [spec.name for spec in manifest.inputs] == list(names)
+        assert manifest.inputs[0].shape == ("num_nodes", 6, 2)

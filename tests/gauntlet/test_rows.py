@@ -71,7 +71,9 @@ def test_values_of_edges(tmp_path: Path) -> None:
     torch.manual_seed(0)
     data = traffic()
     data.edge_y = data.edge_attr.sum(dim=1)
-    run_gauntlet(OfEdges(1), data, tmp_path, _of_edges, recipes=("none", "dq-int8"), task="edge-regression")
+    made = run_gauntlet(OfEdges(1), data, tmp_path, _of_edges, recipes=("none", "dq-int8"), task="edge-regression")
+    assert {manifest.kind for manifest in made.values()} == {"edge-regression"}
+    assert {manifest.outputs[0].shape for manifest in made.values()} == {("num_edges", 1)}
 
 
 @pytest.mark.slow
@@ -80,7 +82,9 @@ def test_values_and_labels_of_nodes(task: str, columns: int, tmp_path: Path) -> 
     torch.manual_seed(0)
     data = traffic()
     data.y = data.x[:, :columns] if task == "node-regression" else (data.x[:, :columns] > 0).float()
-    run_gauntlet(OfNodes(columns), data, tmp_path, _of_nodes, recipes=("none", "dq-int8"), task=task)
+    made = run_gauntlet(OfNodes(columns), data, tmp_path, _of_nodes, recipes=("none", "dq-int8"), task=task)
+    assert {manifest.kind for manifest in made.values()} == {task}
+    assert {manifest.outputs[0].shape for manifest in made.values()} == {("num_nodes", columns)}
 
 
 def test_masks_of_edges(tmp_path: Path) -> None:

@@ -42,9 +42,14 @@ def test_commands_are_those_of_the_command_line() -> None:
 def test_examples_in_help_parse() -> None:
     examples = help_examples()
     assert len(examples) > 20
-    for line in examples:
-        for command in line.split(" && "):
+    commands = [command for line in examples for command in line.split(" && ")]
+    unparsed = []
+    for command in commands:
+        try:
             parse(shlex.split(command)[1:])
+        except Exception as error:
+            unparsed.append(f"{command}: {error}")
+    assert unparsed == []
 
 
 def test_a_wrong_command_is_found() -> None:
@@ -77,13 +82,13 @@ def test_every_python_block_is_run_or_a_file() -> None:
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_page(page: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page(page, work, monkeypatch, slow=False)
+    assert run_page(page, work, monkeypatch, slow=False) == sum(block.how == "run" for block in blocks(page))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_SLOWLY, ids=name)
 def test_slow_page(page: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page(page, work, monkeypatch, slow=True)
+    assert run_page(page, work, monkeypatch, slow=True) == sum(block.how != "" for block in blocks(page))
 
 
 def test_files_are_read(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def export(place, quant="none", model=None, **options):
 
 def with_a_constant_weight(model, **options):
     """The artifact's model, with edge weights of 1 whatever is given."""
-    broken, outcomes = REWRITE(model, **options)
+    done = REWRITE(model, **options)
+    broken = done.model
     for node in broken.graph.node:
         for i, name in enumerate(node.input):
             if name == "edge_weight":
@@ -77,7 +78,7 @@ def with_a_constant_weight(model, **options):
     ones = onnx.helper.make_node("ConstantOfShape", ["edges"], ["ones"], value=one)
     for node in (ones, shape):
         broken.graph.node.insert(0, node)
-    return broken, outcomes
+    return done
 
 
 REWRITE = onnx_format.rewrite_proto

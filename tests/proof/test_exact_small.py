@@ -110,7 +110,7 @@ def both(model, captured, x, edges):
     with torch.no_grad():
         want = model(x, edges).numpy()
     got = []
-    for form in (captured, rewrite_proto(captured)[0]):
+    for form in (captured, rewrite_proto(captured).model):
         run = session(form)
         inputs = {"x": x.numpy(), "edge_index": edges.numpy()}
         got.append(run.run(None, {i.name: inputs[i.name] for i in run.get_inputs()})[0])

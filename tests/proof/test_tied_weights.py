@@ -40,7 +40,7 @@ def test_quantized(name):
     torch.manual_seed(0)
     model, _ = finetune(Tied(8), node_task(), recipe(name), FitConfig(epochs=1))
     inputs = inputs_of(node_task())
-    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    rewritten = rewrite_proto(capture(model, inputs, kind="node")).model
     onnx.checker.check_model(rewritten)
     assert {"QGemm", "QGemmFloat"} & {node.op_type for node in rewritten.graph.node}
     (got,) = session(rewritten).run(None, {k: v.numpy() for k, v in inputs.items()})
@@ -53,7 +53,7 @@ def test_one_copy_of_a_large_weight():
     width = 40  # 1,600 elements
     model, inputs = Tied(width), inputs_of(node_task())
     captured = capture(model.eval(), inputs, kind="node")
-    for form in (captured, rewrite_proto(captured)[0]):
+    for form in (captured, rewrite_proto(captured).model):
         shapes = [tuple(i.dims) for i in form.graph.initializer]
         assert shapes.count((width, width)) == 1
         (got,) = session(form).run(None, {k: v.numpy() for k, v in inputs.items()})

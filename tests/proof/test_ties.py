@@ -85,11 +85,12 @@ def ranking_by(kind):
     """The artifact's model, with a function of the scores in front of the TopK that sorts them."""
 
     def broken(model, **options):
-        made, outcomes = REWRITE(model, **options)
+        done = REWRITE(model, **options)
+        made = done.model
         at, node = next((i, n) for i, n in enumerate(made.graph.node) if n.op_type == "TopK")
         made.graph.node.insert(at, onnx.helper.make_node(kind, [node.input[0]], ["other score"]))
         node.input[0] = "other score"
-        return made, outcomes
+        return done
 
     return broken
 

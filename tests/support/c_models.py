@@ -79,11 +79,21 @@ def gin() -> onnx.ModelProto:
 
 
 _WEIGHTED = {"x_scale": 0.03, "x_zero_point": 119, "y_scale": 0.2, "y_zero_point": 90}
-_AGGREGATIONS = ("largest", "mean", "weighted", "weighted_codes", "softmax", "rows")
+_LEAST = {"least_sum": 0.5}
+_AGGREGATIONS = (
+    "largest",
+    "mean",
+    "weighted",
+    "weighted_codes",
+    "softmax",
+    "rows",
+    "normalised_codes",
+    "normalised",
+)
 
 
 def aggregations() -> onnx.ModelProto:
-    """Aggregations of floats and codes by edge weights, and codes with a step for each column; six outputs."""
+    """Sums by weights of floats and of codes, codes with a step a column, products of rows divided by their sums."""
     graph = ["indptr", "col", "row"]
     ops = [
         ("CooToCsr", ["edge_index", "nodes", "nodes"], [*graph, "perm"], {}),
@@ -98,6 +108,13 @@ def aggregations() -> onnx.ModelProto:
         ),
         ("SegmentSoftmax", ["edge_weight", "indptr", "row", "perm", "nodes"], ["softmax"], {}),
         ("QuantizeRows", ["x", "steps", "tops", "one"], ["rows"], {"signed": 1}),
+        (
+            "NormalizeQuantizeGemm",
+            ["x", "small", "three", "one", "none", "none"],
+            ["normalised_codes"],
+            {**_WEIGHTED, **_LEAST},
+        ),
+        ("NormalizeSparseGemm", ["x", "small_floats", "three"], ["normalised"], _LEAST),
     ]
     start = [
         helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["codes"]),
@@ -123,7 +140,14 @@ def aggregations() -> onnx.ModelProto:
 
 def _steps() -> dict[str, np.ndarray]:
     steps = np.linspace(0.05, 0.4, FEATURES, dtype=np.float32)[None]
-    return {"steps": steps, "tops": np.array([[7, 1, 127, 3, 15]], np.float32)}
+    weights = np.arange(-7, 8).reshape(FEATURES, 3)
+    return {
+        "steps": steps,
+        "tops": np.array([[7, 1, 127, 3, 15]], np.float32),
+        "small": weights.astype(np.int8),
+        "small_floats": weights.astype(np.float32),
+        "three": np.array([0.5, 0.25, 2.0], np.float32),
+    }
 
 
 def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -140,6 +164,8 @@ def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         run("QSpMMWeighted", codes, *weighted, c["one"], c["none"], **_WEIGHTED),
         run("SegmentSoftmax", w, indptr, row, perm, nodes),
         run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),
+        run("NormalizeQuantizeGemm", x, c["small"], c["three"], c["one"], c["none"], c["none"], **_WEIGHTED, **_LEAST),
+        run("NormalizeSparseGemm", x, c["small_floats"], c["three"], **_LEAST),
     ]
     return dict(zip(_AGGREGATIONS, (y for (y,) in found), strict=True))
 

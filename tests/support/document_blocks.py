@@ -93,23 +93,29 @@ def _root() -> Any:
     return typer.main.get_command(app.app)
 
 
-def run_page(page: Path, folder: Path, monkeypatch: Any, *, slow: bool) -> None:
-    """Run a page's blocks in a folder, in order.
+def run_page(page: Path, folder: Path, monkeypatch: Any, *, slow: bool) -> int:
+    """Run a page's blocks in a folder, in order; any that fails raises.
 
     Args:
         page: the page.
         folder: where files are written; the current folder.
         monkeypatch: pytest's.
         slow: run the slow blocks, too.
+
+    Returns:
+        How many blocks ran to their end.
     """
     monkeypatch.syspath_prepend(folder)
     names: dict[str, Any] = {}
+    count = 0
     for block in blocks(page):
         if block.title:
             (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.title).write_text(block.code, encoding="utf-8")
         elif block.how == "run" or (slow and block.how):
             _run(block, page, names, monkeypatch)
+            count += 1
+    return count
 
 
 def _run(block: Block, page: Path, names: dict[str, Any], monkeypatch: Any) -> None:

@@ -223,7 +223,7 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
     check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({1}), floats({all}), floats({all})}, scales);
   }
   const Attributes unsigned_scales = {{"x_scale", 0.017}, {"x_zero_point", 117}, {"y_scale", 0.31}, {"y_zero_point", 101}};
-  for (const char* op : {"QuantizeGemm", "QuantizeGemmFloat"}) {
+  for (const char* op : {"QuantizeGemm", "QuantizeGemmFloat", "NormalizeQuantizeGemm", "NormalizeQuantizeGemmFloat"}) {
     for (const double zeros : {0.0, 0.97}) {
       check(op, {floats({nodes, depth}, zeros), codes(ORT_INT8, {depth, all}), floats({all}), floats({1}), floats({1}), floats({1})}, unsigned_scales);
     }
@@ -234,7 +234,7 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
       check("QuantizeRows", {floats({nodes, all}, 0.9), floats({rows, columns}), floats({rows, columns}), floats({1, all})}, {{"signed", is_signed}});
     }
   }
-  for (const char* op : {"QuantizeGemmNorm", "QuantizeGemmNormFloat"}) {
+  for (const char* op : {"QuantizeGemmNorm", "QuantizeGemmNormFloat", "NormalizeQuantizeGemmNorm", "NormalizeQuantizeGemmNormFloat"}) {
     check(op, {floats({nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({1}), floats({1}), floats({1}), floats({all}), floats({all})}, unsigned_scales);
   }
 }

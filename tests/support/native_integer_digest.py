@@ -53,6 +53,7 @@ def main() -> None:
                     native("QAttentionSpMM", x3, a_src, a_dst, indptr, col, row, count, bias, **attributes),
                     native("QGemm", x, *rest, **attributes),
                     native("QuantizeGemm", floats, *rest, **attributes),
+                    native("NormalizeQuantizeGemm", floats, *rest, **attributes),
                 ]
                 for (result,) in results:
                     digest.update(result.tobytes())

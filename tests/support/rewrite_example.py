@@ -65,7 +65,7 @@ def one_op(op, inputs, attributes=None, csr=None):
         for k, v in inputs.items()
     ]
     kinds = {"indptr": onnx.TensorProto.INT32, "col": onnx.TensorProto.INT32}
-    quantized = op.startswith("Q") and not op.endswith("Float")
+    quantized = op.startswith(("Q", "NormalizeQ")) and not op.endswith("Float")
     result = onnx.TensorProto.UINT8 if quantized else onnx.TensorProto.FLOAT
     out = [
         helper.make_tensor_value_info(

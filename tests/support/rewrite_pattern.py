@@ -181,7 +181,8 @@ def inputs_of(made, kind, seed=0):
 
 def rewritten(made):
     """The rewritten model, its outcomes, and the names of its native ops."""
-    after, outcomes = rewrite_proto(made)
+    found = rewrite_proto(made)
+    after, outcomes = found.model, found.aggregations
     onnx.checker.check_model(after)
     return after, outcomes, [n.op_type for n in after.graph.node if n.domain == DOMAIN]
 

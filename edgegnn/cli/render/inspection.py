@@ -23,7 +23,15 @@ def described(facts: dict[str, Any], as_json: bool, *, explain: bool = False) ->
     table = _facts()
     for key, value in facts.items():
         shown = shown_name(str(value)) if key == "recipe" else str(value)
-        if key not in {"stayed_float", "history", "aggregations", "sparsity", "average_bits", "learnt_bits"}:
+        if key not in {
+            "stayed_float",
+            "history",
+            "aggregations",
+            "refusals",
+            "sparsity",
+            "average_bits",
+            "learnt_bits",
+        }:
             table.add_row(key.replace("_", " "), shown)
     for i, step in enumerate(facts.get("history", []), 1):
         how = (
@@ -98,3 +106,10 @@ def _aggregations(facts: dict[str, Any]) -> None:
         nearest = f"{entry['nearest']}: " if entry.get("nearest") else ""
         table.add_row(entry["layer"], entry["aggregation"], entry["rule"] or "none", nearest + entry["reason"])
     _print(table)
+    if refusals := facts.get("refusals"):
+        table = Table(box=None, pad_edge=False, title="other places that a rule left as they are", title_justify="left")
+        for column in ("layer", "operator", "why not"):
+            table.add_column(column)
+        for entry in refusals:
+            table.add_row(entry["layer"], entry["operator"], f"{entry['rule']}: {entry['reason']}")
+        _print(table)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgegnn.compression.compress import Compressed
     from edgegnn.devices import TargetInfo
     from edgegnn.exporting.pipeline import ExportResult
-    from edgegnn.manifest import Aggregation, ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat
+    from edgegnn.manifest import Aggregation, ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat, WebForm
     from edgegnn.profiling import ProfileRecord
     from edgegnn.runtime import VerifyReport
     from edgegnn.training import EpochLog
@@ -179,6 +179,8 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
     _script_rows(table, m.torchscript)
     if m.c is not None:
         table.add_row("C", _c_in_words(m.c))
+    if m.web is not None:
+        table.add_row("web", _web_in_words(m.web))
     for entry in m.native:
         missing = "" if entry.there else "none, so it runs there on onnxruntime's own operators: "
         table.add_row(f"kernels for {entry.machine}", missing + entry.origin)
@@ -205,6 +207,14 @@ def _c_in_words(c: CForm) -> str:
         return f"{sizes}not verified: {c.unverified}"
     codes = f"{c.exact_tensors} tensors of codes equal to the bit, " if c.exact_tensors else ""
     return f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
+
+
+def _web_in_words(web: WebForm) -> str:
+    """The WebAssembly form: its size, and how it was compared."""
+    sizes = f"web/index.html; model.wasm has {web.wasm_bytes:,} bytes ({web.gzip_bytes:,} sent) by {web.compiler}; "
+    if web.unverified:
+        return f"{sizes}not verified: {web.unverified}"
+    return f"{sizes}run in Node.js on {web.graphs} graphs: outputs within {web.error:.1g} of the largest"
 
 
 def _why_this(recipe: str, asked: bool, smaller: str) -> str:
@@ -338,6 +348,8 @@ def verified(report: VerifyReport, artifact: Path, as_json: bool) -> None:
         say(f"edgegnn's kernels against onnxruntime's own operators: largest difference {report.kernels_differ:.3g}")
     if report.c_form:
         say(f"C form: {report.c_form}")
+    if report.web_form:
+        say(f"web form: {report.web_form}")
     if report.saturated is not None:
         say(f"values at an end of a quantization point: {report.saturated:.2%} at most")
     verdict = "holds" if report.ok else "DOES NOT HOLD"

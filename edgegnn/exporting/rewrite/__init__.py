@@ -10,6 +10,7 @@
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
     7  scores       attention scores as one matrix product
     8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
+       RowNormalisation                     rows divided by their sums, in the product that reads them
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
 
@@ -32,17 +33,18 @@ from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
-from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet
+from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet, layer_path
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
+from edgegnn.exporting.rewrite.row_normalisation import RowNormalisation
 from edgegnn.exporting.rewrite.rule import Rule, apply
 from edgegnn.exporting.rewrite.softmax import Attention, EdgeSoftmax
 from edgegnn.exporting.rewrite.sparse import SparseInput
 from edgegnn.exporting.rewrite.unify_dims import unify_sizes
 from edgegnn.exporting.simplify import share_constants
 
-__all__ = ["Outcome", "rewrite", "rewrite_proto"]
+__all__ = ["Outcome", "Refusal", "Rewritten", "rewrite", "rewrite_proto"]
 
 _ORDER: tuple[Rule[Any], ...] = (
     *canonicalize.RULES,
@@ -68,6 +70,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     BiasJoins(),
     *scores.RULES,
     *integer.RULES,
+    RowNormalisation(),
 )
 
 
@@ -90,7 +93,39 @@ class Outcome:
     nearest: str = ""
 
 
-def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
+@dataclass(frozen=True)
+class Refusal:
+    """A place beside the aggregations that a rule is about, and didn't rewrite.
+
+    Attributes:
+        layer: path of the layer, "" for the model itself.
+        operator: of ONNX.
+        rule: the rule that came nearest.
+        reason: what kept it.
+    """
+
+    layer: str
+    operator: str
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What became of a model's graph.
+
+    Attributes:
+        model: the graph afterwards.
+        aggregations: what became of each, in the order of the graph.
+        refusals: further places where a rule nearly fitted.
+    """
+
+    model: onnx.ModelProto
+    aggregations: list[Outcome]
+    refusals: list[Refusal]
+
+
+def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcome], list[Refusal]]:
     """Replace the aggregations of an exported model by `ai.edgegnn` ops, in place.
 
     What the model computes stays the same up to the order of float sums. Functions with the standard operators for the
@@ -101,7 +136,7 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
         sparse_input: most entries of the input x are zero: its products skip them.
 
     Returns:
-        What became of each aggregation, in the order of the graph.
+        What became of each aggregation, in the order of the graph; and other places where a rule nearly fitted.
     """
     for identifier in [i for i in model.functions if i[0] == DOMAIN and i[1] not in GEOMETRY]:
         del model.functions[identifier]  # what a body makes has other sizes than what a kernel makes
@@ -113,18 +148,26 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> list[Outcome]:
         apply(rule, sheet)
         if rule is canonicalize.RULES[-1]:
             passes.CommonSubexpressionEliminationPass()(model)
-    found = [outcome for node in model.graph if (outcome := _outcome(node)) is not None]
+    outcomes: list[Outcome] = []
+    refusals: dict[Refusal, None] = {}  # layers repeat the same
+    for node in model.graph:
+        outcome = _outcome(node)
+        if outcome is not None:
+            outcomes.append(outcome)
+        elif REASON in node.metadata_props:
+            marks = node.metadata_props
+            refusals[Refusal(layer_path(node), node.op_type, marks.get(NEAREST, ""), marks[REASON])] = None
     _finish(sheet)
-    return found
+    return outcomes, list(refusals)
 
 
-def rewrite_proto(model: onnx.ModelProto, *, sparse_input: bool = False) -> tuple[onnx.ModelProto, list[Outcome]]:
+def rewrite_proto(model: onnx.ModelProto, *, sparse_input: bool = False) -> Rewritten:
     """`rewrite` of a copy."""
     own = ir.from_proto(model)
-    outcomes = rewrite(own, sparse_input=sparse_input)
+    outcomes, refusals = rewrite(own, sparse_input=sparse_input)
     proto = ir.to_proto(own)
     del proto.graph.value_info[:]  # no runtime reads it
-    return proto, outcomes
+    return Rewritten(proto, outcomes, refusals)
 
 
 _WORDS = {

@@ -195,18 +195,24 @@ class Mean(Rule[Segments]):
         if node.op_type != "Div":
             return None
         found = segments(node.inputs[0], "Sum")
+        if found is None:
+            return None
         count = _per_row(node.inputs[1])
         least = made_by(count, "Max", "Clip")
         degree = None if least is None else made_by(_per_row(least.inputs[0]), "CsrDegree")
-        if found is not None and made_by(count, "CsrDegree") is not None:
+        if made_by(count, "CsrDegree") is not None:
             return Miss(
                 "the sum is divided by the number of messages as it is: a mean counts no message as one", found.node
             )
-        if found is None or least is None or degree is None or uniform(least.inputs[1]) != 1.0:
+        if least is None or degree is None:
             return None
+        if uniform(least.inputs[1]) != 1.0:
+            return Miss("the number of messages that divides the sum has another lower limit than 1", found.node)
         if least.op_type == "Clip" and len(least.inputs) > 2 and least.inputs[2] is not None:
-            return None
-        return found if degree.inputs[0] is found.node.inputs[1] else None
+            return Miss("the number of messages that divides the sum has an upper limit", found.node)
+        if degree.inputs[0] is not found.node.inputs[1]:
+            return Miss("the sum is divided by the number of messages of another index", found.node)
+        return found
 
     def rewrite(self, match: Segments, sheet: Sheet) -> ir.Value:
         """SegmentMean."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["RULES", "FlippedRows", "KeptColumns", "LookUp", "SameIndex"]
 
@@ -24,19 +24,21 @@ _INTEGERS = {ir.DataType.INT64, ir.DataType.INT32}
 class LookUp(Rule[tuple[ir.Node, ir.Value, int]]):
     """One way to look rows up by index."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, int] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, int] | Miss | None:
         """(Gather or GatherND, its index, its axis)."""
         if node.op_type == "Gather" and (axis := axis_of(node)) < 0:
             size, index = rank(node.inputs[0]), node.inputs[1]
             return None if size is None or index is None else (node, index, axis + size)
-        if node.op_type != "GatherND" or number(node, "batch_dims"):
+        if node.op_type != "GatherND":
             return None
+        if number(node, "batch_dims"):
+            return Miss("GatherND with batch_dims looks up one row in each table, not rows of one table")
         last = made_by(node.inputs[1], "Unsqueeze")
         axes = None if last is None else array(last.inputs[1])
-        if last is None or axes is None or axes.size != 1 or last.inputs[0] is None:
-            return None
-        index = last.inputs[0]
-        return (node, index, 0) if axes.flat[0] in (-1, rank(index)) else None
+        index = None if last is None else last.inputs[0]
+        if axes is None or axes.size != 1 or index is None or axes.flat[0] not in (-1, rank(index)):
+            return Miss("each row is named by several indices (GatherND): the native ops look up by one")
+        return node, index, 0
 
     def rewrite(self, match: tuple[ir.Node, ir.Value, int], sheet: Sheet) -> ir.Value:
         """Gather."""
@@ -72,7 +74,7 @@ def _part(shape: ir.Node) -> bool:
 class FlippedRows(Rule[tuple[ir.Node, ir.Value, int]]):
     """Rows of a matrix of two rows that was turned upside down (`edge_index.flip([0])`)."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, int] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, int] | Miss | None:
         """(Gather of a row, the matrix, the row)."""
         if node.op_type != "Gather" or axis_of(node):
             return None
@@ -81,10 +83,12 @@ class FlippedRows(Rule[tuple[ir.Node, ir.Value, int]]):
             return None
         matrix = flip.inputs[0]
         start, end, axes, step = (array(v) for v in flip.inputs[1:])
-        if start is None or end is None or axes is None or step is None or not matrix.shape or matrix.shape[0] != 2:
+        if start is None or end is None or axes is None or step is None:
             return None
         if (start.tolist(), axes.tolist(), step.tolist()) != ([-1], [0], [-1]) or end[0] > -3:
             return None
+        if not matrix.shape or matrix.shape[0] != 2:
+            return Miss("what is turned upside down is not known to have two rows, as an edge list has")
         return node, matrix, 1 - int(at) % 2
 
     def rewrite(self, match: tuple[ir.Node, ir.Value, int], sheet: Sheet) -> ir.Value:

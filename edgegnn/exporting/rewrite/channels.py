@@ -17,8 +17,18 @@ from edgegnn.exporting.rewrite.aggregate import csr_for, share
 from edgegnn.exporting.rewrite.csr import Segments, segments
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, rank, same_values, tail_of
-from edgegnn.exporting.rewrite.messages import CONSTANT, EDGE, SOURCE, Factor, Message, message_of, product, width
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.messages import (
+    CONSTANT,
+    EDGE,
+    SOURCE,
+    TARGET,
+    Factor,
+    Message,
+    message_of,
+    product,
+    width,
+)
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["Channels"]
 
@@ -54,17 +64,23 @@ class _Sum:
 class Channels(Rule[_Sum]):
     """A sum of rows of the sources, each channel of a message with a weight of its own."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
         """A sum or mean of products, or of sums of products."""
         found = segments(node.outputs[0], "Sum", "Mean") if node.outputs else None
         tail = None if found is None else tail_of(found.messages)
-        if found is None or tail is None or len(tail) not in (1, 2):
+        if found is None or tail is None:
             return None
-        terms, rest = [], []
+        terms, rest, reasons = [], [], []
         for value in _summands(found.messages, tail):
             term = _term(replace(found, messages=value))
-            terms.append(term) if term is not None else rest.append(value)
-        return _Sum(found, tuple(terms), tuple(rest)) if terms else None
+            if isinstance(term, _Term):
+                terms.append(term)
+                continue
+            rest.append(value)
+            reasons += [term] if term else []
+        if terms:
+            return _Sum(found, tuple(terms), tuple(rest))
+        return Miss(reasons[0]) if reasons else None
 
     def check(self, match: _Sum, sheet: Sheet) -> str | None:
         """All of it, or a part that is worth the split."""
@@ -103,21 +119,29 @@ def _summands(value: ir.Value, tail: tuple[int, ...]) -> list[ir.Value]:
     return [each for part in parts for each in _summands(part, tail)] if len(parts) == 2 else [value]
 
 
-def _term(found: Segments) -> _Term | None:
+def _term(found: Segments) -> _Term | str:
+    """A summand whose weights differ from channel to channel; else why it is none, "" where it has no such weights."""
     message = message_of(found)
-    if message is None or any(f.divides or f.role not in (SOURCE, EDGE, CONSTANT) for f in message.factors):
-        return None
-    edges = message.of(EDGE)
+    edges = [] if message is None else message.of(EDGE)
     places = [[i for i, size in enumerate(f.tail) if size != 1] for f in edges]
+    if message is None or not any(places):
+        return ""
+    if len(message.tail) > 2:
+        return f"messages have {len(message.tail)} axes: only vectors, and vectors in space, are known"
+    if any(f.divides for f in message.factors):
+        return "messages are divided by a factor of the source or the edge"
+    if message.of(TARGET):
+        return "messages have a factor of the target, too"
+    if any(len(at) > 1 for at in places):
+        return "the weights of an edge differ along several axes of its message"
     channels = _channels(message, places)
-    if channels is None or any(len(at) > 1 for at in places):
-        return None
+    if channels is None:
+        return "the weights of an edge differ along an axis that the rows at the sources don't have"
     wide = [f for f, at in zip(edges, places, strict=True) if at == [channels]]
     narrow = [f for f, at in zip(edges, places, strict=True) if at != [channels]]
     rows = [*message.of(SOURCE), *message.of(CONSTANT)]
-    covered = rows and width(rows, len(message.tail))[channels] == message.tail[channels]
-    if not wide or not covered or rows[0].role != SOURCE:
-        return None
+    if width(rows, len(message.tail))[channels] != message.tail[channels]:
+        return "messages are wider than the rows that are looked up at the sources"
     return _Term(message, channels, tuple(wide), tuple(narrow), tuple(rows))
 
 

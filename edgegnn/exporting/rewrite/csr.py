@@ -25,7 +25,7 @@ from edgegnn.exporting.rewrite.graph_editor import (
     tail_of,
     uniform,
 )
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = [
     "Csr",
@@ -195,7 +195,7 @@ class Degree(Rule[tuple[Segments, float]]):
 class SelfLoops(Rule[tuple[ir.Node, ir.Value]]):
     """Edges to which every node's loop was added, after those that were there had been removed."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value] | Miss | None:
         """(CooToCsr, the edges before)."""
         if node.domain != DOMAIN or node.op_type != "CooToCsr" or number(node, "self_loops"):
             return None
@@ -203,10 +203,14 @@ class SelfLoops(Rule[tuple[ir.Node, ir.Value]]):
         both = made_by(edges, "Concat")
         if edges is None or rows is None or cols is None or both is None or len(both.inputs) != 2:
             return None
-        if axis_of(both) not in (1, -1) or not same_size(rows, cols):
+        if axis_of(both) not in (1, -1):
             return None
-        before = _without_loops(both.inputs[0])
-        return (node, before) if before is not None and _one_loop_each(both.inputs[1], rows) else None
+        before, loops = _without_loops(both.inputs[0]), _one_loop_each(both.inputs[1], rows)
+        if before is None:
+            return Miss("a loop is added to each node, and loops that were there stay") if loops else None
+        if not loops or not same_size(rows, cols):
+            return Miss("loops are removed, and what is appended is not one loop for each node")
+        return node, before
 
     def check(self, match: tuple[ir.Node, ir.Value], sheet: Sheet) -> str | None:
         """Only when the longer list isn't needed for anything else."""
@@ -263,7 +267,7 @@ def _one_loop_each(edges: ir.Value | None, rows: ir.Value) -> bool:
 class ShareCsr(Rule[tuple[ir.Node, ir.Node]]):
     """Two CSRs of the same edges."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Node] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Node] | Miss | None:
         """(IndexToCsr, CooToCsr)."""
         if node.domain != DOMAIN or node.op_type != "IndexToCsr":
             return None
@@ -271,6 +275,7 @@ class ShareCsr(Rule[tuple[ir.Node, ir.Node]]):
         own = edge_row(index)
         if own is None or rows is None:
             return None
+        unlike = False
         for use in own[0].uses():
             other = use.node
             if own[1] == 0:  # against the flow: the list was turned first
@@ -280,7 +285,8 @@ class ShareCsr(Rule[tuple[ir.Node, ir.Node]]):
             for coo in turned:
                 if coo.op_type == "CooToCsr" and not number(coo, "self_loops") and coo.inputs[1] is rows:
                     return node, coo
-        return None
+                unlike = unlike or coo.op_type == "CooToCsr"
+        return Miss("the other CSR of these edges has loops, or another number of rows") if unlike else None
 
     def rewrite(self, match: tuple[ir.Node, ir.Node], sheet: Sheet) -> None:
         """The outputs of the one for those of the other."""

@@ -7,7 +7,8 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     SpMM, SpMMMean, SpMMMax, SpMMMin          Gather -> ScatterElements
     SpMMWeighted, SpMMChannels, AttentionSpMM Gather -> Mul -> ScatterElements
     SegmentSum, -Mean, -Max, -Min, -Softmax   ScatterElements
-    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], QuantizeGemm[Norm][Float], SparseGemm,
+    QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], [Normalize]QuantizeGemm[Norm][Float],
+    [Normalize]SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
     Knn, Radius, FarthestPoints               see edgegnn.exporting.rewrite.functions_geometry
 

@@ -161,20 +161,33 @@ def _qgemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
     return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
-def _quantize_gemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
-    made = """
+# Rows of x divided by their sums. The kernels add in another order: a sum may differ in its last bit.
+_NORMALIZED = """
+  least = Constant <value_float: float = @least_sum> ()
+  columns = Constant <value = int64[1] {-1}> ()
+  sums = ReduceSum <keepdims = 1> (x, columns)
+  divisors = Max (sums, least)
+  normalized = Div (x, divisors)
+"""
+_LEAST = "least_sum: float = 1.0"
+
+
+def _quantize_gemm(quantize: bool, norm: bool = False, normalize: bool = False) -> tuple[str, str, str, str]:
+    source = "normalized" if normalize else "x"
+    made = f"""
   zero_integer = Constant <value_int: int = @x_zero_point> ()
   zero = Cast <to = 2> (zero_integer)
   step = Constant <value_float: float = @x_scale> ()
-  all_codes = QuantizeLinear (x, step, zero)
+  all_codes = QuantizeLinear ({source}, step, zero)
   low_integer = Constant <value_int: int = @x_low> ()
   low = Cast <to = 2> (low_integer)
   high_integer = Constant <value_int: int = @x_high> ()
   high = Cast <to = 2> (high_integer)
   codes = Clip (all_codes, low, high)
 """
-    body = made + _PRODUCT + _product_end(quantize, norm)
+    body = (_NORMALIZED if normalize else "") + made + _PRODUCT + _product_end(quantize, norm)
     attributes = f"{_IN}, x_low: int = 0, x_high: int = 255, {_CLIP}" + (f", {_OUT}" if quantize else "")
+    attributes += f", {_LEAST}" if normalize else ""
     return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
@@ -213,6 +226,14 @@ INTEGER: dict[str, tuple[str, str, str, str]] = {
     "QGemmNormFloat": _qgemm(False, norm=True),
     "QuantizeGemmNorm": _quantize_gemm(True, norm=True),
     "QuantizeGemmNormFloat": _quantize_gemm(False, norm=True),
+    **{
+        f"NormalizeQuantizeGemm{'Norm' if norm else ''}{'' if quantize else 'Float'}": _quantize_gemm(
+            quantize, norm, True
+        )
+        for norm in (False, True)
+        for quantize in (True, False)
+    },
     "QuantizeRows": ("signed: int = 0", "x, step, top, factor", "y", _QUANTIZE_ROWS),
     "SparseGemm": ("", "x, w, bias", "y", "  y = Gemm (x, w, bias)\n"),
+    "NormalizeSparseGemm": (_LEAST, "x, w, bias", "y", _NORMALIZED + "  y = Gemm (normalized, w, bias)\n"),
 }

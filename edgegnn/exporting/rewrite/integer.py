@@ -30,8 +30,9 @@ from edgegnn.exporting.qdq import constant
 from edgegnn.exporting.rewrite.codes import Codes, dequantized_weight, scaled_codes
 from edgegnn.exporting.rewrite.epilogue import Epilogue, absorb
 from edgegnn.exporting.rewrite.functions import DOMAIN
-from edgegnn.exporting.rewrite.graph_editor import LAYER, RULE, Sheet, alone, array, layer_path, made_by, rank, tail_of
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.graph_editor import LAYER, RULE, Sheet, array, layer_path, made_by, rank, tail_of
+from edgegnn.exporting.rewrite.learnt_codes import LearntCodes
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["RULES"]
 
@@ -44,14 +45,17 @@ _FOUR_BITS = {ir.DataType.UINT4: (0, 15), ir.DataType.INT4: (-8, 7)}
 class FourBitCodes(Rule[ir.Node]):
     """Codes of 4 bits are numbers from 0 to 15 in a byte; kernels read bytes."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | Miss | None:
         """A QuantizeLinear to 4 bits that only DequantizeLinears read."""
         if node.op_type != "QuantizeLinear" or node.outputs[0].dtype not in _FOUR_BITS:
             return None
-        readers = [use.node for use in node.outputs[0].uses()]
-        plain = all(reader.op_type == "DequantizeLinear" for reader in readers)
-        constants = all((a := array(v)) is not None and a.size == 1 for v in node.inputs[1:])
-        return node if plain and constants and readers else None
+        readers = [use.node.op_type for use in node.outputs[0].uses()]
+        others = sorted(set(readers) - {"DequantizeLinear"})
+        if others or not readers:
+            return Miss(f"codes of 4 bits are read by {others[0] if others else 'nothing in the graph'}")
+        if not all((a := array(v)) is not None and a.size == 1 for v in node.inputs[1:]):
+            return Miss("codes of 4 bits have several scales, or one that is computed")
+        return node
 
     def rewrite(self, node: ir.Node, sheet: Sheet) -> None:
         """The same values: a Clip in front, the zero point moved up where codes are signed."""
@@ -99,37 +103,45 @@ class _Product:
 class IntegerProduct(Rule[_Product]):
     """A Gemm or MatMul of dequantized tensors becomes QGemm."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | Miss | None:
         """DQ(x) [M, K] times DQ(weight), the weight a constant with zero point 0 and one scale a column (or one)."""
-        if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.inputs[0]) != 2:
+        if node.op_type not in {"Gemm", "MatMul"} or node.domain:
             return None
         x, dequantize = scaled_codes(node.inputs[0]), dequantized_weight(node.inputs[1])
-        if x is None or x.columns is not None or dequantize is None or dequantize.inputs[0] is None:
-            return None
+        if x is None or dequantize is None or dequantize.inputs[0] is None:
+            return _half_quantized(node, x, dequantize)
+        if rank(node.inputs[0]) != 2:
+            return Miss(f"{node.op_type} of codes: its rows are no matrix")
+        if x.columns is not None:
+            return Miss(f"{node.op_type} of codes: its rows have a learnt step for each column")
         codes, scale = dequantize.inputs[0], array(dequantize.inputs[1])
         tensor = ir.convenience.get_const_tensor(codes)
         zero = array(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
-        if tensor is None or scale is None or (zero is not None and zero.astype(np.int32).any()):
-            return None
+        if tensor is None or scale is None:
+            return Miss("the weight's codes, or their scale, are computed at run time")
+        if zero is not None and zero.astype(np.int32).any():
+            return Miss("the weight's codes have a zero point that is not 0")
         w = tensor.numpy()
         axis = dequantize.attributes.get_int("axis", 1)
         transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
         if w.ndim != 2 or tensor.dtype not in {ir.DataType.INT8, ir.DataType.INT4}:
-            return None
+            return Miss(
+                f"the weight's codes are {tensor.dtype.name.lower()}{list(w.shape)}: int8 and int4 matrices are known"
+            )
         columns = w.shape[0 if transposed else 1]
         if scale.size > 1 and axis % 2 != (0 if transposed else 1):
-            return None
+            return Miss("the weight has a scale for each row, not for each column of the product")
         if node.op_type == "Gemm" and (
             node.attributes.get_int("transA", 0) == 1
             or node.attributes.get_float("alpha", 1.0) != 1.0
             or node.attributes.get_float("beta", 1.0) != 1.0
         ):
-            return None
+            return Miss("Gemm of codes with alpha, beta or transA")
         bias = None
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             bias = array(node.inputs[2])
             if bias is None or bias.size not in (1, columns):
-                return None
+                return Miss("the bias is not one number for each column, known at export")
             bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)
         scales = np.broadcast_to(scale.reshape(-1), (columns,)).astype(np.float32)
         return _Product(node, x, codes, transposed, w.T if transposed else w, scales, bias)
@@ -162,6 +174,17 @@ class IntegerProduct(Rule[_Product]):
             end,
             found.scale.shape,
         )
+
+
+def _half_quantized(node: ir.Node, x: Codes | None, weight: ir.Node | None) -> Miss | None:
+    """Why a product of which one side at most is quantized stays in float; None where neither is."""
+    if x is not None and weight is None:
+        return Miss(f"{node.op_type} of codes: what they are multiplied by is no quantized weight")
+    if x is None and weight is not None:
+        several = made_by(node.inputs[0], "DequantizeLinear") is not None
+        rows = "have several scales, or constant codes" if several else "are not quantized"
+        return Miss(f"{node.op_type} with a quantized weight: the rows in front of it {rows}")
+    return None
 
 
 def _weight(sheet: Sheet, found: _Product, at: ir.Node) -> ir.Value:
@@ -238,98 +261,20 @@ def _put(
 _RULE_OF = {"QSpMM": "IntegerSum", "QSpMMWeighted": "IntegerWeightedSum", "QAttentionSpMM": "IntegerAttention"}
 
 
-@dataclass(frozen=True)
-class _Learnt:
-    codes: ir.Node
-    x: ir.Value
-    step: ir.Value
-    top: ir.Value
-    signed: bool
-
-
-class LearntCodes(Rule[_Learnt]):
-    """Div by a step, limits and QuantizeLinear become QuantizeRows; so does a number for each column in front of them.
-
-    Learnt steps and widths (A2Q), see `lower_learnt.py`. The rules for sums and products come first: their
-    epilogues take the same nodes in where the steps are those of columns.
-    """
-
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Learnt | None:
-        """Q(max(min(x / step, top), -top)), or 0 in the place of -top where codes have no sign."""
-        if node.op_type != "QuantizeLinear" or node.domain or len(node.inputs) < 3 or node.inputs[0] is None:
-            return None
-        scale, zero = (array(v) for v in node.inputs[1:3])
-        one = scale is not None and scale.size == 1 and float(scale.flat[0]) == 1.0
-        if not one or zero is None or zero.dtype != np.uint8 or zero.size != 1 or int(zero.flat[0]) not in (0, 128):
-            return None
-        signed, inside = int(zero.flat[0]) == 128, node.inputs[0]
-        clip = made_by(inside, "Clip", "Max")
-        if clip is None or len(clip.inputs) < 2:
-            return None
-        if clip.op_type == "Clip":
-            scaled, low, top = (*clip.inputs, None)[:3]
-        else:
-            below, low = made_by(clip.inputs[0], "Min"), clip.inputs[1]
-            if below is None or len(below.inputs) != 2 or not alone(below.outputs[0]):
-                return None
-            scaled, top = below.inputs
-        divide = made_by(scaled, "Div")
-        if divide is None or top is None or not all(alone(v) for v in (inside, divide.outputs[0])):
-            return None
-        x, step = divide.inputs
-        if x is None or step is None or rank(x) != 2 or tail_of(x) != tail_of(divide.outputs[0]):
-            return None
-        spread = {_spread(step), _spread(top)}
-        if "" in spread or spread == {"rows", "columns"}:
-            return None
-        return _Learnt(node, x, step, top, signed) if _is_lower_end(low, top, signed=signed) else None
-
-    def rewrite(self, found: _Learnt, sheet: Sheet) -> ir.Value:
-        """A product with a constant for each column, as a sum of learnt columns has it behind it, goes in as well."""
-        x, factor, codes = found.x, sheet.floats([1.0]), found.codes.outputs[0]
-        product = made_by(x, "Mul")
-        if product is not None and alone(x):
-            for value, other in (product.inputs, product.inputs[::-1]):
-                known = array(other)
-                if value is None or other is None or known is None or rank(value) != 2:
-                    continue
-                if known.shape == (1, *(tail_of(value) or ())):
-                    x, factor = value, other
-        inputs, signed = [x, found.step, found.top, factor], {"signed": int(found.signed)}
-        return sheet.make("QuantizeRows", inputs, signed, at=found.codes, like=codes, domain=DOMAIN)
-
-
-def _spread(value: ir.Value) -> str:
-    """Whether there is "one" number for all, or one for each of the "rows" or "columns"; "" for anything else."""
-    known = array(value)
-    if known is not None and known.size == 1:
-        return "one"
-    if rank(value) != 2 or value.shape is None or 1 not in tuple(value.shape):
-        return ""
-    return "rows" if value.shape[1] == 1 else "columns"
-
-
-def _is_lower_end(low: ir.Value | None, top: ir.Value, *, signed: bool) -> bool:
-    ends, tops = array(low), array(top)
-    if not signed:
-        return ends is not None and not ends.any()
-    negative = made_by(low, "Neg")
-    if negative is not None:
-        return negative.inputs[0] is top
-    return ends is not None and tops is not None and ends.shape == tops.shape and bool((ends == -tops).all())
-
-
 class FloatInput(Rule[ir.Node]):
     """QGemm of codes that a QuantizeLinear makes for it alone becomes QuantizeGemm, which skips zeros of x."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | Miss | None:
         """Codes in bytes, of one scale, that nothing else reads."""
         if node.domain != DOMAIN or not node.op_type.startswith("QGemm"):
             return None
         codes = node.inputs[0]
         quantize = made_by(codes, "QuantizeLinear")
-        plain = quantize is not None and not quantize.domain and codes is not None
-        return node if plain and codes.dtype == ir.DataType.UINT8 and len(codes.uses()) == 1 else None  # type: ignore[union-attr]
+        if quantize is None or quantize.domain or codes is None:
+            return None
+        if codes.dtype != ir.DataType.UINT8:
+            return Miss("the product reads codes with a sign: zeros are skipped in codes without")
+        return node if len(codes.uses()) == 1 else Miss("other nodes read the codes of the product's rows, too")
 
     def rewrite(self, node: ir.Node, sheet: Sheet) -> ir.Value:
         """The limits of narrower codes become attributes."""
@@ -358,7 +303,8 @@ class _Sum:
     tail: tuple[int, ...]  # of the rows as the operator reads them
 
 
-def _sum_of(node: ir.Node, *kinds: str) -> _Sum | None:
+def _sum_of(node: ir.Node, sheet: Sheet, *kinds: str) -> _Sum | Miss | None:
+    """A sum over neighbours whose rows are codes; in a quantized model, why they are none."""
     if node.domain != DOMAIN or node.op_type not in kinds or node.inputs[0] is None:
         return None
     rows, tail = node.inputs[0], tail_of(node.inputs[0])
@@ -366,18 +312,27 @@ def _sum_of(node: ir.Node, *kinds: str) -> _Sum | None:
     while layout is not None and layout.inputs[0] is not None:  # heads are another layout of the same rows
         rows, layout = layout.inputs[0], made_by(layout.inputs[0], "Reshape", "Unsqueeze", "Squeeze")
     x, own = scaled_codes(rows), tail_of(rows)
-    if x is None or x.rows is not None or tail is None or own is None or np.prod(own) != np.prod(tail):
-        return None
+    if x is None:
+        if not any(each.op_type.startswith(("DequantizeLinear", "QGemm")) for each in sheet.graph):
+            return None  # a float model
+        several = made_by(rows, "DequantizeLinear") is not None
+        return Miss(f"the rows that are summed {'have several scales' if several else 'are not quantized'}")
+    if x.rows is not None:
+        return Miss("the rows that are summed have a learnt step each: codes of different steps can't be added up")
+    if tail is None or own is None or np.prod(own) != np.prod(tail):
+        return Miss("the width of the rows that are summed is not known")
     return _Sum(node, x, rows, tail)
 
 
 class IntegerSum(Rule[_Sum]):
     """SpMM or SpMMMean of dequantized rows becomes QSpMM."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
         """Rows of one scale, as a matrix."""
-        found = _sum_of(node, "SpMM", "SpMMMean")
-        return found if found is not None and len(found.tail) == 1 else None
+        found = _sum_of(node, sheet, "SpMM", "SpMMMean")
+        if isinstance(found, _Sum) and len(found.tail) != 1:
+            return Miss("the rows that are summed are no vectors: the integer sum takes a matrix")
+        return found
 
     def rewrite(self, found: _Sum, sheet: Sheet) -> None:
         """A mean is a sum whose rows are scaled by 1 / degree."""
@@ -412,9 +367,9 @@ def _reciprocal_degree(sheet: Sheet, graph: list[ir.Value], at: ir.Node) -> ir.V
 class IntegerWeightedSum(Rule[_Sum]):
     """SpMMWeighted of dequantized rows becomes QSpMMWeighted."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
         """Rows of one scale."""
-        return _sum_of(node, "SpMMWeighted")
+        return _sum_of(node, sheet, "SpMMWeighted")
 
     def rewrite(self, found: _Sum, sheet: Sheet) -> None:
         """The weights stay float, their products with codes are added up in float."""
@@ -424,9 +379,9 @@ class IntegerWeightedSum(Rule[_Sum]):
 class IntegerAttention(Rule[_Sum]):
     """AttentionSpMM of dequantized rows becomes QAttentionSpMM."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
         """Rows of one scale."""
-        return _sum_of(node, "AttentionSpMM")
+        return _sum_of(node, sheet, "AttentionSpMM")
 
     def rewrite(self, found: _Sum, sheet: Sheet) -> None:
         """Scores and softmax stay float."""

@@ -23,7 +23,7 @@ from edgegnn.exporting.rewrite.csr import Segments, edge_row, index_csr, partner
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank, same_values, tail_of
 from edgegnn.exporting.rewrite.messages import finite
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["LookUpLater", "SplitLinear", "SplitSums", "Spread"]
 
@@ -37,6 +37,7 @@ _OF_ROWS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Softmax", "Lay
 
 
 _QUANTIZE = {"QuantizeLinear", "DequantizeLinear"}
+_ROW_BY_ROW = _ALONE | _TOGETHER | _LAYOUT | _OF_ROWS | _QUANTIZE | {"Gather", "Gemm", "MatMul"}
 
 
 def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value, ir.Value] | None:
@@ -58,7 +59,7 @@ def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value,
 class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
     """An operator on rows that were looked up."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value] | Miss | None:
         """(the operator, the index)."""
         if node.domain or not node.inputs or len(node.outputs) != 1:
             return None
@@ -66,12 +67,18 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
         indices = {index for pair in found if pair is not None for index in (pair[1],)}
         if len(indices) != 1:
             return None
-        return (node, indices.pop()) if self._row_by_row(node, found) else None
+        if node.op_type not in _ROW_BY_ROW:
+            return None
+        if tail_of(node.outputs[0]) is None:
+            return Miss(f"{node.op_type} of rows that are looked up makes rows of a width that is not known")
+        if not self._row_by_row(node, found):
+            return Miss(f"{node.op_type} of rows that are looked up mixes rows, or reads a number of each edge, too")
+        return node, indices.pop()
 
     @staticmethod
     def _row_by_row(node: ir.Node, found: Sequence[tuple[ir.Value, ir.Value] | None]) -> bool:
         out, first = node.outputs[0], node.inputs[0]
-        if first is None or tail_of(out) is None:
+        if first is None:
             return False
         kind, others = node.op_type, [v for v, pair in zip(node.inputs, found, strict=True) if pair is None and v]
         if kind in _ALONE:
@@ -195,20 +202,22 @@ class _Product:
 class SplitLinear(Rule[_Product]):
     """A product of what was looked up at both ends, side by side."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | Miss | None:
         """A Gemm or MatMul with a constant."""
         if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.outputs[0]) != 2:
             return None
         weight, rows = array(node.inputs[1]), node.inputs[0]
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or rows is None or number(node, "transA"):
+        maker = made_by(rows, "Concat", "Add", "Sub", "Gather", *_LAYOUT)
+        if rows is None or maker is None:
             return None
-        if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
-            return None
-        if made_by(rows, "Concat", "Add", "Sub", "Gather", *_LAYOUT) is None:
-            return None
+        ends = len(maker.inputs) > 1 and any(looked_up(value) is not None for value in maker.inputs)
+        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
+            return Miss("rows of both ends meet a weight that is no float32 matrix known at export") if ends else None
+        if number(node, "transA") or any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return Miss("the product of rows of both ends has alpha, beta or transA") if ends else None
         blocks = _blocks(sheet, rows, node)
         if blocks is None or sum(width for width, _ in blocks) != (tail_of(rows) or (0,))[0]:
-            return None
+            return Miss("which columns of its rows come from which end of an edge can't be told") if ends else None
         terms = [term for _, block in blocks for term in block]
         found = [t for t in terms if t.index is not None]
         if not found or len(terms) < 2:
@@ -316,7 +325,7 @@ def _messages(sheet: Sheet, match: _Sum) -> ir.Value:
 class Spread(Rule[tuple[ir.Node, _Sum]]):
     """A variance of a[source] + b[target]: b is the same for all messages of a row."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Sum] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Sum] | Miss | None:
         """(Sub, the mean of the messages)."""
         if node.op_type != "Sub":
             return None
@@ -325,10 +334,12 @@ class Spread(Rule[tuple[ir.Node, _Sum]]):
             None if square is None or square.inputs[0] is not square.inputs[1] else segments(square.inputs[0], "Mean")
         )
         product = None if squares is None else made_by(squares.messages, "Mul")
-        if squares is None or mean is None or product is None or squares.index is not mean.index:
+        if squares is None or mean is None or product is None:
             return None
-        if any(v is not mean.messages for v in product.inputs) or squares.rows is not mean.rows:
-            return None
+        if squares.index is not mean.index or squares.rows is not mean.rows:
+            return Miss("variance: the mean and the mean of squares are over different rows", squares.node)
+        if any(v is not mean.messages for v in product.inputs):
+            return Miss("variance: the squares are not those of what the mean is of", squares.node)
         match = _sum_of(mean.messages, mean)
         return None if match is None else (node, match)
 
@@ -347,10 +358,17 @@ class Spread(Rule[tuple[ir.Node, _Sum]]):
 class SplitSums(Rule[_Sum]):
     """A reduction of messages that are sums of what is looked up at both ends."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Sum | Miss | None:
         """A Segment op."""
         found = segments(node.outputs[0], "Sum", "Mean", "Max", "Min") if node.outputs else None
-        return None if found is None else _sum_of(found.messages, found)
+        match = None if found is None else _sum_of(found.messages, found)
+        if found is None or match is not None:
+            return match
+        both = made_by(same_values(found.messages), "Add", "Sub")
+        ends = [] if both is None else [looked_up(value) for value in both.inputs]
+        if any(end is not None and end[1] is found.index for end in ends) and not all(ends):
+            return Miss("messages are sums of what is looked up at the target and of a number of the edge itself")
+        return None
 
     def check(self, match: _Sum, sheet: Sheet) -> str | None:
         """What is taken out counts 0 times where no edge ends."""

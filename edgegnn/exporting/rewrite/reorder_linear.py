@@ -18,7 +18,7 @@ import onnx_ir as ir
 from edgegnn.exporting.rewrite.codes import dequantized_weight
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, made_by, number, rank, tail_of, uniform
-from edgegnn.exporting.rewrite.rule import M, Rule
+from edgegnn.exporting.rewrite.rule import M, Miss, Rule
 
 __all__ = ["AggregateFirst", "BiasJoins", "TransformFirst"]
 
@@ -112,7 +112,7 @@ class _Float(Rule[M]):
 class TransformFirst(Rule[_Chain]):
     """A product after a sum, that makes rows narrower; in a quantized model, one that reads the sum itself."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | Miss | None:
         """The product."""
         product = _product(node)
         if product is None or _widths(product)[0] <= _widths(product)[1]:
@@ -120,6 +120,9 @@ class TransformFirst(Rule[_Chain]):
         start, steps = _down(product.inputs[0])
         if start is not None and steps:
             return _Chain(product, start, steps)
+        before = made_by(product.inputs[0], *_LINEAR)
+        if before is not None and before.domain == DOMAIN and not alone(before.outputs[0]):
+            return Miss("the product makes rows narrower, but other nodes use the sum in front of it, too", before)
         add = made_by(product.inputs[0], "Add")
         if add is None or not alone(add.outputs[0]):
             return None
@@ -181,7 +184,7 @@ def _again(
 class AggregateFirst(_Float[_Chain]):
     """A product before a sum, that makes rows wider."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Chain | Miss | None:
         """The last step, a sum or a scale, before rows are used for something else."""
         if _rows_of(node) is None or self._goes_on(node):
             return None
@@ -193,12 +196,17 @@ class AggregateFirst(_Float[_Chain]):
             steps.insert(0, made)
             value = rows
         product = _product(None if value is None else value.producer())
-        if product is None or value is None or not alone(value) or not any(s.domain == DOMAIN for s in steps):
+        summed = next((step for step in steps if step.domain == DOMAIN), None)
+        start = None if product is None else product.inputs[0]
+        if product is None or value is None or summed is None or start is None:
             return None
-        wider = _widths(product)[0] < _widths(product)[1]
-        start = product.inputs[0]
-        plain = len(product.inputs) < 3 and number(product, "transA") == 0
-        return _Chain(product, start, tuple(steps)) if wider and plain and start is not None else None
+        if _widths(product)[0] >= _widths(product)[1]:
+            return None
+        if not alone(value):
+            return Miss("the product in front makes rows wider, but other nodes use them, too", summed)
+        if len(product.inputs) > 2:
+            return Miss("the product in front makes rows wider, but it has a bias", summed)
+        return _Chain(product, start, tuple(steps))
 
     @staticmethod
     def _goes_on(node: ir.Node) -> bool:
@@ -228,20 +236,27 @@ class AggregateFirst(_Float[_Chain]):
 class BiasJoins(_Float[tuple[ir.Node, ir.Value, ir.Value, ir.Node]]):
     """A bias beside a sum, which a product added to the same sum can take."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, ir.Value, ir.Node] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, ir.Value, ir.Node] | Miss | None:
         """(the last Add, what the bias is added to, the bias, the product)."""
         if node.op_type != "Add":
             return None
+        miss = None
         for left, right in (node.inputs, reversed(node.inputs)):
             product, inner = _product(made_by(right, "Gemm")), made_by(left, "Add")
-            if product is None or inner is None or left is None or right is None or len(product.inputs) > 2:
+            if product is None or inner is None or left is None or right is None:
                 continue
             summed, bias = inner.inputs
-            if summed is None or bias is None or not bias.is_initializer() or not alone(left) or not alone(right):
+            if summed is None or bias is None or not bias.is_initializer():
                 continue
-            if rank(bias) == 1 and bias.shape is not None and bias.shape[0] == _widths(product)[1]:
+            if rank(bias) != 1 or bias.shape is None or bias.shape[0] != _widths(product)[1]:
+                miss = Miss("what is added to the sum is not one number for each column of the product")
+            elif len(product.inputs) > 2:
+                miss = Miss("the product that could take the bias has one of its own")
+            elif not alone(left) or not alone(right):
+                miss = Miss("other nodes use the sum or the product that the bias is added to, too")
+            else:
                 return node, summed, bias, product
-        return None
+        return miss
 
     def rewrite(self, match: tuple[ir.Node, ir.Value, ir.Value, ir.Node], sheet: Sheet) -> ir.Value:
         """The bias as the product's third input."""

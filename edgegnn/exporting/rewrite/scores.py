@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, made_by, tail_of
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["RULES", "Scores"]
 
@@ -31,7 +31,7 @@ class _Scores:
 class Scores(Rule[_Scores]):
     """All sums over the channels of one tensor times a constant become one product."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Scores | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Scores | Miss | None:
         """ReduceSum over the last axis of [N, H, C] times a constant [1, H, C]."""
         rows = _rows(node)
         if rows is None:
@@ -45,7 +45,9 @@ class Scores(Rule[_Scores]):
             if vector is not None and _rows(reader) is rows:
                 sums.append(reader)
                 vectors.append(vector)
-        return _Scores(rows, tuple(sums), tuple(vectors)) if node in sums else None
+        if node not in sums:
+            return Miss("what is summed is used by other nodes, too, or its constant is not a vector for each head")
+        return _Scores(rows, tuple(sums), tuple(vectors))
 
     def check(self, found: _Scores, sheet: Sheet) -> str | None:
         """The matrix must be small."""

@@ -36,8 +36,10 @@ class EdgeSoftmax(Rule[_Softmax]):
         if node.op_type != "Div":
             return None
         power, total = made_by(node.inputs[0], "Exp"), _looked_up(_without_epsilon(node.inputs[1]), "Sum")
-        if power is None or total is None or total.messages is not power.outputs[0]:
+        if power is None or total is None:
             return None
+        if total.messages is not power.outputs[0]:
+            return Miss("softmax over edges: what is summed by row is not what is divided", total.node)
         below = made_by(power.inputs[0], "Sub")
         top = None if below is None else _looked_up(below.inputs[1], "Max")
         if below is None or top is None or below.inputs[0] is None or top.messages is not below.inputs[0]:
@@ -110,18 +112,20 @@ class Attention(Rule[_Attention]):
         if leaky is None or both is None:
             return Miss("logits are no leaky ReLU of a sum of one number of each end: they depend on both ends at once")
         if coo is None or weight is None:
-            return None
+            return Miss("the edges of the weighted sum are no edge list")
         edges, turned = untwisted(coo.inputs[0])
         tables: dict[int, ir.Value] = {}
         for operand in both.inputs:
             rows = made_by(operand, "Gather")
             end = None if rows is None or axis_of(rows) else edge_row(rows.inputs[1])
             if rows is None or end is None or end[0] is not edges or rows.inputs[0] is None:
-                return None
+                return Miss("a summand of the logits is not looked up at an end of the edges that are summed")
             tables[end[1] ^ turned] = rows.inputs[0]
         index = made_by(softmax.inputs[1], "IndexToCsr")
-        if set(tables) != {0, 1} or index is None or edge_row(index.inputs[0]) != (edges, 1 - turned):
-            return None
+        if set(tables) != {0, 1}:
+            return Miss("both summands of the logits are looked up at the same end")
+        if index is None or edge_row(index.inputs[0]) != (edges, 1 - turned):
+            return Miss("the softmax is not over the edges that end in the same node")
         tail = tail_of(weight)
         heads = int(np.prod(tail)) if tail else 1
         return _Attention(node, tables[0], tables[1], leaky.attributes.get_float("alpha", 0.01), heads)

@@ -2,7 +2,8 @@
 
 SparseInput: the product of the input x with a constant weight -> SparseGemm, which skips zeros. Exact for any x; worth
 it where most rows are mostly zeros, which only the data can tell (`sparse_features`). Where each row of x is divided by
-a number of its own first (row normalisation), the product is divided instead: it has fewer columns.
+its sum first (row normalisation), NormalizeSparseGemm; by another number of its own, the product is divided instead: it
+has fewer columns.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, made_by, rank
-from edgegnn.exporting.rewrite.rule import Rule
+from edgegnn.exporting.rewrite.row_normalisation import least_sum
+from edgegnn.exporting.rewrite.rule import Miss, Rule
 
 __all__ = ["SparseInput", "sparse_features"]
 
@@ -39,30 +41,33 @@ class _Product:
 class SparseInput(Rule[tuple[ir.Node, _Product]]):
     """Gemm or MatMul of the graph's input x with a float weight."""
 
-    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Product] | None:
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, _Product] | Miss | None:
         """X is the first input of the graph, a float matrix."""
         x, rows = _divided(node.inputs[0] if node.inputs else None)
         if node.op_type not in {"Gemm", "MatMul"} or node.domain or x is None or x is not sheet.graph.inputs[0]:
             return None
         weight = array(node.inputs[1])
         if rank(x) != 2 or weight is None or weight.ndim != 2 or weight.dtype != np.float32:
-            return None
+            return Miss("the sparse x is multiplied by what is no float32 matrix known at export")
         plain = all(node.attributes.get_float(k, 1.0) == 1.0 for k in ("alpha", "beta"))
         if not plain or node.attributes.get_int("transA", 0) == 1:
-            return None
+            return Miss("the product of the sparse x has alpha, beta or transA")
         weight = weight.T if node.attributes.get_int("transB", 0) == 1 else weight
         bias = array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.float32)
         if bias is None or bias.size not in (1, weight.shape[1]):
-            return None
+            return Miss("the bias of the product of the sparse x is not one number for each column, known at export")
         return node, _Product(x, rows, np.ascontiguousarray(weight), bias.reshape(-1))
 
     def rewrite(self, match: tuple[ir.Node, _Product], sheet: Sheet) -> ir.Value:
         """X @ weight + bias."""
         node, found = match
         out, weight = node.outputs[0], sheet.constant(found.weight)
+        inputs = [found.x, weight, sheet.floats(found.bias)]
         if found.rows is None:
-            inputs = [found.x, weight, sheet.floats(found.bias)]
             return sheet.make("SparseGemm", inputs, at=node, like=out, domain=DOMAIN)
+        least = least_sum(found.x, found.rows)
+        if least is not None:
+            return sheet.make("NormalizeSparseGemm", inputs, {"least_sum": least}, at=node, like=out, domain=DOMAIN)
         product = sheet.make("SparseGemm", [found.x, weight, sheet.floats([0.0])], at=node, like=out, domain=DOMAIN)
         product = sheet.make("Div", [product, found.rows], at=node, like=out)
         return (

@@ -1,4 +1,5 @@
-// QGemm, QuantizeGemm, the same with a norm: ...Norm, and the same with a float32 output: ...Float. SparseGemm.
+// QGemm, QuantizeGemm, the same with a norm: ...Norm, and the same with a float32 output: ...Float. SparseGemm. Those that read floats, with
+// rows divided by their sums: Normalize...
 
 #include "qgemm.h"
 
@@ -88,6 +89,7 @@ struct State {
   bool norms;      // ...Norm
   float x_low;     // what the least and the largest code of x stand for
   float x_high;
+  float least_sum;  // Normalize...
   bool skip_zeros;  // a zero has the code x_zero_point
   void* kept;  // memory of `weights`, when they are constant
   Weights weights;
@@ -118,11 +120,20 @@ OrtStatus* create_gemm(void* memory, const Info& info) {
   return keep_weights(state, info);
 }
 
-template <bool FLOAT, bool NORM>
+// 0 where rows aren't normalised.
+OrtStatus* read_least_sum(const Info& info, bool normalizes, float* least) {
+  if (!normalizes) return nullptr;
+  *least = info.attribute("least_sum", 1.0f);
+  if (!(*least >= 1e-30f && *least <= 1e30f)) return invalid("least_sum = %g is outside [1e-30, 1e30]", static_cast<double>(*least));
+  return nullptr;
+}
+
+template <bool FLOAT, bool NORM, bool NORMALIZES>
 OrtStatus* create_quantize_gemm(void* memory, const Info& info) {
   auto* const state = static_cast<State*>(memory);
   state->norms = NORM;
   EDGEGNN_TRY(read_quantizer(info, false, FLOAT, !NORM, &state->quantizer));
+  EDGEGNN_TRY(read_least_sum(info, NORMALIZES, &state->least_sum));
   const float x_scale = state->quantizer.x_scale;
   const int64_t zero_point = state->quantizer.x_zero_point;
   const int64_t low = info.attribute("x_low", int64_t{0});
@@ -245,6 +256,7 @@ OrtStatus* gemm(void* memory, Context& context) {
   args.high = state->x_high;
   args.scale = quantizer.x_scale;
   args.inverse = 1.0f / quantizer.x_scale;
+  args.least_sum = state->least_sum;
   args.in_pairs = weights.in_pairs;
   args.packed = weights.packed;
   args.plain = weights.plain;
@@ -274,6 +286,7 @@ struct SparseState {
   float* kept;  // [depth, padded] weights, when they are constant
   int64_t depth;
   int64_t width;
+  float least_sum;
   Scratch scratch;
 };
 
@@ -286,8 +299,10 @@ void pad_weights(const Tensor& w, float* out) {
   }
 }
 
+template <bool NORMALIZES>
 OrtStatus* create_sparse(void* memory, const Info& info) {
   auto* const state = static_cast<SparseState*>(memory);
+  EDGEGNN_TRY(read_least_sum(info, NORMALIZES, &state->least_sum));
   state->constants.find(info, 3);
   Tensor w;
   if (!info.constant_input(1, &w)) return nullptr;
@@ -338,22 +353,28 @@ OrtStatus* sparse_gemm(void* memory, Context& context) {
   args.x = x.as<float>();
   args.w = kept ? state->kept : shift + args.padded;
   args.bias = shift;
+  args.least_sum = state->least_sum;
   args.y = static_cast<float*>(y);
   return over_rows(context, rows, args, EDGEGNN_PICK(sparse_gemm_rows));
 }
+
+#define EDGEGNN_QUANTIZE_GEMM(START, END, REST, NORM, NORMALIZES)                                                                        \
+  {START "QuantizeGemm" END, "fsffff" REST, "u", gemm, sizeof(State), create_quantize_gemm<false, NORM, NORMALIZES>, destroy_gemm},      \
+  {START "QuantizeGemm" END "Float", "fsffff" REST, "f", gemm, sizeof(State), create_quantize_gemm<true, NORM, NORMALIZES>, destroy_gemm}
 
 #define EDGEGNN_GEMM(END, REST, NORM)                                                                                             \
   {"QGemm" END, "usffff" REST, "u", gemm, sizeof(State), create_gemm<false, false, NORM>, destroy_gemm},                          \
   {"QGemm" END, "ssffff" REST, "u", gemm, sizeof(State), create_gemm<true, false, NORM>, destroy_gemm},                           \
   {"QGemm" END "Float", "usffff" REST, "f", gemm, sizeof(State), create_gemm<false, true, NORM>, destroy_gemm},                   \
   {"QGemm" END "Float", "ssffff" REST, "f", gemm, sizeof(State), create_gemm<true, true, NORM>, destroy_gemm},                    \
-  {"QuantizeGemm" END, "fsffff" REST, "u", gemm, sizeof(State), create_quantize_gemm<false, NORM>, destroy_gemm},                 \
-  {"QuantizeGemm" END "Float", "fsffff" REST, "f", gemm, sizeof(State), create_quantize_gemm<true, NORM>, destroy_gemm}
+  EDGEGNN_QUANTIZE_GEMM("", END, REST, NORM, false),                                                                              \
+  EDGEGNN_QUANTIZE_GEMM("Normalize", END, REST, NORM, true)
 
 constexpr Op kOps[] = {
     EDGEGNN_GEMM("", "", false),
     EDGEGNN_GEMM("Norm", "ff", true),
-    {"SparseGemm", "fff", "f", sparse_gemm, sizeof(SparseState), create_sparse, destroy_sparse},
+    {"SparseGemm", "fff", "f", sparse_gemm, sizeof(SparseState), create_sparse<false>, destroy_sparse},
+    {"NormalizeSparseGemm", "fff", "f", sparse_gemm, sizeof(SparseState), create_sparse<true>, destroy_sparse},
 };
 
 }  // namespace

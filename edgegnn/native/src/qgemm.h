@@ -26,6 +26,7 @@ struct QgemmArgs {
   float high;
   float scale;
   float inverse;
+  float least_sum;         // of floats: each row is divided by its sum first, or by this where that is less; 0: it is not
   bool in_pairs;           // no weight is -128
   const void* packed;      // weights, packed by qgemm_pack
   const int8_t* plain;     // [depth, padded] weights: mostly zero rows are multiplied sparsely; null: they are not
@@ -54,7 +55,8 @@ EDGEGNN_DECLARE_KERNEL_DOT(void, qgemm_pack, (int64_t depth, int64_t width, cons
 // What codes are reduced by before they are multiplied: start[n] = (qgemm_centre - zero_point) * (sum over k of w[k, n]).
 EDGEGNN_DECLARE_KERNEL_DOT(int32_t, qgemm_centre, ())
 
-// y = x w + bias in float32. Rows of mostly zeros are multiplied sparsely.
+// y = x w + bias in float32, x w of each row divided by the sum of x's row where least_sum says so. Rows of mostly zeros are multiplied
+// sparsely.
 struct SparseGemmArgs {
   const float* x;  // [rows, depth]
   int64_t depth;
@@ -62,6 +64,7 @@ struct SparseGemmArgs {
   int64_t padded;
   const float* w;     // [depth, padded]
   const float* bias;  // [padded]
+  float least_sum;    // as in QgemmArgs
   float* y;           // [rows, width]
 };
 

@@ -7,6 +7,7 @@
 #include "qgemm.h"
 #include "qgemm_finish.h"
 #include "qgemm_tile.h"
+#include "row_sum.h"
 
 namespace edgegnn::EDGEGNN_LEVEL {
 namespace {
@@ -109,12 +110,17 @@ struct Quantize {
   }
 };
 
-// A row of floats into the panel; `bytes` has room for a row of codes.
-void prepare_floats(const Quantize& quantize, const float* x, int64_t depth, uint8_t* bytes, Code* out) {
+// A row of floats, each divided by `divisor` where DIVIDES, into the panel; `bytes` has room for a row of codes.
+template <bool DIVIDES>
+void prepare_floats(const Quantize& quantize, const float* x, float divisor, int64_t depth, uint8_t* bytes, Code* out) {
+  const Lanes::F by = Lanes::all_f(divisor);
   const auto sixteen = [&](const float* from, uint8_t* to) __attribute__((always_inline)) {
     Lanes::I code[Q];
 #pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) code[q] = quantize(Lanes::load_f(from + q * Lanes::L));
+    for (int q = 0; q < Q; ++q) {
+      const Lanes::F value = Lanes::load_f(from + q * Lanes::L);
+      code[q] = quantize(DIVIDES ? Lanes::quotient(value, by) : value);
+    }
     Lanes::store16(to, code, quantize.offset);
   };
   int64_t k = 0;
@@ -150,8 +156,9 @@ void sparse_tile(const QgemmArgs& args, const Finish& finish, int64_t row, const
   for (int g = 0; g < G; ++g) finish.group(out + g * Q, row, (group + g) * kGroup, row_scale);
 }
 
-// Codes, less the zero point, of the elements of row `at` that are not zero.
-void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, const int32_t* position, int64_t count, int32_t* code) {
+// Codes, less the zero point, of the elements of row `at` that are not zero. Of floats, each is divided by `divisor` first.
+void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, float divisor, const int32_t* position, int64_t count,
+                  int32_t* code) {
   if (args.codes != nullptr) {
     const uint8_t* const x = args.codes + at * args.depth;
     const int flip = args.is_signed ? 128 : 0;
@@ -159,10 +166,11 @@ void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, c
     return;
   }
   const float* const x = args.floats + at * args.depth;
+  const Lanes::F by = Lanes::all_f(divisor);
   for (int64_t i = 0; i < count; i += Lanes::L) {
     float value[Lanes::L] = {};
     for (int64_t k = 0; k < Lanes::L && i + k < count; ++k) value[k] = x[position[i + k]];
-    Lanes::store_i(code + i, quantize(Lanes::load_f(value)));
+    Lanes::store_i(code + i, quantize(Lanes::quotient(Lanes::load_f(value), by)));
   }
 }
 
@@ -198,6 +206,7 @@ bool qgemm_rows(const QgemmArgs& shared, int64_t begin, int64_t end) {
   const auto zero = static_cast<uint8_t>(args.zero_point ^ (args.is_signed ? 128 : 0));
 
   const Quantize quantize(args);
+  const bool divides = args.least_sum > 0.0f;
   int64_t dense = 0;
   const auto multiply_dense = [&] {
     const Code* const first = in_place ? reinterpret_cast<const Code*>(args.codes + row[0] * args.depth) : panel;
@@ -210,14 +219,18 @@ bool qgemm_rows(const QgemmArgs& shared, int64_t begin, int64_t end) {
     if (limit >= 0) {
       const int64_t count = codes != nullptr ? find_others(codes, args.depth, zero, limit, position)
                                              : find_nonzeros(floats, args.depth, limit, position);
-      if (count >= 0) {
-        sparse_codes(args, quantize, at, position, count, code);
+      const float divisor = divides && count >= 0 ? sparse_divisor(floats, position, count, args.least_sum) : 1.0f;
+      if (count >= 0 && divisor == divisor) {  // where the sum is NaN, the quotients of zeros are, too
+        sparse_codes(args, quantize, at, divisor, position, count, code);
         sparse_row(args, finish, at, position, code, count);
         continue;
       }
     }
-    if (floats != nullptr) {
-      prepare_floats(quantize, floats, args.depth, bytes, panel + dense * stride);
+    if (divides) {
+      const float divisor = dense_divisor(floats, args.depth, args.least_sum);
+      prepare_floats<true>(quantize, floats, divisor, args.depth, bytes, panel + dense * stride);
+    } else if (floats != nullptr) {
+      prepare_floats<false>(quantize, floats, 1.0f, args.depth, bytes, panel + dense * stride);
     } else if (!in_place) {
       prepare(codes, args.depth, flip, panel + dense * stride);
     }

@@ -4,6 +4,7 @@
 #include "buffer.h"
 #include "nonzeros.h"
 #include "qgemm.h"
+#include "row_sum.h"
 
 namespace edgegnn::EDGEGNN_LEVEL {
 namespace {
@@ -23,21 +24,22 @@ constexpr int kRows = 5, kGroups = 1, kSparseGroups = 4;
 constexpr int kRows = 2, kGroups = 1, kSparseGroups = 2;
 #endif
 
-// Sixteen columns of a row, as many of them as there are, plus the bias.
-EDGEGNN_INLINE void finish(const SparseGemmArgs& args, int64_t row, int64_t at, const F sum[Q]) {
+// Sixteen columns of a row, as many of them as there are, divided by `divisor`, plus the bias.
+EDGEGNN_INLINE void finish(const SparseGemmArgs& args, int64_t row, int64_t at, float divisor, const F sum[Q]) {
   const int64_t left = args.width - at;
   float* const out = args.y + row * args.width + at;
   float part[kGroup];
   float* const to = left < kGroup ? part : out;
+  const F by = Lanes::all_f(divisor);
   each<Q>([&](auto q) EDGEGNN_LAMBDA {
-    Lanes::store_f(to + q * Lanes::L, Lanes::add_f(sum[q], Lanes::load_f(args.bias + at + q * Lanes::L)));
+    Lanes::store_f(to + q * Lanes::L, Lanes::add_f(Lanes::quotient(sum[q], by), Lanes::load_f(args.bias + at + q * Lanes::L)));
   });
   if (left < kGroup) memcpy(out, part, static_cast<size_t>(left) * sizeof(float));
 }
 
 // G groups of columns of row x, which is not zero at at[0], ..., at[count - 1].
 template <int G>
-void sparse_tile(const SparseGemmArgs& args, const int32_t* at, int64_t count, int64_t row, int64_t group) {
+void sparse_tile(const SparseGemmArgs& args, const int32_t* at, int64_t count, int64_t row, float divisor, int64_t group) {
   F sum[G * Q];
   each<G * Q>([&](auto q) EDGEGNN_LAMBDA { sum[q] = Lanes::all_f(0.0f); });
   const float* const x = args.x + row * args.depth;
@@ -52,20 +54,22 @@ void sparse_tile(const SparseGemmArgs& args, const int32_t* at, int64_t count, i
   }
   F out[G * Q];  // in memory, as `sum` must not be
   each<G * Q>([&](auto q) EDGEGNN_LAMBDA { out[q] = sum[q]; });
-  for (int g = 0; g < G; ++g) finish(args, row, (group + g) * kGroup, out + g * Q);
+  for (int g = 0; g < G; ++g) finish(args, row, (group + g) * kGroup, divisor, out + g * Q);
 }
 
 void sparse_row(const SparseGemmArgs& args, const int32_t* at, int64_t count, int64_t row) {
   const int64_t groups = args.padded / kGroup;
+  const float* const x = args.x + row * args.depth;
+  const float divisor = args.least_sum > 0.0f ? sparse_divisor(x, at, count, args.least_sum) : 1.0f;
   int64_t group = 0;
-  for (; groups - group >= kSparseGroups; group += kSparseGroups) sparse_tile<kSparseGroups>(args, at, count, row, group);
-  for (; groups - group >= 2; group += 2) sparse_tile<2>(args, at, count, row, group);
-  for (; group < groups; ++group) sparse_tile<1>(args, at, count, row, group);
+  for (; groups - group >= kSparseGroups; group += kSparseGroups) sparse_tile<kSparseGroups>(args, at, count, row, divisor, group);
+  for (; groups - group >= 2; group += 2) sparse_tile<2>(args, at, count, row, divisor, group);
+  for (; group < groups; ++group) sparse_tile<1>(args, at, count, row, divisor, group);
 }
 
 // G groups of columns of R rows.
 template <int R, int G>
-void dense_tile(const SparseGemmArgs& args, const int64_t* row, int64_t group) {
+void dense_tile(const SparseGemmArgs& args, const int64_t* row, const float* divisor, int64_t group) {
   F sum[R][G * Q];
   const float* x[R];
   each<R>([&](auto i) EDGEGNN_LAMBDA {
@@ -86,18 +90,22 @@ void dense_tile(const SparseGemmArgs& args, const int64_t* row, int64_t group) {
   F out[R][G * Q];
   each<R>([&](auto i) EDGEGNN_LAMBDA { each<G * Q>([&](auto q) EDGEGNN_LAMBDA { out[i][q] = sum[i][q]; }); });
   for (int i = 0; i < R; ++i) {
-    for (int g = 0; g < G; ++g) finish(args, row[i], (group + g) * kGroup, out[i] + g * Q);
+    for (int g = 0; g < G; ++g) finish(args, row[i], (group + g) * kGroup, divisor[i], out[i] + g * Q);
   }
 }
 
 template <int R>
 void dense_rows(const SparseGemmArgs& args, const int64_t* row) {
   const int64_t groups = args.padded / kGroup;
+  float divisor[R];
+  for (int i = 0; i < R; ++i) {
+    divisor[i] = args.least_sum > 0.0f ? dense_divisor(args.x + row[i] * args.depth, args.depth, args.least_sum) : 1.0f;
+  }
   int64_t group = 0;
   if constexpr (kGroups > 1) {
-    for (; groups - group >= kGroups; group += kGroups) dense_tile<R, kGroups>(args, row, group);
+    for (; groups - group >= kGroups; group += kGroups) dense_tile<R, kGroups>(args, row, divisor, group);
   }
-  for (; group < groups; ++group) dense_tile<R, 1>(args, row, group);
+  for (; group < groups; ++group) dense_tile<R, 1>(args, row, divisor, group);
 }
 
 }  // namespace

@@ -232,7 +232,7 @@ def pruned(quant: str | None, sparsity: float) -> tuple[onnx.ModelProto, dict[st
     if quant is not None:
         model = prepare(model, recipe(quant), list(inputs.values())).train()
         model(*inputs.values())
-    return rewrite_proto(capture(model.eval(), inputs, kind="node"))[0], inputs
+    return rewrite_proto(capture(model.eval(), inputs, kind="node")).model, inputs
 
 
 def session(model: onnx.ModelProto, *, native: bool, level: ort.GraphOptimizationLevel, save: Path | None = None):

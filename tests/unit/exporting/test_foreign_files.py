@@ -225,7 +225,8 @@ def test_a_painn_of_a_package_is_rewritten_and_computes_the_same(monkeypatch):
     if package is None or package.origin is None:
         pytest.skip("caustic-nmr isn't installed")
     file = read_onnx(Path(package.origin).parent / "data/best_v2_carbons.onnx")
-    rewritten, outcomes = rewrite_proto(settled(file))
+    made = rewrite_proto(settled(file))
+    rewritten, outcomes = made.model, made.aggregations
     assert {each.rule for each in outcomes} == {"Channels"}
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     from foreign_painn import protein

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,15 @@ import onnxruntime
 import pytest
 import torch
 import torch_geometric.transforms as T
+from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.io import read_planetoid_data, read_tu_data
+from torch_geometric.nn import NNConv, global_mean_pool
 
 import edgegnn
-from edgegnn.errors import ArtifactError, DataError
+from edgegnn.checkpoint import Checkpoint
+from edgegnn.compression.model_source import DataSource
+from edgegnn.errors import ArtifactError, DataError, UsageError
 from edgegnn.runtime import open_artifact, predict
 from edgegnn.runtime.preparing import Step, parse_steps, prepare
 from edgegnn.tasks import load_task
@@ -45,6 +50,104 @@ def test_steps_of_the_runtime() -> None:
     for wrong in ({"kind": "eval"}, {"kind": "degree", "input": "x", "std": 0.0}, {"kind": "degree"}, 3):
         with pytest.raises(ArtifactError, match="steps that this edgegnn doesn't know"):
             parse_steps({"preprocessing": {"before": [wrong]}})
+
+
+def test_encodings_are_those_of_pyg() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = (Data(edge_index=torch.randint(9, (2, 20), generator=generator), num_nodes=n) for n in (9, 11))
+    batch = Batch.from_data_list([one, other])
+    want = [T.AddRandomWalkPE(5)(graph).random_walk_pe for graph in (one, other)]
+    given = {"edge_index": batch.edge_index.numpy(), "batch": batch.batch.numpy()}
+    (step,) = parse_steps({"preprocessing": {"before": [{"kind": "random-walk", "input": "pe", "size": 5}]}})
+    np.testing.assert_allclose(prepare([step], given)["pe"], torch.cat(want).numpy(), atol=1e-6)
+    x = np.ones((20, 2), np.float32)
+    behind = prepare([Step("random-walk", "x", size=5)], {**given, "raw_x": x})["x"]
+    np.testing.assert_allclose(behind[:, 2:], torch.cat(want).numpy(), atol=1e-6)
+
+    path = T.ToUndirected()(Data(edge_index=torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), num_nodes=5))
+    want_path = T.AddLaplacianEigenvectorPE(3, is_undirected=True)(path).laplacian_eigenvector_pe.numpy()
+    got = prepare([Step("laplacian", "pe", size=3)], {"edge_index": path.edge_index.numpy()})["pe"]
+    np.testing.assert_allclose(np.abs(got), np.abs(want_path), atol=1e-6)
+    assert all(column[np.abs(column.round(5)).argmax()] > 0 for column in got.T)
+    with pytest.raises(DataError, match="joins nodes of different graphs"):
+        prepare([step], {"edge_index": np.array([[0], [1]]), "batch": np.array([0, 1])})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("NormaliseFeatures", "did you mean NormalizeFeatures"),
+        ("nowhere:fn", "there is no module nowhere"),
+        ("a b", "can't read --transform"),
+        ("AddRandomWalkPE(walk_length=0)", "N from 1 to 1024"),
+        ("KNNGraph(k=3)", "graph 0, which has edge_index, x, y: --transform KNNGraph"),
+    ],
+)
+def test_transforms_that_are_none(tmp_path: Path, text: str, said: str) -> None:
+    torch.save(_molecules(12), tmp_path / "data.pt")
+    source = DataSource(str(tmp_path / "data.pt"), transforms=(text,))
+
+    def load() -> None:
+        source.check()
+        source.load()
+
+    with pytest.raises((UsageError, DataError), match=re.escape(said)):
+        load()
+
+
+def standardise(graph: Data) -> Data:
+    """A transform of a user's that traces; it needs the place of each node."""
+    graph.x = torch.cat([(graph.x.float() - torch.tensor([1.5, 0.5])) / torch.tensor([1.1, 0.5]), graph.place], dim=1)
+    return graph
+
+
+def centred(graph: Data) -> Data:
+    """A transform of a user's that looks at the whole graph."""
+    graph.x = graph.x - graph.x.mean()
+    return graph
+
+
+class Placed(nn.Module):
+    """A model that takes what transforms make: distances of edges, and encodings beside x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = NNConv(5, 8, nn.Linear(1, 40), aggr="mean"), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        return self.head(global_mean_pool(self.first(x, edge_index, edge_attr).relu(), batch))
+
+
+@pytest.mark.slow
+def test_transforms_travel(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    graphs = _molecules()
+    for graph in graphs:
+        graph.pos = torch.rand(len(graph.x), 2)
+    torch.save(graphs, tmp_path / "data.pt")
+    texts = ["AddRandomWalkPE(3, attr_name='place')", "Distance(norm=False)", f"{__name__}:standardise"]
+    checkpoint = Checkpoint(Placed().eval(), {}, None, {}, [], {})
+    where = {"data": str(tmp_path / "data.pt"), "quant": "none", "transforms": texts}
+    edgegnn.export(checkpoint, output=tmp_path / "inside", **where)
+    artifact = open_artifact(tmp_path / "inside")
+    assert [spec.name for spec in artifact.manifest.inputs] == ["x", "edge_index", "pos", "place", "batch"]
+    whole = Batch.from_data_list(graphs[:3])
+    raw = {name: whole[name].numpy() for name in ("x", "edge_index", "pos", "batch")}
+    ready = Batch.from_data_list(
+        [standardise(T.Distance(norm=False)(T.AddRandomWalkPE(3, "place")(g.clone()))) for g in graphs[:3]]
+    )
+    with torch.no_grad():
+        want = checkpoint.model(ready.x, ready.edge_index, ready.edge_attr, ready.batch).numpy()
+    np.testing.assert_allclose(predict(artifact, raw), want, atol=1e-5)  # the runtime makes the encodings
+    np.testing.assert_allclose(_stock(tmp_path / "inside", place=ready.place.numpy(), **raw), want, atol=1e-5)
+    said = edgegnn.inspect(tmp_path / "inside")["features"]
+    assert said.startswith("expects raw features: in the model, Distance(norm=False); ")
+    assert "place may be left out" in said
+
+    edgegnn.export(checkpoint, output=tmp_path / "outside", **{**where, "transforms": [*texts, f"{__name__}:centred"]})
+    assert "it makes another x of several graphs at once" in caplog.text
+    assert "expects graphs that Distance(norm=False) has prepared" in edgegnn.inspect(tmp_path / "outside")["features"]
+    assert checkpoint.model(ready.x, ready.edge_index, ready.edge_attr, ready.batch).shape == (3, 2)  # as it was
 
 
 def _stock(folder: Path, **inputs: np.ndarray) -> np.ndarray:

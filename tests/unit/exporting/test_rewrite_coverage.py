@@ -30,7 +30,8 @@ def check(make, edge_attr):
     model = make().eval()
     kind = {"edge_attr": 4} if edge_attr else {}
     captured = capture(model, graph(21, 50, **kind), kind="node")
-    rewritten, outcomes = rewrite_proto(captured)
+    made = rewrite_proto(captured)
+    rewritten, outcomes = made.model, made.aggregations
     assert outcomes
     runs = {way: run for way in WAYS if (run := session(rewritten, way)) is not None}
     exact = copy.deepcopy(model).double()

@@ -90,6 +90,10 @@ def cases(kind):
         yield f"{op} narrow", op, None, {"x": x, **product, **bare}, some
         op = f"QuantizeGemmNorm{end}"
         yield op, op, None, {"x": x, **product, **full, **norm}, quantized(op, clip_low=0.0)
+        words = {"x": np.abs(np.rint(x * 4))}  # whole numbers: a sum is the same in any order
+        for op in (f"NormalizeQuantizeGemm{end}", f"NormalizeQuantizeGemmNorm{end}"):
+            more = norm if "Norm" in op.removeprefix("Normalize") else {}
+            yield op, op, None, {**words, **product, **full, **more}, quantized(op, least_sum=2.0)
     step, top = 0.1 + np.abs(f(nodes, 1)), rng.choice([0, 1, 7, 127], (nodes, 1)).astype(np.float32)
     columns = {"step": 0.1 + np.abs(f(1, 6)), "top": rng.choice([1, 7, 127], (1, 6)).astype(np.float32)}
     for signed in (0, 1):
@@ -100,6 +104,8 @@ def cases(kind):
         yield f"{name} one", "QuantizeRows", None, {"x": x, **single}, {"signed": signed}
     yield "SparseGemm", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": f(5)}, {}
     yield "SparseGemm one bias", "SparseGemm", None, {"x": x, "w": f(6, 5), "bias": one}, {}
+    normalised = {**words, "w": f(6, 5), "bias": f(5)}
+    yield "NormalizeSparseGemm", "NormalizeSparseGemm", None, normalised, {"least_sum": 2.0}
 
 
 def graph_inputs(kind, csr):

@@ -65,7 +65,22 @@ def mlp(i, o):
     return nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU(), nn.Linear(o, o))
 
 
+class Normalised(nn.Module):
+    """Rows of x divided by their sums in front of a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, edge_index):
+        return self.model(x / x.sum(dim=-1, keepdim=True).clamp(min=1.0), edge_index)
+
+
 MODELS = {
+    "normalised gcn": (
+        lambda: Normalised(Net(pyg.GCNConv(6, 8), pyg.GCNConv(8, 3))),
+        {"CooToCsr": 1, "CsrDegree": 1, "NormalizeQuantizeGemm": 1, "QSpMM": 1, "QGemm": 1, "QSpMMFloat": 1},
+    ),
     "gcn": (
         lambda: Net(pyg.GCNConv(6, 8), pyg.GCNConv(8, 3)),
         {"CooToCsr": 1, "CsrDegree": 1, "QuantizeGemm": 1, "QSpMM": 1, "QGemm": 1, "QSpMMFloat": 1},
@@ -158,7 +173,8 @@ def cases():
 def test_same_numbers_in_integers(name, chosen):
     model, inputs = quantized(name, chosen)
     captured = capture(model, inputs, kind="graph" if name == "pooled" else "node")
-    rewritten, outcomes = rewrite_proto(captured)
+    made = rewrite_proto(captured)
+    rewritten, outcomes = made.model, made.aggregations
     wanted = MODELS[name][1]
     if name == "normed last" and chosen is INT4:  # the limits of 4-bit codes stand behind the norm
         wanted = {"CooToCsr": 1, "QSpMM": 2, "QGemm": 2, "QGemmNormFloat": 2, "QuantizeGemmFloat": 1}
@@ -183,7 +199,7 @@ def test_same_numbers_in_integers(name, chosen):
 @pytest.mark.slow
 def test_four_bit_weights_stay_packed():
     model, inputs = quantized("gcn", INT4)
-    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    rewritten = rewrite_proto(capture(model, inputs, kind="node")).model
     types = {i.name: i.data_type for i in rewritten.graph.initializer}
     assert types["first.lin.weight"] == onnx.TensorProto.INT4
 
@@ -191,7 +207,7 @@ def test_four_bit_weights_stay_packed():
 @pytest.mark.slow
 def test_weights_with_a_zero_point_are_left_alone():
     model, inputs = quantized("gcn", replace(INT8, weight_per_channel=False), shift=0.2)
-    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    rewritten = rewrite_proto(capture(model, inputs, kind="node")).model
     assert set(ops(rewritten)) == {"CooToCsr", "CsrDegree", "QSpMM", "QSpMMFloat"}
     np.testing.assert_allclose(
         run(rewritten, inputs), run(capture(model, inputs, kind="node"), inputs), rtol=0, atol=0.05
@@ -215,7 +231,7 @@ def test_a_tensor_that_others_read_stays_float():
     model = prepare(Both(), INT8, list(inputs.values())).train()
     model(*inputs.values())
     captured = capture(model.eval(), inputs, kind="node")
-    rewritten, _ = rewrite_proto(captured)
+    rewritten = rewrite_proto(captured).model
     assert ops(rewritten)["QSpMMFloat"] == 1  # with its ReLU; the codes are made behind it
     np.testing.assert_allclose(run(rewritten, inputs), run(captured, inputs), rtol=0, atol=0.02)
 
@@ -223,30 +239,33 @@ def test_a_tensor_that_others_read_stays_float():
 @pytest.mark.slow
 def test_attention_scores_are_one_product():
     model, inputs = quantized("gat", INT8)
-    rewritten, _ = rewrite_proto(capture(model, inputs, kind="node"))
+    rewritten = rewrite_proto(capture(model, inputs, kind="node")).model
     kinds = [node.op_type for node in rewritten.graph.node]
     assert "ReduceSum" not in kinds
     assert (kinds.count("MatMul"), kinds.count("Split")) == (2, 2)
 
 
+@pytest.mark.parametrize("normalises", [False, True])
 @pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Linear(6, 3, bias=False)])
-def test_products_of_a_sparse_input_skip_zeros(layer):
+def test_products_of_a_sparse_input_skip_zeros(layer, normalises):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.first, self.conv = layer, pyg.SAGEConv(3, 2)
 
         def forward(self, x, edge_index):
-            return self.conv(self.first(x).relu(), edge_index)
+            rows = x / x.sum(dim=1, keepdim=True).clamp(min=0.5) if normalises else x
+            return self.conv(self.first(rows).relu(), edge_index)
 
     inputs = graph("gcn")
     inputs["x"] = inputs["x"] * (inputs["x"] > 1.5)
     assert sparse_features(inputs["x"].numpy())
     assert not sparse_features(graph("gcn")["x"].numpy())
     captured = capture(Model().eval(), inputs, kind="node")
-    rewritten, _ = rewrite_proto(captured, sparse_input=True)
-    assert ops(rewritten)["SparseGemm"] == 1
-    assert "SparseGemm" not in ops(rewrite_proto(captured)[0])
+    rewritten = rewrite_proto(captured, sparse_input=True).model
+    op = "NormalizeSparseGemm" if normalises else "SparseGemm"
+    assert ops(rewritten)[op] == 1
+    assert "SparseGemm" not in ops(rewrite_proto(captured).model)
     for native in (False, True) if find_library() else (False,):
         np.testing.assert_allclose(run(rewritten, inputs, native=native), run(captured, inputs), atol=1e-5)
 
@@ -279,7 +298,7 @@ def test_codes_of_learnt_steps_are_one_operator(steps, limits, before, signed):
     written = number if limits == "clip" else MIN_MAX.format(low="negative" if signed else "low")
     given = {"before": before, "limits": written, "zero": 128 * signed, "low": -7.0 * signed}
     model = onnx.parser.parse_model(LEARNT.format(**steps, **given))
-    after, _ = rewrite_proto(model)
+    after = rewrite_proto(model).model
     assert ops(after) == {"QuantizeRows": 1}
     x = {"x": 3 * torch.randn(30, 6, generator=torch.Generator().manual_seed(0))}
     for native in (False, True) if find_library() else (False,):
@@ -298,5 +317,5 @@ def test_codes_of_learnt_steps_are_one_operator(steps, limits, before, signed):
 )
 def test_other_limits_are_left_alone(limits):
     given = {"before": "z = Identity (x)", "limits": limits, "zero": 128, "low": -6.0}
-    after, _ = rewrite_proto(onnx.parser.parse_model(LEARNT.format(**ONE_STEP, **given)))
+    after = rewrite_proto(onnx.parser.parse_model(LEARNT.format(**ONE_STEP, **given))).model
     assert "QuantizeRows" not in ops(after)

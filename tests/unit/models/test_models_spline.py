@@ -191,7 +191,8 @@ def test_weights_of_edges_for_several_kernels_run_on_native_operators():
     torch.manual_seed(0)
     example = graph(21, 50, edge_attr=2)
     model = Roads(example["x"].size(1), 2).eval()
-    rewritten, outcomes = rewrite_proto(capture(model, example, kind="node"))
+    made = rewrite_proto(capture(model, example, kind="node"))
+    rewritten, outcomes = made.model, made.aggregations
     assert outcomes
     assert [o for o in outcomes if o.rule is None] == []
     for inputs in other_graphs(edge_attr=2).values():

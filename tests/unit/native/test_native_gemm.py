@@ -90,8 +90,8 @@ def test_norm_behind_the_clip(dtype: str) -> None:
         w = random(rng, (k, n), "int8")
         gain, shift = rng.normal(size=(2, n)).astype(np.float32) * 2
         attributes = SETS[i % 3] | {"clip_low": 0.0, "clip_high": [3.4e38, 5.0][i % 2]}
-        op = "QuantizeGemmNorm" if dtype == "float32" else "QGemmNorm"
-        check(op, x, w, *rest(rng, m, n), gain, shift, **attributes)
+        for op in ("QuantizeGemmNorm", "NormalizeQuantizeGemmNorm") if dtype == "float32" else ("QGemmNorm",):
+            check(op, x, w, *rest(rng, m, n), gain, shift, **attributes)
 
 
 @pytest.mark.parametrize("short", ["gain", "shift"])
@@ -117,6 +117,7 @@ def test_quantize_gemm() -> None:
     for i, (m, k, n) in enumerate(SHAPES):
         x, w = sparse(rng, m, k), random(rng, (k, n), "int8")
         check("QuantizeGemm", x, w, *rest(rng, m, n), **SETS[i % 3])
+        check("NormalizeQuantizeGemm", x, w, *rest(rng, m, n), least_sum=[1.0, 0.01, 30.0][i % 3], **SETS[i % 3])
 
 
 @pytest.mark.parametrize(("low", "high", "zero_point"), [(0, 15, 0), (0, 15, 8), (10, 20, 3), (7, 7, 7), (1, 255, 0)])
@@ -144,10 +145,11 @@ def test_not_a_number_and_infinities() -> None:
     x[:3, 5] = np.nan, np.inf, -np.inf
     for rows in (x, np.repeat(x[:, 5:6], 40, 1)):
         w = np.ones((40, 5), np.int8)
-        check(
-            "QuantizeGemm", rows, w, np.ones(5, np.float32), ONE, NONE, NONE, x_scale=0.1, x_zero_point=9, y_scale=8.0
-        )
-    native("SparseGemm", x, np.ones((40, 5), np.float32), NONE)
+        inputs = [rows, w, np.ones(5, np.float32), ONE, NONE, NONE]
+        for op in ("QuantizeGemm", "NormalizeQuantizeGemm"):
+            check(op, *inputs, x_scale=0.1, x_zero_point=9, y_scale=8.0)
+    for op in ("SparseGemm", "NormalizeSparseGemm"):
+        native(op, x, np.ones((40, 5), np.float32), NONE)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
@@ -174,12 +176,21 @@ def test_sparse_gemm() -> None:
         np.testing.assert_array_equal(y, native("SparseGemm", x, w, bias, threads=2)[0])
 
 
-@pytest.mark.parametrize("op", ["QGemm", "QuantizeGemm", "SparseGemm"])
+def test_sparse_gemm_of_normalised_rows() -> None:
+    rng = np.random.default_rng(8)
+    for m, k, n in SHAPES:
+        x, w = np.abs(sparse(rng, m, k)), rng.normal(size=(k, n)).astype(np.float32)
+        (y,) = native("NormalizeSparseGemm", x, w, ONE, least_sum=0.5)
+        rows = x / np.maximum(x.sum(1, keepdims=True, dtype=np.float64), 0.5)
+        assert (np.abs(y - (rows @ w + 1)) <= 2e-6 * (rows @ np.abs(w) + 1)).all()
+
+
+@pytest.mark.parametrize("op", ["QGemm", "QuantizeGemm", "SparseGemm", "NormalizeSparseGemm"])
 def test_constant_weights(op: str) -> None:
     """Weights that are an initializer are packed once; the result is the same."""
     rng = np.random.default_rng(5)
     x = sparse(rng, 40, 70) if op != "QGemm" else random(rng, (40, 70), "uint8")
-    if op == "SparseGemm":
+    if op.endswith("SparseGemm"):
         inputs, attributes = [x, rng.normal(size=(70, 21)).astype(np.float32), ONE], {}
     else:
         inputs, attributes = [x, random(rng, (70, 21), "int8"), *rest(rng, 40, 21)], SETS[1]
@@ -199,7 +210,7 @@ def test_constant_weights(op: str) -> None:
     np.testing.assert_array_equal(session.run(None, {"i0": x[:0]})[0], wanted[:0])
 
 
-@pytest.mark.parametrize("op", ["QGemm", "QuantizeGemm"])
+@pytest.mark.parametrize("op", ["QGemm", "QuantizeGemm", "NormalizeQuantizeGemm"])
 def test_bad_input_is_refused(op: str) -> None:
     x = np.ones((3, 8), np.uint8 if op == "QGemm" else np.float32)
     w = np.ones((8, 5), np.int8)
@@ -229,7 +240,11 @@ def test_bad_input_is_refused(op: str) -> None:
     for bad in ({"x_scale": 0.0}, {"x_zero_point": 256}, {"y_scale": -1.0}, {"y_zero_point": 256}):
         with pytest.raises(Exception, match=rf"ai\.edgegnn\.{op}: {next(iter(bad))}"):
             native(op, *good, **(attributes | bad))
-    if op == "QuantizeGemm":
+    if op == "NormalizeQuantizeGemm":
+        for least in (0.0, -1.0, float("nan"), 1e31):
+            with pytest.raises(Exception, match="least_sum"):
+                native(op, *good, least_sum=least, **attributes)
+    if op != "QGemm":
         for bad in ({"x_low": -1}, {"x_high": 256}, {"x_low": 9, "x_high": 8}):
             with pytest.raises(Exception, match="x_low"):
                 native(op, *good, **(attributes | bad))
@@ -240,3 +255,5 @@ def test_sparse_gemm_refuses_bad_shapes() -> None:
     for bad in ((x[0], w, NONE), (x, w[0], NONE), (x, w[:7], NONE), (x, w, np.ones(2, np.float32))):
         with pytest.raises(Exception, match=r"ai\.edgegnn\.SparseGemm: "):
             native("SparseGemm", *bad)
+        with pytest.raises(Exception, match=r"ai\.edgegnn\.NormalizeSparseGemm: "):
+            native("NormalizeSparseGemm", *bad)

@@ -90,7 +90,7 @@ def test_layers(name, tmp_path):
     torch.manual_seed(0)
     kind = {"edge_attr": 4} if name in EDGE_ATTR else {}
     inputs = graph(21, 50, **kind)
-    model, _ = rewrite_proto(capture({**CONVS, **MODELS}[name]().eval(), inputs, kind="node"))
+    model = rewrite_proto(capture({**CONVS, **MODELS}[name]().eval(), inputs, kind="node")).model
     compared(model, tmp_path, inputs, {"own": inputs, **other_graphs(**kind)})
 
 
@@ -98,7 +98,7 @@ def test_layers(name, tmp_path):
 @pytest.mark.parametrize("name", READOUTS)
 def test_readouts(name, tmp_path):
     torch.manual_seed(0)
-    model, _ = rewrite_proto(capture(READOUTS[name]().eval(), graph(21, 50, 3), kind="graph"))
+    model = rewrite_proto(capture(READOUTS[name]().eval(), graph(21, 50, 3), kind="graph")).model
     sizes = [(9, 20), (2, 1), (5, 0), (64, 256)]
     one = [graph(nodes, edges, seed=seed) for seed, (nodes, edges) in enumerate(sizes)]
     graphs = {str(g["x"].shape): {**g, "batch": torch.zeros(len(g["x"]), dtype=torch.long)} for g in one}
