@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.exporting.samples import Sample
+    from edgegnn.runtime.roles import Role
     from edgegnn.tasks import Task
 
 __all__ = ["fit_outputs"]
@@ -41,11 +42,11 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     from torch.export import ExportedProgram
 
     from edgegnn.quantize import QuantModel
-    from edgegnn.signature import Outputs, TypedGraph
+    from edgegnn.signature import Outputs
     from edgegnn.signature.outputs import returning
     from edgegnn.tasks.unlabelled import with_level
 
-    if task.of_links or isinstance(task.graphs[0], TypedGraph):
+    if task.of_links:
         return checkpoint, task
     model = checkpoint.model
     found = _tried(checkpoint, task)
@@ -58,10 +59,12 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     roles = _roles(task, found)
     outputs = _described(task, found, roles, scored)
     if not task.spec.labelled:
-        task = with_level(task, _kind(outputs))
+        task = with_level(task, _kind(outputs), outputs.role.size.partition(".")[2])
     task = dataclasses.replace(task, outputs=outputs)
     if matrix or isinstance(model, ExportedProgram):
-        return checkpoint, dataclasses.replace(task, outputs=Outputs.one(task.spec.kind, labelled=False))
+        return checkpoint, dataclasses.replace(
+            task, outputs=Outputs.one(task.spec.kind, labelled=False, rows=task.spec.rows)
+        )
     if not isinstance(model, QuantModel):  # the caller's own stays as it is
         model = copy.deepcopy(model)
     plain = model.model if isinstance(model, QuantModel) else model
@@ -94,7 +97,7 @@ def _graphs(checkpoint: Checkpoint, task: Task) -> list[Sample]:
 
     names = input_names(checkpoint.model, task)
     graphs = task.graphs[:_MOST]
-    if task.many and any(role_of(task.roles, name) == BATCH for name in names):
+    if task.many and any(role_of(task.roles, name).is_a(BATCH) for name in names):
         graphs = [collate(graphs[:count]) for count in range(1, len(graphs) + 1)]
     real = [Sample(task.spec.data, "data", example_inputs(names, graph), roles=task.roles) for graph in graphs]
     fixed = fixed_nodes(checkpoint.model, task)
@@ -102,19 +105,39 @@ def _graphs(checkpoint: Checkpoint, task: Task) -> list[Sample]:
 
 
 def _roles(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> dict[str, Any]:
-    from edgegnn.runtime.roles import LEVELS
+    from edgegnn.runtime.roles import EDGE, GRAPH, LEVELS, NODE, size_of
+    from edgegnn.signature import TypedGraph
     from edgegnn.signature.outputs import recognised
 
     shapes = [{name: list(value.shape) for name, value in outputs.items()} for _, outputs in found]
+    if isinstance(task.graphs[0], TypedGraph):
+        named = dict.fromkeys(task.roles[name].size for name in found[0][0].inputs if name in task.roles)
+        of = {"num_nodes": NODE, "num_edges": EDGE}
+        levels = [of[size.partition(".")[0]].sized(size) for size in named if size.partition(".")[0] in of]
+        counts = [
+            {role.size: size_of(sample.inputs, task.roles, role.size) or 0 for role in levels}
+            | {GRAPH.size: sample.rows("graph")}
+            for sample, _ in found
+        ]
+        return recognised(shapes, counts, _level(task), [*levels, GRAPH])
     sizes = [{role.size: sample.rows(kind) for kind, role in LEVELS.items()} for sample, _ in found]
-    return recognised(shapes, sizes, LEVELS[task.spec.kind] if task.spec.labelled else None)
+    return recognised(shapes, sizes, _level(task))
+
+
+def _level(task: Task) -> Role | None:
+    """What the labels belong to; None without labels."""
+    from edgegnn.runtime.roles import LEVELS
+
+    if not task.spec.labelled:
+        return None
+    return LEVELS[task.spec.kind].sized(task.spec.rows)
 
 
 def _described(
     task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]], roles: dict[str, Any], scored: str
 ) -> Any:
     """The outputs, and which is the main one."""
-    from edgegnn.runtime.roles import FIXED, LEVELS
+    from edgegnn.runtime.roles import FIXED
     from edgegnn.signature import Output, Outputs, as_rows
     from edgegnn.tasks.target import columns_fit
 
@@ -126,7 +149,7 @@ def _described(
         if not floats:
             raise UsageError("the model returns no floating-point tensor: there is nothing to compare")
         return Outputs(each, (levelled or floats)[0])
-    spec, level = task.spec, LEVELS[task.spec.kind]
+    spec, level = task.spec, _level(task)
     if scored and scored not in roles:
         raise UsageError(f"--target {scored}=...: the model gives no output {scored}, it gives {', '.join(roles)}")
     floats = [name for name in floats if scored in ("", name)]
@@ -154,4 +177,4 @@ def _kind(outputs: Any) -> str:
     """The level of the main output; of one of fixed shape, the graphs'."""
     from edgegnn.runtime.roles import LEVELS
 
-    return next((kind for kind, role in LEVELS.items() if role == outputs.role), "graph")
+    return next((kind for kind, role in LEVELS.items() if role.is_a(outputs.role)), "graph")

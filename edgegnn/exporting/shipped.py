@@ -24,7 +24,7 @@ from edgegnn.exporting.parity import torch_outputs
 from edgegnn.exporting.samples import Sample
 from edgegnn.exporting.subgraphs import around, neighbourhood, part_of
 from edgegnn.manifest import SamplesTaken
-from edgegnn.runtime.roles import PAIRS
+from edgegnn.runtime.roles import EDGES, PAIRS, find_names
 
 __all__ = ["Shipped", "choose", "fitting"]
 
@@ -180,7 +180,12 @@ def _around_rows(whole: Sample, rows: Array, hops: int, both: bool) -> Sample:
 def _nodes_of(whole: Sample, rows: Array) -> Array:
     """The nodes whose surroundings decide the answers of some rows: the nodes themselves, or the ends of the edges."""
     if whole.kind == "edge":
-        return np.unique(whole.edge_index[:, rows])
+        own = [
+            n for n in find_names(whole.inputs, whole.roles, EDGES) if not whole.of or whole.role(n).size == whole.of
+        ]
+        first, starts = own[0], whole.starts
+        ends = [starts.get(end, 0) for end in whole.role(first).ends]
+        return np.unique(whole.inputs[first][:, rows] + np.array([[ends[0]], [ends[1]]], np.int64))
     return rows + whole.starts.get(whole.of, 0)
 
 

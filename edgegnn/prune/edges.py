@@ -28,6 +28,7 @@ from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import CheckpointError, DataError, PruneError, UsageError
 from edgegnn.prune.masks import Masks
+from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task
 from edgegnn.training import EpochLog, FitConfig, FitResult, fit
 from edgegnn.utils.layer_caches import drop_graph_caches
@@ -63,10 +64,13 @@ def learn_edges(
         bool [E], true for the edges that stay; and what training gave.
 
     Raises:
-        PruneError: the task has more than one graph, too few edges can go, or no layer passes messages along them.
+        PruneError: the task has more than one graph or type of nodes, too few edges can go, or no layer passes
+            messages along them.
     """
     if task.many or task.spec.kind == "edge":
         raise PruneError("--prune edges is for tasks of one graph: it cuts edges of the graph that the model is for")
+    if isinstance(task.graphs[0], TypedGraph):
+        raise PruneError("--prune edges is for graphs with one type of nodes: take fine-grained, global or structured")
     edge_index = task.graphs[0].edge_index
     pair = _pairs(edge_index)
     free = int((pair >= 0).sum())

@@ -65,6 +65,11 @@ def nested(
     """
     known = [name for name in roles if several or not roles[name].is_a(BATCH)]
     parameters = _parameters(model)
+    if not parameters:
+        raise UsageError(
+            f"{type(model).__name__}.forward names no parameters: call it in a module of yours with "
+            "forward(x_dict, edge_index_dict)"
+        )
     if _takes_graph(parameters, told):
         taken = [_graph_parameter(model, parameters[0], example, known, schema)]
     else:
@@ -91,10 +96,11 @@ def _of_type(out: Any, of: str, model: str) -> Any:
     """The output of one type, of a dictionary."""
     if not isinstance(out, Mapping) or not of:
         return out
-    if of not in out:
+    key = next((key for key in out if of in (key, type_name(key))), None)
+    if key is None:
         known = ", ".join(map(str, out))
         raise DataError(f"{model}.forward gives outputs for {known}, none for {of}: choose one with --task node:TYPE")
-    return out[of]
+    return out[key]
 
 
 def _by_name(

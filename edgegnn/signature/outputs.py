@@ -147,7 +147,10 @@ def _entries(out: Any, path: str) -> list[tuple[str, Any]]:
 
 
 def recognised(
-    shapes: Sequence[Mapping[str, Sequence[int]]], sizes: Sequence[Mapping[str, int]], told: Role | None = None
+    shapes: Sequence[Mapping[str, Sequence[int]]],
+    sizes: Sequence[Mapping[str, int]],
+    told: Role | None = None,
+    levels: Sequence[Role] = tuple(LEVELS.values()),
 ) -> dict[str, Role]:
     """What each output belongs to.
 
@@ -155,26 +158,35 @@ def recognised(
         shapes: for each of several graphs, name of an output -> its shape.
         sizes: for each of them, name of a size ("num_nodes") -> how many.
         told: what decides between several that fit on every graph: what the labels belong to.
+        levels: what there is to belong to.
 
     Raises:
         UsageError: an output that several fit on every graph, or that none fits although its size changes.
     """
-    return {name: _role(name, [tuple(each[name]) for each in shapes], sizes, told) for name in shapes[0]}
+    return {name: _role(name, [tuple(each[name]) for each in shapes], sizes, told, levels) for name in shapes[0]}
 
 
-def _role(name: str, found: Sequence[tuple[int, ...]], sizes: Sequence[Mapping[str, int]], told: Role | None) -> Role:
+def _role(
+    name: str,
+    found: Sequence[tuple[int, ...]],
+    sizes: Sequence[Mapping[str, int]],
+    told: Role | None,
+    levels: Sequence[Role],
+) -> Role:
     fitting = [
         role
-        for role in LEVELS.values()
+        for role in levels
         if all(shape[0] == size.get(role.size) for shape, size in zip(found, sizes, strict=True))
     ]
+    of_type = [role for role in fitting if name in (kind := role.size.partition(".")[2], f"{kind}_out") and kind]
+    fitting = of_type if len(of_type) == 1 else fitting
     if len(fitting) == 1:
         return fitting[0]
     if told is not None and told in fitting:
         return told
     shown = " and ".join(str(list(shape)) for shape in dict.fromkeys(found))
     if fitting:
-        could = " or ".join(role.name for role in fitting)
+        could = " or ".join(role.size.removeprefix("num_") for role in fitting)
         raise UsageError(
             f"whether the output {name} belongs to {could} can't be told from its shape {shown}: add a graph with "
             "other numbers of nodes and edges to the data"

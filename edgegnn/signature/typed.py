@@ -99,6 +99,15 @@ class TypedGraph(Data):
         split = self.schema.split(name)
         return self.counts[str(split[1])] if split is not None else self.num_nodes
 
+    def rows(self, size: str) -> int:
+        """A size by its name: "num_nodes.paper", "num_edges.author__writes__paper"; of all types, "num_nodes"."""
+        kind = self.schema.keys.get(size.partition(".")[2])
+        if isinstance(kind, tuple):
+            return int(self[flat_name(_EDGES, kind)].shape[1])
+        if isinstance(kind, str):
+            return self.counts[kind]
+        return {"num_nodes": self.num_nodes, "num_edges": self.num_edges}.get(size, 1)
+
     @property
     def num_nodes(self) -> int:
         """Of all types."""

@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.separate import separate
 
 from edgegnn.errors import DataError, UsageError
-from edgegnn.runtime.roles import type_name
+from edgegnn.runtime.roles import type_name, typed_size
 from edgegnn.signature import Schema, TypedGraph, is_input
 from edgegnn.signature.typed import Relation, flat_name, schema_of
 from edgegnn.tasks.given import INDICES, MASKS, PARTS, part_of
@@ -25,6 +25,7 @@ __all__ = ["hetero_graphs", "labelled_type", "typed_graphs", "usable_typed", "wi
 
 _EDGES = "edge_index"
 _LABELS = ("y", "split", *MASKS, *INDICES)
+_OF_EDGES = ("y", "edge_label", "edge_y")
 _EXACT = 2**24  # float32 has every whole number up to here
 
 
@@ -122,7 +123,7 @@ def _is_value(name: Any, value: Any) -> bool:
     if not isinstance(name, str) or name in ("num_nodes", "batch", "ptr"):
         return False
     numbers = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex()
-    return numbers or (name in _LABELS and value is not None)
+    return numbers or (name in (*_LABELS, *_OF_EDGES) and value is not None)
 
 
 def _empty(key: str | Relation, graphs: Sequence[HeteroData]) -> dict[str, Tensor]:
@@ -233,43 +234,69 @@ def _check_same(graphs: Sequence[TypedGraph], where: str) -> None:
 # Labels ------------------------------------------------------------
 
 
-def labelled_type(graph: TypedGraph, wanted: str, where: str) -> str:
-    """The type of nodes that gets labels; "" where labels belong to the graph.
+def labelled_type(graph: TypedGraph, level: str | None, wanted: str, where: str) -> str | Relation:
+    """The type of nodes, or the relation, that gets labels; "" where labels belong to the graph.
+
+    Args:
+        graph: the graph.
+        level: "node", "edge" or None, for what has labels: nodes before edges.
+        wanted: the type that the user names, or "".
+        where: what to call the data in a message.
 
     Raises:
         UsageError: no such type, or several types have labels and nobody says which.
         DataError: no type has labels.
     """
-    types = graph.schema.nodes
+    nodes, relations = list(graph.schema.nodes), list(graph.schema.relations)
+    types: list[str | Relation] = [*(nodes if level != "edge" else ()), *(relations if level != "node" else ())]
     if wanted:
-        found = next((kind for kind in types if wanted in (kind, type_name(kind))), None)
-        if found is None:
-            raise UsageError(f"--task node:{wanted}: {where} has no such type of nodes: choose {', '.join(types)}")
-        return found
-    if graph.get("y") is not None:
+        named = [
+            kind for kind in types if wanted in (type_name(kind), kind) or (kind in relations and wanted == kind[1])
+        ]
+        if len(named) != 1:
+            known = ", ".join(map(type_name, types))
+            raise UsageError(f"--task {level}:{wanted}: {where} has no such type of {level}s: choose one of {known}")
+        return named[0]
+    if graph.get("y") is not None and level is None:
         return ""
-    having = [kind for kind in types if graph.get(flat_name("y", kind)) is not None]
+    having = [kind for kind in types if _labels_of(graph, kind) is not None]
+    having = [kind for kind in having if isinstance(kind, str)] or having
     if len(having) > 1:
         masked = [kind for kind in having if graph.get(flat_name(MASKS[0], kind)) is not None]
         having = masked if len(masked) == 1 else having
+    what = "relation" if level == "edge" else "type of nodes"
     if len(having) > 1:
-        known = " and ".join(having)
-        raise UsageError(f"{where}: nodes of {known} have labels: say which with --task node:{having[0]}")
+        known, first = " and ".join(map(type_name, having)), having[0]
+        kind = "node" if isinstance(first, str) else "edge"
+        raise UsageError(f"{where}: {known} have labels: say which with --task {kind}:{type_name(first)}")
     if not having:
-        raise DataError(f"{where}: no type of nodes has labels: set y of one of {', '.join(types)}")
+        raise DataError(f"{where}: no {what} has labels: set y of one of {', '.join(map(type_name, types))}")
     return having[0]
 
 
-def with_labels(graph: TypedGraph, kind: str, where: str) -> int:
-    """Make labels and split of one type those of the graph, in place; return how many nodes it has.
+def _labels_of(graph: TypedGraph, kind: str | Relation) -> Tensor | None:
+    """The labels of a type: a row for each of its nodes or edges."""
+    for name in ("y",) if isinstance(kind, str) else _OF_EDGES:
+        found = graph.get(flat_name(name, kind))
+        size = "num_nodes" if isinstance(kind, str) else "num_edges"
+        if isinstance(found, Tensor) and found.dim() and len(found) == graph.rows(typed_size(size, kind)):
+            return found
+    return None
+
+
+def with_labels(graph: TypedGraph, kind: str | Relation, where: str) -> int:
+    """Make labels and split of one type those of the graph, in place; return how many nodes or edges it has.
 
     Raises:
         DataError: the type has no labels.
     """
-    if not isinstance(graph.get(flat_name("y", kind)), Tensor):
-        raise DataError(f"{where}: nodes of type {kind} have no labels: set y")
+    found = _labels_of(graph, kind)
+    if found is None:
+        what = f"nodes of type {kind}" if isinstance(kind, str) else f"edges of the relation {type_name(kind)}"
+        raise DataError(f"{where}: {what} have no labels, one for each: set y")
     for name in _LABELS:
         value = graph.get(flat_name(name, kind))
         if value is not None:
             graph[name] = value
-    return graph.counts[kind]
+    graph.y = found
+    return len(found)

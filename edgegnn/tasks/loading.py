@@ -272,19 +272,27 @@ def _typed_task(graphs: list[TypedGraph], data: str, wanted: Wanted) -> Task:
     """A task about the nodes of one type, or about graphs with several types of nodes."""
     if wanted.one_hot:
         raise UsageError("--one-hot is for graphs with one type of nodes: leave it out")
-    of = "" if wanted.kind == "graph" or len(graphs) > 1 else labelled_type(graphs[0], wanted.of, data)
-    if wanted.target is not None and not TARGETS[wanted.target]:
-        raise UsageError(f"{data} has several types of nodes, for which --task none isn't there yet: give labels")
-    if wanted.kind in ("edge", "link"):
-        raise UsageError(f"{data} has several types of nodes: {wanted.kind} tasks are about graphs with one type")
-    if len(graphs) > 1 and (wanted.kind == "node" or wanted.of):
-        raise UsageError(f"{data} holds {len(graphs)} graphs, a node task is about one: leave --task out")
+    if (task := _unlabelled([*graphs], data, wanted)) is not None:
+        return task
+    if wanted.kind == "link":
+        raise UsageError(
+            f"{data} has several types of nodes, and pairs are drawn of one type only: export the encoder with "
+            "--task none, or give the edges of a relation labels (edge_label) for --task edge"
+        )
+    if len(graphs) > 1 and (wanted.kind in ("node", "edge") or wanted.of):
+        raise UsageError(
+            f"{data} holds {len(graphs)} graphs, {wanted.kind} tasks are about one: leave --task out, or save one file "
+            "with all graphs side by side (Batch.from_data_list)"
+        )
+    of = "" if wanted.kind == "graph" or len(graphs) > 1 else labelled_type(graphs[0], wanted.kind, wanted.of, data)
     if not of:
         wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
         return _graph_task([*graphs], data, wanted)
     count = with_labels(graphs[0], of, data)
     wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
-    return _row_task(graphs[0], data, dataclasses.replace(wanted, of=of), "node", count)
+    kind = "node" if isinstance(of, str) else "edge"
+    name = of if isinstance(of, str) else type_name(of)
+    return _row_task(graphs[0], data, dataclasses.replace(wanted, of=name), kind, count)
 
 
 def _is_of_edges(graph: Data) -> bool:

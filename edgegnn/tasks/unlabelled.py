@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import UsageError
 from edgegnn.runtime.roles import LEVELS
-from edgegnn.signature import number_of, roles_of, with_told
+from edgegnn.signature import TypedGraph, number_of, roles_of, with_told
 from edgegnn.tasks import given, graph_checks, splits
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
@@ -46,17 +46,17 @@ def unlabelled_task(graphs: Sequence[Data], data: str, asked: TaskSpec, *, one_h
     whole = graph_checks.usable(own, data)
     kind = asked.kind or ("graph" if len(own) > 1 else "node")
     index, split = _split(own, data, asked)
-    constants = transform(
-        own, index["train"] if len(own) > 1 else None, asked.features or None, one_hot=one_hot, where=data
-    )
-    roles = roles_of(own, with_told(own, asked.inputs, data))
+    typed = isinstance(own[0], TypedGraph)
+    train = index["train"] if len(own) > 1 else None
+    constants = {} if typed else transform(own, train, asked.features or None, one_hot=one_hot, where=data)
+    roles = roles_of(own, {} if typed else with_told(own, asked.inputs, data))
     spec = dataclasses.replace(
         asked,
         data=data,
         kind=kind,
         split=split,
         metric="",
-        num_features=columns_of(own[0].x),
+        num_features=0 if own[0].get("x") is None else columns_of(own[0].x),
         num_classes=0,
         features=constants,
         target="none",
@@ -65,14 +65,17 @@ def unlabelled_task(graphs: Sequence[Data], data: str, asked: TaskSpec, *, one_h
     return with_level(Task(spec, own, index, whole=kept, roles=roles), kind)
 
 
-def with_level(task: Task, kind: str) -> Task:
-    """The task whose answers are of nodes, edges, graphs or pairs ("link")."""
-    changed = dataclasses.replace(task, spec=dataclasses.replace(task.spec, kind=kind))
+def with_level(task: Task, kind: str, of: str = "") -> Task:
+    """The task whose answers are of nodes, edges, graphs or pairs ("link"); `of`, of one type of nodes or edges."""
+    changed = dataclasses.replace(task, spec=dataclasses.replace(task.spec, kind=kind, of=of))
     if len(task.graphs) > 1:
         return changed
-    graph, role = task.graphs[0], LEVELS[kind]
-    pairs = graph.get("edge_label_index")
-    count = pairs.shape[1] if kind == "link" and isinstance(pairs, Tensor) else number_of(graph, role)
+    graph = task.graphs[0]
+    if isinstance(graph, TypedGraph):
+        count = graph.rows(changed.spec.rows)
+    else:
+        pairs = graph.get("edge_label_index")
+        count = pairs.shape[1] if kind == "link" and isinstance(pairs, Tensor) else number_of(graph, LEVELS[kind])
     every = torch.arange(count)
     return dataclasses.replace(changed, index={"train": every, "val": every, "test": every})
 

@@ -22,14 +22,19 @@ from torch_geometric.nn import (
     to_hetero,
 )
 
-from edgegnn.errors import DataError, EdgeGNNError
+import edgegnn
+from edgegnn.checkpoint import Checkpoint
+from edgegnn.errors import DataError, EdgeGNNError, PruneError, UsageError
+from edgegnn.prune.edges import learn_edges
 from edgegnn.quantize import QuantModel, recipe
 from edgegnn.quantize.degree_protection import add_protection
-from edgegnn.runtime import predict
+from edgegnn.runtime import open_artifact, predict
 from edgegnn.runtime.roles import BATCH
 from edgegnn.signature import nested
 from edgegnn.signature.typed import typed_roles
+from edgegnn.tasks import load_task
 from edgegnn.tasks.hetero import typed_graphs
+from edgegnn.training import fit_defaults
 
 PAPERS, AUTHORS, CLASSES = 60, 30, 3
 RELATIONS = [("author", "writes", "paper"), ("paper", "written_by", "author"), ("paper", "cites", "paper")]
@@ -289,13 +294,90 @@ def test_types_without_features(tmp_path: Path) -> None:
         predict(tmp_path / "none", inputs)
 
 
+class Ratings(nn.Module):
+    """Encoder and decoder of edges, as PyG's examples for recommenders: a value for each edge of one relation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode = HeteroConv({r: SAGEConv((SIZES[r[0]], SIZES[r[2]]), 8) for r in RELATIONS})
+        self.head = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, x_dict: dict[str, Tensor], edge_index_dict: dict[tuple[str, str, str], Tensor]) -> Tensor:
+        z = self.encode(x_dict, edge_index_dict)
+        author, paper = edge_index_dict[RELATIONS[0]]
+        return self.head(torch.cat([z["author"][author], z["paper"][paper]], dim=1)).squeeze(-1)
+
+
+@pytest.mark.slow
+def test_values_of_the_edges_of_a_relation(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    graph = library()
+    del graph["paper"].y
+    graph[RELATIONS[0]].edge_label = torch.rand(graph[RELATIONS[0]].edge_index.shape[1])
+    made = run_gauntlet(Ratings(), graph, tmp_path, _scaled, recipes=("none", "dq-int8"), task="edge-regression:writes")
+    for manifest in made.values():
+        assert manifest.outputs[0].shape[0] == "num_edges.author__writes__paper"
+    with pytest.raises(UsageError, match=r"edge:quotes: .* choose one of author__writes__paper"):
+        load_task(str(tmp_path / "data.pt"), task="edge:quotes")
+
+
+def _scaled(model: nn.Module, graph: HeteroData) -> Tensor:
+    out: Tensor = type(model).forward(model, graph.x_dict, graph.edge_index_dict)
+    return out
+
+
+class Encoder(nn.Module):
+    """A row for each node of every type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = HeteroConv({r: SAGEConv((SIZES[r[0]], SIZES[r[2]]), 8) for r in RELATIONS})
+
+    def forward(
+        self, x_dict: dict[str, Tensor], edge_index_dict: dict[tuple[str, str, str], Tensor]
+    ) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.conv(x_dict, edge_index_dict)
+        return found
+
+
+@pytest.mark.slow
+def test_embeddings_of_every_type(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder, graph = Encoder(), library()
+    del graph["paper"].y
+    torch.save(graph, tmp_path / "data.pt")
+    result = edgegnn.export(
+        Checkpoint(encoder.eval(), {"factory": "gauntlet:build", "args": {}}),
+        data=str(tmp_path / "data.pt"),
+        task="none",
+        quant="static-int8",
+        output=tmp_path / "encoder",
+    )
+    assert edgegnn.verify(result.path).ok
+    artifact = open_artifact(result.path)
+    assert {(spec.name, spec.shape[0]) for spec in artifact.manifest.outputs} == {
+        ("paper", "num_nodes.paper"),
+        ("author", "num_nodes.author"),
+    }
+    inputs = {"x_dict": {kind: x.numpy() for kind, x in graph.x_dict.items()}}
+    inputs["edge_index_dict"] = {key: edges.numpy() for key, edges in graph.edge_index_dict.items()}
+    with torch.no_grad():
+        got, want = predict(artifact, inputs), encoder(graph.x_dict, graph.edge_index_dict)
+    for kind, value in want.items():
+        assert np.abs(got[kind] - value.numpy()).max() < 0.1 * float(value.abs().max())
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     graph = library()
     graph["author"].y = torch.zeros(AUTHORS, dtype=torch.int64)
     graph["author"].train_mask = torch.ones(AUTHORS, dtype=torch.bool)
-    with pytest.raises(EdgeGNNError, match=r"nodes of paper and author have labels: say which with --task node:paper"):
+    with pytest.raises(EdgeGNNError, match=r"paper and author have labels: say which with --task node:paper"):
         run_gauntlet(Library(), graph, tmp_path, by_dictionaries)
     graph = library()
+    with pytest.raises(UsageError, match="pairs are drawn of one type only"):
+        load_task(str(tmp_path / "data.pt"), task="link-prediction")
+    with pytest.raises(PruneError, match="edges is for graphs with one type of nodes"):
+        learn_edges(Library(), load_task(str(tmp_path / "data.pt"), task="node:paper"), 3, fit_defaults("node"))
     graph["paper", "cites", "paper"].edge_index[0, 0] = PAPERS
     with pytest.raises(DataError, match=r"paper__cites__paper names node 60 of type paper, which has nodes 0 to 59"):
         run_gauntlet(Library(), graph, tmp_path, by_dictionaries)
