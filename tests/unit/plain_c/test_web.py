@@ -27,6 +27,7 @@ from edgegnn.plain_c.web.node import find_node, run_in_node
 from edgegnn.plain_c.web.samples import PageGraph
 from edgegnn.runtime import open_artifact, read_samples
 
+DOCS = Path(__file__).parents[3] / "docs"
 NODE = find_node()
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COMPILER = wasm.find_wasm_compiler()
@@ -146,7 +147,7 @@ def test_a_changed_file_is_one_line(artifact: Path, name: str, old: bytes, new: 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_the_page_in_chromium(artifact: Path, tmp_path: Path) -> None:
-    """It runs every graph, draws one, asks for nothing; and it sees an answer that differs."""
+    """It runs every graph, draws one, asks for nothing; and it sees an answer that differs. That of the docs, too."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     flags += ["--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
@@ -164,6 +165,7 @@ def test_the_page_in_chromium(artifact: Path, tmp_path: Path) -> None:
     assert out.count("<line") > 10
     assert not [line for line in err.splitlines() if "CONSOLE" in line or "Refused" in line]
     text = page.read_text()
+    assert 'data-state="holds"' in shown(DOCS / "demo/quickstart.html")[0]
     start = text.index('<script type="application/json" id="about">')
     changed = text[:start] + text[start:].replace('"maxError": 0.0001', '"maxError": -1', 1)
     assert changed != text
