@@ -79,9 +79,21 @@ def __getattr__(name: str) -> Any:
         return import_module("edgegnn.runtime")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgegnn' has no attribute {name!r}")
+    if not _is_here(name):
+        raise ImportError(
+            f"edgegnn.{name} is not part of edgegnn-runtime, which only runs artifacts: pip install edgegnn"
+        )
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(import_module(module), attribute)
 
 
+def _is_here(name: str) -> bool:
+    """Whether a public name's package is installed: the device's wheel and run.pyz hold `errors` and `runtime` only."""
+    from importlib.util import find_spec
+
+    package = ".".join(_PUBLIC[name].partition(":")[0].split(".")[:2])
+    return find_spec(package) is not None
+
+
 def __dir__() -> list[str]:
-    return __all__
+    return [name for name in __all__ if name not in _PUBLIC or _is_here(name)]

@@ -23,7 +23,7 @@ from edgegnn.devices.target import Target
 from edgegnn.errors import ExportError
 from edgegnn.exporting.artifact import write_artifact
 from edgegnn.exporting.building import Built, build
-from edgegnn.exporting.comparing import Comparison, compare
+from edgegnn.exporting.comparing import Answers, Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.destinations import check_memory
 from edgegnn.exporting.parity import Parity
@@ -49,11 +49,19 @@ __all__ = ["ExportResult", "export_checkpoint"]
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export made: where, its manifest, and how it compares with PyTorch."""
+    """What an export made.
+
+    Attributes:
+        path: the artifact.
+        manifest: its manifest.
+        parity: how it compares with PyTorch.
+        validation: what it answers on the validation split.
+    """
 
     path: Path
     manifest: ArtifactManifest
     parity: Parity
+    validation: Answers
 
 
 @point_graphs()
@@ -133,7 +141,7 @@ def export_checkpoint(
     libraries = {library_name(p.machine): p.path for p in native if p.path is not None} if machines else None
     status("writing and verifying the artifact")
     complete = _write(path, built, comparison, manifest, libraries, plain, force=force)
-    return ExportResult(path, complete, comparison.parity)
+    return ExportResult(path, complete, comparison.parity, comparison.validation)
 
 
 def _c_files(

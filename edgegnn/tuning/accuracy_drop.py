@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from edgegnn.runtime import make_session, open_artifact
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, same_rows, score, undefined
 from edgegnn.runtime.session import run
 from edgegnn.tasks import Task, model_inputs
+
+if TYPE_CHECKING:
+    from edgegnn.exporting.pipeline import ExportResult
 
 __all__ = ["Judge", "Verdict"]
 
@@ -96,8 +99,18 @@ class Judge:
         self._picks = np.random.default_rng(0).integers(0, self.rows, (number, self.rows))
         self._own = np.array([self._score(self._outputs, pick) for pick in self._picks])
 
+    def exported(self, result: ExportResult) -> Verdict:
+        """Judge an artifact by the answers that its export compared with PyTorch's.
+
+        Raises:
+            ArtifactError: it takes some of the graphs only, and the rest shows that it can't be run on them.
+        """
+        found = result.validation
+        outputs = _rows(found.samples, found.outputs)
+        return self.outputs(outputs) if len(outputs) == self.rows else self.artifact(result.path)
+
     def artifact(self, path: Path) -> Verdict:
-        """Judge an artifact.
+        """Judge an artifact that is opened and run.
 
         Raises:
             ArtifactError: it can't be run.

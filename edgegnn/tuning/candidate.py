@@ -223,7 +223,7 @@ def _made(
         **job.source.options(),
     )
     status("judging")
-    verdict = job.judge.artifact(folder / ARTIFACT)
+    verdict = job.judge.exported(exported)
     return {
         **record,
         "val": verdict.val,

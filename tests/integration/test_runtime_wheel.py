@@ -25,6 +25,12 @@ for sample in model.samples():
 print(runtime.__file__)
 print(find_library())
 print(importlib.util.find_spec("torch"), importlib.util.find_spec("msgspec"))
+import edgegnn
+print("export" in dir(edgegnn), "runtime" in dir(edgegnn))
+try:
+    from edgegnn import export
+except ImportError as error:
+    print(error)
 """
 
 
@@ -50,7 +56,9 @@ def test_a_device_with_numpy_and_onnxruntime_installs_it(tmp_path: Path) -> None
     command = [sys.executable, "-I", "-S", "-c", start + PROGRAM]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    package, library, others = done.stdout.splitlines()
+    package, library, others, listed, refusal = done.stdout.splitlines()
     assert Path(package).is_relative_to(site)
     assert Path(library).is_relative_to(site / "edgegnn/native")
     assert others == "None None"
+    assert listed == "False True"
+    assert refusal == "edgegnn.export is not part of edgegnn-runtime, which only runs artifacts: pip install edgegnn"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgegnn
+from edgegnn.runtime import build_runner
 
 FUNCTIONS = [
     "compress",
@@ -48,6 +49,15 @@ def test_everything_that_is_listed_is_there() -> None:
         assert getattr(edgegnn, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = edgegnn.nothing
+
+
+def test_what_a_device_lacks_is_said_in_one_line(tmp_path: Path) -> None:
+    build_runner(tmp_path / "run.pyz")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path / 'run.pyz')!r}); import edgegnn; edgegnn.export"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: edgegnn.export is not part of edgegnn-runtime, which only runs artifacts: pip install edgegnn"
+    )
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ import torch
 from command_line import community_graph
 from tune_example import SPACE, figures, settings
 
+from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import DataError
+from edgegnn.exporting.pipeline import export_checkpoint
 from edgegnn.models import build
 from edgegnn.quantize import RECIPES, recipe
 from edgegnn.tasks import evaluate, logits_and_labels, task_from_graphs
@@ -225,6 +227,18 @@ def test_the_judge_knows_the_validation_split_and_not_the_test_split(trained):
     assert Judge(model, blind).outputs(outputs.numpy()) == judge.outputs(outputs.numpy())
     same = judge.outputs(outputs.numpy())
     assert (same.drop, same.error, same.agreement) == (0.0, 0.0, 1.0)
+
+
+def test_an_artifact_is_judged_by_the_answers_of_its_export(trained, tmp_path):
+    model, task = trained
+    judge = Judge(model, task)
+    checkpoint = Checkpoint(model, {"factory": "own:build", "args": {}}, task.spec)
+    done = export_checkpoint(checkpoint, task, recipe("static-int8"), tmp_path / "a", max_accuracy_drop=100.0)
+    found = judge.exported(done)
+    assert found == judge.artifact(done.path)  # read from the disk, and run
+    part = [dataclasses.replace(s, mask=s.mask & (np.arange(len(s.mask)) > 20)) for s in done.validation.samples]
+    fewer = dataclasses.replace(done, validation=dataclasses.replace(done.validation, samples=part))
+    assert judge.exported(fewer) == found  # some of the split is no split
 
 
 def test_a_drop_and_its_standard_error_are_those_of_pairs(trained):
