@@ -22,7 +22,7 @@ import edgegnn
 from edgegnn import errors, manifest
 from edgegnn.cli import app
 from edgegnn.profiling import record
-from edgegnn.quantize import RECIPES, Recipe
+from edgegnn.quantize import RECIPES
 from edgegnn.quantize.recipe import shown_name
 
 ROOT = Path(__file__).parent.parent
@@ -96,14 +96,17 @@ def runtime() -> str:
 
 def recipes() -> str:
     """The recipes with what they set, and every field of a recipe."""
-    plain = Recipe("plain")
     rows = []
     for recipe in RECIPES.values():
-        own = {f.name: getattr(recipe, f.name) for f in fields(Recipe) if f.name not in ("name", "method")}
+        own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "name"}
+        plain = type(recipe)("plain")
         settings = [f"`{name}`: {value}" for name, value in own.items() if value != getattr(plain, name)]
         rows.append(f"| `{shown_name(recipe.name)}` | {recipe.method} | {', '.join(settings)} |")
     table = "\n".join(["| name | method | what it sets beside the defaults |", "| --- | --- | --- |", *rows])
-    return f"# Recipes\n\n{table}\n\n::: edgegnn.quantize.recipe.Recipe\n"
+    classes = "\n".join(
+        f"::: edgegnn.quantize.recipe.{c}\n" for c in ("Recipe", "Trained", "QAT", "DegreeQuant", "A2Q")
+    )
+    return f"# Recipes\n\n{table}\n\nA recipe file has `name`, `method` and the fields of its method.\n\n{classes}"
 
 
 def target_file() -> str:

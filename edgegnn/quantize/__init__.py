@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgegnn.quantize.recipe import RECIPES, Recipe, recipe, recipe_from_dict
+from edgegnn.quantize.recipe import (
+    A2Q,
+    QAT,
+    RECIPES,
+    DegreeQuant,
+    Dynamic,
+    Recipe,
+    Static,
+    Trained,
+    recipe,
+    recipe_from_dict,
+)
 from edgegnn.utils.lazy import on_first_use
 
 if TYPE_CHECKING:
@@ -27,9 +38,15 @@ else:
     )
 
 __all__ = [
+    "A2Q",
+    "QAT",
     "RECIPES",
+    "DegreeQuant",
+    "Dynamic",
     "QuantModel",
     "Recipe",
+    "Static",
+    "Trained",
     "add_protection",
     "finetune",
     "prepare",

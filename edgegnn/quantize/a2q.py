@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize import ops  # noqa: F401 (registers the operators of eval mode)
-from edgegnn.quantize.recipe import Recipe
+from edgegnn.quantize.recipe import A2Q
 
 __all__ = [
     "MAX_BITS",
@@ -180,7 +180,7 @@ class A2QPoint(nn.Module):
     zero_point: Tensor
     observer = "a2q"
 
-    def __init__(self, name: str, kind: str, size: int, recipe: Recipe) -> None:
+    def __init__(self, name: str, kind: str, size: int, recipe: A2Q) -> None:
         super().__init__()
         self.name, self.kind, self.size, self.fixed = name, kind, size, recipe.bits
         self.local = kind == "column" or (kind in ("node", "group") and recipe.local_gradient)
@@ -420,7 +420,7 @@ def memory_penalty(points: list[A2QPoint], target: float, weight: float) -> Tens
     return 2 * weight * excess * torch.cat([w.abs() for w in widths]).sum()
 
 
-def parameter_groups(points: list[A2QPoint], recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(points: list[A2QPoint], recipe: A2Q) -> list[dict[str, Any]]:
     """Groups for an optimizer: the learning rates of steps and widths; they have no weight decay."""
     rates = {"node": recipe.step_rate, "group": recipe.step_rate, "column": recipe.column_rate}
     groups: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgegnn.quantize.recipe import RECIPES, Recipe, shown_name
+from edgegnn.quantize.recipe import A2Q, RECIPES, Recipe, shown_name
 
 __all__ = ["RecipeFacts", "known_recipes"]
 
@@ -91,11 +91,13 @@ def known_recipes() -> list[RecipeFacts]:
 
 def _facts(recipe: Recipe) -> RecipeFacts:
     method = _METHODS[recipe.method]
-    bits = {"none": "32", "a2q": "1 to 8"}.get(recipe.method, str(recipe.bits))
+    bits = str(recipe.fewest_bits) if recipe.does.quantizes else "32"
     words, needs = method.words, method.needs
-    if recipe.any_graph:
+    if isinstance(recipe, A2Q):
+        bits = "1 to 8"
+    if isinstance(recipe, A2Q) and recipe.any_graph:
         words = words.replace("each node", "groups, of which the nodes of any graph choose")
         needs = needs.split(";")[0]
     return RecipeFacts(
-        shown_name(recipe.name), recipe.name, words, bits, recipe.trains, needs, method.size[recipe.bits]
+        shown_name(recipe.name), recipe.name, words, bits, recipe.trains, needs, method.size[recipe.fewest_bits]
     )

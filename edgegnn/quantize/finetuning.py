@@ -12,7 +12,7 @@ from edgegnn.quantize.degree_protection import add_protection
 from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.preparing import prepare
 from edgegnn.quantize.reach import hold_data
-from edgegnn.quantize.recipe import Recipe
+from edgegnn.quantize.recipe import A2Q, DegreeQuant, Recipe
 from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task, example_graph, named_args
 from edgegnn.tasks.points import point_graphs
@@ -48,14 +48,15 @@ def finetune(
     """
     if isinstance(model, QuantModel):
         raise QuantizeError(f"the model is quantized already, with {model.recipe.name}: start from the float model")
-    if recipe.does.protects_nodes:
+    if isinstance(recipe, DegreeQuant):
         add_protection(task.graphs, recipe.protect_low, recipe.protect_high)
     example = example_graph(task, 8)
     if isinstance(example, TypedGraph) and recipe.does.learns_bits:
         raise QuantizeError(
             f"{recipe.name} learns bits for nodes of one type, and these graphs have several: take dq-int8 or qat-int8"
         )
-    nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not recipe.any_graph else 0
+    any_graph = isinstance(recipe, A2Q) and recipe.any_graph
+    nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not any_graph else 0
     quantized = prepare(model, recipe, named_args(model, task, example), nodes)
     hold_data(quantized, task)
     before_step = _add_penalty if recipe.does.learns_bits else None

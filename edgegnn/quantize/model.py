@@ -38,7 +38,7 @@ from edgegnn.quantize.a2q import (
 from edgegnn.quantize.dataflow import DataFlow
 from edgegnn.quantize.degree_protection import TypedProtection
 from edgegnn.quantize.quantizer import QuantPoint
-from edgegnn.quantize.recipe import Recipe
+from edgegnn.quantize.recipe import A2Q, QAT, Recipe, Trained
 from edgegnn.training.dropout import RememberDropout
 
 __all__ = ["QuantModel"]
@@ -89,12 +89,13 @@ class QuantModel(nn.Module):
         self, model: nn.Module, recipe: Recipe, structure: dict[str, Any] | None = None, nodes: int = 0
     ) -> None:
         super().__init__()
-        if not recipe.trains:
+        if not isinstance(recipe, Trained):
             raise QuantizeError(f"recipe {recipe.name!r} does not put quantizers into a model")
         self.model, self.recipe = model, recipe
+        paper = isinstance(recipe, QAT) and recipe.placement == "paper"
         self.stayed_float: dict[str, str] = {}
         self.points = nn.ModuleDict()
-        self._placement = paper_placement if recipe.placement == "paper" else operator_placement
+        self._placement = paper_placement if paper else operator_placement
         self.looking, self.finding = False, structure is None
         self.graphs = 0
         self.flow: DataFlow | None = None
@@ -147,12 +148,12 @@ class QuantModel(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the recipe trains at rates of its own, as groups for an optimizer."""
-        return parameter_groups(self._learnt(), self.recipe)
+        return parameter_groups(self._learnt(), self.recipe) if isinstance(self.recipe, A2Q) else []
 
     def penalty(self) -> Tensor | None:
         """What learnt bit widths add to the loss of the last batch; None where none are learnt."""
-        points = [p for p in self._learnt() if p.learns_bits]
-        return memory_penalty(points, self.recipe.target_bits, self.recipe.memory_weight) if points else None
+        points, r = [p for p in self._learnt() if p.learns_bits], self.recipe
+        return memory_penalty(points, r.target_bits, r.memory_weight) if points and isinstance(r, A2Q) else None
 
     def settle(self) -> None:
         """What learnt widths need after each optimizer step."""
@@ -162,7 +163,7 @@ class QuantModel(nn.Module):
     def excess(self) -> float:
         """By how many bits the average of learnt widths lies above the target; 0 up to 0.4 bits above it."""
         found = self.average_bits()
-        over = found["rows"] - self.recipe.target_bits if found else 0.0
+        over = found["rows"] - self.recipe.target_bits if found and isinstance(self.recipe, A2Q) else 0.0
         return over if over > _TOLERATED else 0.0
 
     @property
@@ -276,10 +277,11 @@ class QuantModel(nn.Module):
     def _add(self, name: str, channels: int = 0, learnt: Sequence[Any] | None = None) -> None:
         r = self.recipe
         key = name.replace(".", "/")
-        if r.does.learns_bits:
+        if isinstance(r, A2Q):
             kind, size = learnt or ("weight", channels)
             self.points[key] = A2QPoint(name, kind, size, r).train(self.training or self.finding)
             return
+        assert isinstance(r, QAT)  # the only other class that trains
         own = channels > 0 and r.weight_per_channel
         point = QuantPoint(
             name,
@@ -323,7 +325,8 @@ class QuantModel(nn.Module):
                 self.stayed_float[name] = "one row for each graph: in float it holds the sums of graphs of any size"
                 return x
             moved = x.movedim(dim % x.dim(), 0)
-            self._add(name, learnt=kind_and_size(name, moved, self._nodes, self.recipe.groups))
+            groups = self.recipe.groups if isinstance(self.recipe, A2Q) else None
+            self._add(name, learnt=None if groups is None else kind_and_size(name, moved, self._nodes, groups))
         if self.step.watch is not None:
             self.step.watch(name, x)
             return x

@@ -22,6 +22,7 @@ from torch_geometric.data import Data
 
 from edgegnn.quantize.model import QuantModel
 from edgegnn.quantize.quantizer import QuantPoint
+from edgegnn.quantize.recipe import QAT
 from edgegnn.runtime.roles import EDGE
 from edgegnn.signature import TypedGraph, roles_of
 from edgegnn.tasks import Task, model_inputs, run_model
@@ -58,7 +59,7 @@ def hold_data(quantized: QuantModel, task: Task) -> None:
         task: what it is trained on.
     """
     points = {p.name: p for p in quantized.points.values() if isinstance(p, QuantPoint) and p.bits == _BITS}
-    if quantized.recipe.placement == "paper" or not points:
+    if (isinstance(quantized.recipe, QAT) and quantized.recipe.placement == "paper") or not points:
         return
     names = model_inputs(quantized, task)
     if not all(point.seen for point in points.values()):

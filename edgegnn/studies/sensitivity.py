@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, EdgeGNNError, PruneError, QuantizeError
 from edgegnn.prune import find_weights, magnitude_masks
-from edgegnn.quantize import QuantModel, Recipe, prepare
+from edgegnn.quantize import QAT, QuantModel, prepare
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.runtime.metrics import same_rows
 from edgegnn.tasks import Task, example_graph, logits_and_labels, model_inputs, named_args, run_model, score
@@ -159,7 +159,7 @@ def _quantized(
 ) -> tuple[dict[str, list[str]], int]:
     """Fill in the trials of quantization; layer -> what of it was quantized, and the graphs that gave ranges."""
     names = model_inputs(model, task)
-    recipe = Recipe("sensitivity", "qat", 8, observer="abs")
+    recipe = QAT("sensitivity", 8, observer="abs")
     try:
         quantized = prepare(model, recipe, named_args(model, task, example_graph(task, 8)))
     except EdgeGNNError as error:

@@ -17,7 +17,7 @@ from torch import nn
 from torch_geometric.nn import MessagePassing
 
 from edgegnn.errors import QuantizeError
-from edgegnn.quantize import RECIPES, Recipe, prepare
+from edgegnn.quantize import A2Q, QAT, RECIPES, Recipe, prepare
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.tasks import Task, example_graph, named_args
 
@@ -114,17 +114,19 @@ class Candidate:
         if self.quant in _TRAINED:
             same = set(self.bits)
             return f"{self.quant}-int{same.pop()}" if len(same) == 1 and WEIGHTS not in same else None
-        return self.quant if self.target_bits in (None, RECIPES[self.quant].target_bits) else None
+        return self.quant if self.target_bits in (None, _target_bits(self.quant)) else None
 
     def recipe(self, space: Space) -> Recipe:
         """The recipe."""
         preset = self._preset_quant()
         if preset is not None:
             return RECIPES[preset]
-        if self.target_bits is not None:
-            return dataclasses.replace(RECIPES[self.quant], target_bits=self.target_bits)
+        known = RECIPES.get(self.quant)
+        if self.target_bits is not None and isinstance(known, A2Q):
+            return dataclasses.replace(known, target_bits=self.target_bits)
         # Ranges and protection of 4 bits are for activations: weights have the range that they have.
         base = RECIPES[f"{self.quant}-int4" if FOUR in self.bits else f"{self.quant}-int8"]
+        assert isinstance(base, QAT)
         fewer: dict[str, int] = {}
         for layer, bits in zip(space.layers, self.bits, strict=True):
             fewer |= dict.fromkeys({FOUR: layer.patterns, WEIGHTS: layer.weights}.get(bits, ()), 4)
@@ -192,16 +194,21 @@ def space_of(model: nn.Module, task: Task) -> Space:
     return Space(tuple(layers), tuple(recipes))
 
 
+def _target_bits(name: str) -> float | None:
+    """The average width that a recipe's learnt widths are pulled down to; None where none are learnt."""
+    known = RECIPES[name]
+    return known.target_bits if isinstance(known, A2Q) else None
+
+
 def presets(space: Space) -> list[Candidate]:
     """The preset recipes, the quickest first; the search starts from them."""
     found = []
     for name in space.recipes:
-        method, bits = RECIPES[name].method, str(RECIPES[name].bits)
+        method, bits = RECIPES[name].method, str(RECIPES[name].fewest_bits)
         if method in _TRAINED:
             found.append(Candidate(method, (bits,) * len(space.layers)))
         else:
-            target = RECIPES[name].target_bits if method == "a2q" else None
-            found.append(Candidate(name, target_bits=target))
+            found.append(Candidate(name, target_bits=_target_bits(name)))
     return sorted(found, key=lambda c: (c.trains, c.quant.startswith("a2q"), c.quant == "qat"))
 
 

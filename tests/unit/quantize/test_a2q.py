@@ -198,8 +198,8 @@ def test_recipe_round_trips_and_checks_its_values():
     for wrong in ({"target_bits": 0.5}, {"target_bits": 9.0}, {"groups": 0}, {"bits_rate": -1.0}):
         with pytest.raises(UsageError, match=f"{next(iter(wrong))}|rates"):
             replace(A2Q, **wrong)
-    with pytest.raises(UsageError, match="placement"):
-        replace(A2Q, placement="paper")
+    with pytest.raises(UsageError, match="placement is a field of qat, dq, not of a2q"):
+        recipe("a2q:placement=paper")
 
 
 def test_fields_of_a_recipe_can_be_named_on_the_command_line():

@@ -1,5 +1,6 @@
 """Degree-Quant: protection by degree, and where the points stand in PyG layers (2008.05000)."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,15 @@ from torch_geometric.nn import (
 )
 
 from edgegnn.errors import QuantizeError, UsageError
-from edgegnn.quantize import QuantModel, prepare, protection_probability, recipe, recipe_from_dict
+from edgegnn.quantize import (
+    RECIPES,
+    QuantModel,
+    Recipe,
+    prepare,
+    protection_probability,
+    recipe,
+    recipe_from_dict,
+)
 
 DQ = recipe("dq-int8")
 PAPER = replace(DQ, placement="paper")
@@ -401,11 +410,12 @@ def test_nothing_to_quantize(graph):
     [
         ("dq", "JSON object"),
         ({"name": "a", "bitz": 8}, "unknown field 'bitz'"),
-        ({"name": "a", "bits": "8"}, "bits must be int"),
-        ({"name": "a", "bits": 3}, "4 or 8"),
+        ({"name": "a", "method": "qat", "bits": "8"}, "bits must be int"),
+        ({"name": "a", "method": "qat", "bits": 3}, "4 or 8"),
         ({"name": "a", "method": "magic"}, "method is none, dynamic"),
-        ({"name": "a", "protect_low": 0.5, "protect_high": 0.1}, "protect_low"),
-        ({"name": "a", "method": "static", "bits": 4}, "8 bits"),
+        ({"name": "a", "method": "dq", "protect_low": 0.5, "protect_high": 0.1}, "protect_low"),
+        ({"name": "a", "method": "static", "bits": 4}, "bits is a field of qat, dq, a2q, not of static"),
+        ({"name": "a", "method": "qat", "protect_high": 0.1}, "protect_high is a field of dq, not of qat"),
     ],
 )
 def test_bad_recipes(values, message):
@@ -414,7 +424,14 @@ def test_bad_recipes(values, message):
 
 
 def test_recipes_round_trip_and_unknown_names():
-    assert recipe_from_dict(DQ.to_dict()) == DQ
+    for known in RECIPES.values():
+        assert recipe_from_dict(json.loads(json.dumps(known.to_dict()))) == known
+    # Older files have the fields of all methods.
+    others = {"target_bits": 2.0, "groups": 1000, "bits_of": {}, "keep_float": []}
+    assert recipe_from_dict({**RECIPES["dq-int8"].to_dict(), **others}) == RECIPES["dq-int8"]
+    assert recipe_from_dict({"name": "none", "method": "none", "bits": 8, "observer": "mom", **others}) == Recipe(
+        "none"
+    )
     with pytest.raises(UsageError, match="did you mean dq-int8"):
         recipe("dq-int9")
     with pytest.raises(UsageError, match="can't read the recipe file"):

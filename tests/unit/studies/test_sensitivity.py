@@ -14,7 +14,7 @@ from torch import nn
 from torch_geometric.nn import GATConv, GCNConv, GINConv
 
 from edgegnn.errors import DataError, QuantizeError
-from edgegnn.quantize import Recipe, prepare
+from edgegnn.quantize import QAT, prepare
 from edgegnn.studies.sensitivity import sensitivity
 from edgegnn.tasks import Task, logits_and_labels, task_from_graphs
 
@@ -151,7 +151,7 @@ def test_the_model_stays_as_it_is(net, task):
 
 
 def test_points_can_be_chosen(net, task):
-    quantized = prepare(copy.deepcopy(net), Recipe("four", "qat", 4, observer="abs"), inputs(task))
+    quantized = prepare(copy.deepcopy(net), QAT("four", 4, observer="abs"), inputs(task))
     quantized.eval().points.train()
     quantized(*inputs(task))
     quantized.eval()
@@ -178,7 +178,7 @@ def test_a_model_that_can_only_be_pruned_says_why(task):
 
 
 def test_what_has_no_answer(net, task):
-    quantized = prepare(net, Recipe("eight", "qat", 8), inputs(task))
+    quantized = prepare(net, QAT("eight", 8), inputs(task))
     with pytest.raises(QuantizeError, match="the model is quantized already, with eight: name its float model"):
         sensitivity(quantized, task)
     empty = Task(task.spec, task.graphs, {**task.index, "val": torch.tensor([], dtype=torch.int64)})
