@@ -408,11 +408,8 @@ def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **a
     return qgemm(codes, *rest, **attributes)
 
 
-def _normalised(x: Array, least_sum: float) -> Array:
-    """Each row of x `[M, K]` divided by its sum, or by `least_sum` where that is less.
-
-    The sum is made of sixteen sums, each of every sixteenth element, as the kernels make it.
-    """
+def _divisors(x: Array, least_sum: float) -> Array:
+    """The sum of each row of x `[M, K]`, or `least_sum` where that is less, as a column; in the kernels' order."""
     if x.ndim != 2:
         raise ValueError("x must have the shape [M, K]")
     parts = np.zeros((16, len(x)), np.float32)
@@ -420,17 +417,17 @@ def _normalised(x: Array, least_sum: float) -> Array:
         parts[k % 16] += x[:, k]
     while len(parts) > 1:
         parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
-    return (x / np.maximum(parts[0], np.float32(least_sum))[:, None]).astype(np.float32)
+    return np.maximum(parts[0], np.float32(least_sum))[:, None]
 
 
 def normalize_quantize_gemm(x: Array, *rest: Array, least_sum: float = 1.0, **attributes: Any) -> tuple[Array]:
     """QuantizeGemm of rows that are divided by their sums, or by `least_sum` where that is less."""
-    return quantize_gemm(_normalised(x, least_sum), *rest, **attributes)
+    return quantize_gemm((x / _divisors(x, least_sum)).astype(np.float32), *rest, **attributes)
 
 
 def normalize_sparse_gemm(x: Array, w: Array, bias: Array, least_sum: float = 1.0) -> tuple[Array]:
-    """SparseGemm of rows that are divided by their sums, or by `least_sum` where that is less."""
-    return sparse_gemm(_normalised(x, least_sum), w, bias)
+    """SparseGemm, the rows of whose product are divided by those of x's sums, or by `least_sum` where that is less."""
+    return ((x @ w / _divisors(x, least_sum) + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
 
 
 def quantize_rows(x: Array, step: Array, top: Array, factor: Array, signed: int = 0) -> tuple[Array]:

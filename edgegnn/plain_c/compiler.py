@@ -139,15 +139,24 @@ class Program:
 
 
 def graph_size(code: PlainC, inputs: Mapping[str, Array]) -> dict[str, int]:
-    """The sizes of a graph by their C variables, as the sizes of its arrays say."""
-    found = {size.dim.text: 0 for size in code.sizes}
-    if "n" in found:  # of a model for one graph that is fixed
-        found["n"] = code.inputs[0].shape[0].most
+    """The sizes of a graph by their C variables, as the sizes of its arrays say.
+
+    Raises:
+        ExportError: an array is missing, or its sizes are not those of the model or of another array.
+    """
+    found: dict[str, int] = {}
     for argument in code.inputs:
-        for dim, size in zip(argument.shape, inputs[argument.name].shape, strict=True):
-            if dim.text in found:
-                found[dim.text] = size
-    return found
+        array = inputs.get(argument.name)
+        if array is None or array.ndim != len(argument.shape):
+            raise ExportError(
+                f"the graph has no {argument.name} of {len(argument.shape)} sizes, which the C form takes"
+            )
+        for dim, size in zip(argument.shape, array.shape, strict=True):
+            if size != (dim.fixed if dim.fixed is not None else found.setdefault(dim.text, size)):
+                raise ExportError(f"{argument.name} of the graph has {size:,} elements where the C form takes others")
+    # Of a model for one graph that is fixed, the first input says the number of nodes.
+    unsaid = {size.dim.text: code.inputs[0].shape[0].most if size.dim.text == "n" else 0 for size in code.sizes}
+    return unsaid | found
 
 
 def _sizes(argument: Argument, sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -97,5 +97,8 @@ def fitting_graphs(code: PlainC, graphs: Sequence[Graph]) -> list[Graph]:
 
 def fits(code: PlainC, inputs: Mapping[str, npt.NDArray[np.generic]]) -> bool:
     """Whether a graph is within the limits."""
-    found = graph_size(code, inputs)
+    try:
+        found = graph_size(code, inputs)
+    except ExportError:
+        return False
     return all(size.least <= found[size.dim.text] <= size.dim.most for size in code.sizes)

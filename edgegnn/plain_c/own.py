@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgegnn.errors import ArtifactError, UsageError
+from edgegnn.errors import ArtifactError, ExportError, UsageError
 from edgegnn.manifest import typed_manifest
 from edgegnn.plain_c.apart import generate_apart
+from edgegnn.plain_c.compiler import graph_size
 from edgegnn.plain_c.generate import PlainC
 from edgegnn.plain_c.values import Limits
 from edgegnn.runtime import Artifact
@@ -59,12 +60,17 @@ def fitting_samples(artifact: Artifact, code: PlainC) -> tuple[tuple[Sample, ...
     """The samples within the limits of the C form, and how many are beyond.
 
     Raises:
-        ArtifactError: none is within.
+        ArtifactError: none is within, or one has other arrays than the model takes.
     """
     samples, entries = read_samples(artifact), artifact.manifest.samples
     pairs = list(zip(samples, entries, strict=True))
     fitting = [s for s, e in pairs if e.num_nodes <= code.limits.nodes and e.num_edges <= code.limits.edges]
     used = tuple(sorted(fitting, key=lambda sample: sample.origin != "data"))
+    for sample in used:
+        try:
+            graph_size(code, sample.inputs)
+        except ExportError as error:
+            raise ArtifactError(f"{artifact.manifest.name}: {sample.name}: {error}") from error
     if not used:
         raise ArtifactError(
             f"none of the graphs in {artifact.manifest.name} is within the limits of its C form "

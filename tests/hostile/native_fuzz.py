@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from native_ops import EMPTY, csr, native, random_edges, reference
 
+from edgegnn.native.reference import OPS
+
 Array = npt.NDArray[Any]
 INTEGERS = (-1, 0, 1, 7, 2**31 - 1, -(2**31), 2**31, 2**32, 2**32 + 1, -(2**63), 2**63 - 1)
 FLOATS = np.array([0x7FC00001, 0x7FC000FF, 0xFFC00182, 0x7F800000, 0xFF800000, 1, 0x80000000, 0x7F7FFFFF], np.uint32)
@@ -51,6 +53,8 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
     attention = [floats(nodes, heads), floats(nodes, heads), indptr, col, row, count]
     graphs = [np.sort(rng.integers(0, 3, count)) for count in (nodes, edges)]
     weighted = [floats(edges, heads), indptr, col, row, perm, count]
+    normed = [*gemm, floats(out), floats(out)]
+    least = {"least_sum": 0.5}
     makers: dict[str, tuple[list[Array], dict[str, float]]] = {
         "CooToCsr": ([pairs, count, count], {"self_loops": int(rng.integers(2))}),
         "IndexToCsr": ([pairs[1], count], {}),
@@ -71,9 +75,18 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
         "QSpMMFloat": ([codes(nodes, columns), indptr, col, row, count, floats(nodes), floats(1)], Q),
         "QSpMMWeighted": ([codes(nodes, heads, width), *weighted, floats(1), floats(columns)], CODES),
         "QAttentionSpMM": ([codes(nodes, heads, width), *attention, floats(1)], CODES),
-        "QGemm": ([codes(nodes, columns), *gemm], CODES),
-        "QGemmFloat": ([codes(nodes, columns), *gemm], Q),
-        "QuantizeGemm": ([floats(nodes, columns), *gemm], CODES),
+        "QSpMMWeightedFloat": ([codes(nodes, heads, width), *weighted, floats(1), floats(columns)], Q),
+        "QAttentionSpMMFloat": ([codes(nodes, heads, width), *attention, floats(1)], Q),
+        **{
+            f"{start}Gemm{norm}{end}": (
+                [codes(nodes, columns) if start == "Q" else floats(nodes, columns), *(normed if norm else gemm)],
+                {**(CODES if not end else Q), **(least if start.startswith("Normalize") else {})},
+            )
+            for start in ("Q", "Quantize", "NormalizeQuantize")
+            for norm in ("", "Norm")
+            for end in ("", "Float")
+        },
+        "NormalizeSparseGemm": ([floats(nodes, columns), floats(columns, out), floats(out)], least),
         "QuantizeRows": (
             [floats(nodes, columns), floats(nodes, 1) ** 2, np.full((nodes, 1), 7, np.float32), floats(1)],
             {},
@@ -86,6 +99,7 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
         ),
         "FarthestPoints": ([floats(nodes, heads), graphs[0]], {"ratio": 0.4}),
     }
+    assert set(makers) == set(OPS)
     op = sorted(makers)[int(rng.integers(len(makers)))]
     inputs, attributes = makers[op]
     return op, list(inputs), dict(attributes)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgegnn.errors import ExportError
+from edgegnn.errors import ExportError, first_line
 from edgegnn.plain_c.compiler import NUMPY_TYPES, graph_size
 from edgegnn.plain_c.generate import Argument, PlainC
 from edgegnn.plain_c.web.module import asset, module_text
@@ -91,8 +91,13 @@ def run_in_node(
         if done.status or not (folder / "answers.json").is_file():
             lines = [line for line in done.said if "Error" in line]
             raise ExportError(f"model.wasm fails in Node.js: {(lines or ['no reason given'])[0][:300]}")
-        answers = json.loads((folder / "answers.json").read_text())
-    return [_answer(code, found, graph_size(code, inputs)) for found, inputs in zip(answers, graphs, strict=True)]
+        try:
+            answers = json.loads((folder / "answers.json").read_text())
+            return [
+                _answer(code, found, graph_size(code, inputs)) for found, inputs in zip(answers, graphs, strict=True)
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ExportError(f"model.wasm gives outputs of other sizes: {first_line(error)}") from error
 
 
 def _write_graphs(code: PlainC, graphs: Sequence[Mapping[str, Array]], folder: Path, repeats: int) -> None:
