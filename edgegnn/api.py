@@ -308,6 +308,7 @@ def export(
     from edgegnn.exporting.subgraphs import probe
     from edgegnn.quantize import finetune
     from edgegnn.tasks import all_metrics
+    from edgegnn.tasks.heads import head_metrics
 
     checkpoint, work, stem = open_model(model, source, place)
     chosen = recipe_for(checkpoint, wanted)
@@ -343,7 +344,7 @@ def export(
                 *checkpoint.history,
                 history_step("quantize", config, result, recipe=chosen.name, caveat=work.caveat),
             ],
-            metrics=all_metrics(module, work, result.val_metric),
+            metrics=all_metrics(module, work, result.val_metric) | head_metrics(module, work),
         )
     return export_checkpoint(
         checkpoint,

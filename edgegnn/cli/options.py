@@ -380,7 +380,7 @@ KernelTargets = Annotated[
         "--target",
         metavar="NAME",
         help="Bring the native kernels of this device, or fit this microcontroller (default: this machine). "
-        "OUTPUT=ATTRIBUTE: the output of a model with several that is scored, and its labels in the data.",
+        "OUTPUT=ATTRIBUTE: an output that is scored, and its labels in the data; the first is the main one.",
         autocompletion=complete_target,
         rich_help_panel=DEVICE,
     ),

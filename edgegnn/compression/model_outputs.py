@@ -44,6 +44,7 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     from edgegnn.quantize import QuantModel
     from edgegnn.signature import Outputs
     from edgegnn.signature.outputs import returning
+    from edgegnn.tasks.heads import check_outputs
     from edgegnn.tasks.unlabelled import with_level
 
     if task.of_links:
@@ -54,8 +55,9 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
         return checkpoint, task
     one = set(found[0][1]) == {"output"}
     matrix = one and all(o["output"].dim() == 2 and o["output"].dtype == torch.float32 for _, o in found)
-    if task.spec.labelled and matrix:
+    if task.spec.labelled and matrix and not task.heads:
         return checkpoint, task
+    check_outputs(task, found[0][1])
     roles = _roles(task, found)
     outputs = _described(task, found, roles, scored)
     if not task.spec.labelled:

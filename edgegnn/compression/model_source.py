@@ -102,6 +102,7 @@ class DataSource:
             data.
         state: of a recurrent model, name of an input -> name of the output that feeds it at the next call.
         labels: name of the output that is scored -> the attribute of `data` that has its labels; {}: the one that fits.
+            The first one decides, those behind it are further heads (`edgegnn.tasks.heads`).
         transforms: what prepares each graph of `data` first (`edgegnn.tasks.user_transforms`); without data, which of
             the model's own may be imported.
     """
@@ -129,11 +130,6 @@ class DataSource:
             raise UsageError("--input says what --data has for the model: name a data set with it, or leave it out")
         if self.labels and self.data is None:
             raise UsageError("--target OUTPUT=ATTRIBUTE says which labels of --data are meant: name a data set with it")
-        if len(self.labels) > 1:
-            raise UsageError(
-                f"--target: one output is scored, and {' and '.join(self.labels)} are named: keep one, the others are "
-                "compared with PyTorch as numbers"
-            )
         check_transforms(self.transforms)
         check_task(self.task)
         check_split(self.split)
@@ -161,10 +157,11 @@ class DataSource:
             UsageError, DataError: as of `edgegnn.tasks.load_task`.
         """
         from edgegnn.tasks import load_task
+        from edgegnn.tasks.heads import with_heads
 
         if self.data is None:
             return None
-        return load_task(
+        task = load_task(
             self.data,
             split=self.split,
             seed=self.split_seed,
@@ -174,6 +171,7 @@ class DataSource:
             label=next(iter(self.labels.values()), None),
             transforms=self.transforms,
         )
+        return with_heads(task, dict(list(self.labels.items())[1:]), self.data)
 
 
 def open_model(

@@ -13,6 +13,7 @@ from edgegnn.exporting.artifact import versions
 from edgegnn.exporting.building import Built
 from edgegnn.exporting.comparing import Answers, Comparison, with_edges
 from edgegnn.exporting.guarded_points import extent_facts
+from edgegnn.exporting.head_scores import head_scores
 from edgegnn.exporting.node_limits import limits_of
 from edgegnn.exporting.parity import Parity
 from edgegnn.exporting.request import ExportRequest
@@ -78,6 +79,7 @@ def describe(
         accuracy="" if task.spec.labelled else NO_ACCURACY,
         metric=_test_metric(task, found.test) if task.spec.labelled else None,
         validation=_compared(task, found.validation) if task.spec.labelled else None,
+        heads=head_scores(request, built, found),
         against_float=found.against_float,
         properties=[manifest.Property(**each.to_dict()) for each in found.properties],
         extent=extent_facts(task, built.names) if recipe.does.fixes_ranges else None,

@@ -194,7 +194,8 @@ def _entries(m: ArtifactManifest) -> dict[str, Any]:
     """What an artifact of several entry points says more."""
     entries = [f"{e.name} ({e.file}): {_io(e.inputs)} → {_io(e.outputs)}" for e in m.entries]
     more = [_values(name, value) for name, value in (m.metric.further if m.metric is not None else {}).items()]
-    found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more)}
+    heads = [f"{head.output} ({head.attribute}): {_values(head.name, head)}" for head in m.heads]
+    found = {"entry_points": "; ".join(entries), "further_metrics": ", ".join(more), "heads": "; ".join(heads)}
     split = m.task.link_split
     return {k: v for k, v in found.items() if v} | _links(None if split is UNSET else split)
 

@@ -31,7 +31,7 @@ from edgegnn.manifest.data import (
     Task,
     TensorValue,
 )
-from edgegnn.manifest.proof import AgainstFloat, Metric, Parity, Property, SamplesMetric, SplitMetric
+from edgegnn.manifest.proof import AgainstFloat, HeadMetric, Metric, Parity, Property, SamplesMetric, SplitMetric
 
 __all__ = ["FORMAT", "ArtifactManifest", "manifest_schema", "typed_manifest"]
 
@@ -68,6 +68,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: "" where the metric below says it, else that none is claimed, and why.
         metric: over the test split; None without labels.
         validation: over the validation split.
+        heads: of further outputs with labels of their own, the metric of each.
         against_float: against the float model; None for a float artifact.
         properties: that the artifact was held to.
         extent: sizes of the graphs that were trained or calibrated on; None where nothing has a fixed range.
@@ -119,6 +120,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: str = ""
     metric: SplitMetric | None = None
     validation: Metric | None = None
+    heads: list[HeadMetric] = []
     against_float: AgainstFloat | None = None
     properties: list[Property] = []
     extent: GraphSizes | None = None

@@ -11,6 +11,7 @@ __all__ = [
     "Drift",
     "Drop",
     "GraphParity",
+    "HeadMetric",
     "InputResponse",
     "LayerNoise",
     "Metric",
@@ -160,6 +161,24 @@ class SplitMetric(Metric, frozen=True, kw_only=True):
         """Further metrics by name."""
         found = {"roc_auc": self.roc_auc, "average_precision": self.average_precision}
         return {name: value for name, value in found.items() if value is not UNSET}
+
+
+class HeadMetric(Metric, frozen=True, kw_only=True):
+    """The metric of a further head over the test split.
+
+    Attributes:
+        output: its output.
+        attribute: of the data, which has its labels.
+        target: "classes", "labels" or "values".
+        split: "test".
+        validation: the same over the validation split.
+    """
+
+    output: str
+    attribute: str
+    target: str
+    split: str
+    validation: Compared
 
 
 class SamplesMetric(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
 from edgegnn.runtime.roles import BATCH, ROLES, usual_role
 from edgegnn.signature import TypedGraph, is_input, own_inputs
+from edgegnn.signature.names import LABELS
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
 
@@ -156,6 +157,8 @@ def collate(graphs: Sequence[Data]) -> Data:
     for key in _COLLATED:
         if first.get(key) is not None:
             batch[key] = torch.cat([g[key] for g in graphs])
+    for key in [key for key in first.to_dict() if key.startswith(LABELS)]:
+        batch[key] = torch.cat([g[key] for g in graphs])
     for key in _others(first):
         batch[key] = _joined(graphs, key, nodes)
     batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.metrics import undefined
+from edgegnn.signature.names import OWN_LABELS
 from edgegnn.tasks.graph_checks import one_hot_graphs
 
 __all__ = ["check_known", "check_selects", "label_graphs", "label_table", "row_table", "scale_of", "target_of"]
@@ -51,11 +52,16 @@ def label_graphs(graphs: Sequence[Data], name: str, where: str) -> None:
         UsageError: a graph doesn't have it.
     """
     if name == "y":
+        for graph in graphs:
+            if OWN_LABELS in graph:  # another attribute has taken its place
+                graph.y = graph[OWN_LABELS]
         return
     for i, graph in enumerate(graphs):
         if not isinstance(graph.get(name), Tensor):
             known = ", ".join(key for key, value in graph.to_dict().items() if isinstance(value, Tensor))
             raise UsageError(f"--target: graph {i} of {where} has no attribute {name} (it has {known})")
+        if "y" in graph and OWN_LABELS not in graph:
+            graph[OWN_LABELS] = graph.y
         graph.y = graph[name]
 
 

@@ -14,9 +14,10 @@ from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import ROWS, Role, typed_size
 from edgegnn.signature import Outputs, roles_of
+from edgegnn.signature.names import LABELS
 from edgegnn.tasks.catalog import KINDS
 
-__all__ = ["Task", "TaskSpec"]
+__all__ = ["Head", "Task", "TaskSpec"]
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "data": str,
@@ -156,6 +157,32 @@ def _is_scale(values: dict[str, Any]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class Head:
+    """A further output with labels of its own (`edgegnn.tasks.heads`).
+
+    Attributes:
+        output: its name.
+        attribute: of the data, which has the labels.
+        target: "classes", "labels" or "values".
+        metric: what it is judged by.
+        columns: classes, labels or values.
+        scale: of values, as of a `TaskSpec`.
+    """
+
+    output: str
+    attribute: str
+    target: str
+    metric: str
+    columns: int
+    scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The attribute of the task's graphs with the labels as they are learnt."""
+        return f"{LABELS}{self.output}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A task with its data.
 
@@ -173,6 +200,7 @@ class Task:
         steps: graphs of consecutive times, each with the state that the model left before; () without a state.
         raw: the graphs as the data have them, where transforms of the user's made `graphs` of them; else ().
         inside: the user's transforms that the model does itself.
+        heads: further outputs that have labels.
     """
 
     spec: TaskSpec
@@ -187,6 +215,7 @@ class Task:
     steps: tuple[Data, ...] = ()
     raw: tuple[Data, ...] = ()
     inside: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.roles:

@@ -15,8 +15,9 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import TrainError, first_line
 from edgegnn.tasks import target
-from edgegnn.tasks.collating import collate, model_inputs, run_model
+from edgegnn.tasks.collating import collate, model_inputs
 from edgegnn.tasks.evaluation import logits_and_labels, score
+from edgegnn.tasks.heads import heads_loss, run_heads, validation_loss
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
 from edgegnn.tasks.spec import Task
@@ -147,10 +148,10 @@ def _fit(
         for batch, rows, items in _training_batches(task, config.batch_size, generator):
             _set_protection(model, batch)
             optimizer.zero_grad(set_to_none=True)
-            outputs = run_model(model, names, batch)
+            outputs, every_one = run_heads(model, names, batch, task)
             _check_shape(outputs, batch, task)
             logits, labels = (outputs, batch.y) if rows is None else (outputs[rows], batch.y[rows])
-            loss = target.loss(task.spec, logits, labels)
+            loss = target.loss(task.spec, logits, labels) + heads_loss(task, every_one, batch, rows)
             if teacher is not None and config.distill:
                 pair = (logits, teacher[items]) if taught is None else (outputs[taught], teacher[taught])
                 distance = target.divergence(task.spec, *pair)
@@ -281,4 +282,5 @@ def _set_protection(model: nn.Module, batch: Data) -> None:
 def validate(model: nn.Module, task: Task) -> tuple[float, float | None]:
     """Return the loss and the metric of a model over the validation split; None where the labels don't define it."""
     outputs, labels = logits_and_labels(model, task, "val")
-    return float(target.loss(task.spec, outputs, labels)), score(task.spec.metric, outputs, labels)
+    loss = float(target.loss(task.spec, outputs, labels)) + validation_loss(model, task)
+    return loss, score(task.spec.metric, outputs, labels)

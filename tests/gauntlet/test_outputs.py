@@ -17,6 +17,7 @@ from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import UsageError
 from edgegnn.runtime.roles import EDGE, FIXED, GRAPH, LEVELS, NODE
 from edgegnn.signature.outputs import recognised, tensors_by_name
+from edgegnn.tasks import load_task
 
 
 class Encoder(nn.Module):
@@ -55,6 +56,73 @@ class Vector(Encoder):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         return self.encode(x, edge_index).sum(-1)
+
+
+class ThreeHeads(Encoder):
+    """A class, two values and three labels of each graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kind, self.size, self.tags = (nn.Linear(8, columns) for columns in (3, 2, 3))
+
+    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> dict[str, Tensor]:
+        h = global_mean_pool(self.encode(x, edge_index).relu(), batch)
+        return {"kind": self.kind(h), "size": self.size(h), "tags": self.tags(h)}
+
+
+@pytest.mark.slow
+def test_several_heads_have_a_loss_and_a_metric_each(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator, graphs = torch.Generator().manual_seed(0), []
+    for i in range(40):
+        nodes = 5 + i % 4
+        x = torch.randn(nodes, 6, generator=generator)
+        size = torch.stack([x.mean(), 5 + x.std()]).view(1, 2)
+        tags = torch.randint(2, (1, 3), generator=generator).float()
+        edges = torch.randint(nodes, (2, 3 * nodes), generator=generator)
+        graphs.append(Data(x=x, edge_index=edges, y=torch.tensor([i % 3]), size=size, tags=tags))
+    torch.save(graphs, tmp_path / "data.pt")
+    asked = {"data": str(tmp_path / "data.pt"), "max_accuracy_drop": 1000.0, "force": True}
+    checkpoint = Checkpoint(ThreeHeads().eval(), {"factory": "gauntlet:build", "args": {}})
+    exported = {}
+    for main in ("kind=y", "size=size"):  # y is a head, too, where another attribute comes first
+        targets = [main, *(each for each in ("kind=y", "size=size", "tags=tags") if each != main)]
+        result = edgegnn.export(
+            checkpoint,
+            quant="dq-int8",
+            targets=targets,
+            output=tmp_path / "heads",
+            settings={"epochs": 20, "lr": 0.1},
+            **asked,
+        )
+        exported[main] = {head.output: head for head in result.manifest.heads}
+        assert edgegnn.verify(result.path).ok
+    found = exported["kind=y"]
+    assert {name: (head.target, head.name) for name, head in found.items()} == {
+        "size": ("values", "mae"),
+        "tags": ("labels", "mean_roc_auc"),
+    }
+    assert exported["size=size"]["kind"].target == "classes"
+    before = edgegnn.export(
+        checkpoint, quant="none", targets=["kind=y", "size=size"], output=tmp_path / "float", **asked
+    ).manifest.heads[0]
+    assert found["size"].artifact < 0.7 * before.artifact  # its loss was trained, too
+    want = np.abs(_of_test(checkpoint.model, graphs, tmp_path) - before.pytorch)
+    assert want < 1e-5
+    with pytest.raises(UsageError, match=r"nope=\.\.\.: the model gives no such output, it gives kind, size, tags"):
+        edgegnn.export(checkpoint, targets=["kind=y", "nope=size"], output=tmp_path / "none", **asked)
+
+
+def _of_test(model: nn.Module, graphs: list[Data], folder: Path) -> float:
+    """The mean absolute error of `size` on the test split, by hand."""
+    index = load_task(str(folder / "data.pt")).index["test"].tolist()
+    errors = []
+    for i in index:
+        graph = graphs[i]
+        with torch.no_grad():
+            out = ThreeHeads.forward(model, graph.x, graph.edge_index, torch.zeros(len(graph.x), dtype=torch.int64))
+        errors.append((out["size"] - graph.size).abs())
+    return float(torch.cat(errors).mean())
 
 
 def one_graph(y: Tensor | None = None) -> Data:

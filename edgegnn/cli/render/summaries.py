@@ -415,6 +415,8 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
     for split, found in (("validation", manifest.validation), ("test", metric)):
         if found is not None:
             table.add_row(f"{split} {metric_name(found.name)}", _both(found))
+    for head in manifest.heads:
+        table.add_row(f"test {head.output} {metric_name(head.name)}", _both(head))
     if metric is not None and metric.caveat:
         table.add_row("note", metric.caveat)
     if manifest.accuracy:

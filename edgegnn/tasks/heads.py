@@ -1,0 +1,171 @@
+"""Further heads of a model: outputs that have labels of their own, each with a loss and a metric.
+
+The main output's labels are `y` and its metric that of the task. Every further head is a record of its output, the
+attribute of the data that has its labels, what these are, its metric and its scale. The loss is the sum over all.
+Heads belong to what the task is about: all have a row for each node, edge or graph.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from edgegnn.errors import DataError, UsageError
+from edgegnn.runtime.metrics import TARGETS
+from edgegnn.signature import Every, TypedGraph, as_rows, every_output
+from edgegnn.tasks import graph_checks, labels
+from edgegnn.tasks.collating import model_inputs, run_model
+from edgegnn.tasks.evaluation import batches, score
+from edgegnn.tasks.spec import Head, Task, TaskSpec
+from edgegnn.tasks.target import columns_fit, loss
+
+__all__ = ["check_outputs", "head_labels", "head_metrics", "heads_loss", "run_heads", "validation_loss", "with_heads"]
+
+
+def with_heads(task: Task, attributes: Mapping[str, str], where: str) -> Task:
+    """The task with further heads, whose labels its graphs have.
+
+    Args:
+        task: of the main output.
+        attributes: name of an output -> attribute of the graphs with its labels.
+        where: what to call the data in a message.
+
+    Raises:
+        UsageError: graphs without the attribute, or a task that has no heads.
+        DataError: labels that can't be used.
+    """
+    if not attributes:
+        return task
+    if isinstance(task.graphs[0], TypedGraph) or task.of_links or not task.spec.labelled:
+        raise UsageError("--target: several heads are for labelled nodes, edges or graphs of one type: keep one")
+    graphs = [copy.copy(graph) for graph in task.graphs]
+    heads = []
+    for output, attribute in attributes.items():
+        given = [copy.copy(graph) for graph in graphs]
+        labels.label_graphs(given, attribute, where)
+        head, rows = _head(task, given, output, attribute, f"{where}: {attribute}")
+        heads.append(head)
+        for graph, row in zip(graphs, rows, strict=True):
+            graph[head.key] = row
+    return dataclasses.replace(task, graphs=graphs, heads=tuple(heads))
+
+
+def _head(task: Task, graphs: list[Data], output: str, attribute: str, where: str) -> tuple[Head, list[Tensor]]:
+    """A head, and its labels for each graph of the task."""
+    kind, train = task.spec.kind, task.index["train"]
+    if task.many:
+        target = labels.target_of(graphs, where)
+        whole = graph_checks.graph_labels(graphs, where) if target == "classes" else None
+        table = labels.label_table(graphs, target, where) if whole is None else whole
+        rows = list(table.split(1))
+    else:
+        count = len(task.graphs[0].y)
+        y = graphs[0].y
+        target = "values" if y.is_floating_point() else "classes"
+        used = torch.cat(list(task.index.values()))
+        if target == "classes":
+            table = graph_checks.node_labels(graphs[0], used, where, kind, count)
+        else:
+            table = labels.row_table(y, target, used, where, kind, count)
+        rows = [table]
+    if target == "classes" and bool((table[torch.cat(list(task.index.values()))] < 0).any()):
+        raise DataError(f"{where}: a {kind} of the split has no label: give every head a label for each")
+    scale = labels.scale_of(table, train, where) if target == "values" else {}
+    columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
+    return Head(output, attribute, target, TARGETS[target][0], columns, scale), rows
+
+
+def check_outputs(task: Task, shapes: Mapping[str, Tensor]) -> None:
+    """Refuse heads that the model has no fitting output for.
+
+    Args:
+        task: with heads.
+        shapes: name of an output -> what the model gave on one graph.
+
+    Raises:
+        UsageError: no such output.
+        DataError: it has other columns than the labels need.
+    """
+    for head in task.heads:
+        if head.output not in shapes:
+            raise UsageError(
+                f"--target {head.output}=...: the model gives no such output, it gives {', '.join(shapes)}"
+            )
+        columns = as_rows(shapes[head.output]).shape[1]
+        if not columns_fit(_spec(task.spec, head), columns):
+            raise DataError(
+                f"--target {head.output}={head.attribute}: the output has {columns} columns, {head.attribute} has "
+                f"{head.columns} {head.target}"
+            )
+
+
+def _spec(spec: TaskSpec, head: Head) -> TaskSpec:
+    """The task of one head alone."""
+    return dataclasses.replace(
+        spec, target=head.target, metric=head.metric, num_classes=head.columns, scale=dict(head.scale)
+    )
+
+
+def run_heads(model: nn.Module, names: Any, data: Data, task: Task) -> tuple[Tensor, Every]:
+    """The main output of a graph or batch as a matrix, and all outputs where there are further heads."""
+    if not task.heads:
+        return run_model(model, names, data), Every()
+    with every_output():
+        found: Any = run_model(model, names, data)
+    return as_rows(found[task.gives.main]), found
+
+
+def heads_loss(task: Task, outputs: Every, batch: Data, rows: Tensor | None) -> Tensor | float:
+    """The sum of the losses of further heads; 0 where there are none."""
+    total: Tensor | float = 0.0
+    for head in task.heads:
+        given, wanted = as_rows(outputs[head.output]), batch[head.key]
+        pair = (given, wanted) if rows is None else (given[rows], wanted[rows])
+        total = total + loss(_spec(task.spec, head), *pair)
+    return total
+
+
+def head_labels(task: Task, head: Head, split: str) -> Tensor:
+    """The labels of a head in a part of the split."""
+    index = task.index[split]
+    if not task.many:
+        found: Tensor = task.graphs[0][head.key][index]
+        return found
+    return torch.cat([task.graphs[i][head.key] for i in index.tolist()])
+
+
+def _outputs(model: nn.Module, task: Task, split: str) -> list[Tensor]:
+    """What each further head gives in a part of the split."""
+    names, index, training = model_inputs(model, task), task.index[split], model.training
+    graphs = [task.graphs[i] for i in index.tolist()] if task.many else task.graphs
+    model.eval()
+    try:
+        with torch.no_grad():
+            ran = [run_heads(model, names, batch, task)[1] for batch in (batches(graphs) if task.many else graphs)]
+    finally:
+        model.train(training)
+    every = [torch.cat([as_rows(outputs[head.output]) for outputs in ran]) for head in task.heads]
+    return every if task.many else [each[index] for each in every]
+
+
+def validation_loss(model: nn.Module, task: Task) -> float:
+    """The sum of the losses of further heads on the validation split; 0 where there are none."""
+    if not task.heads:
+        return 0.0
+    pairs = zip(task.heads, _outputs(model, task, "val"), strict=True)
+    return sum(float(loss(_spec(task.spec, head), out, head_labels(task, head, "val"))) for head, out in pairs)
+
+
+def head_metrics(model: nn.Module, task: Task) -> dict[str, float | None]:
+    """The metric of each further head on validation and test: "test_age_mae"."""
+    return {
+        f"{split}_{head.output}_{head.metric}": score(head.metric, out, head_labels(task, head, split))
+        for split in ("val", "test")
+        for head, out in (zip(task.heads, _outputs(model, task, split), strict=True) if task.heads else ())
+    }
