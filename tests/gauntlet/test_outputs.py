@@ -121,7 +121,7 @@ def _of_test(model: nn.Module, graphs: list[Data], folder: Path) -> float:
         graph = graphs[i]
         with torch.no_grad():
             out = ThreeHeads.forward(model, graph.x, graph.edge_index, torch.zeros(len(graph.x), dtype=torch.int64))
-        errors.append((out["size"] - graph.size).abs())
+        errors.append((out["size"] - graph["size"]).abs())
     return float(torch.cat(errors).mean())
 
 
@@ -178,7 +178,7 @@ def test_levels_and_ranks(model: Any, recipe: str, tmp_path: Path) -> None:
 
 def test_one_coincidence_decides_nothing() -> None:
     sizes = [dict.fromkeys((role.size for role in LEVELS.values()), 40) | {"num_graphs": 1}]
-    with pytest.raises(UsageError, match="whether the output z belongs to node or edge or pairs can't be told"):
+    with pytest.raises(UsageError, match="whether the output z belongs to nodes or edges or links can't be told"):
         recognised([{"z": [40, 3]}], sizes)
     more = [*sizes, {"num_nodes": 24, "num_edges": 56, "num_graphs": 1, "num_links": 0}]
     found = recognised(
