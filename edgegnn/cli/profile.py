@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,14 @@ def profile(
     operators: Annotated[
         bool, typer.Option("--operators", help="Also time each operator: where an inference spends its time.")
     ] = False,
+    sweep_edges: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep-edges",
+            metavar="EDGES",
+            help="Also time smaller and larger graphs: 1k:1M (1k, 3k, 10k, ... edges), or a list like 5k,20k.",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the records.", rich_help_panel=OUTPUT)
     ] = Path("profiles"),
@@ -85,7 +94,7 @@ def profile(
     Examples:
         edgegnn profile model-dq-int8 --quick
         edgegnn profile model-* --target rpi --target x86
-        edgegnn profile model-dq-int8 --operators
+        edgegnn profile model-dq-int8 --operators --sweep-edges 1k:1M
         edgegnn profile model --compare old.json --fail-above "latency=10% size=1%" --repeat 5
     """
     from edgegnn.cli.render import devices, summaries
@@ -102,8 +111,10 @@ def profile(
     where = [at(t, host=host, port=port, identity=identity) for t in found.values()]
     small = [t for t in where if t.transport == "microcontroller"]
     if small:
-        if operators or repeat > 1:
-            raise UsageError("emulated microcontrollers count instructions: leave --operators and --repeat out")
+        if operators or sweep_edges or repeat > 1:
+            raise UsageError(
+                "emulated microcontrollers count instructions: leave --operators, --sweep-edges and --repeat out"
+            )
         weighed(chosen, small, where, output, as_json)
         return
     old, limits = baseline(compare, fail_above, len(chosen) * len(where))
@@ -113,6 +124,7 @@ def profile(
         "runtime": runtime,
         "out": output,
         "operators": operators,
+        "sweep": edge_counts(sweep_edges) if sweep_edges else (),
         "repeats": repeat,
     }
     if len(chosen) == len(where) == 1:
@@ -128,6 +140,31 @@ def profile(
     devices.profiled_all(pairs, as_json)
     if any(pair.error is not None for pair in pairs):
         raise typer.Exit(1)
+
+
+def edge_counts(text: str) -> list[int]:
+    """Numbers of edges, of "1k:1M" (1, 3, 10, ... times the first, up to the second) or "5k,20k".
+
+    Raises:
+        UsageError: something else.
+    """
+    first, colon, last = text.partition(":")
+    if not colon:
+        return sorted({_count(part) for part in text.split(",")})
+    low, high = _count(first), _count(last)
+    steps = [low * 10**power * factor for power in range(10) for factor in (1, 3)]
+    found = [step for step in steps if step <= high]
+    if not found:
+        raise UsageError(f"--sweep-edges {text[:40]} begins above its end")
+    return found
+
+
+def _count(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9})([kM]?)", text.strip())
+    count = int(found[1]) * {"": 1, "k": 1000, "M": 1_000_000}[found[2]] if found else 0
+    if not 1 <= count <= 10**9:
+        raise UsageError(f"--sweep-edges is a range like 1k:1M or a list like 5k,20k, not {text[:40]!r}")
+    return count
 
 
 def weighed(artifacts: list[Path], small: list[Target], all_targets: list[Target], output: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgegnn.profiling.comparison import Change, Comparison, compare
 from edgegnn.profiling.gate import Judged, parse_limits
 from edgegnn.profiling.measure import newest_artifact, profile
-from edgegnn.profiling.operator_table import render_operators
+from edgegnn.profiling.operator_table import render_operators, render_sweep
 from edgegnn.profiling.parallel import Pair, profile_all
 from edgegnn.profiling.record import ProfileRecord, read_record, write_record
 from edgegnn.profiling.table import ratios, render, render_comparison, render_targets
@@ -29,6 +29,7 @@ __all__ = [
     "render",
     "render_comparison",
     "render_operators",
+    "render_sweep",
     "render_targets",
     "write_record",
 ]

@@ -53,6 +53,7 @@ def profile(
     runtime: str | None = None,
     keep: Path | None = None,
     operators: bool = False,
+    sweep: Sequence[int] = (),
     repeats: int = 1,
 ) -> ProfileRecord:
     """Measure an artifact.
@@ -72,6 +73,7 @@ def profile(
         keep: a record that must not be replaced (the one that a comparison starts from): where the new one would take
             its place, it goes to `<artifact>-new.json`.
         operators: also time each operator of the model, with onnxruntime on the CPU of a real device.
+        sweep: also time the largest shipped graph made smaller and larger, to about so many edges each.
         repeats: processes that measure one after the other. The record is of the one with the median p50, and holds
             the p50 of all.
 
@@ -96,6 +98,8 @@ def profile(
     opened = open_artifact(artifact, runtime=runtime)
     if operators:
         _check_operators(opened, where)
+    if sweep and (where.transport == "emulated" or _native_only(where)):
+        raise UsageError(f"{where.name} can't time graphs of other sizes: leave --sweep-edges out")
     if where.processor == "cuda" and where.transport == "local":
         runtime = cuda_runtime(opened.manifest, where, runtime)
         opened = open_artifact(artifact, runtime=runtime)
@@ -106,7 +110,7 @@ def profile(
         check_place(path)
         _check_writable(path)
     chosen = plan or (QUICK if quick else FULL)
-    options = _Options(threads, runtime, operators, timeout, stop)
+    options = _Options(threads, runtime, operators, tuple(sweep), timeout, stop)
     records = [
         _measured(opened, where, chosen, options, tell if repeats == 1 else _numbered(tell, i + 1, repeats))
         for i in range(repeats)
@@ -127,6 +131,7 @@ class _Options:
     threads: int | None
     runtime: str | None
     operators: bool
+    sweep: tuple[int, ...]
     timeout: float
     stop: threading.Event | None
 
@@ -146,6 +151,7 @@ def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, 
         runner, origin = stack.enter_context(_runner(opened))
         arguments = _arguments(where, chosen, mode, threads, kinds) + (["--runtime", runtime] if runtime else [])
         arguments += ["--operators"] * operators
+        arguments += ["--sweep-edges", ",".join(map(str, options.sweep))] if options.sweep else []
         events = _Events(tell, chosen, energy=mode != "none")
         asked = Asked(opened, where, chosen, where.threads if threads is None else threads, origin, tuple(reasons))
         if where.transport == "local":
@@ -167,7 +173,7 @@ def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, 
                         stop=stop,
                     )
                 except NoPythonError as error:
-                    if where.python or operators or typed_manifest(opened.manifest.raw).c is None:
+                    if where.python or operators or options.sweep or typed_manifest(opened.manifest.raw).c is None:
                         raise _or_native(error) from error
                     where = msgspec.structs.replace(where, runner="native")
             if _native_only(where):
@@ -249,6 +255,8 @@ class _Events:
         if event.event == "phase":
             latency = plan.seconds + self._windows
             left = {"warm-up": plan.warmup_seconds + latency, "latency": latency, "operators": 1 + self._windows}
+            if event.phase.startswith("graphs of "):
+                self._tell(event.phase)
             if event.phase in left:
                 self._say(event.phase, left[event.phase])
         elif event.event == "window_start" and event.kind == "idle":

@@ -1,4 +1,4 @@
-"""The operators of a record as a table for people."""
+"""The operators of a record, and its times by the size of the graph, as tables for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 from edgegnn.profiling.record import OperatorTime, OperatorTimes, ProfileRecord
 
-__all__ = ["BETWEEN", "layer_of", "render_operators", "slowest"]
+__all__ = ["BETWEEN", "layer_of", "render_operators", "render_sweep", "slowest"]
 
 MOST = 15  # rows of the table; the record has all
 _BAR = 10  # characters
@@ -50,6 +50,25 @@ def layer_of(node: OperatorTime) -> str:
     """Path of the layer that an operator belongs to; "" for the model itself."""
     path = node.name.rpartition("/")[0]
     return "" if path == "model" else path.removeprefix("model.")
+
+
+def render_sweep(record: ProfileRecord) -> Table:
+    """A table of the latency on smaller and larger graphs.
+
+    Args:
+        record: with a sweep.
+    """
+    table = Table(title="latency by the size of the graph", title_justify="left", caption_justify="left")
+    for column in ("edges", "nodes", "p50", "of an edge"):
+        table.add_column(column, justify="right")
+    for point in record.sweep:
+        if point.p50_ms is None:
+            table.add_row(f"{point.edges:,}", "", "-", "")
+            table.caption = f"{point.edges:,} edges: {point.reason}"
+            continue
+        each = f"{point.p50_ms * 1e6 / point.edges:,.0f} ns" if point.edges else ""
+        table.add_row(f"{point.edges:,}", f"{point.nodes:,}", f"{point.p50_ms:.3f} ms", each)
+    return table
 
 
 def slowest(times: OperatorTimes, most: int) -> tuple[list[OperatorTime], list[OperatorTime]]:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edgegnn.errors import DataError, TargetError
+from edgegnn.profiling.bounds import Count, FileName, Number, Positive, Sentence, Share, Word
+from edgegnn.profiling.times import EntryLatency, Latency, OperatorTime, OperatorTimes, Start, SweepPoint
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.utils.files import replacing
@@ -25,6 +27,7 @@ __all__ = [
     "Device",
     "Energy",
     "EnergyWindow",
+    "EntryLatency",
     "How",
     "Instructions",
     "Latency",
@@ -34,6 +37,7 @@ __all__ = [
     "OperatorTimes",
     "ProfileRecord",
     "Start",
+    "SweepPoint",
     "read_record",
     "record_schema",
     "write_record",
@@ -42,107 +46,10 @@ __all__ = [
 FORMAT = "edgegnn-profile/1"
 _CHECKSUM = "record_sha256"
 
-# Bounds that no measurement reaches. A record may come from a device or in a file of somebody's.
-Number = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
-Positive = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Word = Annotated[str, msgspec.Meta(max_length=300)]
-Sentence = Annotated[str, msgspec.Meta(max_length=4000)]
-FileName = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^./\\][^/\\]*$")]
-
 WITHOUT_KERNELS = (
     "measured without edgegnn's kernels: sums over neighbours are 50 to 100 times slower; `edgegnn doctor` says what "
     "helps"
 )
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Time of one inference, one after the other (no batching, no overlap), in **milliseconds**.
-
-    Attributes:
-        p50: median.
-        p90: 90th percentile.
-        p99: 99th percentile.
-        min: the fastest.
-        mean: arithmetic mean.
-        n: number of timed inferences.
-        threads: threads that one inference used.
-        blocks: medians of up to 200 blocks of consecutive inferences, in order; every block is as long as the others
-            and holds every graph equally often. They tell how steady p50 is (see `compare`).
-        repeats: p50 of each of several processes that measured one after the other, in order (`profile --repeat`); all
-            other fields of the record are those of the one with the median p50.
-    """
-
-    p50: Positive
-    p90: Positive
-    p99: Positive
-    min: Positive
-    mean: Positive
-    n: Count
-    threads: Count
-    blocks: Annotated[list[Positive], msgspec.Meta(max_length=200)] = []
-    repeats: Annotated[list[Positive], msgspec.Meta(max_length=100)] = []
-
-
-class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes until the first answer, in **milliseconds**; the runtime is imported and the samples are read.
-
-    Attributes:
-        open: the model is read, checked and prepared.
-        first: the first inference after that, on the first of the shipped graphs.
-    """
-
-    open: Positive
-    first: Positive
-
-
-class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Time of one operator of the model.
-
-    Attributes:
-        name: of its node, "layer/operator".
-        op: type of the operator.
-        ms: in one inference, milliseconds; the mean over the graphs.
-        bytes: that it reads and writes then, weights included.
-        native: it ran on edgegnn's kernels; otherwise on the runtime's.
-    """
-
-    name: Word
-    op: Word
-    ms: Positive
-    bytes: Count
-    native: bool = False
-
-
-class OperatorTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an inference spends its time, by onnxruntime's profiler, in a pass of its own (it costs time, too).
-
-    Attributes:
-        inferences: that were timed.
-        between_ms: the time of an inference that no operator took, milliseconds.
-        copy_bytes_per_s: bytes that a plain copy of a large array reads and writes on this machine in a second.
-        nodes: in the order of the model.
-    """
-
-    inferences: Count
-    between_ms: Positive
-    copy_bytes_per_s: Positive
-    nodes: Annotated[list[OperatorTime], msgspec.Meta(max_length=5000)]
-
-
-class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):
-    """Time of one entry point alone, on the first of the shipped graphs.
-
-    Attributes:
-        name: "encode" (once for a graph), "decode" (for each query).
-        pairs: pairs of nodes that it scored; None where it scores none.
-        latency_ms: see `Latency`.
-    """
-
-    name: Word
-    pairs: Count | None
-    latency_ms: Latency
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,6 +274,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         metric_caveat: what has to be said beside the metric: that the model may have seen these graphs, say.
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
         operators: see `OperatorTimes`; None where nobody asked (`edgegnn profile --operators`).
+        sweep: see `SweepPoint`; empty where nobody asked (`edgegnn profile --sweep-edges`).
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` covers all, one after the
             other.
         reported_by_device: fields that only the device could tell. They are its word: they were checked for their range
@@ -400,6 +308,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     entries: Annotated[list[EntryLatency], msgspec.Meta(max_length=100)] = []
     start_ms: Start | None = None
     operators: OperatorTimes | None = None
+    sweep: Annotated[list[SweepPoint], msgspec.Meta(max_length=100)] = []
     saturated: Share | None = None
     reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"

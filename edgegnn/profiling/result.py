@@ -20,8 +20,8 @@ from edgegnn.devices.target import Target
 from edgegnn.errors import TargetError
 from edgegnn.manifest import typed_manifest
 from edgegnn.native.reference import OPS
+from edgegnn.profiling.bounds import Count, Positive, Sentence, Share, Word
 from edgegnn.profiling.record import (
-    Count,
     Device,
     Energy,
     EnergyWindow,
@@ -32,12 +32,9 @@ from edgegnn.profiling.record import (
     Memory,
     Metric,
     OperatorTimes,
-    Positive,
     ProfileRecord,
-    Sentence,
-    Share,
     Start,
-    Word,
+    SweepPoint,
 )
 from edgegnn.runtime import Artifact
 from edgegnn.runtime.benchmark import BENCH_FORMAT, Plan
@@ -153,6 +150,7 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
     saturated: Share | None = None
     start_ms: Start | None = None
     operators: OperatorTimes | None = None
+    sweep: Annotated[list[SweepPoint], msgspec.Meta(max_length=100)] = []
     native_kernels: bool
     how: _How
     device: Device
@@ -203,6 +201,7 @@ def make_record(
         entries=said.entries,
         start_ms=said.start_ms,
         operators=_operators(said),
+        sweep=said.sweep,
         reported_by_device=_reported(said, asked, energy),
     )
     try:  # also what came from the artifact has its bounds
@@ -261,7 +260,12 @@ def _data_name(manifest: Manifest) -> str:
 def _reported(said: _Said, asked: Asked, energy: HostEnergy) -> list[str]:
     if asked.target.transport == "local":
         return []
-    more = {"entries": bool(said.entries), "metric.value": said.metric is not None, "energy_j": energy.by_runner}
+    more = {
+        "entries": bool(said.entries),
+        "sweep": bool(said.sweep),
+        "metric.value": said.metric is not None,
+        "energy_j": energy.by_runner,
+    }
     more |= {name: getattr(said, name) is not None for name in ("saturated", "start_ms", "operators")}
     return [*_REPORTED, *(name for name, there in more.items() if there)]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from edgegnn.devices.transport.stopping import take
 from edgegnn.errors import TargetError
-from edgegnn.profiling.record import Word
+from edgegnn.profiling.bounds import Word
 from edgegnn.profiling.result import Followed
 from edgegnn.runtime import find_library
 from edgegnn.runtime.energy import EnergyReader, Reading, ReadingError

@@ -9,7 +9,7 @@ from typing import Any
 from edgegnn.compression.model_source import DataSource, ModelSource
 from edgegnn.profiling.record import ProfileRecord
 from edgegnn.profiling.table import notes, rows
-from edgegnn.reporting import layers, operators
+from edgegnn.reporting import layers, operators, sweep
 from edgegnn.reporting.comparing import compared
 from edgegnn.reporting.figures import COSTS, Cost, Figure, metric_label, pareto, sparsity_curves
 from edgegnn.reporting.figures_rows import layers as layers_figure
@@ -95,9 +95,7 @@ def contents(
     sections.append(_layers(studied, missing, asked=sensitivity or bool(sources.checkpoints)))
     if entries:
         sections.append(compared(entries))
-    by_operator = operators.section(records)
-    if by_operator is not None:
-        sections.append(by_operator)
+    sections += [found for found in (operators.section(records), sweep.section(records)) if found is not None]
     if entries:
         made = [t for loaded in sources.studies for t in tables(loaded.outcomes)] + _record_tables(records)
         sections.append(Section("tables", "Tables", tables=made))

@@ -20,13 +20,15 @@ from typing import Any
 from edgegnn.errors import ArtifactError, UsageError
 from edgegnn.runtime.artifact import Artifact, open_artifact
 from edgegnn.runtime.cuda import gpu_facts, gpu_used
+from edgegnn.runtime.edge_sweep import edge_sweep
 from edgegnn.runtime.energy import READERS, ReadingError, choose_reader, measure_windows, summarize
 from edgegnn.runtime.entries import EntrySession, entry_steps
 from edgegnn.runtime.facts import device_facts
 from edgegnn.runtime.measure import Latency, baseline_memory, latency_pass, peak_memory
 from edgegnn.runtime.operator_times import operator_times
 from edgegnn.runtime.proof import judge, saturated
-from edgegnn.runtime.samples import read_samples
+from edgegnn.runtime.roles import number_of
+from edgegnn.runtime.samples import Sample, read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run, run_every
 from edgegnn.runtime.state import machine_state
 
@@ -84,6 +86,7 @@ def bench(
     processor: str = "cpu",
     readers: Sequence[str] = (),
     operators: bool = False,
+    sweep: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Measure latency, throughput, CPU use, memory and energy, and prove the samples.
 
@@ -101,6 +104,7 @@ def bench(
         processor: "cpu", or "cuda" for the GPU.
         readers: kinds of energy readers, of `READERS`, in the order of preference; (): all that fit the processor.
         operators: also time each operator (`edgegnn.runtime.operator_times`), after the latency pass.
+        sweep: also time graphs of so many edges (`edgegnn.runtime.edge_sweep`).
 
     Returns:
         `format` "edgegnn-bench/1", and the fields of the profile record: `start_ms` (opening the model, and its first
@@ -108,7 +112,7 @@ def bench(
         from data, in turn), `entries` (the same of each entry point alone, on the first graph, and how many pairs it
         scores), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
         time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `saturated`, `energy_j` or
-        `energy_reason`, `windows` (when the host reads), `operators`, `how`, `device`, `native_kernels`.
+        `energy_reason`, `windows` (when the host reads), `operators`, `sweep`, `how`, `device`, `native_kernels`.
 
     Raises:
         ArtifactError: damaged, fails to run, or doesn't compute what PyTorch computed.
@@ -155,6 +159,7 @@ def bench(
     if operators:
         announce({"event": "phase", "phase": "operators"})
         times = operator_times(opened, [s.inputs for s in used], threads=threads, spinning=spinning)
+    curve = edge_sweep(opened, session, _with_edges(opened, used), sweep, announce) if sweep else []
     frequency = machine_state()["frequency_mhz"]
     gpu_after = gpu_used() if cuda else None
     announce({"event": "phase", "phase": "verify"})
@@ -171,6 +176,7 @@ def bench(
         "start_ms": {"open": opening * 1e3, "first": first * 1e3},
         "latency_ms": _summary(latency, threads, len(used)),
         "operators": times,
+        "sweep": curve,
         "entries": entries,
         "throughput_per_s": len(latency.times) / latency.wall_seconds,
         "cpu_percent": 100.0 * latency.cpu_seconds / latency.wall_seconds / available_cores(),
@@ -202,6 +208,12 @@ def bench(
     device |= {"temperature_before": state["temperature"], "temperature_after": after["temperature"]}
     device |= {"frequency_mhz": frequency, "throttled": after["throttled"]}
     return result
+
+
+def _with_edges(artifact: Artifact, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Inputs of the graph that has most edges."""
+    roles = artifact.manifest.roles
+    return max(samples, key=lambda sample: number_of(sample.inputs, roles, "num_edges") or 0).inputs
 
 
 def _summary(latency: Latency, threads: int, graphs: int) -> dict[str, Any]:

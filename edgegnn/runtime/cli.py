@@ -124,6 +124,7 @@ def _parser() -> _Parser:
     command.add_argument("--readers", help="kinds of energy readers to try, in order (default: all that fit)")
     command.add_argument("--processor", choices=PROCESSORS, default="cpu", help="where the model runs (default: cpu)")
     command.add_argument("--operators", action="store_true", help="also time each operator")
+    command.add_argument("--sweep-edges", help="also time graphs of so many edges: 1000,10000")
     command.add_argument("--events", action="store_true", help="for programs: one JSON object a line, the result last")
     for name, text in _PLAN.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(FULL, name)), help=text)
@@ -214,6 +215,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         processor=arguments.processor,
         readers=tuple(filter(None, (arguments.readers or "").split(","))),
         operators=arguments.operators,
+        sweep=_edges(arguments.sweep_edges or ""),
     )
     if arguments.events:
         _emit({"event": "result", "result": result})
@@ -231,6 +233,13 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         if not (math.isfinite(value) and least <= value <= 1e6):
             raise UsageError(f"--{name.replace('_', '-')} must be between {least} and 1000000, not {value}")
     return replace(QUICK if arguments.quick else FULL, **given)
+
+
+def _edges(text: str) -> list[int]:
+    counts = [int(part) if part.isdecimal() and len(part) < 12 else 0 for part in text.split(",") if part]
+    if any(not 1 <= count <= 10**9 for count in counts):
+        raise UsageError(f"--sweep-edges is a list like 1000,10000, not {text[:40]!r}")
+    return sorted(counts)
 
 
 def _emit(event: dict[str, Any]) -> None:
@@ -261,6 +270,9 @@ def _print_bench(result: dict[str, Any]) -> None:
     _say(f"  start      {result['start_ms']['open']:.1f} ms to open, first {result['start_ms']['first']:.1f} ms")
     for node in sorted((result["operators"] or {"nodes": []})["nodes"], key=lambda n: -n["ms"])[:10]:
         _say(f"  operator   {node['ms']:.3f} ms {node['name']}")
+    for point in result["sweep"]:
+        time = point["reason"] or f"{point['p50_ms']:.3f} ms"
+        _say(f"  {point['edges']} edges: {time}")
     _say(f"  throughput {result['throughput_per_s']:.1f} per second")
     _say(f"  CPU        {result['cpu_percent']:.0f} % of {device['cores']} cores")
     _say(f"  memory     {memory['peak_delta'] / 2**20:.1f} MiB over baseline, model file {memory['model_file']} bytes")

@@ -361,9 +361,11 @@ def profiled(record: ProfileRecord, as_json: bool) -> None:
     if as_json:
         _json(record.to_dict())
         return
-    from edgegnn.profiling import render, render_operators
+    from edgegnn.profiling import render, render_operators, render_sweep
 
     _print(render([record]))
+    if record.sweep:
+        _print(render_sweep(record))
     if record.operators is not None:
         _print(render_operators(record))
 

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from profile_example import BLINK, record
@@ -17,13 +18,24 @@ from rich.console import Console
 from rich.table import Table
 from tiny_artifact import change_samples, make_artifact, seal
 
+from edgegnn.cli.profile import edge_counts
 from edgegnn.devices import target
 from edgegnn.errors import ArtifactError, TargetError, UsageError
-from edgegnn.profiling import measure, newest_artifact, profile, read_record, render_operators, write_record
+from edgegnn.profiling import (
+    measure,
+    newest_artifact,
+    profile,
+    read_record,
+    render_operators,
+    render_sweep,
+    write_record,
+)
 from edgegnn.profiling.result import Followed
 from edgegnn.runtime.benchmark import bench
+from edgegnn.runtime.edge_sweep import resized
 from edgegnn.runtime.facts import arch
 from edgegnn.runtime.manifest import seal_manifest
+from edgegnn.runtime.roles import FIXED, GRAPH
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +61,7 @@ def no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     told: list[str] = []
-    made = profile(artifact, quick=True, plan=BLINK, threads=1, progress=told.append, operators=True)
+    made = profile(artifact, quick=True, plan=BLINK, threads=1, progress=told.append, operators=True, sweep=(5, 50))
     local = {"x86_64": "x86", "aarch64": "arm64"}[arch()]
     path = Path("profiles") / local / "tiny.json"
     assert read_record(path) == made
@@ -80,7 +92,20 @@ def test_profile_with_an_estimate(artifact: Path, no_rapl: None) -> None:
     assert values["energy_reason"] == "no rapl here" if arch() == "x86_64" else "no hwmon here; no pmic here"
     words = [text.split(" (about")[0] for text in told]
     windows = ["energy, idle", "energy, window 1 of 2", "energy, window 2 of 2"]
-    assert words == ["preparing", "warm-up", "latency", "operators", *windows]
+    assert words == [
+        "preparing",
+        "warm-up",
+        "latency",
+        "operators",
+        "graphs of 5 edges",
+        "graphs of 50 edges",
+        *windows,
+    ]
+    assert [(p.edges, p.p50_ms is not None, p.n >= 5, p.reason) for p in made.sweep] == [
+        (5, True, True, ""),
+        (50, True, True, ""),
+    ]
+    assert "50" in rendered(render_sweep(made))
     assert values["start_ms"]["open"] > 0 < values["start_ms"]["first"]
     model = {node.op_type for node in onnx.load(artifact / "model.onnx").graph.node}
     times = made.operators
@@ -102,6 +127,42 @@ def test_operators_are_timed_where_they_can_be(artifact: Path) -> None:
     for name, reason in (("emulated-pi", "not a measurement"), ("cuda", "on the CPU only")):
         with pytest.raises(UsageError, match=f"{reason}.*leave --operators out"):
             profile(artifact, target=name, operators=True)
+    with pytest.raises(UsageError, match="leave --sweep-edges out"):
+        profile(artifact, target="emulated-pi", sweep=(10,))
+
+
+def test_numbers_of_edges_to_sweep_over() -> None:
+    assert edge_counts("1k:25k") == [1000, 3000, 10_000]
+    assert edge_counts("20k,5,5") == [5, 20_000]
+    for text in ("", "5k:1k", "1G", "0", "-3", "1k:", "1.5k"):
+        with pytest.raises(UsageError, match="--sweep-edges"):
+            edge_counts(text)
+
+
+def test_a_graph_of_another_size_keeps_its_density() -> None:
+    random = np.random.default_rng(0)
+    inputs = {
+        "x": random.normal(size=(10, 3)).astype(np.float32),
+        "edge_index": random.integers(0, 10, (2, 30)),
+        "edge_attr": random.normal(size=(30, 2)).astype(np.float32),
+        "batch": np.repeat([0, 1], 5),
+        "u": random.normal(size=(2, 4)).astype(np.float32),
+        "scale": np.float32(2.0),
+    }
+    roles = {"u": GRAPH, "scale": FIXED}
+    for factor, nodes, edges, graphs in ((2.5, 25, 75, 5), (0.1, 1, 3, 1)):
+        found = resized(inputs, roles, factor)
+        assert {name: value.shape for name, value in found.items()} == {
+            "x": (nodes, 3),
+            "edge_index": (2, edges),
+            "edge_attr": (edges, 2),
+            "batch": (nodes,),
+            "u": (graphs, 4),
+            "scale": (),
+        }
+        assert 0 <= found["edge_index"].min() <= found["edge_index"].max() < nodes
+        assert sorted(set(found["batch"].tolist())) == list(range(graphs))
+        assert (np.diff(found["batch"]) >= 0).all()
 
 
 class Closed:

@@ -13,12 +13,13 @@ from profile_example import record
 from report_example import HOSTILE, Page, finished_study, outcomes_of, profile_of, write_records
 
 from edgegnn.errors import PruneError
-from edgegnn.profiling.record import OperatorTime, OperatorTimes
+from edgegnn.profiling.record import OperatorTime, OperatorTimes, SweepPoint
 from edgegnn.reporting.model_points import of_study, plain
 from edgegnn.reporting.operators import section
 from edgegnn.reporting.overview import chosen
 from edgegnn.reporting.palette import DARK, LIGHT, MARKERS, SERIES, marker_of
 from edgegnn.reporting.pareto_front import front
+from edgegnn.reporting.sweep import section as sweep_section
 from edgegnn.studies import read_study
 
 MODELS = (("fp32", 2.0, 0.81), ("int8", 1.0, 0.8), ("int4", 1.5, 0.7))
@@ -235,6 +236,17 @@ def test_times_of_operators_are_drawn():
     assert bars[:2] == [("convs.1 QSpMM", 2.0), ("convs.0 QSpMM", 1.0)]
     assert bars[-2:] == [("10 more operators", pytest.approx(1.0)), ("between operators", 0.5)]
     assert "convs.1 QSpMM" in figure.drawn.inline
+
+
+def test_latency_by_the_size_of_the_graph_is_drawn():
+    points = [SweepPoint(edges=e, nodes=e, p50_ms=e / 100, n=5) for e in (1000, 10_000)]
+    missing = SweepPoint(edges=100_000, nodes=0, p50_ms=None, n=0, reason="too large")
+    assert sweep_section([record(), record(sweep=points[:1])]) is None
+    made = sweep_section([record(artifact="b", sweep=[*points, missing])])
+    (figure,) = made.figures
+    assert figure.data["curves"] == {"b on x86": [(1000, 10.0), (10_000, 100.0)]}
+    assert "10k" in figure.drawn.inline
+    assert "mathdefault" not in figure.drawn.inline
 
 
 @pytest.mark.slow
