@@ -52,7 +52,7 @@ from edgegnn.tasks.notes import note
 from edgegnn.tasks.pair_models import as_pair_model
 from edgegnn.tasks.points import point_graphs
 from edgegnn.training import FitConfig, FitResult
-from edgegnn.utils.files import saved
+from edgegnn.utils.files import check_plain, saved
 from edgegnn.utils.layer_caches import drop_graph_caches
 from edgegnn.utils.torch_files import load_tensors
 
@@ -236,6 +236,7 @@ def build_factory(name: str, args: dict[str, Any], task: TaskSpec | None) -> nn.
 
 def _check_file(path: Path) -> str:
     """Which of the two archives of torch this is: "program" (.pt2) or "torch"."""
+    check_plain(path, CheckpointError)
     try:
         with path.open("rb") as file:
             head = file.read(4)

@@ -40,6 +40,8 @@ def is_onnx_file(path: str | Path) -> bool:
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         return True
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             head = file.read(3)

@@ -16,6 +16,7 @@ from edgegnn.compression.model_outputs import fit_outputs
 from edgegnn.compression.model_state import fit_state, with_first_state
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 from edgegnn.tasks.catalog import check_data, check_split, check_task, check_transforms
+from edgegnn.utils.files import check_plain
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -65,8 +66,10 @@ class ModelSource:
         """
         from edgegnn.checkpoint.factory_name import split_factory
 
-        if isinstance(path, (str, Path)) and not Path(path).exists():
-            raise CheckpointError(f"no such file: {path}")
+        if isinstance(path, (str, Path)):
+            if not Path(path).exists():
+                raise CheckpointError(f"no such file: {path}")
+            check_plain(Path(path), CheckpointError)
         if self.factory is not None:
             split_factory(self.factory)
 

@@ -14,6 +14,7 @@ from edgegnn.exporting.proof_in_words import against_float, drift_in_words, take
 from edgegnn.manifest import ArtifactManifest, Compared, LinkSplit, Metric, Task, TensorValue, typed_manifest
 from edgegnn.manifest.history import check_history
 from edgegnn.runtime.archive import ZIP_ERRORS
+from edgegnn.utils.files import check_plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +30,7 @@ def describe(path: Path, **options: Any) -> dict[str, Any]:
     Raises:
         CheckpointError, ArtifactError: neither of these, damaged, newer or unsafe.
     """
+    check_plain(path, CheckpointError)
     if path.is_dir() or path.suffix == ".zip" or _has_manifest(path):
         return _artifact(path)
     return _model(path, options)

@@ -26,7 +26,7 @@ from edgegnn.runtime.checksum import sealed
 from edgegnn.runtime.manifest import SampleEntry
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import Sample
-from edgegnn.utils.files import replacing
+from edgegnn.utils.files import check_plain, replacing
 
 __all__ = ["Footprint", "InstructionCount", "footprint"]
 
@@ -201,6 +201,7 @@ def _check_place(path: Path) -> None:
     """Refuse to replace anything but an older record of this kind."""
     if not path.exists():
         return
+    check_plain(path, TargetError)
     try:
         head = msgspec.json.decode(path.read_bytes())
         known = isinstance(head, dict) and head.get("format") == FORMAT

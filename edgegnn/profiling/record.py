@@ -19,7 +19,7 @@ from edgegnn.profiling.bounds import Count, FileName, Number, Positive, Sentence
 from edgegnn.profiling.times import EntryLatency, Latency, OperatorTime, OperatorTimes, Start, SweepPoint
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
-from edgegnn.utils.files import replacing
+from edgegnn.utils.files import check_plain, replacing
 
 __all__ = [
     "FORMAT",
@@ -371,6 +371,7 @@ def read_record(path: Path) -> ProfileRecord:
     Raises:
         DataError: no such file, no JSON, another format, a field that is missing or wrong.
     """
+    check_plain(path, DataError)
     try:
         content = path.read_bytes()
         head = msgspec.json.decode(content, type=dict[str, Any])

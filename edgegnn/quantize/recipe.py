@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from edgegnn.errors import UsageError
 from edgegnn.quantize.method import METHODS, Method
-from edgegnn.utils.files import at_hand
+from edgegnn.utils.files import at_hand, check_plain
 
 __all__ = [
     "A2Q",
@@ -264,6 +264,7 @@ def recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     if name.endswith(".json"):
+        check_plain(at_hand(name), UsageError)
         try:
             values = json.loads(at_hand(name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ import msgspec
 from edgegnn.errors import DataError, StudyError, UsageError
 from edgegnn.profiling.record import ProfileRecord, read_record
 from edgegnn.studies import Outcome, Study, cells, check_outcomes, open_store, outcome, read_study
+from edgegnn.utils.files import check_plain
 
 __all__ = ["LoadedStudy", "Sources", "read_sources"]
 
@@ -103,6 +104,7 @@ def _read_folder(folder: Path, found: Sources, new: Callable[[Path], bool]) -> N
 
 def _says_record(path: Path) -> bool:
     """Whether a file claims to be a profile record; one that can't be told is read, so that its reader explains."""
+    check_plain(path, UsageError)
     try:
         head = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -111,6 +113,7 @@ def _says_record(path: Path) -> bool:
 
 
 def _is_checkpoint(path: Path) -> bool:
+    check_plain(path, UsageError)
     try:
         with path.open("rb") as file:
             head = file.read(4)

@@ -21,6 +21,7 @@ import edgegnn
 from edgegnn.errors import StudyError
 from edgegnn.runtime.checksum import json_sha256
 from edgegnn.utils.databases import check_pages
+from edgegnn.utils.files import check_plain
 
 __all__ = ["FORMAT", "Row", "Store", "open_store"]
 
@@ -191,6 +192,7 @@ def open_store(path: Path, *, create: bool) -> Iterator[Store]:
     """
     if not create and not path.exists():
         raise StudyError(f"there is no store {path} yet: `edgegnn study run` makes it")
+    check_plain(path, StudyError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A path with `mode` would need quoting; connecting creates the file, which `create` allows or was checked.

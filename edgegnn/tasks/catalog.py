@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.utils.extras import need
-from edgegnn.utils.files import at_hand
+from edgegnn.utils.files import at_hand, check_plain
 
 __all__ = [
     "ALIASES",
@@ -118,6 +118,7 @@ def check_data(data: str) -> None:
     if is_file(data):
         if not at_hand(data).exists():
             raise DataError(f"there is no data file {data}: check the path")
+        check_plain(at_hand(data), DataError)
         if data.endswith(".csv"):
             need("molecules", "molecules need", DataError)
         return

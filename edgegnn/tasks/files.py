@@ -19,6 +19,7 @@ from edgegnn.tasks.given import PARTS, part_of
 from edgegnn.tasks.graph_checks import as_graphs
 from edgegnn.tasks.notes import note
 from edgegnn.tasks.pickled_arrays import ARRAYS
+from edgegnn.utils.files import check_plain
 from edgegnn.utils.torch_files import load_tensors
 
 __all__ = ["read_graphs"]
@@ -35,6 +36,7 @@ def read_graphs(path: Path) -> list[Data]:
     """
     if not path.exists():
         raise DataError(f"there is no data file {path}: check the path")
+    check_plain(path, DataError)
     if path.is_dir():
         return _of_folder(path)
     try:

@@ -19,7 +19,7 @@ from edgegnn.errors import TuneError, UsageError, first_line
 from edgegnn.runtime.checksum import json_sha256
 from edgegnn.tuning.space import Candidate, Space, suggest
 from edgegnn.utils.databases import check_pages
-from edgegnn.utils.files import locked, replacing
+from edgegnn.utils.files import check_plain, locked, replacing
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -194,6 +194,7 @@ def _open(path: Path, seed: int) -> tuple[Study, Any]:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    check_plain(path, TuneError)
     try:
         if path.exists():
             with contextlib.closing(sqlite3.connect(path)) as database:

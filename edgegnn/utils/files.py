@@ -26,6 +26,7 @@ else:
 __all__ = [
     "at_hand",
     "check_free",
+    "check_plain",
     "check_room",
     "disk_is_full",
     "locked",
@@ -220,12 +221,23 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def check_plain(path: Path, error: type[EdgeGNNError]) -> None:
+    """Refuse what may have no end, before it is opened: a pipe, a device. A path with nothing there is for the reader.
+
+    Raises:
+        error: it is neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise error(f"{path} is a pipe or a device, no file: save its content to a file first")
+
+
 def read_toml(path: Path, error: type[EdgeGNNError]) -> tuple[str, dict[str, Any]]:
     """The text of a TOML file, and its values.
 
     Raises:
         error: it can't be read, or is no TOML.
     """
+    check_plain(path, error)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failed:
