@@ -24,8 +24,8 @@ from edgegnn.utils.lazy import on_first_use
 if TYPE_CHECKING:
     from edgegnn.quantize.degree_protection import add_protection, protection_probability
     from edgegnn.quantize.finetuning import finetune
-    from edgegnn.quantize.model import QuantModel
-    from edgegnn.quantize.preparing import prepare
+    from edgegnn.quantize.model import prepare
+    from edgegnn.quantize.quant_model import QuantModel
 else:
     __getattr__ = on_first_use(
         __name__,

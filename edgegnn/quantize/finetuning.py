@@ -9,8 +9,8 @@ from torch import nn
 
 from edgegnn.errors import QuantizeError
 from edgegnn.quantize.degree_protection import add_protection
-from edgegnn.quantize.model import QuantModel
-from edgegnn.quantize.preparing import prepare
+from edgegnn.quantize.model import prepare
+from edgegnn.quantize.quant_model import QuantModel
 from edgegnn.quantize.reach import hold_data
 from edgegnn.quantize.recipe import A2Q, DegreeQuant, Recipe
 from edgegnn.signature import TypedGraph

@@ -35,7 +35,7 @@ from edgegnn.quantize.dataflow import is_scaling_of
 from edgegnn.training.sparse import Plan, csr_sum, sparse_plan, sparse_propagate
 
 if TYPE_CHECKING:
-    from edgegnn.quantize.model import QuantModel
+    from edgegnn.quantize.quant_model import QuantModel
 
 __all__ = ["EDGES", "GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
 

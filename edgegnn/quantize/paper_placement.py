@@ -6,7 +6,7 @@
     aggregate                      by the node mask
     output of the layer            by the node mask ("update")
 
-and the input and output of every Linear (`edgegnn.quantize.model`).
+and the input and output of every Linear (`edgegnn.quantize.quant_model`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch_geometric.nn import MessagePassing
 from edgegnn.training.sparse import csr_sum
 
 if TYPE_CHECKING:
-    from edgegnn.quantize.model import QuantModel
+    from edgegnn.quantize.quant_model import QuantModel
 
 __all__ = ["GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
 

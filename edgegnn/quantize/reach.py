@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from edgegnn.quantize.model import QuantModel
+from edgegnn.quantize.quant_model import QuantModel
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import QAT
 from edgegnn.runtime.roles import EDGE
