@@ -223,7 +223,7 @@ def open_model(
         from edgegnn.prune.edges import without_edges
 
         work = without_edges(work, edges)
-    own_state = [name for name in data.state if name in work.roles]
+    own_state = [name for name in data.state if work.graphs[0].get(name) is not None]
     work = fit_inputs(checkpoint, with_first_state(work, data.state))
     work = fit_state(checkpoint, work, data.state, own_state)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))

@@ -1,7 +1,8 @@
 """A recurrent model's state: an input that holds, at the next call, what an output gave at this one.
 
 The user says which (`--state h=h_out`). A state belongs to nodes; it has the shape of the output that feeds it, which
-is how its width is found. Where the data have no attribute of its name, the first state is zeros. The graphs of a list
+is how its width is found. Where the data have no attribute of its name, the first state is zeros. A state that belongs
+to no node (a weight that evolves) has a shape of its own: the data have its first value. The graphs of a list
 are taken for consecutive times; of one graph, the same graph comes again and again. Each graph then has the state that
 the model left at the time before, so that calibration sees states as they are, not zeros alone.
 """
@@ -32,7 +33,7 @@ def with_first_state(task: Task, states: Mapping[str, str]) -> Task:
     """The task whose graphs have each state: the data's own, or a column of zeros that `fit_state` replaces."""
     import torch
 
-    from edgegnn.runtime.roles import NODE
+    from edgegnn.runtime.roles import FIXED, NODE
     from edgegnn.signature import TypedGraph
 
     if not states:
@@ -40,13 +41,20 @@ def with_first_state(task: Task, states: Mapping[str, str]) -> Task:
     if isinstance(task.graphs[0], TypedGraph):
         raise UsageError("--state is for graphs with one type of nodes")
     graphs = [copy.copy(graph) for graph in task.graphs]
+    own = {name for name in states if name not in task.roles and isinstance(graphs[0].get(name), torch.Tensor)}
+    if own and len(graphs) > 1:
+        raise UsageError(
+            f"--state {min(own)} belongs to no node, which is for data of one graph: save the first graph of the series"
+        )
     for name in states:
         if name in task.roles and task.roles[name] != NODE:
             raise UsageError(f"--state {name}: {name} of the data belongs to {task.roles[name].name}, a state to nodes")
         for graph in graphs:
-            if name not in task.roles:
+            if name not in task.roles and name not in own:
                 graph[name] = torch.zeros(int(graph.num_nodes or 0), 1)
-    return dataclasses.replace(task, graphs=graphs, roles={**task.roles, **dict.fromkeys(states, NODE)})
+    return dataclasses.replace(
+        task, graphs=graphs, roles={**task.roles, **{name: FIXED if name in own else NODE for name in states}}
+    )
 
 
 def fit_state(checkpoint: Checkpoint, task: Task, states: Mapping[str, str], given: Sequence[str]) -> Task:
@@ -65,6 +73,7 @@ def fit_state(checkpoint: Checkpoint, task: Task, states: Mapping[str, str], giv
     from torch.export import ExportedProgram
 
     from edgegnn.exporting.request import input_names
+    from edgegnn.runtime.roles import FIXED
 
     if not states:
         return task
@@ -81,7 +90,7 @@ def fit_state(checkpoint: Checkpoint, task: Task, states: Mapping[str, str], giv
         now = copy.copy(graph)
         for name, start in first.items():
             before = last.get(name)
-            same = before is not None and len(before) == graph.num_nodes
+            same = before is not None and (task.roles[name] == FIXED or len(before) == graph.num_nodes)
             now[name] = before if same else start.new_zeros(int(graph.num_nodes or 0), *start.shape[1:])
             if name in given and not same:
                 now[name] = graph[name]
@@ -117,7 +126,7 @@ def _first(checkpoint: Checkpoint, task: Task, states: Mapping[str, str], free: 
     said = f" ({', '.join(sorted(seen))})" if seen else ""
     raise UsageError(
         f"--state {name}={output}: no width of {name} gives it the shape of the output that feeds it{said}: save the "
-        f"first state as the attribute {name} [num_nodes, ...] of the data"
+        f"first state as the attribute {name} of the data, [num_nodes, ...] or of a shape of its own"
     )
 
 

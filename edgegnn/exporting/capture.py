@@ -31,7 +31,7 @@ from edgegnn.exporting.table import table_sizes
 from edgegnn.exporting.tracing import DataSizes, quiet, symbolic_int, uncollected, untouched
 from edgegnn.exporting.untraceable import known_reason
 from edgegnn.quantize import QuantModel
-from edgegnn.runtime.roles import BATCH, GRAPH, LEVELS, Role, find_names, role_of
+from edgegnn.runtime.roles import BATCH, FIXED, GRAPH, LEVELS, Role, find_names, role_of
 from edgegnn.signature import Every, Output, Outputs, every_output
 from edgegnn.tasks.points import point_graphs
 
@@ -223,7 +223,7 @@ def _example(
     shapes: list[dict[int, Any]] = []
     for name, value in args.items():
         role = roles[name]
-        if role == GRAPH and batch is None:  # one graph
+        if role == FIXED or (role == GRAPH and batch is None):  # its own shape, or one graph
             example.append(value.new_zeros(value.shape))
             shapes.append({})
             continue
@@ -247,6 +247,9 @@ def _counts(
     given: dict[str, int] = {}
     other_sizes: set[int] = set()
     for name, role in roles.items():
+        if role == FIXED:
+            other_sizes.update(args[name].shape)
+            continue
         given.setdefault(role.size, args[name].shape[role.axis])
         if _counts_nodes(role.size):
             other_sizes.update(size for axis, size in enumerate(args[name].shape) if axis != role.axis)

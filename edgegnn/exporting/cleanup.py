@@ -165,6 +165,8 @@ def _name_dimensions(graph: ir.Graph, roles: Mapping[str, Role], outputs: Output
     sizes: dict[str, str] = {}  # the exporter's name of a size -> ours
     for value, role in zip(graph.inputs, roles.values(), strict=True):
         assert value.shape is not None
+        if role == FIXED:
+            continue
         own = value.shape[role.axis]
         if isinstance(own, ir.SymbolicDim) and own.value:
             sizes[own.value] = role.size

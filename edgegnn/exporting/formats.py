@@ -265,7 +265,7 @@ def _io(
     inputs = []
     for name in names:
         role, shape = role_of(task.roles, name), list[int | str](example[name].shape)
-        if not role.is_a(GRAPH) or several:
+        if role != FIXED and (not role.is_a(GRAPH) or several):
             shape[role.axis] = role.size
         value = {"name": name, "dtype": example[name].dtype.name, "shape": shape}
         inputs.append(with_role(value, task.roles.get(name)))

@@ -14,6 +14,7 @@ from edgegnn.runtime.roles import (
     BATCH,
     EDGE,
     EDGES,
+    FIXED,
     GRAPH,
     NODE,
     PAIRS,
@@ -320,6 +321,6 @@ def synthetic(
             values = source[key]
             pick = torch.randint(max(1, values.shape[0]), (edges.shape[1],), generator=generator)
             data[key] = values[pick] if values.shape[0] else values[:0]
-        elif role in (NODE, GRAPH):
+        elif role in (NODE, GRAPH, FIXED):
             data[key] = source[key][rows] if role == NODE else source[key]
     return example_inputs(names, data)

@@ -13,7 +13,7 @@ from edgegnn.errors import ArtifactError
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.manifest_parts import Entry, FileEntry, Metric, SampleEntry, TensorSpec
 from edgegnn.runtime.metrics import LOWER_IS_BETTER, NO_ACCURACY, NUMBERS, TARGETS
-from edgegnn.runtime.roles import BATCH, LEVELS, OUTPUT_ROLES, ROLES, ROWS, Role
+from edgegnn.runtime.roles import BATCH, FIXED, LEVELS, OUTPUT_ROLES, ROLES, ROWS, Role
 
 __all__ = [
     "FORMAT",
@@ -280,7 +280,7 @@ def _tensors(raw: dict[str, Any], key: str, place: str = "manifest") -> tuple[Te
         if not 1 <= len(shape) <= 8:
             raise ArtifactError(f"manifest.json: {where}.shape has {len(shape)} dimensions")
         role = _text(entry, "role", where) if "role" in entry else ""
-        roles = OUTPUT_ROLES if key == "outputs" else ROLES
+        roles = OUTPUT_ROLES if key == "outputs" else {**ROLES, FIXED.name: FIXED}
         if role and role not in roles:
             raise ArtifactError(f"manifest.json: {where}.role {_short(role)} is none of {', '.join(roles)}")
         ends = _take(entry, "ends", list, where) if "ends" in entry else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgegnn.runtime.roles import ROLES, Role, usual_role
+from edgegnn.runtime.roles import FIXED, ROLES, Role, usual_role
 
 __all__ = ["Entry", "FileEntry", "Metric", "SampleEntry", "TensorSpec"]
 
@@ -17,7 +17,8 @@ class TensorSpec:
         name: as in the ONNX graph.
         dtype: numpy name, "float32" or "int64" mostly.
         shape: sizes; text is a size that differs from graph to graph ("num_nodes", "num_edges", "num_graphs").
-        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`; "" for the usual one of its name. Of an
+        role: what an input belongs to, one of `edgegnn.runtime.roles.ROLES`, or "fixed" for a state that belongs to
+            no node; "" for the usual one of its name. Of an
             output, one of `OUTPUT_ROLES`; "" for the manifest's kind.
         ends: of a relation between types of nodes, the sizes that its two rows count in; () for "num_nodes".
     """
@@ -31,7 +32,7 @@ class TensorSpec:
     @property
     def belongs(self) -> Role:
         """The role, of an input; its size is the one in the shape, that of one type of nodes or edges perhaps."""
-        role = ROLES.get(self.role) or usual_role(self.name)
+        role = FIXED if self.role == FIXED.name else ROLES.get(self.role) or usual_role(self.name)
         size = self.shape[role.axis] if role.axis < len(self.shape) else None
         typed = isinstance(size, str) and size.startswith(f"{role.size}.")
         return role.sized(str(size), self.ends) if typed else role

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgegnn.errors import ArtifactError, DataError, UsageError
 from edgegnn.runtime.manifest import Manifest
-from edgegnn.runtime.roles import number_of_nodes
+from edgegnn.runtime.roles import FIXED, number_of_nodes
 
 if TYPE_CHECKING:
     from edgegnn.runtime.model import Model
@@ -29,7 +29,8 @@ class Session:
     """A model that remembers its state between calls. Made by `edgegnn.runtime.Model.session`; for one thread.
 
     Attributes:
-        state: name of an input -> its value at the next step; {} before the first, which starts from zeros.
+        state: name of an input -> its value at the next step; {} before the first, which starts from zeros. A state
+            that belongs to no node (a weight that evolves) has to be given to the first step.
     """
 
     def __init__(self, model: Model, state: Mapping[str, Any] | None = None) -> None:
@@ -78,7 +79,7 @@ def parse_states(manifest: Manifest) -> dict[str, str]:
 
 
 def first_state(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    """Zeros for each state, for as many nodes as the inputs have.
+    """Zeros for each state of nodes, for as many as the inputs have; one of its own shape has to be given at first.
 
     Raises:
         DataError: the inputs don't say how many nodes there are.
@@ -91,7 +92,7 @@ def first_state(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, Arra
         raise DataError("the inputs don't say how many nodes there are: give the features of the nodes")
     found = {}
     for spec in manifest.inputs:
-        if spec.name in states:
+        if spec.name in states and spec.belongs != FIXED:
             sizes = [size if isinstance(size, int) else nodes for size in spec.shape]
             found[spec.name] = np.zeros(sizes, spec.dtype)
     return found

@@ -95,3 +95,52 @@ def test_a_state_that_nothing_feeds(tmp_path: Path) -> None:
         edgegnn.export(checkpoint, state={"h": "hh"}, **asked)
     with pytest.raises(UsageError, match="--state h=y: no width of h gives it the shape of the output that feeds it"):
         edgegnn.export(checkpoint, state={"h": "y"}, **asked)
+
+
+class Evolving(nn.Module):
+    """After EvolveGCN-O of pytorch_geometric_temporal: a cell evolves the weight of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.conv, self.head = nn.GRUCell(WIDTH, WIDTH), GCNConv(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor, edge_index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        weight = self.cell(weight, weight)
+        return self.head(self.conv(x @ weight, edge_index).relu()), weight
+
+
+@pytest.mark.slow
+def test_a_state_that_belongs_to_no_node(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    graph = Data(
+        x=torch.randn(30, WIDTH, generator=generator),
+        edge_index=torch.randint(30, (2, 90), generator=generator),
+        y=torch.randint(3, (30,), generator=generator),
+        weight=torch.randn(WIDTH, WIDTH, generator=generator),
+    )
+    torch.save(graph, tmp_path / "data.pt")
+    model = Evolving().eval()
+    result = edgegnn.export(
+        Checkpoint(model, {"factory": "gauntlet:build", "args": {}}),
+        data=str(tmp_path / "data.pt"),
+        state={"weight": "output_1"},
+        quant="static-int8",
+        output=tmp_path / "evolving",
+        max_accuracy_drop=100.0,
+    )
+    assert result.manifest.parity.drift.steps == 20
+    assert edgegnn.verify(result.path).ok
+    session = edgegnn.runtime.open(result.path).session()
+    inputs = {"x": graph.x.numpy(), "edge_index": graph.edge_index.numpy()}
+    with pytest.raises(DataError, match="weight missing"):
+        session.step(**inputs)
+    weight = graph.weight
+    session.step(**inputs, weight=weight.numpy())
+    with torch.no_grad():
+        out, weight = Evolving.forward(model, graph.x, graph.edge_index, weight)
+        for _ in range(19):
+            out, weight = Evolving.forward(model, graph.x, graph.edge_index, weight)
+            got = session.step(**inputs)
+    assert np.abs(got["output_1"] - weight.numpy()).max() < 0.1
+    assert np.abs(got["output_0"] - out.numpy()).max() < 0.2 * float(out.abs().max())
