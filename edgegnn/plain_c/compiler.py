@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.errors import ExportError
-from edgegnn.plain_c.cross import ERRORS, MEMORY, SECONDS
+from edgegnn.plain_c.cross import ERRORS, MEMORY, SECONDS, zig
 from edgegnn.plain_c.generate import Argument, PlainC
 from edgegnn.plain_c.run_program import run_source
 from edgegnn.utils.limited import run_limited
@@ -50,7 +48,7 @@ def find_compiler() -> tuple[str, ...] | None:
         path = shutil.which(name)
         if path:
             return (path,)
-    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else None
+    return zig()
 
 
 def compile_model(code: PlainC, folder: Path, compiler: Sequence[str], flags: Sequence[str] = ()) -> Path:

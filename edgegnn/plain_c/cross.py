@@ -50,9 +50,9 @@ MACHINES: Mapping[str, Machine] = {
 }
 
 
-def zig() -> tuple[str, ...] | None:
-    """The command of zig's C compiler; None where the package ziglang is not installed."""
-    return (sys.executable, "-m", "ziglang", "cc") if importlib.util.find_spec("ziglang") else None
+def zig(tool: str = "cc") -> tuple[str, ...] | None:
+    """The command of one of zig's tools, its C compiler; None where the package ziglang is not installed."""
+    return (sys.executable, "-m", "ziglang", tool) if importlib.util.find_spec("ziglang") else None
 
 
 def linux_compiler(machine: str) -> tuple[str, ...]:

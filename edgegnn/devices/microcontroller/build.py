@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgegnn.devices.microcontroller.boards import Board
 from edgegnn.errors import TargetError, first_line
-from edgegnn.plain_c.cross import compile_program
+from edgegnn.plain_c.cross import compile_program, zig
 from edgegnn.plain_c.driver import Accepted, driver_source
 from edgegnn.plain_c.generate import PlainC
 
@@ -100,9 +98,9 @@ def find_compiler(board: Board) -> tuple[tuple[str, ...], tuple[str, ...], str]:
                 (*board.gcc_flags, "-Wl,--no-warn-rwx-segments"),
                 f"{name} {_said(path, '-dumpfullversion')}",
             )
-    if importlib.util.find_spec("ziglang") is not None:
-        zig = (sys.executable, "-m", "ziglang")
-        return (*zig, "cc"), board.zig_flags, f"zig {_said(*zig, 'version')}"
+    cc, version = zig(), zig("version")
+    if cc is not None and version is not None:
+        return cc, board.zig_flags, f"zig {_said(*version)}"
     raise TargetError(
         f"no C compiler for {board.name} here: apt-get install {board.package}, or pip install 'edgegnn[cross]'"
     )
