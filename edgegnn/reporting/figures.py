@@ -125,6 +125,8 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
         axes.set_ylabel(metric_label(entries))
         number_axis(axes, [p[0] * cost.factor for p in pairs])
         axes.margins(0.09)
+        if not lower:
+            shares_axis(axes)
         hidden = _number_points(axes, list(zip(xs, ys, strict=True)))
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.2)
         title = f"{subject}: {metric_label(entries).split(',')[0].removeprefix('test ')} against {cost.title}"
@@ -185,6 +187,8 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
         axes.set_ylabel(label)
         if column != "test":
             axes.set_ylim(bottom=0)
+        elif not lower_is_better(known):
+            shares_axis(axes)
         figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
         title = f"{subject}: {label.split(',')[0]} against sparsity"
         description = "; ".join(
@@ -195,6 +199,12 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
     notes = ["Line: mean over seeds; band: ± one standard deviation."] if banded else ["A single seed: no band."]
     data = {m: [{"sparsity": x, "mean": v.mean, "std": v.std, "n": v.n} for x, v in line] for m, line in lines.items()}
     return Figure(name, title, description, drawn, notes=notes, data={"subject": subject, column: data})
+
+
+def shares_axis(axes: Any) -> None:
+    """Let an axis of percentages end where they do; a marker at 100 % stays whole."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.06 * high), min(high, 100 + 0.06 * (100 - low)))
 
 
 _LINES = ("-", "--", "-.", ":")

@@ -107,7 +107,7 @@ def test_one_line_for_what_is_missing(
     monkeypatch.setattr(emulate.shutil, "which", lambda name: None)
     with pytest.raises(TargetError, match="emulated by qemu-system-riscv32: apt-get install qemu-system-misc"):
         footprint(artifact, target="riscv32")
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(TargetError, match=r"apt-get install gcc-arm-none-eabi, or pip install 'edgegnn\[cross\]'"):
         build.find_compiler(BOARDS["cortex-m7"])
     monkeypatch.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.figure
 import msgspec
 import pytest
 from command_line import run, strict
@@ -14,6 +15,7 @@ from report_example import HOSTILE, Page, finished_study, outcomes_of, profile_o
 
 from edgegnn.errors import PruneError
 from edgegnn.profiling.record import OperatorTime, OperatorTimes, SweepPoint
+from edgegnn.reporting import figures
 from edgegnn.reporting.model_points import of_study, plain
 from edgegnn.reporting.operators import section
 from edgegnn.reporting.overview import chosen
@@ -318,6 +320,15 @@ def test_one_seed_has_no_band_and_nothing_timed_no_latency(tmp_path, monkeypatch
     words = Page((tmp_path / "r.html").read_text()).words
     assert "no plot of latency: nothing was measured" in words
     assert 'Times and energy None: timing = "off" in the study.' in words
+
+
+def test_an_axis_of_percentages_ends_where_they_do():
+    for values, top in (([100, 100], 101), ([40, 99.5], 104), ([40, 60], 63)):
+        axes = matplotlib.figure.Figure().add_subplot()
+        axes.plot([1, 2], values)
+        figures.shares_axis(axes)
+        low, high = axes.get_ylim()
+        assert low < min(values) <= max(values) < high < top
 
 
 def test_long_names_lose_their_middle():
