@@ -243,7 +243,7 @@ def _counts(
     least: int,
     fixed: Collection[str],
 ) -> dict[str, int]:
-    """How many nodes, edges, pairs and graphs there are to trace with, all unlike each other and other sizes."""
+    """Numbers of nodes, edges, pairs and graphs to trace with: no two are equal, and none equals another size."""
     given: dict[str, int] = {}
     other_sizes: set[int] = set()
     for name, role in roles.items():

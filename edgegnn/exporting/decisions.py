@@ -58,7 +58,7 @@ def _rounded(value: ir.Value) -> Iterator[ir.Value]:
 
 
 def _leads_to(nodes: Iterable[ir.Node], decisions: Collection[str], passed: Collection[str]) -> bool:
-    """Whether a node makes whole numbers or truth values, or one behind it with only `passed` kinds between."""
+    """Whether a node, or one that it reaches through `passed` kinds only, makes whole numbers or truth values."""
     waiting, seen = list(nodes), set[ir.Node]()
     while waiting:
         node = waiting.pop()

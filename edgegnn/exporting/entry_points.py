@@ -121,7 +121,7 @@ def chained(points: Sequence[EntryPoint], sessions: Sequence[Any]) -> Callable[[
 
 
 def whole_io(points: Sequence[EntryPoint], models: Sequence[onnx.ModelProto]) -> dict[str, list[dict[str, Any]]]:
-    """What the manifest says of inputs and outputs: of the whole and, where there are several files, of each."""
+    """Inputs and outputs for the manifest: of the whole model and, where there are several files, of each file."""
     each = [_with_roles(graph_io(model), point) for point, model in zip(points, models, strict=True)]
     if len(points) == 1:
         return each[0]

@@ -91,7 +91,7 @@ class Proof:
 
         Args:
             form: the artifact's.
-            names: inputs of the model; those of the artifact are the same, but for the edges of a constant graph.
+            names: inputs of the model; the artifact has the same, without the edges of a constant graph.
             held_out: the validation split.
             answers: the artifact's outputs on it.
 
@@ -216,7 +216,7 @@ class Proof:
             )
 
     def _deviation(self, expected: list[npt.NDArray[np.float32]]) -> list[float] | None:
-        """Of numbers, the standard deviation of each column."""
+        """Standard deviation of each column, for outputs that are numbers."""
         spec = self.task.spec
         return spec.scale.get("std") if spec.labelled else spread(expected)
 
@@ -231,7 +231,7 @@ class Proof:
         return twin_noise(*form.twins, base.inputs) if form.twins is not None else []
 
     def _metric(self, held_out: list[Sample], answers: list[Any], plain: list[Any]) -> tuple[str, Drop | None]:
-        """What is the float model, and the drop of the metric from it to the artifact."""
+        """Words for the float model, and how far the metric drops from it to the artifact."""
         spec = self.task.spec
         if not held_out or not any(sample.label is not None for sample in held_out):
             return "the float model", None

@@ -193,7 +193,7 @@ def _values(name: str, metric: Compared) -> str:
 
 
 def _entries(m: ArtifactManifest) -> dict[str, Any]:
-    """What an artifact of several entry points says more."""
+    """Further facts of an artifact with several entry points."""
     entries = [f"{e.name} ({e.file}): {_io(e.inputs)} → {_io(e.outputs)}" for e in m.entries]
     more = [_values(name, value) for name, value in (m.metric.further if m.metric is not None else {}).items()]
     heads = [f"{head.output} ({head.attribute}): {_values(head.name, head)}" for head in m.heads]

@@ -72,7 +72,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def without_points(model: ir.Model) -> ir.Model:
-    """A copy of what the exporter wrote with nothing in the place of the placeholders, learnt ones among them."""
+    """A copy of the exported graph without the placeholders, learnt ones included."""
     plain = model.clone()
     graph = plain.graph
     for node in list(graph):

@@ -48,7 +48,7 @@ class Property:
     Attributes:
         name: as above.
         changed: the changed graph.
-        rows: of the changed graph's answers, the rows that are those of the graph.
+        rows: the rows of the changed graph's answers that belong to the original graph.
     """
 
     name: str
@@ -104,7 +104,7 @@ def properties(base: Sample, kind: str, seed: int = 0) -> list[Property]:
 
 
 def _renumbered(base: Sample, order: Array) -> Sample:
-    """The node that comes at place i is then the one with the number order[i] now."""
+    """The graph with its nodes in another order: node order[i] comes to place i."""
     place = np.argsort(order)
     inputs = {
         name: place[value] if base.role(name).numbers_nodes else value
@@ -151,7 +151,7 @@ class Held:
         kind: "node", "graph" or "link": what a row of the answers is.
         plain: the float model.
         run: the artifact.
-        limit: how far the artifact's answers may move, beside those of the model.
+        limit: how much further than the model's the artifact's answers may move.
         sway: how far rounding moves PyTorch's answers on a graph.
         own_ranges: the recipe takes ranges from each input.
         fixed: the artifact is for one graph with its own nodes.
@@ -224,7 +224,7 @@ def _times(value: Any, factor: float) -> Any:
 
 
 def _telling(kept: Kept) -> tuple[bool, float]:
-    """How much a finding says: one that isn't kept most, then by how far the artifact's answers move."""
+    """Sort key of findings: properties that are not kept first, then by how far the artifact's answers move."""
     return kept.told != "kept", kept.artifact or 0.0
 
 

@@ -125,7 +125,7 @@ def _float_tensors(checkpoint: Checkpoint, model: onnx.ModelProto, rewritten: on
 
 
 def _captured(checkpoint: Checkpoint, point: EntryPoint) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The graph; and that of the same model without any quantization, which the artifact's size is compared with."""
+    """The captured graph, and the same model's without quantization, which sizes are compared with."""
     model = checkpoint.model
     if isinstance(model, OnnxModule):
         known = {name: role_of(point.roles, name) for name in point.example}

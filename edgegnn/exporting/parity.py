@@ -291,7 +291,10 @@ def _beyond(
     expected: list[npt.NDArray[np.float32]],
     again: Callable[[int], list[npt.NDArray[np.float32]]],
 ) -> list[int]:
-    """Graphs with an error beyond the limit, if PyTorch itself moves a quarter as far on each of them; else none."""
+    """Graphs with an error beyond the limit that PyTorch's own rounding explains; none where one isn't explained.
+
+    Explained: PyTorch's answers move at least a quarter as far when it rounds otherwise.
+    """
     limit = tolerance.max_abs_error
     found = [] if limit is None else [at for at, row in enumerate(per_graph) if row["max_abs_error"] > limit]
     explained = all(per_graph[at]["max_abs_error"] <= 4 * _reach(expected[at], again(at)) for at in found)
@@ -350,7 +353,7 @@ def _reach(want: npt.NDArray[np.float32], others: list[npt.NDArray[np.float32]])
 def _open(
     want: Array, got: Array, others: list[npt.NDArray[np.float32]], target: str, within: list[float] | None
 ) -> int:
-    """How many of the predictions in which an artifact differs PyTorch changes itself."""
+    """Number of differing predictions that PyTorch changes itself when it rounds otherwise."""
     undecided = np.zeros(len(want), bool)
     for other in others:
         undecided |= ~same_rows(want, other, target, within)

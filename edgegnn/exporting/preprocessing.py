@@ -67,7 +67,7 @@ def raw_features(models: Sequence[Model | None], task: Task) -> Iterator[Task]:
 
 
 def described(model: Model, task: Task, names: Sequence[str]) -> Preprocessing:
-    """What the manifest says of what lies between the data and the model, which has inputs of these names."""
+    """The manifest's account of what lies between the data and a model with inputs of these names."""
     features = task.spec.features
     if task.spec.transforms:
         return _of_transforms(task, names)

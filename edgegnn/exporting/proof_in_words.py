@@ -34,7 +34,7 @@ def taken_graphs(manifest: ArtifactManifest) -> str:
 
 
 def shipped_samples(manifest: ArtifactManifest) -> str:
-    """What of the test split samples.npz holds; "" for all of it."""
+    """Which part of the test split is in samples.npz; "" for all of it."""
     taken = manifest.samples_taken
     if taken is None or (taken.number == taken.of and not taken.cut):
         return ""
@@ -43,7 +43,7 @@ def shipped_samples(manifest: ArtifactManifest) -> str:
         return words
     part, hops = manifest.samples[0], taken.hops
     same = f"with {hops} hops around them, which give the answers of the whole graph"
-    own = "whose answers are those of the part: the model's depend on the whole graph"
+    own = "answered for the part alone: the model's own answers depend on the whole graph"
     within = f"{part.num_nodes:,} nodes, {part.num_edges:,} edges: profile measures on them"
     return f"{words}, {own if hops is None else same} ({within})"
 

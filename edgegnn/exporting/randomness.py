@@ -87,7 +87,7 @@ def check_repeats(model: nn.Module | ExportedProgram, args: Mapping[str, Tensor]
 
 
 def _drawn(run: Callable[[], Any], seed: int) -> Any:
-    """What `run` gives with other random numbers; those of the caller are left as they were."""
+    """The result of `run` with other random numbers; the caller's generators keep their state."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -48,7 +48,7 @@ def _(x: Tensor, state: Any, weights: Any, biases: bool, layers: int, both: bool
 def gru(
     x: Tensor, state: Tensor, weights: Sequence[Tensor], biases: bool, layers: int, both: bool, first: bool
 ) -> tuple[Tensor, Tensor]:
-    """`torch.gru` in eval mode; arguments as those of `lstm`, with the hidden state alone."""
+    """`torch.gru` in eval mode; takes what `lstm` takes, with the hidden state alone."""
     return torch.gru(x, state, list(weights), biases, layers, 0.0, False, both, first)
 
 
@@ -74,7 +74,7 @@ def recurrent_call(name: str, args: Sequence[Any]) -> Any:
 
 
 def recurrent_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How the exporter translates both."""
+    """The exporter's translations of both operators."""
 
     def to_lstm(x, state, weights, biases: bool, layers: int, both: bool, first: bool):  # type: ignore[no-untyped-def]
         return aten_lstm(x, state, weights, biases, layers, 0.0, False, both, first)

@@ -100,7 +100,7 @@ class Sample:
 
     @property
     def starts(self) -> dict[str, int]:
-        """Name of the size of each type of nodes -> the number of its first node among those of all types."""
+        """Name of each node type's size -> the number of its first node when all types are numbered on."""
         found, start = {}, 0
         for size, count in self.numbered_types.items():
             found[size] = start
@@ -109,7 +109,7 @@ class Sample:
 
     @property
     def numbered_types(self) -> dict[str, int]:
-        """`counts`, and behind them those of types that only edges name, of which the model has learnt rows."""
+        """`counts`, then the counts of types that only edges name: the model has learnt rows for their nodes."""
         counts = self.counts
         for name in find_names(self.inputs, self.roles, EDGES):
             for size, row in zip(self.role(name).ends, self.inputs[name], strict=True):
@@ -171,7 +171,7 @@ def _whole(task: Task, names: Sequence[str], name: str, data: Data, mask: Array 
 
 
 def _known(y: torch.Tensor | None) -> Array | None:
-    """Which rows have a class; None where all have one, or where they have labels or values, or nothing."""
+    """Which rows have a class; None where all have one, and for outputs that are no classes."""
     if y is None:
         return None
     known: Array = np.ones(len(y), bool) if y.is_floating_point() else (y >= 0).numpy()
@@ -239,7 +239,7 @@ def _typed_samples(task: Task, first: TypedGraph, names: Sequence[str], seed: in
 def _drawn(
     whole: Sample, counts: Mapping[str, int], edges: int, without: Sequence[str], random: np.random.Generator
 ) -> dict[str, Array]:
-    """Inputs with so many nodes of each type, and edges of each relation of which some are there twice."""
+    """Inputs with these numbers of nodes of each type; each relation has some edges twice."""
     picks: dict[str, npt.NDArray[np.int64]] = {}
     inputs: dict[str, Array] = {}
     for name, value in whole.inputs.items():
@@ -264,7 +264,7 @@ def _drawn(
 
 
 def in_order_of(source: Array, edges: Array) -> Array:
-    """Edges sorted by an end where those of the source are: some layers insist on it."""
+    """Edges, sorted by an end where the source graph's are: some layers insist on it."""
     for end in (0, 1):
         if bool((np.diff(source[end]) >= 0).all()):
             edges = edges[:, edges[end].argsort(kind="stable")]

@@ -145,7 +145,7 @@ def _halves(number: int) -> Iterator[int]:
 
 
 def _hops(model: Model, whole: Sample, want: Array, rows: Array) -> tuple[int, bool] | None:
-    """How many hops around rows give the answers of the whole graph, and whether against the edges' direction only.
+    """The hops around rows that give the whole graph's answers, and whether they are against the edges only.
 
     None where no number does, short of the whole graph.
     """

@@ -155,7 +155,7 @@ def _beyond_chance(lost: int, won: int, rows: int, limit: float) -> bool:
 
 
 def _standard_error(points: Callable[[Array], float], rows: int) -> float:
-    """Of a drop, by leaving out one group of rows at a time; infinite where a part of the rows doesn't define it."""
+    """Standard error of a drop (jackknife over groups of rows); infinite where a group's rest has no metric."""
     groups = min(_GROUPS, rows)
     if groups < 2:
         return math.inf
@@ -312,7 +312,7 @@ def check_noise(decibels: float | None, floor: float, layers: Sequence[Layer], w
     Args:
         decibels: their signal-to-noise.
         floor: its smallest value.
-        layers: that of the layers.
+        layers: signal-to-noise of the layers.
         what: the graphs, for the message.
 
     Raises:
@@ -331,7 +331,7 @@ def check_outputs(worst: tuple[int, float] | None, recipe: Recipe, layers: Seque
     Args:
         worst: of `worst_output`.
         recipe: how the model is quantized.
-        layers: that of the layers.
+        layers: signal-to-noise of the layers.
         what: the graphs, for the message.
 
     Raises:

@@ -106,7 +106,7 @@ def least_values(model: nn.Module | ExportedProgram, sample: Sample) -> dict[str
 
 
 def _problem(model: nn.Module | ExportedProgram, sample: Sample) -> str:
-    """What PyTorch says against a graph; "" when it runs."""
+    """PyTorch's error for a graph; "" when it runs."""
     try:
         torch_outputs(model, [sample])
     except ExportError as error:
@@ -146,7 +146,7 @@ def _limits(runs: Callable[[int, Tensor], bool], real: Mapping[str, int], most: 
 
 
 def _least_nodes(runs: Callable[[int], bool], smallest: int, most: int | None) -> int:
-    """The fewest nodes from which on the model runs; those of the smallest real graph where no other graph runs."""
+    """The fewest nodes that the model runs on; the smallest real graph's number where no other graph runs."""
     sizes = [size for size in _SIZES if most is None or size <= most]
     worked = [runs(size) for size in sizes]
     if not worked or not worked[-1]:
@@ -184,7 +184,7 @@ def _allowed(sample: Sample, limits: Mapping[str, int]) -> bool:
 
 
 def _counts(nodes: int, edges: Array) -> dict[str, int]:
-    """What a graph has of everything that there are limits of."""
+    """The sizes of a graph that limits are about."""
     out_of, into = (np.bincount(ends, minlength=nodes) for ends in edges)
     return {
         "least_nodes": nodes,

@@ -181,7 +181,7 @@ def _product(a: _Sparse, b: _Sparse, inner: int, columns: int) -> _Sparse:
 
 
 def _summed(row: Tensor, column: Tensor, columns: int, value: Tensor) -> _Sparse:
-    """Entries sorted by row and column, those of one place added up."""
+    """Entries sorted by row and column, with entries of the same place added up."""
     places, at = (row * columns + column).unique(return_inverse=True)
     rows = places // columns
     return _Sparse(rows, places - rows * columns, scatter(value, at, dim_size=places.shape[0]))

@@ -97,7 +97,7 @@ def running_inside(modules: Sequence[nn.Module], task: Task) -> Iterator[Task]:
 
 
 def encoding_steps(task: Task, names: Sequence[str]) -> list[PreprocessingStep]:
-    """What the runtime does of the user's transforms, for a model with inputs of these names."""
+    """The user's transforms that the runtime does, for a model with inputs of these names."""
     found = [each for each in transforms_of(task.spec.transforms) if isinstance(each, Encoding)]
     return [
         PreprocessingStep(kind=each.kind, input=each.attribute or "x", size=each.size)
@@ -232,7 +232,7 @@ def _takes(front: _Front, raw: Data, prepared: Data) -> tuple[str, ...]:
 
 
 def _check(front: _Front, raw: Sequence[Data], task: Task) -> None:
-    """Refuse transforms that give something else alone, behind the encodings, or on graphs side by side.
+    """Refuse transforms whose result changes when they run alone, after the encodings, or on a batch of graphs.
 
     Raises:
         _OutsideError: they do.

@@ -47,7 +47,7 @@ _OF_GRAPHS = re.compile(r"graph|global|(^|_)u($|_)|molecule|state", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How the inputs of a file become those of an artifact.
+    """How the inputs of a file become inputs of an artifact.
 
     Attributes:
         roles: name in the artifact -> role, in order.

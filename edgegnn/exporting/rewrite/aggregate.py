@@ -83,7 +83,7 @@ class Rows(Rule[_Scatter]):
         return _Scatter(node, how, root, start, False, axis)
 
     def check(self, match: _Scatter, sheet: Sheet) -> str | None:
-        """The native ops reduce float32 rows, from nothing."""
+        """The native ops reduce float32 rows, and start from zero."""
         if match.how not in _HOWS:
             return "a product of messages: there is no native op for it"
         if match.index is None:
@@ -188,7 +188,7 @@ def _row_index(index: ir.Value, messages: ir.Value, axis: int) -> ir.Value | Non
 
 
 class Mean(Rule[Segments]):
-    """A sum over the number of messages, where nothing counts as one."""
+    """A sum divided by the number of messages; no message counts as one."""
 
     def pattern(self, node: ir.Node, sheet: Sheet) -> Segments | Miss | None:
         """The sum."""

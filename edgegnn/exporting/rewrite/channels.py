@@ -111,7 +111,7 @@ class Channels(Rule[_Sum]):
 
 
 def _summands(value: ir.Value, tail: tuple[int, ...]) -> list[ir.Value]:
-    """What the messages are a sum of, each as wide as the messages."""
+    """The summands of the messages, each as wide as the messages."""
     node = made_by(value, "Add")
     if node is None or len(value.uses()) != 1:
         return [value]
@@ -185,7 +185,7 @@ def _summed(sheet: Sheet, term: _Term, node: ir.Node) -> ir.Value:
 
 
 def _narrow(sheet: Sheet, term: _Term, factors: list[Factor], node: ir.Node) -> ir.Value:
-    """The product of what an edge has beside the weights of channels; ones where there is nothing."""
+    """The product of an edge's other factors, beside the weights of channels; ones where it has none."""
     if factors:
         return product(sheet, None, factors, node, edges=True)
     source = term.message.source
@@ -220,7 +220,7 @@ def _weights(sheet: Sheet, term: _Term, node: ir.Node) -> tuple[ir.Value, int, l
 
 
 def _part(value: ir.Value) -> tuple[ir.Value, int]:
-    """What some columns are a part of, and which is the first of them; the value itself and 0 otherwise."""
+    """The matrix that some columns are cut from, and the first one's place; the value itself and 0 otherwise."""
     node = made_by(value, "Slice", "Split")
     source = None if node is None else node.inputs[0]
     if node is None or source is None or rank(source) != 2:

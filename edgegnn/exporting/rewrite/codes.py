@@ -34,7 +34,7 @@ class Codes:
 
 
 def codes_of(value: ir.Value | None) -> Codes | None:
-    """The codes of which a tensor is the dequantized form, with one scale; None for any other tensor."""
+    """The codes that a tensor is dequantized from with one scale; None for any other tensor."""
     node = made_by(value, "DequantizeLinear")
     if node is None or node.inputs[0] is None or node.inputs[0].dtype not in _BYTES:
         return None

@@ -136,7 +136,7 @@ class _Baked:
                 self.put(value, result, name)
 
     def _order_weights(self, perm: ir.Value, order: Array) -> None:
-        """Weights of a weighted sum are brought into row order, in which a body finds `col` and `row`, once."""
+        """Bring the weights of a weighted sum into row order, the order of `col` and `row` in function bodies."""
         for use in list(perm.uses()):
             node, names = use.node, _inputs(use.node)
             if "col" not in names:
@@ -168,7 +168,7 @@ def _end(node: ir.Node) -> int | None:
 
 
 def _run(node: ir.Node, inputs: Sequence[Array]) -> list[Array]:
-    """What a standard operator computes."""
+    """The result of a standard operator, computed by onnxruntime."""
     values = [ir.Value(name=f"i{i}", shape=ir.Shape(v.shape)) for i, v in enumerate(inputs)]
     for value, given in zip(values, inputs, strict=True):
         value.dtype = ir.DataType.from_numpy(given.dtype)

@@ -143,7 +143,7 @@ def _edge_list(sheet: Sheet, source: ir.Value, target: ir.Value, at: ir.Node) ->
 
 
 def edge_row(index: ir.Value | None) -> tuple[ir.Value, int] | None:
-    """The edge list [2, E] and which of its rows an index is; None when it is no such row."""
+    """The edge list [2, E] that an index is a row of, and which row; None when it is no row of one."""
     node = made_by(index, "Gather")
     at = None if node is None else array(node.inputs[1])
     if node is None or at is None or at.ndim or axis_of(node):
@@ -161,7 +161,7 @@ def untwisted(edges: ir.Value | None) -> tuple[ir.Value | None, int]:
 
 
 def partner(index: ir.Value, target: ir.Value) -> bool:
-    """Whether `index` holds the other ends of the edges that end in `target`."""
+    """Whether `index` holds the sources of the edges whose ends `target` holds."""
     own, other = edge_row(target), edge_row(index)
     return own is not None and other is not None and own[0] is other[0] and own[1] != other[1]
 
@@ -227,7 +227,7 @@ class SelfLoops(Rule[tuple[ir.Node, ir.Value]]):
 
 
 def _without_loops(edges: ir.Value | None) -> ir.Value | None:
-    """The list of which `edges` are those that are no loops."""
+    """The edge list that `edges` was made from by removing the loops; None when it was not."""
     node = made_by(edges, "Gather", "Compress")
     if node is None or axis_of(node) not in (1, -1):
         return None
@@ -289,7 +289,7 @@ class ShareCsr(Rule[tuple[ir.Node, ir.Node]]):
         return Miss("the other CSR of these edges has loops, or another number of rows") if unlike else None
 
     def rewrite(self, match: tuple[ir.Node, ir.Node], sheet: Sheet) -> None:
-        """The outputs of the one for those of the other."""
+        """Use the outputs of CooToCsr in place of those of IndexToCsr."""
         index, coo = match
         for old, new in zip(index.outputs, (coo.outputs[0], coo.outputs[2], coo.outputs[3]), strict=True):
             sheet.replace(old, new)

@@ -101,7 +101,7 @@ def uniform(value: ir.Value | None) -> float | None:
 
 
 def same_values(value: ir.Value | None) -> ir.Value | None:
-    """What a tensor is a new layout of: the same elements in the same order, with as many along the first axis."""
+    """The tensor before reshapes that keep its first axis: the same elements in the same order."""
     node = made_by(value, "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten")
     if node is None or value is None:
         return value
@@ -198,7 +198,7 @@ class Sheet:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
     def once(self, key: Iterable[Any], make: Any) -> tuple[ir.Value, ...]:
-        """What `make()` returned for an equal key before, as long as it is still in the graph; else what it returns."""
+        """The result of `make()`, or the earlier result for an equal key while that is still in the graph."""
         known = self._shared.get(tuple(key))
         if known is not None and all(_is_here(self.graph, v) for v in known):
             return known
@@ -353,7 +353,7 @@ def scalar_key(value: ir.Value) -> tuple[Any, ...]:
 
 
 def _vector_key(vector: ir.Value) -> tuple[Any, ...]:
-    """Equal for two shapes whose first elements are known to be the same number."""
+    """A key that is equal for two shapes whose first elements are known to be equal."""
     known = array(vector)
     if known is not None and known.size:
         return ("number", int(known.flat[0]))

@@ -177,7 +177,7 @@ class IntegerProduct(Rule[_Product]):
 
 
 def _half_quantized(node: ir.Node, x: Codes | None, weight: ir.Node | None) -> Miss | None:
-    """Why a product of which one side at most is quantized stays in float; None where neither is."""
+    """Why a product with one quantized side stays in float; None where no side is quantized."""
     if x is not None and weight is None:
         return Miss(f"{node.op_type} of codes: what they are multiplied by is no quantized weight")
     if x is None and weight is not None:

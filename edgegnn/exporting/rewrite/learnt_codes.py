@@ -70,7 +70,7 @@ class LearntCodes(Rule[_Learnt]):
         return _Learnt(node, x, step, top, signed)
 
     def rewrite(self, found: _Learnt, sheet: Sheet) -> ir.Value:
-        """A product with a constant for each column, as a sum of learnt columns has it behind it, goes in as well."""
+        """Take in a product with a constant for each column, too: a sum of learnt columns is followed by one."""
         x, factor, codes = found.x, sheet.floats([1.0]), found.codes.outputs[0]
         product = made_by(x, "Mul")
         if product is not None and alone(x):

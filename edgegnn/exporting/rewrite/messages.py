@@ -53,7 +53,7 @@ class Message:
     source: ir.Value
 
     def of(self, *roles: str) -> list[Factor]:
-        """The factors with one of these roles; those of the full width first."""
+        """The factors with one of these roles, the widest first."""
         return sorted((f for f in self.factors if f.role in roles), key=lambda f: (f.divides, -int(np.prod(f.tail))))
 
 
@@ -63,7 +63,7 @@ def width(factors: Sequence[Factor], length: int) -> tuple[int, ...]:
 
 
 def message_of(found: Segments) -> Message | None:
-    """A message as a product in which rows of the source of each edge take part; None when it is no such product."""
+    """A message as a product with rows looked up at the source of each edge; None when it is no such product."""
     tail = tail_of(found.messages)
     if tail is None:
         return None

@@ -153,7 +153,7 @@ Block = tuple[int, list[Term]]  # columns, and what they are the sum of
 
 
 def _blocks(sheet: Sheet, value: ir.Value, at: ir.Node, pick: int | None = None) -> list[Block] | None:
-    """The columns of a matrix [E, K] in groups; `pick` is the one of an axis in between that is looked at."""
+    """The columns of a matrix [E, K] in groups; `pick` selects one entry of an axis in between."""
     node, tail = made_by(value), tail_of(value)
     if not tail:
         return None
@@ -312,7 +312,7 @@ def _added(sheet: Sheet, terms: Sequence[Term], tail: tuple[int, ...], at: ir.No
 
 
 def _messages(sheet: Sheet, match: _Sum) -> ir.Value:
-    """What is left of each message: a[source]."""
+    """The part of each message that comes from the source: a[source]."""
     node, found = match.segments.node, match.segments
 
     def make() -> ir.Value:
@@ -339,7 +339,7 @@ class Spread(Rule[tuple[ir.Node, _Sum]]):
         if squares.index is not mean.index or squares.rows is not mean.rows:
             return Miss("variance: the mean and the mean of squares are over different rows", squares.node)
         if any(v is not mean.messages for v in product.inputs):
-            return Miss("variance: the squares are not those of what the mean is of", squares.node)
+            return Miss("variance: the squared tensor is not the one that the mean is taken of", squares.node)
         match = _sum_of(mean.messages, mean)
         return None if match is None else (node, match)
 
@@ -371,7 +371,7 @@ class SplitSums(Rule[_Sum]):
         return None
 
     def check(self, match: _Sum, sheet: Sheet) -> str | None:
-        """What is taken out counts 0 times where no edge ends."""
+        """The summand of the target is multiplied by 0 where no edge ends, so it has to be finite."""
         if all(finite(t.table) for t in match.targets):
             return None
         return "a summand of the target may be infinite where no edge ends"

@@ -63,7 +63,7 @@ def _widths(node: ir.Node) -> tuple[int, int]:
 
 
 def _rows_of(node: ir.Node) -> ir.Value | None:
-    """What a step of a chain changes the rows of; None when it is no such step."""
+    """The rows that a step of a chain takes; None when the node is no such step."""
     if node.domain == DOMAIN:
         x = node.inputs[0] if node.op_type in _LINEAR else None
         return x if rank(x) == 2 and (node.op_type != "SpMMWeighted" or _one_weight(node.inputs[1])) else None

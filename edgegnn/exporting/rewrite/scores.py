@@ -81,7 +81,7 @@ class Scores(Rule[_Scores]):
 
 
 def _rows(node: ir.Node) -> ir.Value | None:
-    """What a ReduceSum over the last of three axes multiplies by a constant."""
+    """The tensor that is multiplied by a constant and summed over the last of three axes; None for other nodes."""
     if node.op_type != "ReduceSum" or node.attributes.get_int("keepdims", 1) != 0:
         return None
     product = made_by(node.inputs[0], "Mul")

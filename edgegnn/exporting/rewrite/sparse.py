@@ -76,7 +76,7 @@ class SparseInput(Rule[tuple[ir.Node, _Product]]):
 
 
 def _divided(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
-    """What is divided by one number for each row, and these numbers; the value itself and None where it isn't."""
+    """The dividend and the divisors of a division by one number for each row; the value itself and None otherwise."""
     node = made_by(value, "Div")
     rows = None if node is None else node.inputs[1]
     if node is None or rows is None or rank(rows) != 2 or rows.shape is None or rows.shape[1] != 1:

@@ -78,7 +78,7 @@ class Program:
         return node
 
     def tidy(self) -> None:
-        """Leave out what nothing uses."""
+        """Remove nodes that nothing uses."""
         for node in reversed(list(self.graph.nodes)):
             if not node.users and (node.op == "call_function" or node in self.constants):
                 self.constants.pop(node, None)

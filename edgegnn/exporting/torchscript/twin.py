@@ -60,7 +60,7 @@ def make_twin(program: ExportedProgram, names: Sequence[str]) -> tuple[bytes, li
 
 
 def _own_operators() -> dict[Any, Any]:
-    """How what is not torch's own is computed by what is."""
+    """Decompositions of edgegnn's operators into torch's own."""
 
     def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, axis: int, bits: int, name: str) -> Tensor:
         low, high = code_range(bits)
