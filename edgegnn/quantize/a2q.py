@@ -371,7 +371,7 @@ class A2QPoint(nn.Module):
 
 
 def _least_error(x: Tensor, step: Tensor, bits: Tensor) -> Tensor:
-    """Of some shares of steps that clip nothing, those of the least squared error.
+    """The step with the least squared error, among shares of the step that clips nothing.
 
     Sums over neighbours see few large values and many small ones: at 4 bits the largest of all nodes as reach would
     leave most of a column 0, and a learning rate takes long to leave that.

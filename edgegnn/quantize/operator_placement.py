@@ -190,7 +190,7 @@ def _products_first(q: QuantModel, path: str, x: Tensor, forward: Callable[[Tens
 
 
 def _read_by(q: QuantModel, products: Mapping[str, nn.Module], run: Callable[[], Any]) -> dict[str, Tensor]:
-    """What these modules read while `run` runs without any point."""
+    """The inputs of these modules while `run` runs without any point."""
     read: dict[str, Tensor] = {}
 
     def reader(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
@@ -212,7 +212,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _scaled_arguments(message: Any, values: dict[str, Any]) -> list[str]:
-    """Names of arguments x_j of which the message is x_j times something that does not depend on it."""
+    """Names of the arguments x_j that the message is proportional to: x_j times something independent of it."""
     rows = [
         key
         for key, x in values.items()
@@ -227,7 +227,7 @@ def _scaled_arguments(message: Any, values: dict[str, Any]) -> list[str]:
 
 
 def _factor(message: Any, key: str, values: dict[str, Any]) -> Tensor:
-    """What a message multiplies its argument `key` by: the message of ones."""
+    """The factor of argument `key` in a message: the message of ones."""
     x = values[key]
     out: Tensor = message(**{**values, key: torch.ones(x.shape, dtype=x.dtype, device=x.device)})
     return out

@@ -16,7 +16,7 @@ def is_edges(value: Tensor) -> bool:
 
 
 def fewer_edges(args: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same graph with two edges of three, so that degrees differ.
+    """The same graph with two thirds of its edges, so that degrees differ.
 
     Args:
         args: forward arguments by name; a row for each edge have `edge_index` and those of a name that begins like it.
@@ -75,7 +75,7 @@ def random_graphs(args: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _other_relation(edges: Tensor, generator: torch.Generator, *, hub: bool) -> Tensor:
-    """As many random edges between the nodes of two types that have edges; some are there twice."""
+    """The same number of random edges between nodes of two types that have edges, some of them twice."""
     if not edges.shape[1]:
         return edges
     ends = [torch.randint(int(row.max()) + 1, row.shape, generator=generator) for row in edges]
@@ -100,7 +100,10 @@ def _other(value: Tensor, args: Sequence[Tensor], generator: torch.Generator, *,
 
 
 def _other_edges(edges: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:
-    """As many random edges, each inside one graph of the batch; the last node of each graph of several only sends."""
+    """The same number of random edges, each inside one graph of the batch.
+
+    In a graph of several nodes the last one only sends.
+    """
     graph = _graph_of(args)
     sizes = torch.bincount(graph)
     first = sizes.cumsum(0) - sizes

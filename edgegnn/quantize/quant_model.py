@@ -156,7 +156,7 @@ class QuantModel(nn.Module):
         return memory_penalty(points, r.target_bits, r.memory_weight) if points and isinstance(r, A2Q) else None
 
     def settle(self) -> None:
-        """What learnt widths need after each optimizer step."""
+        """Bring learnt widths back into their range after an optimizer step."""
         for point in self._learnt():
             point.settle()
 
@@ -220,7 +220,7 @@ class QuantModel(nn.Module):
 
     @contextmanager
     def only(self, names: Collection[str]) -> Iterator[None]:
-        """Switch all points off but those of these names."""
+        """Switch off all points but the named ones."""
         self.step.only = names
         try:
             yield
@@ -295,7 +295,7 @@ class QuantModel(nn.Module):
         self.points[key] = point.train(self.training)
 
     def called(self, what: str) -> int:
-        """How often this was done before in this forward."""
+        """Number of earlier calls with this key in this forward."""
         before = self.step.calls[what]
         self.step.calls[what] += 1
         return before
@@ -350,7 +350,10 @@ class QuantModel(nn.Module):
         return "columns" if in_front_of_sum(name) else "rows"
 
     def _draw(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
-        """Which nodes run in full precision this time (2008.05000, section 4); those of relations go to the step."""
+        """Draw the nodes that run in full precision this time (arXiv 2008.05000, section 4).
+
+        The step keeps the masks of relations.
+        """
         probability, self.step.relations, self.step.ends = self.step.probability, {}, None
         if not self.training or probability is None:
             return None

@@ -89,7 +89,7 @@ def _widen(point: QuantPoint, low: Tensor, high: Tensor) -> None:
 
 @contextmanager
 def _watched(quantized: QuantModel, watch: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Tell what points are given, and round nothing."""
+    """Report the tensors that points are given, without rounding them."""
     training = quantized.training
     quantized.eval()
     quantized.step.watch = watch

@@ -92,7 +92,7 @@ class Static(Recipe):
 
 @dataclass(frozen=True)
 class Trained(Recipe):
-    """What recipes that train with fake quantization have.
+    """Fields of recipes that train with fake quantization.
 
     Attributes:
         bits: width of the codes of weights and activations, 4 or 8. A2Q: of weights and of what is summed, and where
@@ -162,7 +162,7 @@ class QAT(Trained):
 
 @dataclass(frozen=True)
 class DegreeQuant(QAT):
-    """Degree-Quant: quantization-aware training that leaves some nodes unquantized, rather those of high in-degree.
+    """Degree-Quant: quantization-aware training that leaves some nodes unquantized, most often nodes of high in-degree.
 
     Attributes:
         protect_low: protection probability of a node of the lowest in-degree rank.
@@ -243,12 +243,12 @@ RECIPES: dict[str, Recipe] = {
 
 
 def shown_name(name: str) -> str:
-    """What people are told a recipe is called: "fp32" for the one that files store as "none"."""
+    """The name shown to users: "fp32" for the recipe that files store as "none"."""
     return "fp32" if name == "none" else name
 
 
 def stored_name(name: str) -> str:
-    """What files call a recipe: "none" for "fp32"."""
+    """The name in files: "none" for "fp32"."""
     return _ALIASES.get(name, name)
 
 
