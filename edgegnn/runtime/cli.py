@@ -85,7 +85,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _say(text: str) -> None:
-    """Print a line, whose names and words may be those of a stranger's artifact."""
+    """Print a line; names and words in it may come from a stranger's artifact."""
     print(printable(text))
 
 
@@ -314,7 +314,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _with_state(artifact: Artifact, inputs: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The inputs with the state of --state, or with the first one where there is no such file yet."""
+    """The inputs with the state of --state, or with the initial state where there is no such file yet."""
     states = parse_states(artifact.manifest)
     if not states or arguments.entry is not None:
         raise UsageError("--state is for a recurrent model, exported with --state INPUT=OUTPUT: leave it out")
@@ -384,7 +384,7 @@ def _graph(artifact: Artifact, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print_arrays(arrays: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    """What an entry gives that is no prediction yet: embeddings."""
+    """Print the outputs of an entry that gives no predictions yet: embeddings."""
     if output is not None:
         _save(output, **arrays)
     if as_json:

@@ -53,7 +53,7 @@ def _most(numbers: Array) -> int:
 
 
 def beyond_extent(known: Extent, found: Extent) -> str:
-    """What to say of a graph that is twice as large as any that was seen; "" of any other."""
+    """The warning about a graph twice as large as any that was seen; "" for other graphs."""
     pairs = [
         ("nodes", float(found.nodes), float(known.nodes)),
         ("edges at a node", float(found.degree), float(known.degree)),

@@ -73,7 +73,7 @@ def check_inputs(
 
 
 def _no_edges(specs: Sequence[TensorSpec], missing: Sequence[str]) -> str:
-    """How to say that a relation has no edges, where one is missing."""
+    """Advice for a missing relation: how to say that it has no edges."""
     relations = [spec for spec in specs if spec.belongs.is_a(EDGES)]
     if len(relations) < 2 or not any(spec.name in missing for spec in relations):
         return ""
@@ -81,7 +81,7 @@ def _no_edges(specs: Sequence[TensorSpec], missing: Sequence[str]) -> str:
 
 
 def rows_of(manifest: Manifest, output: TensorSpec, inputs: Mapping[str, Array]) -> int | None:
-    """Rows that an output must have; None of one whose sizes don't depend on the graph."""
+    """Rows that an output must have; None where its sizes don't depend on the graph."""
     role, rows = manifest.level(output), output.shape[0]
     if role == FIXED:
         return None
@@ -96,7 +96,7 @@ def _graphs(inputs: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
 
 
 def _check_nodes(arrays: Mapping[str, Array], roles: Mapping[str, Role]) -> int:
-    """How many nodes there are, of all types."""
+    """The number of nodes of all types."""
     nodes = {role.size: (name, len(arrays[name])) for name, role in roles.items() if role.size.startswith("num_nodes")}
     total = sum(count for _, count in nodes.values())
     if nodes and total == 0:

@@ -31,7 +31,7 @@ class TensorSpec:
 
     @property
     def belongs(self) -> Role:
-        """The role, of an input; its size is the one in the shape, that of one type of nodes or edges perhaps."""
+        """The role of an input; its size is the one in the shape, which may belong to one type of nodes or edges."""
         role = FIXED if self.role == FIXED.name else ROLES.get(self.role) or usual_role(self.name)
         size = self.shape[role.axis] if role.axis < len(self.shape) else None
         typed = isinstance(size, str) and size.startswith(f"{role.size}.")

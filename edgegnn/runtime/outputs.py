@@ -42,7 +42,7 @@ class OutputLimit:
 
 
 def named(manifest: Manifest, values: Sequence[Any]) -> dict[str, Any]:
-    """What a session gave for all outputs, in their order, by name.
+    """The outputs of a session by name, in their order.
 
     Raises:
         ArtifactError: other outputs than the manifest says.

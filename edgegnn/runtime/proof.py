@@ -247,7 +247,7 @@ def _disagreement(
 
 
 def metric_problems(metric: Metric | None, expected: Metric, manifest: Manifest) -> list[str]:
-    """What tells a metric over the samples from the one that the export saw; [] when nothing does."""
+    """How a metric over the samples differs from the export's; [] when it doesn't."""
     if metric is None:
         return [f"the manifest has a {expected.name} over the samples, but their labels give none"]
     if metric.n != expected.n:

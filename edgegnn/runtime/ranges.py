@@ -131,7 +131,7 @@ def _number(value: Any) -> float | None:
 
 
 def guarded_model(model: bytes, points: Sequence[RangePoint]) -> bytes:
-    """The model with the tensors of the points as further outputs, behind its own.
+    """The model with the points' tensors as further outputs.
 
     Two graphs in one ONNX file are one whose lists are joined: that is how protobuf reads a message that comes twice.
     """
@@ -148,7 +148,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def over_range(points: Sequence[RangePoint], found: Sequence[tuple[float, float]]) -> str:
-    """What to say of points that lose more than in calibration; "" when none does.
+    """The warning about points that lose more values than in calibration; "" when none does.
 
     Args:
         points: the points.

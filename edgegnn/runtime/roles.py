@@ -160,7 +160,7 @@ def typed_size(size: str, key: Any) -> str:
 
 
 def flat_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs by name, of which some may be dictionaries by type: `{"x_dict": {"paper": x}}` is `{"x.paper": x}`."""
+    """Inputs by name; dictionaries by type become one input a type: `{"x_dict": {"paper": x}}` is `{"x.paper": x}`."""
     found: dict[str, Any] = {}
     for name, value in inputs.items():
         if isinstance(value, Mapping):

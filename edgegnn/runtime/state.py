@@ -16,7 +16,7 @@ _CPU_SENSORS = ("cpu", "soc", "x86_pkg", "package", "tdie", "bcm2835")
 
 
 def machine_state(root: Path = Path("/")) -> dict[str, Any]:
-    """Read the sensors; takes milliseconds, and nothing that is missing is an error.
+    """Read the sensors, in milliseconds; a missing one is no error.
 
     Args:
         root: where /proc and /sys are.
@@ -44,7 +44,7 @@ def throttled_words(word: str) -> list[str]:
 
 
 def _temperature(root: Path) -> float | None:
-    """The warmest sensor of the CPU, or the first zone where none says what it is of."""
+    """The CPU's warmest sensor, or the first zone where no sensor names its part."""
     found = []
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         value = _number(zone / "temp")

@@ -67,7 +67,7 @@ def board_watts(model: str) -> tuple[str, float, float] | None:
 
 
 def find_board_model(system: Path = Path("/")) -> tuple[BoardModel | None, str]:
-    """Look whether this machine is a board whose power its maker has told.
+    """Look up this machine among boards whose makers publish a power figure.
 
     Args:
         system: where /proc is.
