@@ -67,7 +67,7 @@ app = typer.Typer(
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring for terminals of any width: lines of a paragraph are joined, those of examples stay."""
+    """A docstring for terminals of any width: paragraphs are joined to one line each, examples keep their lines."""
     found = python_inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(part if part.startswith("Example") else " ".join(part.split()) for part in found)
 

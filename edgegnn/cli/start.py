@@ -26,7 +26,7 @@ _NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ER
 
 
 class _Stop:
-    """What a signal to stop does: it raises KeyboardInterrupt, and sees to it that this arrives.
+    """Handle a signal to stop: raise KeyboardInterrupt, again where code has swallowed it.
 
     Attributes:
         number: the signal that came; 0: none.

@@ -15,7 +15,7 @@ def bits_in_words(average: dict[str, float]) -> str:
 
 
 def bits_table(points: dict[str, dict[str, Any]]) -> Table:
-    """How many nodes, or groups of them, have how many bits in front of each product."""
+    """A table of bit widths: the number of nodes or groups with each width, in front of each product."""
     table = Table(box=None, pad_edge=False, title="learnt bits", title_justify="left")
     table.add_column("in front of")
     for column in ("average", "for each", "columns"):

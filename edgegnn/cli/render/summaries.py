@@ -453,7 +453,7 @@ def _grades_row(table: Table, step: dict[str, Any]) -> None:
 
 
 def _script_rows(table: Table, script: ScriptForm | None) -> None:
-    """What of a TorchScript model runs on sparse kernels."""
+    """The parts of a TorchScript model that run on sparse kernels."""
     if script is None:
         return
     for what, found in (("pruned layers", script.layers), ("aggregations", script.aggregation)):
