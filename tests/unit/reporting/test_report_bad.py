@@ -150,7 +150,7 @@ def test_the_output_is_no_source(report):
 def test_an_output_that_cannot_be_written(report):
     write_records(Path("profiles"), [profile_of("x86", "a", 1.0)])
     Path("file").write_text("")
-    assert "can't write file/report.html" in report("profiles", "-o", "file/report.html", code=1)
+    assert "can't write file/report.html" in report("profiles", "-o", "file/report.html", code=2)
     Path("folder").mkdir()
     assert "folder" in report("profiles", "-o", "folder", "--force", code=2)
 
