@@ -22,6 +22,7 @@ from edgegnn.cli.options import (
     SplitSeed,
     Target,
     Task,
+    Transforms,
     UnsafePickle,
 )
 from edgegnn.cli.values import data_source, model_source
@@ -69,6 +70,7 @@ def tune(
     split_seed: SplitSeed = 0,
     data_root: DataRoot = None,
     inputs: Inputs = None,
+    transforms: Transforms = None,
     factory: Factory = None,
     factory_args: FactoryArgs = None,
     allow_import: AllowImport = False,
@@ -95,7 +97,7 @@ def tune(
     check_request(minimize, max_drop, budget, trials)
     load_target(target)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
-    place = data_source(data, task, split, split_file, split_seed, data_root, inputs)
+    place = data_source(data, task, split, split_file, split_seed, data_root, inputs, transforms)
 
     options: dict[str, str | Path | int | None] = {
         "--data": data,
@@ -109,6 +111,7 @@ def tune(
     }
     shown = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     shown += [word for pair in inputs or [] for word in ("--input", pair)]
+    shown += [word for text in transforms or [] for word in ("--transform", text)]
     shown += ["--allow-import"] * allow_import + ["--unsafe-pickle"] * unsafe_pickle
 
     from edgegnn.tuning import tune as run  # only now: importing torch takes seconds

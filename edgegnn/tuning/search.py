@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,6 +106,7 @@ def tune(
     split_seed: int = 0,
     data_root: Path | None = None,
     inputs: dict[str, str] | None = None,
+    transforms: Sequence[str] = (),
     factory: str | None = None,
     factory_args: dict[str, Any] | None = None,
     allow_import: bool = False,
@@ -132,6 +134,7 @@ def tune(
         data_root: folder of the data sets.
         inputs: of the model's forward, name -> role or the attribute of `data` that it is read from; None: told from
             the data.
+        transforms: what prepares each graph of `data` first (`edgegnn.tasks.user_transforms`).
         factory: "package.module:function" that builds the module.
         factory_args: its arguments.
         allow_import: allow the import of a factory that the file names.
@@ -148,7 +151,7 @@ def tune(
     """
     check_request(minimize, max_drop, budget, trials)
     source = ModelSource(factory, factory_args, allow_import, unsafe_pickle)
-    data_source = DataSource(data, task, split, split_seed, data_root, inputs or {})
+    data_source = DataSource(data, task, split, split_seed, data_root, inputs or {}, transforms=tuple(transforms))
     check_labels(task, "a search compares accuracies", "name a task whose labels the data have")
     clock = Clock(60 * budget)
     device = load_target(target)
