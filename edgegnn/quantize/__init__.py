@@ -32,8 +32,8 @@ else:
         {
             "degree_protection": ("add_protection", "protection_probability"),
             "finetuning": ("finetune",),
-            "model": ("QuantModel",),
-            "preparing": ("prepare",),
+            "model": ("prepare",),
+            "quant_model": ("QuantModel",),
         },
     )
 
