@@ -293,7 +293,7 @@ def export(
         data, task, split, split_seed, data_root, inputs or {}, state or {}, labels_of(targets), tuple(transforms)
     )
     source.check(model)
-    place.check()
+    place.check(model)
     if wanted is not None and wanted.trains and isinstance(model, (str, Path)):
         check_labels(task, f"{wanted.name} trains", WITHOUT_LABELS)
 

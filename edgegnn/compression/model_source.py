@@ -120,8 +120,11 @@ class DataSource:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     transforms: tuple[str, ...] = ()
 
-    def check(self) -> None:
+    def check(self, model: object = None) -> None:
         """Refuse unknown names and missing files before torch is imported.
+
+        Args:
+            model: what the data are for; an ONNX file needs none to be told what its inputs are.
 
         Raises:
             UsageError: an unknown data set, task or split, or a task without data.
@@ -129,7 +132,8 @@ class DataSource:
         """
         if self.task is not None and self.data is None:
             raise UsageError("--task says what --data is for: name a data set with it, or leave it out")
-        if self.inputs and self.data is None:
+        onnx = isinstance(model, (str, Path)) and Path(model).suffix == ".onnx"
+        if self.inputs and self.data is None and not onnx:
             raise UsageError("--input says what --data has for the model: name a data set with it, or leave it out")
         if self.labels and self.data is None:
             raise UsageError("--target OUTPUT=ATTRIBUTE says which labels of --data are meant: name a data set with it")
@@ -194,7 +198,7 @@ def open_model(
         CheckpointError, DataError: as their names say.
     """
     source.check(model)
-    data.check()
+    data.check(model)
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.checkpoint.onnx_file import is_onnx_file
     from edgegnn.tasks import restore_task

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch.export import ExportedProgram
 
 from edgegnn import manifest
+from edgegnn.checkpoint.onnx_module import OnnxModule
 from edgegnn.exporting.building import Built
 from edgegnn.exporting.drift import drift
 from edgegnn.exporting.float_reference import Proof
@@ -154,7 +156,7 @@ def _parities(request: ExportRequest, built: Built, every: Answers) -> tuple[Par
             every.expected,
             tolerance,
             target=spec.target,
-            hint=_hint(request.recipe),
+            hint=_hint(request.recipe, request.model),
             rounding=lambda sample: rounded_otherwise(request.model, with_edges(sample, whole)),
         )
 
@@ -174,7 +176,7 @@ def _others(request: ExportRequest, built: Built, every: Answers) -> dict[str, P
             expected,
             tolerance_for(request.recipe, expected, request.min_agreement, spread(expected)),
             target="none",
-            hint=f" (output {name}){_hint(request.recipe)}",
+            hint=f" (output {name}){_hint(request.recipe, request.model)}",
             rounding=lambda sample: rounded_otherwise(request.model, with_edges(sample, whole), name=name),
         )[0]
 
@@ -207,7 +209,9 @@ def _without_edges(sample: Sample) -> Sample:
     return replace(sample, inputs={k: v for k, v in sample.inputs.items() if k != "edge_index"})
 
 
-def _hint(recipe: Recipe) -> str:
+def _hint(recipe: Recipe, model: object) -> str:
+    if recipe.does.post_training and isinstance(model, (ExportedProgram, OnnxModule)):
+        return "; try --quant dynamic-int8, or accept it with --min-agreement"
     if recipe.does.post_training:
         return "; try --quant dq-int8, or accept it with --min-agreement"
     return ""

@@ -26,6 +26,7 @@ from edgegnn.exporting.building import Built, build
 from edgegnn.exporting.comparing import Answers, Comparison, compare
 from edgegnn.exporting.describing import describe
 from edgegnn.exporting.destinations import check_memory
+from edgegnn.exporting.foreign.wording import of_the_file
 from edgegnn.exporting.parity import Parity
 from edgegnn.exporting.preprocessing import raw_features
 from edgegnn.exporting.request import ExportRequest
@@ -112,7 +113,7 @@ def export_checkpoint(
         UsageError: what is asked for can't be had of this model.
         ExportError: the model can't be captured or written; ParityError when it computes something else.
     """
-    with raw_features([checkpoint.model, reference], task) as raw:
+    with of_the_file(checkpoint.model), raw_features([checkpoint.model, reference], task) as raw:
         request = ExportRequest(
             checkpoint,
             raw,

@@ -403,7 +403,8 @@ def quickstart(result: QuickstartResult, as_json: bool) -> None:
 def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
     parity, metric = manifest.parity, manifest.metric
     near = parity.tolerance.within
-    name = "equal predictions" if near is None else f"within {min(near):.3g} of PyTorch"
+    reference = "the file" if "onnx" in manifest.source else "PyTorch"
+    name = "equal predictions" if near is None else f"within {min(near):.3g} of {reference}"
     table.add_row(name, f"{parity.agreement:.2%} (needed {parity.tolerance.agreement:.2%})")
     table.add_row("largest difference", f"{parity.max_abs_error:.3g} over {parity.graphs} graphs")
     if parity.drift is not None:
@@ -416,9 +417,9 @@ def _parity_rows(table: Table, manifest: ArtifactManifest) -> None:
         table.add_row("turn on rounding", turning(parity.sensitive))
     for split, found in (("validation", manifest.validation), ("test", metric)):
         if found is not None:
-            table.add_row(f"{split} {metric_name(found.name)}", _both(found))
+            table.add_row(f"{split} {metric_name(found.name)}", _both(found, reference))
     for head in manifest.heads:
-        table.add_row(f"test {head.output} {metric_name(head.name)}", _both(head))
+        table.add_row(f"test {head.output} {metric_name(head.name)}", _both(head, reference))
     if metric is not None and metric.caveat:
         table.add_row("note", metric.caveat)
     if manifest.accuracy:
@@ -431,11 +432,11 @@ def turning(names: list[str]) -> str:
     return f"{', '.join(names[:3])}{more}: PyTorch's own answer changes there, the limits are what was seen"
 
 
-def _both(metric: Metric) -> str:
-    """A metric of the artifact, beside the same metric of the model in PyTorch."""
+def _both(metric: Metric, reference: str) -> str:
+    """A metric of the artifact, beside the same metric of what it was made from."""
     values = [metric_text(metric.name, value) for value in (metric.artifact, metric.pytorch)]
     reason = f": {metric.reason}" if metric.reason else ""
-    return f"{values[0]} (PyTorch {values[1]}, n = {metric.n}){reason}"
+    return f"{values[0]} ({reference} {values[1]}, n = {metric.n}){reason}"
 
 
 def _grades_row(table: Table, step: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ import pytest
 from foreign_files import file_of, graph_arrays, message_file, save
 from onnx import helper
 from sweep import spread
+from torch import nn
 
 import edgegnn
 from edgegnn.checkpoint.onnx_file import read_onnx
-from edgegnn.errors import EdgeGNNError
+from edgegnn.errors import EdgeGNNError, ParityError
 from edgegnn.exporting.foreign.prepare import settled
+from edgegnn.exporting.foreign.wording import of_the_file
 from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.runtime import make_session, open_artifact, predict
 
@@ -131,9 +133,17 @@ def test_a_number_of_graphs_that_is_a_constant_makes_an_artifact_for_one_graph(t
 
 def test_without_data_graphs_are_made_by_shape(tmp_path, caplog):
     file = save(message_file(), tmp_path / "model.onnx")
-    result = edgegnn.export(file, quant="dynamic-int8", output=tmp_path / "artifact")
+    result = edgegnn.export(file, quant="dynamic-int8", output=tmp_path / "artifact", inputs={"w": "edge"})
     assert edgegnn.verify(result.path).ok
     assert "made by the shapes" in caplog.text
+
+
+def test_an_error_names_the_file(tmp_path):
+    module = edgegnn.load(save(message_file(), tmp_path / "model.onnx")).model
+    with pytest.raises(ParityError, match=r"^the logits differ from the file's by 3$"), of_the_file(module):
+        raise ParityError("the logits differ from PyTorch's by 3")
+    with pytest.raises(ParityError, match="from PyTorch's"), of_the_file(nn.Linear(1, 1)):
+        raise ParityError("the logits differ from PyTorch's by 3")
 
 
 def test_several_outputs_keep_their_names(tmp_path):
