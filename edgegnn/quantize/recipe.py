@@ -267,7 +267,7 @@ def recipe(name: str) -> Recipe:
         check_plain(at_hand(name), UsageError)
         try:
             values = json.loads(at_hand(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"can't read the recipe file {name}: {error}") from error
         return recipe_from_dict(values)
     base, colon, changes = name.rpartition(":")

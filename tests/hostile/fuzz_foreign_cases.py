@@ -98,12 +98,12 @@ def foreign_bases(scratch: Path) -> ForeignBases:
         save(dict(state)),
         lightning.getvalue(),
         artifact,
-        _said(artifact),
+        runner_lines(artifact),
         _results(artifact),
     )
 
 
-def _said(artifact: Artifact) -> tuple[str, ...]:
+def runner_lines(artifact: Artifact) -> tuple[str, ...]:
     """What the native runner says."""
     lines = ["format edgegnn-native/1", f"fact time {int(time.time())}", "fact cores 4", "fact memory 1000000"]
     lines += ["warmup 5", "pass 1000 1000", "times 100 200 300", "memory 1 2 3", "window 1 10 5000000"]
@@ -224,7 +224,9 @@ def _c_form(rng: random.Random, made: ForeignBases, place: Path) -> Outcome:
     return "other"
 
 
-class _Lines:
+class Lines:
+    """A program whose stdout is this."""
+
     def __init__(self, lines: list[str]) -> None:
         self.left = iter(lines)
 
@@ -258,7 +260,7 @@ def _runner(rng: random.Random, made: ForeignBases, place: Path) -> Outcome:
             case _:
                 lines[at] += " " + lines[at]
     samples = _samples(made.artifact)
-    talk = Talk(_Lines(lines), made.artifact, samples, len(samples), "box")
+    talk = Talk(Lines(lines), made.artifact, samples, len(samples), "box")
     while (line := talk.next_line(0.0)) is not None:
         json.loads(line, parse_constant=_no_constant) if line.startswith('{"event": "result", "result"') else None
     return "other"

@@ -6,6 +6,8 @@ import pytest
 from command_line import run
 from report_example import finished_study
 
+from edgegnn.errors import UsageError
+from edgegnn.quantize import recipe
 from edgegnn.studies.store import Row, open_store
 
 
@@ -23,3 +25,9 @@ def test_results_that_no_step_gives(tmp_path, capsys, monkeypatch, result, args)
     code, out, err = run(capsys, monkeypatch, *args)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "study.db is damaged, or of another edgegnn" in err
+
+
+def test_a_recipe_that_is_nested_without_end(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="can't read the recipe file"):
+        recipe(str(tmp_path / "deep.json"))

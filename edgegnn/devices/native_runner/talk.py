@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from array import array
@@ -23,8 +24,9 @@ from edgegnn.runtime.samples import Sample
 __all__ = ["FORMAT", "Lines", "Talk", "parse_output", "read_outputs"]
 
 FORMAT = "edgegnn-native/1"
-_MOST_TIMES = 20_000_000
+_MOST_TIMES, _MOST_WINDOWS, _MOST_FACTS = 20_000_000, 100_000, 100
 _RESULT = '{"event": "result"'
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _OUTPUT = re.compile(r"output ([0-9]{1,6}) ([0-9a-f]*)")
 
 
@@ -101,21 +103,23 @@ class Talk:
             name, _, value = rest.partition(" ")
             self._facts[name[:40]] = value[:300]
             if name == "time":
-                self.skew = int(value) - time.time()
+                self.skew = _whole(value) - time.time()
         elif word in ("pass", "memory", "warmup"):
-            self._numbers[word] = [int(n) for n in rest.split()]
+            self._numbers[word] = [_whole(n) for n in rest.split()]
         elif word == "times":
-            self._times.extend(float(n) * 1e-6 for n in rest.split())
-            if len(self._times) > _MOST_TIMES:
-                raise ValueError
+            self._times.extend(_whole(n) * 1e-6 for n in rest.split())
         elif word == "window":
-            load, iterations, ns = (int(n) for n in rest.split())
+            load, iterations, ns = (_whole(n) for n in rest.split())
             seconds = ns * 1e-9
             self._windows.append({"load": bool(load), "seconds": seconds, "iterations": iterations, "joules": None})
         elif found := parse_output(text):
+            if found[0] >= len(self.samples) or len(found[1]) != 4 * self.samples[found[0]].expected.size:
+                raise ValueError
             self._outputs[found[0]] = found[1]
         elif word == "format" and rest != FORMAT:
             raise TargetError(f"{self.target}: the runner there speaks {rest[:40]!r}, this edgegnn {FORMAT!r}")
+        if len(self._times) > _MOST_TIMES or len(self._windows) > _MOST_WINDOWS or len(self._facts) > _MOST_FACTS:
+            raise ValueError
 
     def _result(self) -> dict[str, Any]:
         manifest = self.artifact.manifest
@@ -124,8 +128,7 @@ class Talk:
             before, peak, _ = self._numbers["memory"]
             (warmup,) = self._numbers["warmup"]
             latency = Latency(self._times, wall * 1e-9, cpu * 1e-9)
-            cores = int(self._facts["cores"])
-            memory = int(self._facts["memory"])
+            cores, memory = _whole(self._facts["cores"]), _whole(self._facts["memory"])
         except (KeyError, ValueError) as error:
             raise TargetError(f"{self.target}: the runner's result is none: {error} is missing") from error
         if not self._times or wall <= 0 or cores < 1:
@@ -168,9 +171,10 @@ class Talk:
 
         def number(name: str, scale: float) -> float | None:
             try:
-                return float(facts[name]) * scale
+                found = float(facts[name]) * scale
             except (KeyError, ValueError):
                 return None
+            return found if math.isfinite(found) else None
 
         return {
             "model": facts.get("model", ""),
@@ -188,6 +192,17 @@ class Talk:
             "temperature_after": number("temperature_after", 1e-3),
             "frequency_mhz": number("frequency_after", 1e-3),
         }
+
+
+def _whole(text: str) -> int:
+    """A number that the runner says: whole, of at most 18 digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text[:20]!r} is no whole number")
+    return int(text)
 
 
 def parse_output(line: str) -> tuple[int, bytes] | None:
