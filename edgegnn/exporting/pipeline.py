@@ -153,9 +153,6 @@ def _c_files(
         return None
     if built.form.io.get("entries"):
         raise ExportError("--format c is for a model in one ONNX file, and this one has entry points")
-    given = ", ".join(value["name"] for value in built.form.io["outputs"])
-    if len(built.form.io["outputs"]) > 1:
-        raise ExportError(f"--format c is for a model with one output, and this one gives {given}: return one of them")
     name = _name(path)
     made = c_form(built.form.onnx, name, limits, [*built.real, *built.awkward], status)
     assert built.form.onnx is not None
