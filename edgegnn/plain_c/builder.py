@@ -239,12 +239,13 @@ class Builder:
             self._table_names[key] = name
         return self._table_names[key]
 
-    def record(self, hint: str, ctype: str, text: str) -> str:
-        """The name of a constant structure."""
+    def record(self, hint: str, ctype: str, text: str, number: int = 0) -> str:
+        """The name of a constant structure, or of an array of `number` of them."""
         key = (ctype, text.encode())
         if key not in self._table_names:
             name = f"{identifier(hint)}_{len(self._tables)}"
-            self._tables[name] = f"static const {ctype} {name} = {text};\n"
+            array = f"[{number}]" if number else ""
+            self._tables[name] = f"static const {ctype} {name}{array} = {text};\n"
             self._table_names[key] = name
         return self._table_names[key]
 

@@ -57,7 +57,8 @@ def table(name: str, ctype: str, values: Array) -> str:
     """The definition of a constant array in read-only memory."""
     flat = values.reshape(-1)
     items = [literal(v, ctype) for v in flat]
-    return f"static const {ctype} {name}[{len(items)}] = {{\n{_wrapped(items)}}};\n"
+    words = " WORDS" if ctype == "int8_t" else ""  # kernels read four weights at once
+    return f"static const {ctype} {name}[{len(items)}]{words} = {{\n{_wrapped(items)}}};\n"
 
 
 def _wrapped(items: list[str]) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgegnn.plain_c.builder import Builder, Node, QuantizedTable
 from edgegnn.plain_c.literals import float_literal
+from edgegnn.plain_c.product_rows import by_two, padded, weight_table
 from edgegnn.plain_c.values import fixed
 
 __all__ = ["QdqGemm", "emit_qdq_gemm", "find_qdq_gemm", "replaces"]
@@ -68,7 +69,8 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
         raise found.gemm.refuse("its input, its weights and its bias don't match")
     hint = found.gemm.name.rsplit("/", 1)[0]
     scales = (x_scale * np.broadcast_to(found.weight.scale.astype(np.float32).reshape(-1), (width,))) / y_scale
-    w = builder.table(f"{hint}_weight", found.weight.codes, "int8_t")
+    w = weight_table(builder, f"{hint}_weight", found.weight.codes)
+    length = padded(depth)
     factor = builder.table(f"{hint}_factor", scales.astype(np.float32), "float")
     none = builder.table("none", np.zeros(1, np.float32), "float")
     start = "NULL" if found.bias is None else builder.table(f"{hint}_start", found.bias.codes, "int32_t")
@@ -77,19 +79,17 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
     layer = builder.record(
         hint,
         "qgemm_t",
-        f"{{{depth}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, "
+        f"{{{length}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, "
         f"{{{low}, {high}, {ends}}}}}",
     )
     one = builder.table("one", np.ones(1, np.float32), "float")
-    row = builder.buffer("row", "int16_t", fixed(depth))
+    row = builder.buffer("row", "int16_t", fixed(2 * length))
     builder.kernels.update(("widen_codes", "qgemm_codes"))
     y = builder.result(found.quantize.outputs[0], "uint8_t", (x.shape[0], fixed(width)), takes_over=x)
     builder.fused.update(node.outputs[0] for node in (found.relu, found.quantize) if node is not None)
-    builder.loop(
-        x.shape[0],
-        f"{{\n  widen_codes({row.name}, {x.name} + i * {depth}, {depth}, {x_zero});\n"
-        f"  qgemm_codes(&{layer}, {row.name}, {one}[0], NULL, {y.name} + i * {width});\n}}",
-    )
+    widen = f"widen_codes({row.name} + j * {length}, {x.name} + (i + j) * {depth}, {depth}, {x_zero});"
+    product = f"qgemm_codes(&{layer}, {row.name}, pair, {one}, 0, NULL, {y.name} + i * {width});"
+    builder.step(by_two(x.shape[0], widen, product))
 
 
 def _scale(builder: Builder, node: Node) -> tuple[np.float32, int]:

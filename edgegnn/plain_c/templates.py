@@ -74,6 +74,21 @@ SOURCE = """\
 
 typedef $index index_t;
 
+#ifdef __GNUC__
+#define WORDS __attribute__((aligned(4)))
+#else
+#define WORDS
+#endif
+
+/* Once in flash, however many layers call it. */
+#if defined(__clang__)
+#define NOT_INLINED __attribute__((noinline))
+#elif defined(__GNUC__)
+#define NOT_INLINED __attribute__((noinline, noclone))
+#else
+#define NOT_INLINED
+#endif
+
 $kernels
 $tables
 int edgegnn_${name}_run(const edgegnn_${name}_inputs *in, const edgegnn_${name}_outputs *out, void *arena) {

@@ -1,18 +1,19 @@
 /* needs: */
-/* How a number v becomes a code: kept in [low, high], divided by scale, rounded half to even, kept in [least, most], + zero. */
+/* How a number v becomes a code: divided by scale, kept in [least, most], rounded half to even, + zero. */
 typedef struct {
-  float low, high, scale, least, most;
+  float low, high; /* the bounds of v, which are in least and most, too */
+  float scale, least, most;
   int32_t zero;
 } code_t;
 
 static uint8_t to_code(float v, const code_t *to) {
-  float r;
-  if (!(v > to->low)) v = to->low; /* NaN, too */
-  if (v > to->high) v = to->high;
-  r = v / to->scale;
-  if (r < to->least) r = to->least;
-  if (r > to->most) r = to->most;
-  r = r + 12582912.0f; /* 1.5 * 2^23: no digits are left behind the point, whatever the processor */
-  r = r - 12582912.0f;
-  return (uint8_t)((int32_t)r + to->zero);
+  union {
+    float number;
+    uint32_t bits;
+  } r;
+  r.number = v / to->scale;
+  if (!(r.number > to->least)) r.number = to->least; /* NaN, too */
+  if (r.number > to->most) r.number = to->most;
+  r.number = r.number + 12582912.0f; /* 1.5 * 2^23: the last bits are the whole number, whatever the processor */
+  return (uint8_t)(r.bits + (uint32_t)to->zero);
 }

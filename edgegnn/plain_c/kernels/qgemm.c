@@ -1,7 +1,7 @@
-/* needs: code */
-/* A row of codes, widened and less its zero point, times a matrix of int8 weights whose columns lie one behind the other. */
+/* needs: code dot_products */
+/* Rows of codes, widened and less their zero point, times a matrix of int8 weights whose columns lie one behind the other. */
 typedef struct {
-  size_t depth, width;
+  size_t depth, width; /* depth: a multiple of 4; weights beyond the model's are 0 */
   const int8_t *w;
   const float *factor, *bias;
   size_t bias_step;
@@ -11,13 +11,8 @@ typedef struct {
   code_t to;
 } qgemm_t;
 
-static float qgemm_value(const qgemm_t *op, const int16_t *row, size_t n, float row_scale, float addend) {
-  const int8_t *w = op->w + n * op->depth;
-  int32_t sum = op->start == NULL ? 0 : op->start[n];
-  float v;
-  size_t k;
-  for (k = 0; k < op->depth; ++k) sum += (int32_t)row[k] * (int32_t)w[k];
-  v = (float)sum;
+static inline float qgemm_value(const qgemm_t *op, int32_t sum, size_t n, float row_scale, float addend) {
+  float v = (float)(op->start == NULL ? sum : sum + op->start[n]);
   v = v * op->factor[n];
   v = v * row_scale;
   v = v + op->bias[n * op->bias_step];

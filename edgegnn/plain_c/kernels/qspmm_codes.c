@@ -1,15 +1,22 @@
 /* needs: qspmm */
-/* One column after the other, so that y may be x: `scratch` has a byte for each row. */
-static void qspmm_codes(const qspmm_t *op, size_t rows, size_t width, const uint8_t *x, const index_t *indptr, const index_t *col,
+/* Four columns after the other, so that y may be x: `scratch` has 4 bytes for each row. */
+static NOT_INLINED void qspmm_codes(const qspmm_t *op, size_t rows, size_t width, const uint8_t *x, const index_t *indptr, const index_t *col,
                         const float *row_scale, size_t scale_step, const float *bias, size_t bias_step, uint8_t *y,
                         uint8_t *scratch) {
-  size_t f, r;
-  for (f = 0; f < width; ++f) {
+  const qspmm_t own = *op; /* a copy: bytes that are written to y could be those of *op */
+  size_t f, r, j;
+  for (f = 0; f < width; f += 4) {
+    const size_t some = width - f < 4 ? width - f : 4;
     for (r = 0; r < rows; ++r) {
-      const int32_t sum = qspmm_sum(x + f, width, op->zero, col, indptr[r], indptr[r + 1]);
-      const float v = qspmm_value(op, sum, x[r * width + f], row_scale[r * scale_step], bias[f * bias_step]);
-      scratch[r] = to_code(v, &op->to);
+      int32_t sums[4];
+      qspmm_sums(x + f, some, width, own.zero, col, indptr[r], indptr[r + 1], sums);
+      for (j = 0; j < some; ++j) {
+        const float v = qspmm_value(&own, sums[j], x[r * width + f + j], row_scale[r * scale_step], bias[(f + j) * bias_step]);
+        scratch[4 * r + j] = to_code(v, &own.to);
+      }
     }
-    for (r = 0; r < rows; ++r) y[r * width + f] = scratch[r];
+    for (r = 0; r < rows; ++r) {
+      for (j = 0; j < some; ++j) y[r * width + f + j] = scratch[4 * r + j];
+    }
   }
 }

@@ -11,8 +11,8 @@ static uint8_t quantize_one(float v, float top, int32_t zero) {
   to.low = end > least ? (end < most ? end : most) : least;
   to.high = top > to.low ? (top < most ? top : most) : to.low;
   to.scale = 1.0f;
-  to.least = least;
-  to.most = most;
+  to.least = to.low;
+  to.most = to.high;
   to.zero = zero;
   return to_code(v, &to);
 }
