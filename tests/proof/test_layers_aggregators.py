@@ -83,7 +83,7 @@ def set_seed():
 
 @pytest.mark.slow
 # ASAPooling alone runs with --every: with a GNN of its own it does all of that.
-@pytest.mark.parametrize("name", sweep(list(READOUTS), lambda i: list(READOUTS)[i] != "ASAPooling"))
+@pytest.mark.parametrize("name", sweep(list(READOUTS), lambda i: i % 2 == 0 and list(READOUTS)[i] != "ASAPooling"))
 def test_a_readout_is_that_of_pytorch(name):
     set_seed()
     model = READOUTS[name]().eval()

@@ -40,16 +40,22 @@ enum Isa { BASE = 0, AVX2 = 1, AVX512 = 2, VNNI = 3 };
   namespace vnni {                                           \
   RESULT NAME PARAMETERS;                                    \
   }
-// A build for tests on a processor with AVX-512 may leave out the level that is not run there.
+// A build for tests may leave out the levels that are not run on its processor.
 #if defined(EDGEGNN_WITHOUT_avx2)
 #define EDGEGNN_PICK(NAME) (::edgegnn::isa() >= ::edgegnn::AVX512 ? ::edgegnn::avx512::NAME : ::edgegnn::base::NAME)
+#elif defined(EDGEGNN_WITHOUT_avx512)
+#define EDGEGNN_PICK(NAME) (::edgegnn::isa() >= ::edgegnn::AVX2 ? ::edgegnn::avx2::NAME : ::edgegnn::base::NAME)
 #else
 #define EDGEGNN_PICK(NAME)                                           \
   (::edgegnn::isa() >= ::edgegnn::AVX512 ? ::edgegnn::avx512::NAME   \
    : ::edgegnn::isa() == ::edgegnn::AVX2 ? ::edgegnn::avx2::NAME     \
                                          : ::edgegnn::base::NAME)
 #endif
+#if defined(EDGEGNN_WITHOUT_avx512)
+#define EDGEGNN_PICK_DOT(NAME) EDGEGNN_PICK(NAME)
+#else
 #define EDGEGNN_PICK_DOT(NAME) (::edgegnn::isa() == ::edgegnn::VNNI ? ::edgegnn::vnni::NAME : EDGEGNN_PICK(NAME))
+#endif
 
 #elif defined(__aarch64__)
 #define EDGEGNN_ARM64 1
