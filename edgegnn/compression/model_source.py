@@ -348,7 +348,7 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
 
 
 def _ends_in_sigmoid(checkpoint: Checkpoint, task: Task) -> bool:
-    """Whether the outputs are those of a sigmoid, perhaps in another shape."""
+    """Whether the outputs come from a sigmoid, perhaps in another shape."""
     import torch
     from torch.export import ExportedProgram
     from torch.utils._python_dispatch import TorchDispatchMode

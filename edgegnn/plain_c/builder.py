@@ -218,7 +218,7 @@ class Builder:
         return default if value is None else numpy_helper.to_array(value).reshape(-1)
 
     def index(self, node: Node, place: int) -> Tensor:
-        """The node's input as row pointers or columns; those of a constant graph become a table."""
+        """The node's input as row pointers or columns; a constant graph's become a table."""
         value = self.tensor(node, place)
         if value.constant is None:
             return value

@@ -112,7 +112,7 @@ def batch_norm(builder: Builder, node: Node) -> None:
     x: Tensor = builder.tensor(node, 0)
     scale, bias, mean, variance = (builder.constant(node, i).astype(np.float32) for i in range(1, 5))
     if len(x.shape) != 2:
-        raise node.refuse("only that of a matrix has one")
+        raise node.refuse("it takes a matrix in C")
     if any(value.size != x.width for value in (scale, bias, mean, variance)):
         raise node.refuse("its statistics are not one a column")
     epsilon = np.float32(node.attributes.get("epsilon", 1e-5))

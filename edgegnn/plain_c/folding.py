@@ -59,7 +59,7 @@ def _has_graphs(node: onnx.NodeProto) -> bool:
 
 
 def _array(tensor: onnx.TensorProto) -> Array:
-    """An initializer; four-bit numbers as those of eight."""
+    """An initializer; four-bit numbers become eight-bit ones."""
     array = numpy_helper.to_array(tensor)
     wider = {"int4": np.int8, "uint4": np.uint8}.get(array.dtype.name)
     return array if wider is None else array.astype(wider)

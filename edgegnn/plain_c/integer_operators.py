@@ -83,7 +83,7 @@ def qgemm(form: GemmForm, builder: Builder, node: Node) -> None:
     """QGemm, [Normalize]QuantizeGemm and their variants; row by row, so that a result may lie over its input."""
     x = builder.tensor(node, 0)
     if len(x.shape) != 2:
-        raise node.refuse("only that of a matrix has one")
+        raise node.refuse("it takes a matrix in C")
     rows, depth = x.shape
     if not form.quantizes and x.ctype != "uint8_t":
         raise node.refuse("its codes are signed")

@@ -37,7 +37,7 @@ def any_gemm(builder: Builder, node: Node) -> None:
     a, b = builder.tensor(node, 0), builder.tensor(node, 1)
     across, down = bool(node.attributes.get("transA", 0)), bool(node.attributes.get("transB", 0))
     if (len(a.shape), len(b.shape)) != (2, 2):
-        raise node.refuse("only that of two matrices has one")
+        raise node.refuse("it takes two matrices in C")
     rows, depth = a.shape[::-1] if across else a.shape
     columns = b.shape[0] if down else b.shape[1]
     builder.same(node, [depth, b.shape[1] if down else b.shape[0]])

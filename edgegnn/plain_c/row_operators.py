@@ -38,7 +38,7 @@ def quantize_rows(builder: Builder, node: Node) -> None:
     for value in (step, top, factor):
         own = value.shape if value.elements.fixed != 1 else (fixed(1), fixed(1))
         if len(own) != 2 or len(x.shape) != 2:
-            raise node.refuse("only that of a matrix has one")
+            raise node.refuse("it takes a matrix in C")
         for have, need in zip(own, (x.shape[0] if value is not factor else fixed(1), x.shape[1]), strict=True):
             if have.fixed != 1:
                 at_least(builder, node, have, need)

@@ -55,7 +55,7 @@ def profile_all(
         artifacts: folders or zips.
         targets: different ones.
         progress: told the target's name and in a few words what is being done there.
-        options: those of `profile`.
+        options: of `profile`.
 
     Returns:
         One entry a pair: all targets of the first artifact, then those of the second.

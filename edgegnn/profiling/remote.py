@@ -42,7 +42,7 @@ def follow_there(
         artifact: what to measure.
         runner: the run.pyz that does it.
         target: a target that is not this machine.
-        arguments: those of `bench`, but for the artifact.
+        arguments: of `bench`, without the artifact.
         timeout: seconds for the runner; the device ends it then too.
         tell: told in a few words what is being done.
         reader: a reader on this machine (an external meter).

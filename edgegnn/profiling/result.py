@@ -77,7 +77,7 @@ class Asked:
             "native" (a program without Python, compiled for the device).
         reasons: why no better energy reader was used.
         runtime: what runs the model; "": as the manifest says.
-        model_bytes: size of the model on the device; None: that of the manifest's model.
+        model_bytes: size of the model on the device; None: as the manifest says.
     """
 
     artifact: Artifact

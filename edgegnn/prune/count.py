@@ -31,7 +31,7 @@ class Work:
 
 
 def compare_work(before: Work, after: Work) -> dict[str, dict[str, int]]:
-    """Both for a checkpoint or a table: all multiply-adds, and those of sums."""
+    """Both counts for a checkpoint or a table: all multiply-adds, and the sums' share of them."""
     return {
         "multiply_adds": {"before": before.total, "after": after.total},
         "message_adds": {"before": before.sums, "after": after.sums},

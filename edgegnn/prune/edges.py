@@ -256,7 +256,7 @@ def _pairs(edge_index: Tensor) -> Tensor:
 
 
 def _lowest(masks: Tensor, pair: Tensor, cut: int) -> Tensor:
-    """Which edges [E] stay when those of the lowest masks go, at most `cut`."""
+    """Which edges [E] stay when at most `cut` edges, those with the lowest masks, go."""
     size = torch.bincount(pair[pair >= 0], minlength=len(masks))
     order = masks.argsort(stable=True)
     gone = torch.zeros(len(masks), dtype=torch.bool)

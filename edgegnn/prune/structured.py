@@ -4,7 +4,7 @@ The ratio is the share of channels that every group of coupled layers loses (uni
 is known before). With a ratio of 0.5 a weight between the input features and a hidden layer keeps a half of its
 entries, one between two hidden layers a quarter. Attention heads stay, each with fewer channels.
 
-Which channels: those of the smallest group magnitude, the mean over all weights that have a channel of the sum of
+Which channels: those with the smallest group magnitude, the mean over all weights that have a channel of the sum of
 squares (torch-pruning's `GroupMagnitudeImportance`, p = 2; DepGraph, Fang et al. 2023, arXiv 2301.12900).
 
 Before anything is returned, the pruned model is compared with the whole one whose same channels are set to zero, on

@@ -152,7 +152,7 @@ def _attribute(parameter: str, attributes: list[str], known: list[str], schema: 
 
 
 def _made(parameter: str, what: str, known: list[str], schema: Schema) -> _Parameter | None:
-    """A parameter that is one input, or a dictionary of those of an attribute."""
+    """A parameter that is one input, or a dictionary of an attribute's inputs by type."""
     if what in known:
         return _Parameter(parameter, (what,), lambda inputs: inputs[what])
     keys = {flat_name(what, key): key for key in schema.keys.values()}

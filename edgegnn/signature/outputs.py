@@ -105,7 +105,7 @@ def tensors_by_name(out: Any, taken: Sequence[str] = ()) -> dict[str, Tensor]:
 
     Args:
         out: what the forward returned.
-        taken: names that no output can have: those of inputs, which get "_out" behind them.
+        taken: names that no output can have: an output with an input's name gets "_out" appended.
 
     Raises:
         UsageError: something else than tensors, or two with the same name.

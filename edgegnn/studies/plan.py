@@ -109,7 +109,7 @@ class Step:
 
 
 def cells(study: Study) -> list[Cell]:
-    """All cells of a study, each once, those of one dense model next to each other.
+    """All cells of a study, each once; cells of one dense model are neighbours.
 
     Raises:
         StudyError: the grid is empty, or a file that it names can't be read.

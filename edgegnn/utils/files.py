@@ -44,7 +44,7 @@ _copies: dict[str, Path] = {}
 
 @contextlib.contextmanager
 def stand_in(copies: Mapping[str, Path]) -> Iterator[None]:
-    """Read copies of a user's files in their place, where their paths are those of another machine.
+    """Read copies of a user's files in their place, where their paths belong to another machine.
 
     Args:
         copies: path that a study or a checkpoint names -> the copy.

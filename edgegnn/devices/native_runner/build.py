@@ -28,7 +28,7 @@ class NativeProgram:
     """A program for a device, with the graphs that it is measured and proven on.
 
     Attributes:
-        content: the ELF file's bytes, and behind them those of an .npz of the samples.
+        content: the bytes of the ELF file, followed by an .npz of the samples.
         artifact: the artifact, with only those samples in its manifest that the program has.
         samples: they: those within the limits of the C form, graphs from data first.
         timed: how many of them are measured, from the first on.

@@ -65,7 +65,7 @@ def radius(
     batch_size: int | None = None,
     ignore_same_index: bool = False,
 ) -> Tensor:
-    """For each point of y those of x within a distance: int64 `[2, E]`, points of y in row 0, of x in row 1."""
+    """For each point of y the points of x within a distance: int64 `[2, E]`, points of y in row 0, of x in row 1."""
     return _radius(x, y, r, batch_x, batch_y, max_num_neighbors, loop=not ignore_same_index).flip([0])
 
 
