@@ -31,7 +31,7 @@ class Work:
 
 
 def compare_work(before: Work, after: Work) -> dict[str, dict[str, int]]:
-    """Both counts for a checkpoint or a table: all multiply-adds, and the sums' share of them."""
+    """Both counts for a checkpoint or a table: all multiply-adds, and the multiply-adds of sums."""
     return {
         "multiply_adds": {"before": before.total, "after": after.total},
         "message_adds": {"before": before.sums, "after": after.sums},
