@@ -18,8 +18,8 @@ subgraph of edge e, d_ik one more than the edges that end at i in subgraph k, an
 Where this departs from the released code: edge dropout is drawn anew in each step (there it eats up the stored
 subgraph); each subgraph has the same weight in the loss (there 4, 3, 2, 1); edges carry messages in both directions in
 the evaluation too (there in one); the best epoch by validation is tested (there the last); negatives are drawn anew in
-each epoch and never the negatives of validation or test (there the random numbers start again in every epoch, so that the
-first subgraph trains on the very pairs that are the negatives of validation and test).
+each epoch and are never negatives of validation or test (there the random numbers start again in every epoch, so that
+the first subgraph trains on the very pairs that are the negatives of validation and test).
 """
 
 from __future__ import annotations
