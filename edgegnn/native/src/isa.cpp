@@ -5,6 +5,8 @@
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#else
+#include <cpuid.h>
 #endif
 
 namespace edgegnn {
@@ -13,13 +15,17 @@ namespace {
 #if defined(EDGEGNN_X86)
 const char* const kNames[] = {"base", "avx2", "avx512", "vnni"};
 
+// Asked of the processor itself: zig's library lacks what __builtin_cpu_supports calls.
 int widest() {
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return BASE;
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (!avx512) return AVX2;
-  return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;
+  unsigned a, b, c, d, saved = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return BASE;
+  const bool fma = (c >> 12 & 1) != 0, asks = (c >> 27 & 1) != 0;  // OSXSAVE: the system says which registers it saves
+  if (!fma || !asks) return BASE;
+  __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (saved & 0x06) != 0x06 || (b >> 5 & 1) == 0) return BASE;
+  constexpr unsigned kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
+  if ((saved & 0xe6) != 0xe6 || (b & kAvx512) != kAvx512) return AVX2;
+  return (c >> 11 & 1) != 0 ? VNNI : AVX512;
 }
 #else
 const char* const kNames[] = {"neon", "dotprod"};
