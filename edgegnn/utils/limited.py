@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["Ended", "run_limited"]
 
 # A shell sets what the program inherits: Python can't, between fork and exec, while it has threads.
-_LIMITS = 'ulimit -c 0; ulimit -t "$1" 2>/dev/null; ulimit -v "$2" 2>/dev/null; ulimit -f "$3"; shift 3; exec "$@"'
+_LIMITS = '{ ulimit -c 0; ulimit -t "$1"; ulimit -v "$2"; ulimit -f "$3"; } 2>/dev/null; shift 3; exec "$@"'
 _MOST_SAID = 2**20  # bytes of stderr that are kept
 _SLOWER = 10  # times its processor time may pass on a busy machine
 
