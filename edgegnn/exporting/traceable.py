@@ -5,6 +5,7 @@ HeteroLinear       sorts by type, and takes slices of sizes that only the data k
 RGCNConv           selects edges and adds up neighbours once a relation: a second each to trace
 SortAggregation    asks in Python whether the largest graph has k nodes
 ASAPooling         multiplies sparse matrices, which ONNX doesn't have
+MemPooling         pads each graph to the size of the largest one, which only the data know
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.nn import ASAPooling, RGCNConv, SortAggregation
+from torch_geometric.nn import ASAPooling, MemPooling, RGCNConv, SortAggregation
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.dense.linear import HeteroLinear
 from torch_geometric.utils import add_remaining_self_loops, remove_self_loops, scatter, softmax, to_dense_batch
@@ -108,6 +109,30 @@ def _sort_aggregation(
     return first.masked_fill(first == lowest, 0.0).reshape(rows.shape[0], self.k * rows.shape[2])
 
 
+_mem_padded = MemPooling.forward
+
+
+def _mem_pooling(
+    self: MemPooling,
+    x: Tensor,
+    batch: Tensor | None = None,
+    mask: Tensor | None = None,
+    max_num_nodes: int | None = None,
+    batch_size: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Each node's share of each cluster, and their sums over each graph: no node is padded."""
+    if x.dim() > 2:
+        return _mem_padded(self, x, batch, mask, max_num_nodes, batch_size)
+    batch = torch.zeros_like(x[:, 0], dtype=torch.int64) if batch is None else batch
+    keys = self.k.reshape(1, self.heads * self.num_clusters, -1)
+    near = (x.unsqueeze(1) - keys).square().sum(-1).view(-1, self.heads, 1, self.num_clusters)
+    near = (1.0 + near / self.tau).pow(-(self.tau + 1.0) / 2.0)
+    share = self.conv(near / near.sum(dim=-1, keepdim=True)).flatten(1).softmax(dim=-1)
+    pooled = scatter(share.unsqueeze(-1) * x.unsqueeze(1), batch, dim=0, dim_size=batch_size, reduce="sum")
+    padded, _ = to_dense_batch(share, batch, batch_size=batch_size, max_num_nodes=max_num_nodes)
+    return self.lin(pooled), padded
+
+
 # Cluster pooling ------------------------------------------------------------
 
 
@@ -192,4 +217,5 @@ _FORWARDS: dict[type, Callable[..., Any]] = {
     RGCNConv: _rgcn,
     SortAggregation: _sort_aggregation,
     ASAPooling: _asa_pooling,
+    MemPooling: _mem_pooling,
 }

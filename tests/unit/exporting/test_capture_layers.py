@@ -140,6 +140,17 @@ class KeptNodes(nn.Module):
         return self.head(gnn.global_mean_pool(kept, batch))
 
 
+class Memory(nn.Module):
+    """MemPooling as a readout: the clusters of each graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = gnn.MemPooling(HIDDEN, HIDDEN, heads=2, num_clusters=3)
+
+    def forward(self, x, batch):
+        return self.pool(x, batch)[0].flatten(1)
+
+
 POOL = {
     "add": lambda: Pooled(gnn.global_add_pool),
     "mean, BatchNorm": lambda: Pooled(gnn.global_mean_pool, nn.BatchNorm1d(HIDDEN)),
@@ -156,6 +167,7 @@ POOL = {
     "several": lambda: Pooled(gnn.MultiAggregation(["mean", "std", "max"]), width=3 * HIDDEN),
     "DeepSets": lambda: Pooled(gnn.DeepSetsAggregation(mlp(HIDDEN, HIDDEN), mlp(HIDDEN, HIDDEN))),
     "SetTransformer": lambda: Pooled(gnn.SetTransformerAggregation(HIDDEN, heads=2)),
+    "MemPooling": lambda: Pooled(Memory(), width=3 * HIDDEN),
     "TopKPooling": lambda: KeptNodes(gnn.TopKPooling(HIDDEN)),
     "SAGPooling": lambda: KeptNodes(gnn.SAGPooling(HIDDEN)),
 }
