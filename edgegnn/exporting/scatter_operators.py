@@ -1,13 +1,15 @@
-"""The operators of torch_scatter, which torch.export can't look into, by PyTorch's own.
+"""The operators of torch_scatter, which torch.export can't look into, by PyTorch's own; and what ONNX lacks of these.
 
 torch_scatter's functions are Python around a few compiled operators. While tracing, these are replaced where the
 functions look for them, so that it doesn't matter by which name a model has imported a function.
+
+`scatter_reduce` has no mean in ONNX, and `index_reduce` isn't there: they become sums, counts and `scatter_reduce`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -15,9 +17,41 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-__all__ = ["torch_scatter_operators"]
+__all__ = ["reducing_call", "torch_scatter_operators"]
 
 _REDUCTIONS = {"sum": "sum", "mul": "prod", "mean": "sum", "min": "amin", "max": "amax"}
+
+
+def reducing_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What stands in the place of a call of `scatter_reduce` or `index_reduce`; None for what ONNX has.
+
+    Args:
+        name: of the function; with "_" behind it, the first argument is changed in place.
+        args: by position.
+        kwargs: by name.
+    """
+    plain = name.removesuffix("_")
+    if plain not in ("scatter_reduce", "index_reduce"):
+        return None
+    given = dict(zip(("input", "dim", "index", "src", "reduce"), args, strict=False)) | dict(kwargs)
+    start, dim, index, reduce = given["input"], given["dim"], given["index"], given["reduce"]
+    src = given["src"] if "src" in given else given["source"]
+    own = given.get("include_self", True)
+    if not start.is_floating_point() or (reduce != "mean" and plain == "scatter_reduce"):
+        return None
+    if plain == "index_reduce":
+        index = _spread(index, src, dim % src.dim())
+    if reduce == "mean":
+        count = torch.zeros_like(start).scatter_add(dim, index, torch.ones_like(src))
+        if own:
+            result = start.scatter_add(dim, index, src) / (count + 1)
+        else:
+            mean = torch.zeros_like(start).scatter_add(dim, index, src) / count.clamp(min=1)
+            result = torch.where(count > 0, mean, start)
+    else:
+        result = start.scatter_reduce(dim, index, src, reduce, include_self=own)
+    changed: Tensor = start.copy_(result) if name.endswith("_") else result
+    return changed
 
 
 @contextmanager

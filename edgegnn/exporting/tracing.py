@@ -28,7 +28,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.overrides import TorchFunctionMode
 
 from edgegnn.exporting.recurrent import recurrent_call
-from edgegnn.exporting.scatter_operators import torch_scatter_operators
+from edgegnn.exporting.scatter_operators import reducing_call, torch_scatter_operators
 from edgegnn.exporting.traceable import traceable_layers
 from edgegnn.tasks.points import point_graphs
 from edgegnn.utils.layer_caches import drop_graph_caches
@@ -82,6 +82,8 @@ class DataSizes(TorchFunctionMode):
         out = self._kept_symbolic(name, first, args, kwargs)
         if out is None:
             out = recurrent_call(name, args)
+        if out is None:
+            out = reducing_call(name, args, kwargs)
         if out is None:
             out = func(*args, **kwargs)
         if integers and isinstance(out, Tensor):

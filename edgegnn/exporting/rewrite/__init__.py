@@ -43,6 +43,7 @@ from edgegnn.exporting.rewrite.softmax import Attention, EdgeSoftmax
 from edgegnn.exporting.rewrite.sparse import SparseInput
 from edgegnn.exporting.rewrite.unify_dims import unify_sizes
 from edgegnn.exporting.simplify import share_constants
+from edgegnn.exporting.tracing import quiet
 
 __all__ = ["Outcome", "Refusal", "Rewritten", "rewrite", "rewrite_proto"]
 
@@ -141,7 +142,8 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcom
     for identifier in [i for i in model.functions if i[0] == DOMAIN and i[1] not in GEOMETRY]:
         del model.functions[identifier]  # what a body makes has other sizes than what a kernel makes
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    passes.ShapeInferencePass()(model)
+    with quiet():  # it logs a traceback where a type is missing, which it finds at another node
+        passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
     sheet = Sheet(model)
     for rule in (*_ORDER, *([SparseInput()] if sparse_input else [])):

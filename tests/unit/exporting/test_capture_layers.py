@@ -204,3 +204,24 @@ def test_every_layer(name, make, task, kind):
     ]
     assert set(reductions) <= {b"none"}
     onnx.checker.check_model(captured, full_check=True)
+
+
+class Reduced(nn.Module):
+    """Messages added up by hand, by operators that ONNX doesn't have."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x, edge_index):
+        sent, start = self.first(x)[edge_index[0]], torch.full((x.shape[0], CLASSES), 0.5)
+        place = edge_index[1].view(-1, 1).expand(-1, CLASSES)
+        own = start.scatter_reduce(0, place, sent, "mean")
+        others = start.clone().scatter_reduce_(0, place, sent, reduce="mean", include_self=False)
+        return own + 2 * others + 4 * start.index_reduce(0, edge_index[1], sent, "amax", include_self=False)
+
+
+@pytest.mark.filterwarnings("ignore:index_reduce")
+def test_means_and_reductions_by_index():
+    model = Reduced().eval()
+    assert_same(model, capture(model, graph(21, 50), kind="node"), other_graphs())
