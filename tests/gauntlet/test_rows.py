@@ -72,7 +72,7 @@ def test_values_of_edges(tmp_path: Path) -> None:
     data = traffic()
     data.edge_y = data.edge_attr.sum(dim=1)
     made = run_gauntlet(OfEdges(1), data, tmp_path, _of_edges, recipes=("none", "dq-int8"), task="edge-regression")
-    assert {manifest.kind for manifest in made.values()} == {"edge-regression"}
+    assert {(manifest.kind, manifest.target) for manifest in made.values()} == {("edge", "values")}
     assert {manifest.outputs[0].shape for manifest in made.values()} == {("num_edges", 1)}
 
 
@@ -83,7 +83,8 @@ def test_values_and_labels_of_nodes(task: str, columns: int, tmp_path: Path) -> 
     data = traffic()
     data.y = data.x[:, :columns] if task == "node-regression" else (data.x[:, :columns] > 0).float()
     made = run_gauntlet(OfNodes(columns), data, tmp_path, _of_nodes, recipes=("none", "dq-int8"), task=task)
-    assert {manifest.kind for manifest in made.values()} == {task}
+    target = "values" if task == "node-regression" else "labels"
+    assert {(manifest.kind, manifest.target) for manifest in made.values()} == {("node", target)}
     assert {manifest.outputs[0].shape for manifest in made.values()} == {("num_nodes", columns)}
 
 
