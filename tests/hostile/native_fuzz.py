@@ -144,6 +144,8 @@ def run_case(seed: int) -> str:
         if f"{op}: " not in str(error):
             raise AssertionError(f"seed {seed}: {op} fails in others' words: {error}") from error
         return "refused"
+    if op == "CsrDegree" and inputs[0].max(initial=0) > 2**24:  # the reference makes a list of that length
+        return "answered"
     try:
         wanted = reference(op, *inputs, **attributes)
     except (ValueError, IndexError):
