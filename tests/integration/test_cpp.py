@@ -1,4 +1,4 @@
-"""cpp/: the header over ONNX Runtime, compiled against the wheel's library, proves an artifact."""
+"""edgegnn/native/cpp/: the header over ONNX Runtime, compiled against the wheel's library, proves an artifact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from c_artifact import make_c_artifact
 from tiny_artifact import seal
 
-CPP = Path(__file__).parents[2] / "cpp"
+import edgegnn.native
+
+CPP = Path(edgegnn.native.__file__).parent / "cpp"
 LIBRARY = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"), None)
 
 pytestmark = [
