@@ -270,6 +270,9 @@ def _joules(value: float) -> str:
 _REPORTED = {
     "latency_ms": "times",
     "entries": "times",
+    "start_ms": "times",
+    "operators": "times",
+    "sweep": "times",
     "throughput_per_s": "times",
     "cpu_percent": "CPU use",
     "memory_bytes": "memory",

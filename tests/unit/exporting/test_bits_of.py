@@ -47,8 +47,8 @@ def test_a_recipe_says_the_bits_of_a_point_and_round_trips(tmp_path):
         ("dq-int8", {"convs.0.*": "4"}, "bits_of"),
         ("dq-int8", {"convs.0.*": True}, "bits_of"),
         ("dq-int8", ["convs.0.*"], "bits_of"),
-        ("static-int8", {"convs.0.*": 4}, "for qat and dq"),
-        ("a2q", {"convs.0.*": 8}, "for qat and dq"),
+        ("static-int8", {"convs.0.*": 4}, "a field of qat, dq, not of static"),
+        ("a2q", {"convs.0.*": 8}, "a field of qat, dq, not of a2q"),
     ],
 )
 def test_wrong_bits_are_refused(base, bits_of, message):
