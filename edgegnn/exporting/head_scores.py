@@ -15,7 +15,7 @@ from edgegnn.exporting.samples import Sample
 from edgegnn.manifest import Compared, HeadMetric
 from edgegnn.runtime import score
 from edgegnn.runtime.metrics import as_rows, undefined
-from edgegnn.tasks.heads import head_labels
+from edgegnn.tasks.evaluation import labels_of
 from edgegnn.tasks.spec import Head
 
 __all__ = ["head_scores"]
@@ -53,7 +53,7 @@ def _compared(
     expected = torch_outputs(request.model, [with_edges(sample, whole) for sample in samples], head.output)
     given = [as_rows(built.form.read(head.output, sample.inputs)) for sample in samples]
     if task.many:
-        labels = head_labels(task, head, split).numpy()
+        labels = labels_of(task, split, head.key).numpy()
         pairs = [np.concatenate(each) for each in (expected, given)]
     else:
         rows = samples[0].mask

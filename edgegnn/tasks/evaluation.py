@@ -18,7 +18,7 @@ from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import pick_pairs
 from edgegnn.tasks.spec import Task
 
-__all__ = ["all_metrics", "evaluate", "logits_and_labels", "logits_of_all", "score"]
+__all__ = ["all_metrics", "evaluate", "labels_of", "logits_and_labels", "logits_of_all", "score"]
 
 # Bounds the memory of an evaluation batch: largest REDDIT-BINARY graph 3,782 nodes, 64 features -> tens of MB.
 _MAX_NODES = 65_536
@@ -74,9 +74,23 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
         graph = pick_pairs(task.graphs[0], index)
         return _logits(model, task, [graph]), graph.y
     if not task.many:
-        return _logits(model, task, task.graphs)[index], task.graphs[0].y[index]
-    graphs = [task.graphs[i] for i in index.tolist()]
-    return _logits(model, task, graphs), torch.cat([g.y for g in graphs])
+        return _logits(model, task, task.graphs)[index], labels_of(task, split)
+    return _logits(model, task, [task.graphs[i] for i in index.tolist()]), labels_of(task, split)
+
+
+def labels_of(task: Task, split: str, key: str = "y") -> Tensor:
+    """Labels of a part of the split, in its order; not of links, whose pairs are drawn.
+
+    Args:
+        task: the task.
+        split: "train", "val" or "test".
+        key: the attribute of its graphs that has them.
+    """
+    index = task.index[split]
+    if not task.many:
+        found: Tensor = task.graphs[0][key][index]
+        return found
+    return torch.cat([task.graphs[i][key] for i in index.tolist()])
 
 
 def logits_of_all(model: nn.Module, task: Task) -> Tensor:

@@ -21,11 +21,11 @@ from edgegnn.runtime.metrics import TARGETS
 from edgegnn.signature import Every, TypedGraph, as_rows, every_output
 from edgegnn.tasks import graph_checks, labels
 from edgegnn.tasks.collating import model_inputs, run_model
-from edgegnn.tasks.evaluation import batches, score
+from edgegnn.tasks.evaluation import batches, labels_of, score
 from edgegnn.tasks.spec import Head, Task, TaskSpec
 from edgegnn.tasks.target import columns_fit, loss
 
-__all__ = ["check_outputs", "head_labels", "head_metrics", "heads_loss", "run_heads", "validation_loss", "with_heads"]
+__all__ = ["check_outputs", "head_metrics", "heads_loss", "run_heads", "validation_loss", "with_heads"]
 
 
 def with_heads(task: Task, attributes: Mapping[str, str], where: str) -> Task:
@@ -131,41 +131,33 @@ def heads_loss(task: Task, outputs: Every, batch: Data, rows: Tensor | None) -> 
     return total
 
 
-def head_labels(task: Task, head: Head, split: str) -> Tensor:
-    """The labels of a head in a part of the split."""
-    index = task.index[split]
-    if not task.many:
-        found: Tensor = task.graphs[0][head.key][index]
-        return found
-    return torch.cat([task.graphs[i][head.key] for i in index.tolist()])
-
-
-def _outputs(model: nn.Module, task: Task, split: str) -> list[Tensor]:
-    """What each further head gives in a part of the split."""
+def _outputs(model: nn.Module, task: Task, split: str) -> tuple[Tensor, list[Tensor]]:
+    """What the main output and each further head give in a part of the split, in one pass."""
     names, index, training = model_inputs(model, task), task.index[split], model.training
     graphs = [task.graphs[i] for i in index.tolist()] if task.many else task.graphs
     model.eval()
     try:
         with torch.no_grad():
-            ran = [run_heads(model, names, batch, task)[1] for batch in (batches(graphs) if task.many else graphs)]
+            ran = [run_heads(model, names, batch, task) for batch in (batches(graphs) if task.many else graphs)]
     finally:
         model.train(training)
-    every = [torch.cat([as_rows(outputs[head.output]) for outputs in ran]) for head in task.heads]
-    return every if task.many else [each[index] for each in every]
+    main = torch.cat([outputs for outputs, _ in ran])
+    further = [torch.cat([as_rows(outputs[head.output]) for _, outputs in ran]) for head in task.heads]
+    return (main, further) if task.many else (main[index], [each[index] for each in further])
 
 
-def validation_loss(model: nn.Module, task: Task) -> float:
-    """The sum of the losses of further heads on the validation split; 0 where there are none."""
-    if not task.heads:
-        return 0.0
-    pairs = zip(task.heads, _outputs(model, task, "val"), strict=True)
-    return sum(float(loss(_spec(task.spec, head), out, head_labels(task, head, "val"))) for head, out in pairs)
+def validation_loss(model: nn.Module, task: Task) -> tuple[float, Tensor, Tensor]:
+    """The sum of the losses of all heads on the validation split, and the main output with its labels there."""
+    main, further = _outputs(model, task, "val")
+    labelled, pairs = labels_of(task, "val"), zip(task.heads, further, strict=True)
+    more = sum(float(loss(_spec(task.spec, head), out, labels_of(task, "val", head.key))) for head, out in pairs)
+    return float(loss(task.spec, main, labelled)) + more, main, labelled
 
 
 def head_metrics(model: nn.Module, task: Task) -> dict[str, float | None]:
     """The metric of each further head on validation and test: "test_age_mae"."""
     return {
-        f"{split}_{head.output}_{head.metric}": score(head.metric, out, head_labels(task, head, split))
+        f"{split}_{head.output}_{head.metric}": score(head.metric, out, labels_of(task, split, head.key))
         for split in ("val", "test")
-        for head, out in (zip(task.heads, _outputs(model, task, split), strict=True) if task.heads else ())
+        for head, out in (zip(task.heads, _outputs(model, task, split)[1], strict=True) if task.heads else ())
     }

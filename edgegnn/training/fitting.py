@@ -281,6 +281,9 @@ def _set_protection(model: nn.Module, batch: Data) -> None:
 
 def validate(model: nn.Module, task: Task) -> tuple[float, float | None]:
     """Return the loss and the metric of a model over the validation split; None where the labels don't define it."""
-    outputs, labels = logits_and_labels(model, task, "val")
-    loss = float(target.loss(task.spec, outputs, labels)) + validation_loss(model, task)
+    if task.heads:
+        loss, outputs, labels = validation_loss(model, task)
+    else:
+        outputs, labels = logits_and_labels(model, task, "val")
+        loss = float(target.loss(task.spec, outputs, labels))
     return loss, score(task.spec.metric, outputs, labels)
