@@ -156,7 +156,8 @@ void sparse_tile(const QgemmArgs& args, const Finish& finish, int64_t row, const
   for (int g = 0; g < G; ++g) finish.group(out + g * Q, row, (group + g) * kGroup, row_scale);
 }
 
-// Codes, less the zero point, of the elements of row `at` that are not zero. Of floats, each is divided by `divisor` first.
+// Codes, less the zero point, of the elements of row `at` that are not zero. Of floats, each is divided by `divisor` first where DIVIDES.
+template <bool DIVIDES>
 void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, float divisor, const int32_t* position, int64_t count,
                   int32_t* code) {
   if (args.codes != nullptr) {
@@ -170,7 +171,8 @@ void sparse_codes(const QgemmArgs& args, const Quantize& quantize, int64_t at, f
   for (int64_t i = 0; i < count; i += Lanes::L) {
     float value[Lanes::L] = {};
     for (int64_t k = 0; k < Lanes::L && i + k < count; ++k) value[k] = x[position[i + k]];
-    Lanes::store_i(code + i, quantize(Lanes::quotient(Lanes::load_f(value), by)));
+    const Lanes::F loaded = Lanes::load_f(value);
+    Lanes::store_i(code + i, quantize(DIVIDES ? Lanes::quotient(loaded, by) : loaded));
   }
 }
 
@@ -221,7 +223,11 @@ bool qgemm_rows(const QgemmArgs& shared, int64_t begin, int64_t end) {
                                              : find_nonzeros(floats, args.depth, limit, position);
       const float divisor = divides && count >= 0 ? sparse_divisor(floats, position, count, args.least_sum) : 1.0f;
       if (count >= 0 && divisor == divisor) {  // where the sum is NaN, the quotients of zeros are, too
-        sparse_codes(args, quantize, at, divisor, position, count, code);
+        if (divides) {
+          sparse_codes<true>(args, quantize, at, divisor, position, count, code);
+        } else {
+          sparse_codes<false>(args, quantize, at, divisor, position, count, code);
+        }
         sparse_row(args, finish, at, position, code, count);
         continue;
       }

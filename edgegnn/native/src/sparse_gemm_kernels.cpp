@@ -24,15 +24,17 @@ constexpr int kRows = 5, kGroups = 1, kSparseGroups = 4;
 constexpr int kRows = 2, kGroups = 1, kSparseGroups = 2;
 #endif
 
-// Sixteen columns of a row, as many of them as there are, divided by `divisor`, plus the bias.
+// Sixteen columns of a row, as many of them as there are, divided by `divisor` where rows are normalised, plus the bias.
 EDGEGNN_INLINE void finish(const SparseGemmArgs& args, int64_t row, int64_t at, float divisor, const F sum[Q]) {
   const int64_t left = args.width - at;
   float* const out = args.y + row * args.width + at;
   float part[kGroup];
   float* const to = left < kGroup ? part : out;
+  const bool divides = args.least_sum > 0.0f;
   const F by = Lanes::all_f(divisor);
   each<Q>([&](auto q) EDGEGNN_LAMBDA {
-    Lanes::store_f(to + q * Lanes::L, Lanes::add_f(Lanes::quotient(sum[q], by), Lanes::load_f(args.bias + at + q * Lanes::L)));
+    const F total = divides ? Lanes::quotient(sum[q], by) : sum[q];
+    Lanes::store_f(to + q * Lanes::L, Lanes::add_f(total, Lanes::load_f(args.bias + at + q * Lanes::L)));
   });
   if (left < kGroup) memcpy(out, part, static_cast<size_t>(left) * sizeof(float));
 }
