@@ -136,22 +136,26 @@ class _Options:
     stop: threading.Event | None
 
 
+def _further(options: _Options) -> list[str]:
+    """What the runner's `bench` is told beside the target's own."""
+    command = ["--runtime", options.runtime] if options.runtime else []
+    command += ["--operators"] * options.operators
+    return command + (["--sweep-edges", ",".join(map(str, options.sweep))] if options.sweep else [])
+
+
 def _numbered(tell: Progress, number: int, of: int) -> Progress:
     return lambda text: tell(f"process {number} of {of}: {text}")
 
 
 def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, tell: Progress) -> ProfileRecord:
     """One process that measures, and its record."""
-    threads, runtime, operators = options.threads, options.runtime, options.operators
-    timeout, stop = options.timeout, options.stop
+    threads, timeout, stop = options.threads, options.timeout, options.stop
     tell("preparing")
     instructed = Instructed()
     with contextlib.ExitStack() as stack:
         mode, reader, reasons, kinds = _choose_energy(where, stack)
         runner, origin = stack.enter_context(_runner(opened))
-        arguments = _arguments(where, chosen, mode, threads, kinds) + (["--runtime", runtime] if runtime else [])
-        arguments += ["--operators"] * operators
-        arguments += ["--sweep-edges", ",".join(map(str, options.sweep))] if options.sweep else []
+        arguments = _arguments(where, chosen, mode, threads, kinds) + _further(options)
         events = _Events(tell, chosen, energy=mode != "none")
         asked = Asked(opened, where, chosen, where.threads if threads is None else threads, origin, tuple(reasons))
         if where.transport == "local":
@@ -173,7 +177,12 @@ def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, 
                         stop=stop,
                     )
                 except NoPythonError as error:
-                    if where.python or operators or options.sweep or typed_manifest(opened.manifest.raw).c is None:
+                    if (
+                        where.python
+                        or options.operators
+                        or options.sweep
+                        or typed_manifest(opened.manifest.raw).c is None
+                    ):
                         raise _or_native(error) from error
                     where = msgspec.structs.replace(where, runner="native")
             if _native_only(where):

@@ -53,11 +53,9 @@ def edge_sweep(
     found: list[dict[str, Any]] = []
     for count in edges:
         announce({"event": "phase", "phase": f"graphs of {count:,} edges"})
-        if bytes_each * count > _MOST_BYTES:
-            reason = f"its inputs would take {bytes_each * count / 2**30:.3g} GiB, 2 are allowed"
-            found.append({"edges": count, "nodes": 0, "p50_ms": None, "n": 0, "reason": reason})
-            break
         try:
+            if bytes_each * count > _MOST_BYTES:
+                raise DataError(f"its inputs would take {bytes_each * count / 2**30:.3g} GiB, 2 are allowed")
             graph = resized(inputs, roles, count / own)
             check_inputs(artifact.manifest.inputs, graph, limits=artifact.manifest.limits)
         except (DataError, MemoryError) as error:
