@@ -38,7 +38,6 @@ def page(code: PlainC, wasm: bytes, manifest: ArtifactManifest, facts: WebForm, 
         packed: the shipped graphs.
         name: of the artifact.
     """
-    main = manifest.main or manifest.outputs[0].name
     left = len(manifest.samples) - len(packed.graphs)
     shipped = "Each answer is compared with PyTorch's."
     if left:
@@ -53,7 +52,7 @@ def page(code: PlainC, wasm: bytes, manifest: ArtifactManifest, facts: WebForm, 
         version=html.escape(edgegnn.__version__),
         wasm=base64.b64encode(packed_wasm(wasm)).decode(),
         samples=base64.b64encode(gzip.compress(packed.block, 9, mtime=0)).decode(),
-        about=_json(_about(manifest, packed, main)),
+        about=_json(_about(manifest, packed)),
         script=f"{module_text(code)}\n{asset('page.mjs')}",
     )
 
@@ -96,11 +95,11 @@ def _facts(code: PlainC, manifest: ArtifactManifest, facts: WebForm) -> list[tup
     return found
 
 
-def _about(manifest: ArtifactManifest, packed: Packed, main: str) -> dict[str, Any]:
+def _about(manifest: ArtifactManifest, packed: Packed) -> dict[str, Any]:
     tolerance = manifest.parity.tolerance
     seen = {each.name: each.agreement for each in manifest.parity.per_graph}
     return {
-        "main": main,
+        "main": packed.main,
         "kind": manifest.kind,
         "target": manifest.target,
         "minAgreement": tolerance.agreement,

@@ -34,10 +34,7 @@ def prove_web(artifact: Artifact, code: PlainC, used: tuple[Sample, ...], beyond
     for name, text in (("model.mjs", module_text(code)), ("model.d.ts", type_script(code))):
         path = artifact.folder / "web" / name
         if not path.is_file() or path.read_bytes() != text.encode():
-            return (
-                f"web/{name} is not what model.onnx gives: {_AGAIN}",
-                "",
-            )
+            return f"web/{name} is not what model.onnx gives: {_AGAIN}", ""
     paths = [artifact.folder / "web" / name for name in ("model.wasm", "index.html")]
     if not all(path.is_file() for path in paths):
         return f"web/model.wasm or web/index.html is missing: {_AGAIN}", ""

@@ -48,12 +48,14 @@ class Packed:
     """What the page gets.
 
     Attributes:
+        main: name of the main output.
         block: the bytes of all arrays.
         graphs: for JSON, one for each graph.
         node_sizes: the sizes that count nodes.
         edge_inputs: the inputs that list edges, with the sizes of the nodes at their ends.
     """
 
+    main: str
     block: bytes
     graphs: list[dict[str, Any]]
     node_sizes: list[str]
@@ -100,7 +102,7 @@ def pack(code: PlainC, graphs: Sequence[PageGraph], main: str) -> Packed:
                 "more": {name: _put(block, array) for name, array in more.items()},
             }
         )
-    return Packed(bytes(block), entries, node_sizes, _edge_inputs(code, node_sizes))
+    return Packed(main, bytes(block), entries, node_sizes, _edge_inputs(code, node_sizes))
 
 
 def _put(block: bytearray, array: Array) -> list[Any]:

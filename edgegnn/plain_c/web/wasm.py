@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +39,10 @@ def find_wasm_compiler() -> WasmCompiler | None:
     clang = shutil.which("clang")
     if clang is not None and any(shutil.which(name) for name in _linkers(clang)):
         return WasmCompiler((clang, "--target=wasm32"), f"clang {_version([clang, '--version'])}")
-    here = zig()
-    if here is None:
+    here, version = zig(), zig("version")
+    if here is None or version is None:
         return None
-    return WasmCompiler((*here, "-target", "wasm32-freestanding"), f"zig {_version([*here[:-1], 'version'])}")
+    return WasmCompiler((*here, "-target", "wasm32-freestanding"), f"zig {_version(version)}")
 
 
 def compile_wasm(code: PlainC, compiler: WasmCompiler) -> bytes:
@@ -72,7 +73,7 @@ def _linkers(clang: str) -> list[str]:
     return ["wasm-ld", *([f"wasm-ld-{version.group(1)}"] if version else [])]
 
 
-def _version(command: list[str]) -> str:
+def _version(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):

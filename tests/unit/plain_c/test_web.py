@@ -69,7 +69,7 @@ def artifact(made: Path, tmp_path: Path) -> Path:
 
 def test_without_a_compiler_it_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wasm.shutil, "which", lambda name: None)
-    monkeypatch.setattr(wasm, "zig", lambda: None)
+    monkeypatch.setattr(wasm, "zig", lambda tool="cc": None)
     with pytest.raises(UsageError, match=r"pip install 'edgegnn\[cross\]'"):
         c_limits("web", 4, 4)
     with pytest.raises(UsageError, match="--format web needs --max-nodes and --max-edges"):
