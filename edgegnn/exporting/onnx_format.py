@@ -56,7 +56,7 @@ def onnx_form(
         if quantized is not captured and not recipe.trains:
             twins.append((captured, quantized))
         found.update(qdq_points(quantized))
-        rewritten = rewrite_proto(quantized, sparse_input=_sparse(point))
+        rewritten = rewrite_proto(quantized, sparse_input=_sparse(point), idle_pairs=recipe.does.post_training)
         model = rewritten.model
         if constant_graph and "edge_index" in point.example:
             model = _with_graph(model, task)

@@ -9,7 +9,8 @@
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
     7  scores       attention scores as one matrix product
-    8  integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
+    8  IdlePair     Q/DQ pairs of post-training quantization that no integer operator reads
+       integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
        RowNormalisation                     rows divided by their sums, in the product that reads them
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
@@ -34,6 +35,7 @@ from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
 from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet, layer_path
+from edgegnn.exporting.rewrite.idle_pairs import IdlePair
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
@@ -70,9 +72,8 @@ _ORDER: tuple[Rule[Any], ...] = (
     AggregateFirst(),
     BiasJoins(),
     *scores.RULES,
-    *integer.RULES,
-    RowNormalisation(),
 )
+_INTEGER: tuple[Rule[Any], ...] = (*integer.RULES, RowNormalisation())
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ class Rewritten:
     refusals: list[Refusal]
 
 
-def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcome], list[Refusal]]:
+def rewrite(
+    model: ir.Model, *, sparse_input: bool = False, idle_pairs: bool = False
+) -> tuple[list[Outcome], list[Refusal]]:
     """Replace the aggregations of an exported model by `ai.edgegnn` ops, in place.
 
     What the model computes stays the same up to the order of float sums. Functions with the standard operators for the
@@ -135,6 +138,7 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcom
     Args:
         model: of opset 18 or newer, as `edgegnn.exporting.capture` makes it.
         sparse_input: most entries of the input x are zero: its products skip them.
+        idle_pairs: Q/DQ pairs that no integer operator reads may go: nothing was trained with them.
 
     Returns:
         What became of each aggregation, in the order of the graph; and other places where a rule nearly fitted.
@@ -146,7 +150,8 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcom
         passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
     sheet = Sheet(model)
-    for rule in (*_ORDER, *([SparseInput()] if sparse_input else [])):
+    idle, sparse = [IdlePair()] * idle_pairs, [SparseInput()] * sparse_input
+    for rule in (*_ORDER, *idle, *_INTEGER, *sparse):
         apply(rule, sheet)
         if rule is canonicalize.RULES[-1]:
             passes.CommonSubexpressionEliminationPass()(model)
@@ -163,10 +168,10 @@ def rewrite(model: ir.Model, *, sparse_input: bool = False) -> tuple[list[Outcom
     return outcomes, list(refusals)
 
 
-def rewrite_proto(model: onnx.ModelProto, *, sparse_input: bool = False) -> Rewritten:
+def rewrite_proto(model: onnx.ModelProto, *, sparse_input: bool = False, idle_pairs: bool = False) -> Rewritten:
     """`rewrite` of a copy."""
     own = ir.from_proto(model)
-    outcomes, refusals = rewrite(own, sparse_input=sparse_input)
+    outcomes, refusals = rewrite(own, sparse_input=sparse_input, idle_pairs=idle_pairs)
     proto = ir.to_proto(own)
     del proto.graph.value_info[:]  # no runtime reads it
     return Rewritten(proto, outcomes, refusals)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.graph_editor import array, made_by, rank, tail_of
 
-__all__ = ["Codes", "codes_of", "dequantized_weight", "scaled_codes"]
+__all__ = ["Codes", "codes_of", "dequantized_weight", "known_numbers", "scaled_codes"]
 
 _BYTES = {ir.DataType.UINT8, ir.DataType.INT8}
 
@@ -68,3 +68,19 @@ def dequantized_weight(value: ir.Value | None) -> ir.Node | None:
     if barrier is not None and len(barrier.inputs) == 1:
         value = barrier.inputs[0]
     return made_by(value, "DequantizeLinear")
+
+
+def known_numbers(value: ir.Value | None) -> npt.NDArray[np.float32] | None:
+    """A vector that is known at export: a constant, or constant codes behind a DequantizeLinear; None for others.
+
+    onnxruntime's quantization gives a bias such codes, in int32.
+    """
+    node = made_by(value, "DequantizeLinear")
+    if node is None:
+        return array(value)
+    codes, scale = array(node.inputs[0]), array(node.inputs[1])
+    zero = array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int32)
+    if codes is None or scale is None or zero is None or codes.ndim != 1:
+        return None
+    numbers = (codes.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
+    return numbers.astype(np.float32)

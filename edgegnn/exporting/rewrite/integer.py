@@ -27,7 +27,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.exporting.qdq import constant
-from edgegnn.exporting.rewrite.codes import Codes, dequantized_weight, scaled_codes
+from edgegnn.exporting.rewrite.codes import Codes, dequantized_weight, known_numbers, scaled_codes
 from edgegnn.exporting.rewrite.epilogue import Epilogue, absorb
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import LAYER, RULE, Sheet, array, layer_path, made_by, rank, tail_of
@@ -139,7 +139,7 @@ class IntegerProduct(Rule[_Product]):
             return Miss("Gemm of codes with alpha, beta or transA")
         bias = None
         if len(node.inputs) > 2 and node.inputs[2] is not None:
-            bias = array(node.inputs[2])
+            bias = known_numbers(node.inputs[2])
             if bias is None or bias.size not in (1, columns):
                 return Miss("the bias is not one number for each column, known at export")
             bias = np.broadcast_to(bias.reshape(-1), (columns,)).astype(np.float32)

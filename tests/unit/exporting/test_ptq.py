@@ -20,6 +20,7 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.ptq import dynamic_int8, static_int8
 from edgegnn.exporting.qdq import stayed_float
+from edgegnn.exporting.rewrite import rewrite_proto
 from edgegnn.exporting.unsigned_weights import unsigned_weights
 from edgegnn.quantize import prepare, recipe
 
@@ -163,3 +164,44 @@ def test_sizes(model, captured):
         assert len(capture(trained, example, kind="node").SerializeToString()) <= share * fp32, name
     for int8 in (dynamic_int8(captured), static_int8(captured, calibration())):
         assert len(int8.SerializeToString()) <= 0.27 * fp32
+
+
+class WithHead(nn.Module):
+    """Two sums over neighbours, and a product with a bias behind a ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([gnn.GCNConv(16, 24), gnn.GATConv(24, 8, heads=3)])
+        self.head = nn.Linear(24, CLASSES)
+
+    def forward(self, x, edge_index):
+        for conv in self.convs:
+            x = conv(x, edge_index).relu()
+        return self.head(x)
+
+
+def test_pairs_that_float_operators_read_alone_go_and_biases_join_products():
+    torch.manual_seed(0)
+    module = WithHead().eval()
+    given = [{k: v[:, :16] if k == "x" else v for k, v in graph(60, 240, seed).items()} for seed in range(4)]
+    float_model = capture(module, given[0], kind="node")
+    int8 = static_int8(float_model, [arrays(g) for g in given])
+    kept, dropped = (rewrite_proto(int8, idle_pairs=idle).model for idle in (False, True))
+
+    def count(model, *kinds):
+        return sum(node.op_type in kinds for node in model.graph.node)
+
+    assert count(int8, "Gemm", "MatMul") > 2
+    for model in (kept, dropped):  # the scores of attention stay float; no product reads a dequantized weight
+        assert count(model, "Gemm", "MatMul") == 1
+        assert count(model, "QAttentionSpMM", "QAttentionSpMMFloat") == 1  # its rows are codes
+    assert count(kept, "QuantizeLinear", "DequantizeLinear") > 1
+    assert count(dropped, "QuantizeLinear", "DequantizeLinear") == 1  # rows of attention, for its scores
+    errors = []
+    with torch.no_grad():
+        want = module(**given[1]).numpy()
+    for model in (kept, dropped):
+        got = run(model, given[1])
+        assert np.abs(got - want).max() < 0.1 * np.abs(want).max()
+        errors.append(float(np.square(got - want).mean()))
+    assert errors[1] < errors[0]
