@@ -36,13 +36,14 @@ from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
 from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet, layer_path
 from edgegnn.exporting.rewrite.idle_pairs import IdlePair
-from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitLinear, SplitSums, Spread
+from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
 from edgegnn.exporting.rewrite.row_normalisation import RowNormalisation
 from edgegnn.exporting.rewrite.rule import Rule, apply
 from edgegnn.exporting.rewrite.softmax import Attention, EdgeSoftmax
 from edgegnn.exporting.rewrite.sparse import SparseInput
+from edgegnn.exporting.rewrite.split_products import QuantizeParts, SplitLinear
 from edgegnn.exporting.rewrite.unify_dims import unify_sizes
 from edgegnn.exporting.simplify import share_constants
 from edgegnn.exporting.tracing import quiet
@@ -55,6 +56,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     Degree(),
     Mean(),
     EdgeSoftmax(),
+    QuantizeParts(),
     LookUpLater(),
     SplitLinear(),
     Spread(),

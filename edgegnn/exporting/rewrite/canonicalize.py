@@ -4,6 +4,7 @@ LookUp          GatherND(x, Unsqueeze(i, -1)) -> Gather(x, i); a negative axis o
 SameIndex       Reshape(i, [-1]) of a vector, Expand(i, Shape(i)), Max(i) of one tensor -> i
 FlippedRows     row 0 of an edge list upside down -> row 1 of the edge list
 KeptColumns     Transpose(Gather(Transpose(e), i)) -> Gather(e, i, axis=1)
+OnlyEntry       Gather(x [N, 1, F], 0, axis=1) -> Reshape(x, [-1, F]), which copies nothing
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank
+from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank, tail_of
 from edgegnn.exporting.rewrite.rule import Miss, Rule
 
-__all__ = ["RULES", "FlippedRows", "KeptColumns", "LookUp", "SameIndex"]
+__all__ = ["RULES", "FlippedRows", "KeptColumns", "LookUp", "OnlyEntry", "SameIndex"]
 
 _INTEGERS = {ir.DataType.INT64, ir.DataType.INT32}
 
@@ -116,9 +117,27 @@ class KeptColumns(Rule[tuple[ir.Node, ir.Value, ir.Value]]):
         return sheet.make("Gather", [matrix, columns], {"axis": 1}, at=node, like=node.outputs[0])
 
 
+class OnlyEntry(Rule[tuple[ir.Node, ir.Value, tuple[int, ...]]]):
+    """The one entry of an axis of size 1, as PNA picks its one tower."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> tuple[ir.Node, ir.Value, tuple[int, ...]] | None:
+        """(Gather, what it picks from, sizes of its rows)."""
+        if node.op_type != "Gather" or node.domain or (axis := axis_of(node)) < 1:
+            return None
+        source, at, tail = node.inputs[0], array(node.inputs[1]), tail_of(node.outputs[0])
+        if source is None or source.shape is None or at is None or at.ndim or tail is None:
+            return None
+        return (node, source, tail) if source.shape[axis] == 1 and int(at) in (0, -1) else None
+
+    def rewrite(self, match: tuple[ir.Node, ir.Value, tuple[int, ...]], sheet: Sheet) -> ir.Value:
+        """Reshape."""
+        node, source, tail = match
+        return sheet.shaped(source, tail, node)
+
+
 def _swaps(node: ir.Node) -> bool:
     order = node.attributes.get_ints("perm", ()) if node.op_type == "Transpose" else ()
     return np.array_equal(order, [1, 0])
 
 
-RULES: tuple[Rule[Any], ...] = (LookUp(), SameIndex(), FlippedRows(), KeptColumns())
+RULES: tuple[Rule[Any], ...] = (LookUp(), SameIndex(), FlippedRows(), KeptColumns(), OnlyEntry())

@@ -1,12 +1,11 @@
 """Work that is done for every edge but depends on one end of it only: done for every node instead.
 
     LookUpLater     f(Gather(x, i)) -> Gather(f(x), i), for an f that works on each row by itself
-    SplitLinear     [x[target], x[source] - x[target], e] W + b -> (x W1 + b)[target] + (x W2)[source] + e W3
     Spread          mean of m^2 - (mean of m)^2, where m is a[source] + b[target] -> the same of a[source]
     SplitSums       sum, mean, max or min of a[source] + b[target] -> the same of a[source], plus b where an edge ends
 
-EdgeConv's and PNA's first products are such products, PNA's messages are such sums. Only for lists of all edges: rows
-that are looked up for a few selected edges stay where they are.
+PNA's messages are such sums; products of both ends are in `split_products.py`. Only for lists of all edges: rows that
+are looked up for a few selected edges stay where they are.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgegnn.exporting.rewrite.csr import Segments, edge_row, index_csr, partner, segments
@@ -25,19 +22,19 @@ from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_b
 from edgegnn.exporting.rewrite.messages import finite
 from edgegnn.exporting.rewrite.rule import Miss, Rule
 
-__all__ = ["LookUpLater", "SplitLinear", "SplitSums", "Spread"]
+__all__ = ["LookUpLater", "SplitSums", "Spread", "Term", "looked_up"]
 
 _ALONE = {  # operators that work on each element
     *("Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Neg"),
     *("Reciprocal", "Relu", "Selu", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh"),
 }
 _TOGETHER = {"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub"}
-_LAYOUT = {"Reshape", "Squeeze", "Unsqueeze"}
+LAYOUTS = {"Reshape", "Squeeze", "Unsqueeze"}
 _OF_ROWS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Softmax", "LayerNormalization"}
 
 
 _QUANTIZE = {"QuantizeLinear", "DequantizeLinear"}
-_ROW_BY_ROW = _ALONE | _TOGETHER | _LAYOUT | _OF_ROWS | _QUANTIZE | {"Gather", "Gemm", "MatMul"}
+_ROW_BY_ROW = _ALONE | _TOGETHER | LAYOUTS | _OF_ROWS | _QUANTIZE | {"Gather", "Gemm", "MatMul"}
 
 
 def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value, ir.Value] | None:
@@ -91,7 +88,7 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
         if kind in {"Gemm", "MatMul"}:
             weights = all(v.is_initializer() for v in others) and not number(node, "transA")
             return weights and rank(first) == 2 == rank(out) and (kind == "MatMul" or len(node.inputs) >= 2)
-        if kind in _LAYOUT:
+        if kind in LAYOUTS:
             return same_values(out) is not out
         if kind in _QUANTIZE:
             return all(v.is_initializer() and v.shape is not None and all(s == 1 for s in v.shape) for v in others)
@@ -113,7 +110,7 @@ class LookUpLater(Rule[tuple[ir.Node, ir.Value]]):
         inputs = [v if pair is None else pair[0] for v, pair in zip(node.inputs, pairs, strict=True)]
         table = next(pair[0] for pair in pairs if pair is not None)
         rows = None if table.shape is None else table.shape[0]
-        if node.op_type in _LAYOUT:
+        if node.op_type in LAYOUTS:
             new = sheet.shaped(table, tail, node)
         else:
             key = ("lifted", node.op_type, *inputs, str(sorted(node.attributes.items())))
@@ -147,109 +144,6 @@ class Term:
     sign: int
     table: ir.Value
     index: ir.Value | None
-
-
-Block = tuple[int, list[Term]]  # columns, and what they are the sum of
-
-
-def _blocks(sheet: Sheet, value: ir.Value, at: ir.Node, pick: int | None = None) -> list[Block] | None:
-    """The columns of a matrix [E, K] in groups; `pick` selects one entry of an axis in between."""
-    node, tail = made_by(value), tail_of(value)
-    if not tail:
-        return None
-    pair = looked_up(value)
-    if pair is not None:
-        table = pair[0]
-        if pick is not None:
-            shape = [None if table.shape is None else table.shape[0], tail[-1]]
-            picked = sheet.integers(pick)
-            table = sheet.once(
-                ("picked", pair[0], pick),
-                lambda: sheet.make("Gather", [pair[0], picked], {"axis": 1}, at=at, dtype=table.dtype, shape=shape),
-            )[0]
-        return [(tail[-1], [Term(1, table, pair[1])])] if rank(table) == 2 else None
-    if node is not None and node.op_type == "Gather" and axis_of(node) == 1 and pick is None and len(tail) == 1:
-        place = array(node.inputs[1])
-        if place is not None and place.ndim == 0 and node.inputs[0] is not None and rank(node.inputs[0]) == 3:
-            return _blocks(sheet, node.inputs[0], at, int(place))
-    if node is not None and node.op_type in _LAYOUT and pick is None and len(tail) == 1:
-        source = node.inputs[0]
-        inner = None if source is None else tail_of(source)
-        if source is not None and inner is not None and same_values(value) is not value and inner == (1, *tail):
-            return _blocks(sheet, source, at, 0)
-    if node is not None and node.op_type == "Concat" and axis_of(node) in (-1, len(tail)):
-        parts = [None if v is None else _blocks(sheet, v, at, pick) for v in node.inputs]
-        return None if any(p is None for p in parts) else [block for part in parts for block in part or ()]
-    if node is not None and node.op_type in {"Add", "Sub"}:
-        left, right = (None if v is None else _blocks(sheet, v, at, pick) for v in node.inputs)
-        if left is None or right is None or [b[0] for b in left] != [b[0] for b in right]:
-            return None
-        sign = 1 if node.op_type == "Add" else -1
-        return [
-            (width, [*terms, *(Term(sign * t.sign, t.table, t.index) for t in more)])
-            for (width, terms), (_, more) in zip(left, right, strict=True)
-        ]
-    return [(tail[0], [Term(1, value, None)])] if pick is None and len(tail) == 1 else None
-
-
-@dataclass(frozen=True)
-class _Product:
-    node: ir.Node
-    weight: npt.NDArray[Any]
-    blocks: list[Block]
-
-
-class SplitLinear(Rule[_Product]):
-    """A product of what was looked up at both ends, side by side."""
-
-    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | Miss | None:
-        """A Gemm or MatMul with a constant."""
-        if node.op_type not in {"Gemm", "MatMul"} or node.domain or rank(node.outputs[0]) != 2:
-            return None
-        weight, rows = array(node.inputs[1]), node.inputs[0]
-        maker = made_by(rows, "Concat", "Add", "Sub", "Gather", *_LAYOUT)
-        if rows is None or maker is None:
-            return None
-        ends = len(maker.inputs) > 1 and any(looked_up(value) is not None for value in maker.inputs)
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
-            return Miss("rows of both ends meet a weight that is no float32 matrix known at export") if ends else None
-        if number(node, "transA") or any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
-            return Miss("the product of rows of both ends has alpha, beta or transA") if ends else None
-        blocks = _blocks(sheet, rows, node)
-        if blocks is None or sum(width for width, _ in blocks) != (tail_of(rows) or (0,))[0]:
-            return Miss("which columns of its rows come from which end of an edge can't be told") if ends else None
-        terms = [term for _, block in blocks for term in block]
-        found = [t for t in terms if t.index is not None]
-        if not found or len(terms) < 2:
-            return None
-        return _Product(node, weight.T if number(node, "transB") else weight, blocks)
-
-    def rewrite(self, match: _Product, sheet: Sheet) -> ir.Value:
-        """Products by node, look-ups, sums."""
-        node, out = match.node, match.node.outputs[0]
-        parts: dict[tuple[ir.Value, ir.Value | None], npt.NDArray[Any]] = {}
-        at = 0
-        for width, terms in match.blocks:
-            piece = match.weight[at : at + width]
-            at += width
-            for term in terms:
-                key = (term.table, term.index)
-                parts[key] = parts.get(key, np.zeros_like(piece)) + term.sign * piece
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        result: ir.Value | None = None
-        for (table, index), weight in sorted(parts.items(), key=lambda item: item[0][1] is None):
-            inputs = [table, sheet.floats(weight)]
-            if bias is not None and rank(bias) == 1:
-                inputs.append(bias)
-                bias = None
-            shape = [None if table.shape is None else table.shape[0], *(tail_of(out) or ())]
-            kind = "Gemm" if len(inputs) > 2 else "MatMul"
-            value = sheet.make(kind, inputs, at=node, dtype=out.dtype, shape=shape)
-            if index is not None:
-                value = sheet.make("Gather", [value, index], {"axis": 0}, at=node, like=out)
-            result = value if result is None else sheet.make("Add", [result, value], at=node, like=out)
-        assert result is not None
-        return result if bias is None else sheet.make("Add", [result, bias], at=node, like=out)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ def mlp(i, o):
     return nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU(), nn.Linear(o, o))
 
 
+def pna(channels):
+    return pyg.PNAConv(channels, 8, ["mean", "max", "std"], ["identity"], torch.tensor([1, 4, 6, 3, 2]))
+
+
 class Normalised(nn.Module):
     """Rows of x divided by their sums in front of a model."""
 
@@ -105,6 +109,10 @@ MODELS = {
     "gat": (
         lambda: Net(pyg.GATConv(6, 4, heads=2), pyg.GATConv(8, 3)),
         {"CooToCsr": 1, "QuantizeGemmFloat": 1, "QAttentionSpMM": 1, "QGemmFloat": 1, "QAttentionSpMMFloat": 1},
+    ),
+    "pna": (  # rows of both ends are quantized, and multiplied, node by node
+        lambda: Net(pna(6), pna(8)),
+        {"CooToCsr": 1, "CsrDegree": 1, "SpMMMax": 2, "SpMMMean": 4, "QGemmFloat": 6, "QuantizeGemm": 2},
     ),
     "weighted": (
         lambda: Weighted(pyg.GraphConv(6, 8), pyg.GraphConv(8, 3)),

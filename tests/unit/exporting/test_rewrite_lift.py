@@ -92,6 +92,14 @@ def test_towers():
     assert by_edge(assert_rewritten(made, "CooToCsr", "SpMMMax", "CsrDegree")) == []
 
 
+def test_the_only_tower_is_a_layout():
+    body = "  wide = Constant <value_ints = [-1, 1, 4]> ()\n  b = Reshape (x, wide)\n"
+    body += "  only = Gather <axis = 1> (b, zero)\n  z = Relu (only)\n"
+    made = model(body + looked_up("z", "source", "m") + scattered("m", "add", "y"))
+    after = assert_rewritten(made, "CooToCsr", "SpMM")
+    assert not [n for n in after.graph.node if n.op_type == "Gather"]
+
+
 @pytest.mark.parametrize(("how", "op"), [("add", "SpMM"), ("max", "SpMMMax"), ("min", "SpMMMin")])
 def test_sums_of_both_ends(how, op):
     made = model(ENDS + "  two = Add (p, p)\n  m = Sub (two, q)\n" + scattered("m", how, "y"))

@@ -70,7 +70,7 @@ def said(made: onnx.ModelProto) -> set[tuple[str, str]]:
         ),
         (
             "SplitLinear",
-            "rows of both ends meet a weight that is no float32 matrix known at export",
+            "rows of both ends meet a weight that is no matrix known at export",
             ENDS + "  both = Concat <axis = 1> (a, b)\n  m = MatMul (both, w)\n" + scattered("m", "add", "y"),
             f"float[{2 * F},{F}] w",
         ),
