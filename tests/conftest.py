@@ -13,21 +13,26 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-with warnings.catch_warnings():
-    # PyG warns about torch.jit while it is imported; once imported, it is quiet.
-    warnings.simplefilter("ignore")
-    import torch_geometric.nn  # noqa: F401
-
 from command_line import shop, work  # noqa: F401 - fixtures
 from loopback_sshd import board, loopback_server  # noqa: F401 - fixtures
+from profile_example import BLINK_THERE
 
-from edgegnn.profiling import machine_lock
+from edgegnn.profiling import machine_lock, measure
 
 # A busy machine is slow: no time is an assertion.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
-gc.freeze()  # what was imported stays: no search for garbage has to walk through it
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import torch where tests run; the process that hands them out to workers does without."""
+    if config.getoption("numprocesses", 0):
+        return
+    with warnings.catch_warnings():
+        # PyG warns about torch.jit while it is imported; once imported, it is quiet.
+        warnings.simplefilter("ignore")
+        import torch_geometric.nn  # noqa: F401
+    gc.freeze()  # what was imported stays: no search for garbage has to walk through it
 
 
 # The files that take minutes, the longest first: begun last, one of them would keep one worker busy alone.
@@ -73,6 +78,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def own_lock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Tests that measure don't wait for those that train beside them."""
     monkeypatch.setattr(machine_lock, "lock_path", lambda: request.getfixturevalue("tmp_path") / "machine.lock")
+
+
+@pytest.fixture(autouse=True)
+def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`profile --quick` takes a moment, where it would take five seconds: no test asserts a time."""
+    monkeypatch.setattr(measure, "QUICK", BLINK_THERE)
 
 
 @pytest.fixture(scope="session")

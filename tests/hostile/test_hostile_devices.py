@@ -168,7 +168,7 @@ def cutting(monkeypatch: pytest.MonkeyPatch, at: int, cut: Callable[[], None]) -
 
 @pytest.mark.parametrize(
     ("how", "step"),
-    [("the cable", 2), ("the agent", 3), *(pytest.param(how, 1, marks=pytest.mark.every) for how in HOW)],
+    [("the cable", 4), ("the agent", 5), *(pytest.param(how, 1, marks=pytest.mark.every) for how in HOW)],
 )
 def test_ship_cut_at_every_message(
     board: Loopback, artifact: Path, monkeypatch: pytest.MonkeyPatch, how: str, step: int

@@ -18,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,16 +27,17 @@ from unittest.mock import patch
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    sys.path.append(str(Path(__file__).parents[1] / "support"))
 
-import onnx
 import torch
 from random_check import check
 from random_spec import Spec, build, describe, draw, draw_data, label
+from traced_once import traced_once
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import EdgeGNNError
-from edgegnn.exporting import onnx_format, pipeline
+from edgegnn.exporting import pipeline
 
 RIGHT, REFUSED, WRONG, CRASHED, SLOW, UNFIT = "right", "refused", "wrong", "crashed", "slow", "unfit"
 FAILURES = (WRONG, CRASHED, SLOW)
@@ -60,12 +61,12 @@ class Outcome:
     found: dict[str, Any] | None = None
 
 
-def run(spec: Spec, captured: dict[str, Any] | None = None) -> Outcome:
+def run(spec: Spec, traced: dict[str, bytes] | None = None) -> Outcome:
     """Build, export and check a model.
 
     Args:
         spec: what to try.
-        captured: the traced graph of the same model, from a run with another recipe that doesn't train; filled here.
+        traced: of the same model's runs with other recipes that don't train, see `traced_once`.
     """
     try:
         graphs = draw_data(spec)
@@ -75,26 +76,9 @@ def run(spec: Spec, captured: dict[str, Any] | None = None) -> Outcome:
             return Outcome(UNFIT, "outputs that are not finite, or the same for every graph")
     except Exception as error:
         return Outcome(UNFIT, f"{type(error).__name__}: {error}")
-    with tempfile.TemporaryDirectory(prefix="edgegnn-random-") as folder, _remembered(captured):
+    together = nullcontext() if traced is None else traced_once(traced)
+    with tempfile.TemporaryDirectory(prefix="edgegnn-random-") as folder, together:
         return _exported(spec, model, graphs, Path(folder))
-
-
-@contextmanager
-def _remembered(captured: dict[str, Any] | None) -> Iterator[None]:
-    """Trace a model once for several recipes: most of the time of an export, and the same each time."""
-    if captured is None:
-        yield
-        return
-    real = onnx_format.capture
-
-    def capture(model: Any, args: Any, **options: Any) -> Any:
-        key = repr((list(args), options))
-        if key not in captured:
-            captured[key] = real(model, args, **options).SerializeToString()
-        return onnx.ModelProto.FromString(captured[key])
-
-    with patch.object(onnx_format, "capture", capture):
-        yield
 
 
 def _constant(spec: Spec, graphs: list[Any]) -> bool:
@@ -187,7 +171,7 @@ def write_script(spec: Spec, outcome: Outcome, folder: Path) -> None:
         "",
         f"SPEC = {spec!r}",
         "",
-        'if __name__ == "__main__":  # PYTHONPATH=tests/proof',
+        'if __name__ == "__main__":  # PYTHONPATH=tests/proof:tests/support',
         "    print(run(SPEC))",
         "",
     ]
@@ -197,7 +181,7 @@ def write_script(spec: Spec, outcome: Outcome, folder: Path) -> None:
 # The long run ------------------------------------------------------------
 
 
-def limited(spec: Spec, captured: dict[str, Any] | None = None) -> Outcome:
+def limited(spec: Spec, traced: dict[str, bytes] | None = None) -> Outcome:
     """`run`, for so long at most."""
 
     def late(*_: Any) -> None:
@@ -206,7 +190,7 @@ def limited(spec: Spec, captured: dict[str, Any] | None = None) -> Outcome:
     signal.signal(signal.SIGALRM, late)
     signal.alarm(_SECONDS)
     try:
-        outcome = run(spec, captured)
+        outcome = run(spec, traced)
     except TimeoutError as error:
         return Outcome(SLOW, str(error))
     finally:
@@ -240,11 +224,11 @@ def work(seeds: range, output: Path) -> None:
     """Try models, a line for each recipe; those that don't train share a model."""
     for seed in seeds:
         _now(output).write_text(str(seed))
-        first, captured = draw(seed), {}
+        first, traced = draw(seed), {}
         together = [replace(first, recipe=name) for name in TOGETHER] if first.recipe in TOGETHER else [first]
         for spec in together:
             start = time.process_time()
-            outcome = limited(spec, captured)
+            outcome = limited(spec, traced)
             if outcome.kind in FAILURES:
                 write_script(spec, outcome, output.with_suffix(""))
             with output.open("a", encoding="utf-8") as file:

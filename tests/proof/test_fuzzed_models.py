@@ -15,13 +15,13 @@ SMALL = Spec(1, "none", (Layer("gcn"),))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", sweep(range(6), lambda i: i % 3 == 0))
+@pytest.mark.parametrize("batch", sweep(range(6), lambda i: i == 3))
 def test_random_models_are_right_or_refused(batch):
     """Ten pairs of a model and a recipe: three models with the recipes that train nothing, one with another."""
     found = {}
     for model in range(3):
-        seed, captured = SEEDS + 4 * batch + model, {}
-        found |= {(seed, recipe): limited(draw(seed, recipe), captured) for recipe in TOGETHER}
+        seed, traced = SEEDS + 4 * batch + model, {}
+        found |= {(seed, recipe): limited(draw(seed, recipe), traced) for recipe in TOGETHER}
     seed = SEEDS + 4 * batch + 3
     found[seed, "dq-int8"] = limited(draw(seed, "dq-int8"))
     assert {key: each for key, each in found.items() if each.kind in (WRONG, CRASHED, SLOW)} == {}

@@ -1,16 +1,21 @@
 """The command line as a user has it: `edgegnn` with its arguments, and a folder to be in."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from torch_geometric.data import Data
+from made_once import made_once
 
 from edgegnn.cli import start
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 # A process of its own. Started by a job in the background, it would ignore Ctrl-C.
 EDGEGNN = [
@@ -71,8 +76,11 @@ def strict(text):
     return json.loads(text, parse_constant=refuse)
 
 
-def community_graph(seed=0, n=90):
+def community_graph(seed: int = 0, n: int = 90) -> Data:
     """Three communities with noisy features: learnable in a few epochs."""
+    import torch
+    from torch_geometric.data import Data
+
     g = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 3
     x = torch.nn.functional.one_hot(y, 3).float().repeat(1, 3) + 0.5 * torch.randn(n, 9, generator=g)
@@ -84,23 +92,32 @@ def community_graph(seed=0, n=90):
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory):
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, a trained model, an artifact and a user's module; tests copy it."""
-    folder = tmp_path_factory.mktemp("shop")
+    return made_once(tmp_path_factory, "shop", _fill_shop)
+
+
+def _fill_shop(folder: Path) -> None:
+    import torch
+
+    from edgegnn import api
+
     torch.save(community_graph(), folder / "data.pt")
     (folder / "mymodels.py").write_text(MODULE)
     here = Path.cwd()
     os.chdir(folder)
     try:
-        from edgegnn import api
-
         api.train(
-            "gcn", "data.pt", output="model.pt", architecture={"hidden": 8, "dropout": 0.2}, settings={"epochs": 20}
+            "gcn",
+            "data.pt",
+            output="model.pt",
+            architecture={"hidden": 8, "dropout": 0.2},
+            settings={"epochs": 20},
+            force=True,
         )
-        api.export("model.pt", quant="dq-int8", settings={"epochs": 3})
+        api.export("model.pt", quant="dq-int8", settings={"epochs": 3}, force=True)
     finally:
         os.chdir(here)
-    return folder
 
 
 @pytest.fixture

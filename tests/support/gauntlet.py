@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
+from traced_once import traced_once
 
 import edgegnn
 from edgegnn.checkpoint import Checkpoint
@@ -49,20 +50,22 @@ def run_gauntlet(
     """
     torch.save(graphs, folder / "data.pt")
     first = graphs[0] if isinstance(graphs, list) else graphs
-    described = {}
+    described: dict[str, Manifest] = {}
+    traced: dict[str, bytes] = {}
     for recipe in recipes:
         checkpoint = Checkpoint(model.eval(), {"factory": "gauntlet:build", "args": {}})
         settings = {"epochs": 4, "seed": 0} if recipe in TRAINED else None
-        result = edgegnn.export(
-            checkpoint,
-            quant=recipe,
-            data=str(folder / "data.pt"),
-            output=folder / recipe,
-            settings=settings,
-            max_accuracy_drop=100.0,
-            min_agreement=0.0,
-            **options,
-        )
+        with traced_once(traced):
+            result = edgegnn.export(
+                checkpoint,
+                quant=recipe,
+                data=str(folder / "data.pt"),
+                output=folder / recipe,
+                settings=settings,
+                max_accuracy_drop=100.0,
+                min_agreement=0.0,
+                **options,
+            )
         report = edgegnn.verify(result.path)
         assert report.ok, report.problems
         artifact = open_artifact(result.path)

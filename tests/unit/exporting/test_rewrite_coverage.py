@@ -70,7 +70,7 @@ def table(name, outcomes):
 NAMES = sorted({**CONVS, **MODELS})
 
 
-# Of what CI's sample leaves out here, test_torchscript.py has a third; random models draw from all layers.
+# Of what CI's sample leaves out here, test_torchscript.py has a sixth; random models draw from all layers.
 @pytest.mark.parametrize("name", SHORT)
 def test_common_convolution(name):
     test_convolution_or_model(name)

@@ -244,7 +244,7 @@ def test_what_has_no_form_is_named():
 
 # Each layer has an artifact of one form in CI's sample: test_rewrite_coverage.py has those that are left out here.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sweep(sorted({**CONVS, **MODELS}), lambda i: i % 4 == 1))
+@pytest.mark.parametrize("name", sweep(sorted({**CONVS, **MODELS}), lambda i: i % 8 == 1))
 def test_every_layer_of_pyg(name):
     torch.manual_seed(0)
     model = {**CONVS, **MODELS}[name]().eval()

@@ -250,7 +250,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", sweep(["dq-int8", "static-int8", "none", "qat-int8", "dq-int4"], lambda i: i < 2))
+@pytest.mark.parametrize("recipe", sweep(["dq-int8", "static-int8", "none", "qat-int8", "dq-int4"], lambda i: i == 0))
 def test_an_artifact_keeps_its_predictions_on_graphs_of_other_sizes(trained, tmp_path, recipe):
     result = api.export(trained, quant=recipe, output=tmp_path / "a", settings={"epochs": 2})
     assert result.manifest["limits"] == {"num_nodes": 1024}

@@ -16,8 +16,6 @@ from command_line import EDGEGNN, community_graph, run
 from study_example import CASE, HEAD, Quiet, study_of
 
 from edgegnn.errors import StudyError
-from edgegnn.profiling import measure
-from edgegnn.runtime.benchmark import Plan
 from edgegnn.studies import Cell, cells, open_store, outcome, read_study
 from edgegnn.studies import run as run_study
 from edgegnn.studies.config import check_names
@@ -215,7 +213,6 @@ epochs = 2
 
 def test_a_tiny_study_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
     graph = community_graph()
     graph.y = graph.y.clamp(max=1)  # of two classes there is a ROC-AUC
     torch.save(graph, "data.pt")
@@ -284,7 +281,6 @@ def test_ctrl_c_in_a_terminal_says_how_to_go_on(tmp_path):
 @pytest.mark.slow
 def test_a_study_on_digits_with_quantizers(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(measure, "QUICK", Plan(True, 1, 0.01, 5, 0.02, 2, 0.03, 2))
     torch.save(load_task("digits").graphs[:300], "digits.pt")
     case = '[[case]]\nmodels = ["gin"]\ndata = ["digits.pt"]\n[case.architecture]\nhidden = 64\nlayers = 2\n'
     settings = "[case.settings]\nepochs = 20\n[case.finetune]\nepochs = 1\n"

@@ -10,7 +10,6 @@ import pytest
 import torch
 from command_line import run, strict
 from graph_targets import OFFSET, SPREAD, graphs
-from profile_example import BLINK
 from sweep import sweep
 from torch import nn
 
@@ -18,7 +17,6 @@ from edgegnn import api
 from edgegnn.checkpoint import load_checkpoint
 from edgegnn.errors import PruneError
 from edgegnn.models import build
-from edgegnn.profiling import measure
 from edgegnn.tasks import evaluate, load_task, logits_and_labels, task_from_graphs
 from edgegnn.tasks.target import divergence, loss
 from edgegnn.training import FitConfig, fit
@@ -106,7 +104,7 @@ def test_training_learns_something(target):
     ("name", "metric"),
     sweep(
         [("gin", "mae"), ("gat", "rmse"), ("gin", "rmse"), ("gcn", "mae"), ("sage", "rmse"), ("transformer", "mae")],
-        lambda i: i < 2,
+        lambda i: i == 0,
     ),
 )
 def test_regression_beats_the_mean_by_far(name, metric):
@@ -173,7 +171,6 @@ def test_regression_through_the_commands(folder, capsys, monkeypatch):
 @pytest.mark.parametrize("target", sweep(TARGETS, lambda i: TARGETS[i] == "values"))
 def test_tables(folder, capsys, monkeypatch, target):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(measure, "QUICK", BLINK)
     name = METRIC[target] + (" (lower is better)" if target == "values" else "")
     code, out, err = run(
         capsys,
@@ -225,7 +222,7 @@ def test_tables(folder, capsys, monkeypatch, target):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "recipe"), sweep(list(product(TARGETS, RECIPES)), lambda i: i % 4 == 0))
+@pytest.mark.parametrize(("target", "recipe"), sweep(list(product(TARGETS, RECIPES)), lambda i: i % 8 == 4))
 def test_recipes(folder, tmp_path, target, recipe):
     made = api.export(
         folder / f"{target}-model.pt", quant=recipe, output=tmp_path / "a", settings={"epochs": 2}, data_root=None
@@ -248,7 +245,7 @@ def test_recipes(folder, tmp_path, target, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "pruner"), sweep(list(product(TARGETS, PRUNERS)), lambda i: i % 4 == 1))
+@pytest.mark.parametrize(("target", "pruner"), sweep(list(product(TARGETS, PRUNERS)), lambda i: i % 8 == 1))
 def test_pruners(folder, tmp_path, target, pruner):
     method, options = pruner
     small = api.compress(
@@ -309,7 +306,7 @@ def build(in_channels, out_channels): return Mine(in_channels, out_channels)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", sweep(TARGETS, lambda i: TARGETS[i] == "values"))
 def test_a_module_of_ones_own_with_edge_features(tmp_path, monkeypatch, target):
     found = graphs(target, 60)
     for graph in found:

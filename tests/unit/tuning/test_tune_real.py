@@ -14,11 +14,9 @@ import torch
 from command_line import EDGEGNN, community_graph, run, strict
 from graph_targets import graphs
 from link_example import social_graph
-from profile_example import BLINK
 from sweep import sweep
 
 from edgegnn import api
-from edgegnn.profiling import measure
 from edgegnn.tuning import choose, search, tune
 from edgegnn.tuning.space import Candidate, presets
 
@@ -39,12 +37,6 @@ def short(monkeypatch):
 def few(monkeypatch, short):
     """Some of the presets, so that the rest of the search has its turn early."""
     monkeypatch.setattr(choose, "presets", lambda space: [c for c in presets(space) if c.preset in QUICK])
-
-
-@pytest.fixture
-def blink(monkeypatch):
-    """Measure for a moment."""
-    monkeypatch.setattr(measure, "QUICK", BLINK)
 
 
 def checked(found, folder):
@@ -75,7 +67,7 @@ def by_hand(command, capsys, monkeypatch):
 
 def test_the_winner_is_made_by_hand_to_the_last_bit(work, capsys, monkeypatch, few):
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 20}, force=True)
-    arguments = ["tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "4", "--json"]
+    arguments = ["tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3", "--json"]
     code, out, err = run(capsys, monkeypatch, *arguments)
     assert code == 0, err
     content = strict(out)
@@ -152,7 +144,7 @@ def test_the_drop_of_an_error_has_to_be_said(tmp_path, monkeypatch, capsys):
     assert "mae, in the units of the data" in err
 
 
-def test_latency_is_measured_on_the_target(work, few, blink):
+def test_latency_is_measured_on_the_target(work, few):
     found = tune("model.pt", minimize="latency", max_drop=20, trials=2, target="x86")
     measured = [c for c in found.front["candidates"] if "latency_ms" in c]
     assert {c["number"] for c in measured} == {c["number"] for c in found.front["candidates"] if c["within"]}
@@ -160,7 +152,7 @@ def test_latency_is_measured_on_the_target(work, few, blink):
     assert found.winner["energy_j"] is None or found.winner["energy_j"]["kind"] in ("measured", "estimated")
 
 
-def test_a_device_over_ssh_measures(board, few, blink):
+def test_a_device_over_ssh_measures(board, few):
     torch.save(community_graph(), "data.pt")
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5})
     found = tune("model.pt", minimize="latency", max_drop=60, trials=2, target="board")
@@ -177,23 +169,20 @@ def test_nothing_smaller_than_a_small_model_is_said(work, capsys, monkeypatch, s
     assert "is smaller than the float model's own artifact" in err.splitlines()[-1]
 
 
-def test_a_search_in_a_process_of_its_own_is_killed_and_goes_on(work):
+def test_a_search_in_a_process_of_its_own_is_killed_and_another_goes_on(work, capsys, monkeypatch, short):
     api.train("gcn", "data.pt", output="model.pt", architecture=LARGE, settings={"epochs": 5}, force=True)
-    command = [*EDGEGNN, "tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3", "--budget", "3"]
+    command = ["tune", "model.pt", "--max-accuracy-drop", "60", "--trials", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        for line in first.stderr:
+    with subprocess.Popen([*EDGEGNN, *command], stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
             if line.startswith("dynamic-int8"):
                 break
-        first.send_signal(signal.SIGKILL)
-    finally:
-        first.kill()
-        first.communicate()
-    assert first.returncode == -signal.SIGKILL
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
     assert not Path("tuned/front.json").exists()
-    second = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert second.returncode == 0, second.stderr
-    assert "going on after 2 candidates" in second.stderr
-    assert "dynamic-int8:" not in second.stderr
+    code, _, err = run(capsys, monkeypatch, *command)
+    assert code == 0, err
+    assert "going on after 2 candidates" in err
+    assert "dynamic-int8:" not in err
     assert len(json.loads(Path("tuned/front.json").read_text())["candidates"]) == 3
