@@ -36,7 +36,7 @@ def test_reductions(name: str):
     edges, nodes = _graph(name)
     indptr, col, row, perm, count = csr(edges, nodes)
     rng = np.random.default_rng(0)
-    for width in WIDTHS:
+    for width in WIDTHS[::4] if name == "hub" else WIDTHS:
         x = rng.normal(size=(nodes, width)).astype(np.float32)
         messages = rng.normal(size=(col.size, width)).astype(np.float32)
         for op in REDUCTIONS:
