@@ -11,6 +11,7 @@ import torch
 import torch_geometric.nn as gnn
 from torch import nn
 from torch_geometric.data import Data
+from traced_once import traced_once
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
@@ -30,6 +31,7 @@ from edgegnn.exporting.signal_to_noise import (
 from edgegnn.quantize import recipe
 
 NODES, EDGES = 60, 240
+TRACED: dict[str, bytes] = {}  # Weighted, whose weights are the same in each test
 
 
 def graph(**more):
@@ -57,9 +59,10 @@ def place(tmp_path):
 def export(place, quant="none", model=None, **options):
     torch.manual_seed(0)
     checkpoint = Checkpoint((model or Weighted()).eval(), {"factory": "models:build", "args": {}})
-    return api.export(
-        checkpoint, quant=quant, data=str(place / "data.pt"), output=place / "a", settings={"epochs": 1}, **options
-    )
+    with traced_once(TRACED if model is None else {}):
+        return api.export(
+            checkpoint, quant=quant, data=str(place / "data.pt"), output=place / "a", settings={"epochs": 1}, **options
+        )
 
 
 # Inputs ------------------------------------------------------------

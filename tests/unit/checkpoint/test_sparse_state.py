@@ -268,7 +268,7 @@ def test_every_cut_is_seen():
     assert "the sparse state is damaged" in refused(tensor_of(BLOB + b"\0"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 8 * len(BLOB) - 1))
 def test_every_flipped_bit_is_seen(bit):
     content = bytearray(BLOB)
@@ -288,14 +288,14 @@ def bytes_read(blob: torch.Tensor) -> int:
     return sum({id(v): v.numel() * v.element_size() for v in state.values()}.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes(content):
     assert bytes_read(tensor_of(content)) <= LIMIT
     assert bytes_read(tensor_of(b"EGNNSPS1" + struct.pack("<I", zlib.crc32(content)) + content)) <= LIMIT
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_data_with_a_forged_checksum(data):
     index, block = parts(BLOB)
@@ -318,7 +318,7 @@ anything = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.data())
 def test_an_index_with_a_forged_checksum(data):
     index, block = parts(BLOB)
@@ -328,7 +328,7 @@ def test_an_index_with_a_forged_checksum(data):
     assert bytes_read(sealed(json.dumps(index).encode(), block)) <= LIMIT
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(

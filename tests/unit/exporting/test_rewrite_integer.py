@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from sweep import spread
 from torch import nn
 from torch_geometric import nn as pyg
 
@@ -253,8 +254,7 @@ def test_attention_scores_are_one_product():
     assert (kinds.count("MatMul"), kinds.count("Split")) == (2, 2)
 
 
-@pytest.mark.parametrize("normalises", [False, True])
-@pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Linear(6, 3, bias=False)])
+@pytest.mark.parametrize(("layer", "normalises"), spread([nn.Linear(6, 3), nn.Linear(6, 3, bias=False)], [False, True]))
 def test_products_of_a_sparse_input_skip_zeros(layer, normalises):
     class Model(nn.Module):
         def __init__(self):

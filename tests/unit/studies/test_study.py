@@ -211,6 +211,7 @@ epochs = 2
 """
 
 
+@pytest.mark.slow
 def test_a_tiny_study_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     graph = community_graph()
