@@ -26,6 +26,7 @@ from edgegnn.exporting.sample_facts import (
     undefined_why,
 )
 from edgegnn.exporting.smallest_graphs import least_values
+from edgegnn.exporting.speed import speed_against_float
 from edgegnn.manifest import ArtifactManifest
 from edgegnn.native.provide import Provided
 from edgegnn.prune.edges import describe_pruning
@@ -81,6 +82,7 @@ def describe(
         validation=_compared(task, found.validation) if task.spec.labelled else None,
         heads=head_scores(request, built, found),
         against_float=found.against_float,
+        speed_against_float=speed_against_float(form, found.kept),
         properties=[manifest.Property(**each.to_dict()) for each in found.properties],
         extent=extent_facts(task, built.names) if recipe.does.fixes_ranges else None,
         samples_metric=_samples_metric(task, found.shipped) if task.spec.labelled else None,

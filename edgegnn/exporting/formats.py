@@ -74,6 +74,8 @@ class Form:
         files: name -> content of its other files.
         alone: why it takes one graph at a time though the model takes several; "" where it doesn't.
         twins: of a post-training recipe, the graph (of the first file) before and after quantization.
+        quantized: something is computed from codes.
+        float_model: of a quantized model in one file, the same model without quantization, rewritten likewise.
     """
 
     runtime: str
@@ -85,6 +87,8 @@ class Form:
     files: dict[str, bytes] = field(default_factory=dict)
     alone: str = ""
     twins: tuple[ModelProto, ModelProto] | None = None
+    quantized: bool = False
+    float_model: ModelProto | None = None
 
     def run(self, inputs: dict[str, Array]) -> Any:
         """The main output for one graph, as a matrix."""

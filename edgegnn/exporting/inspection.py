@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from edgegnn.errors import ArtifactError, CheckpointError, first_line
-from edgegnn.exporting.proof_in_words import against_float, drift_in_words, taken_graphs
+from edgegnn.exporting.proof_in_words import against_float, drift_in_words, slower_than_float, taken_graphs
 from edgegnn.manifest import ArtifactManifest, Compared, LinkSplit, Metric, Task, TensorValue, typed_manifest
 from edgegnn.manifest.history import check_history
 from edgegnn.runtime.archive import ZIP_ERRORS
@@ -67,6 +67,7 @@ def _artifact(path: Path) -> dict[str, Any]:
         "metric": m.accuracy if m.metric is None else _both(m.metric, m.metric.split),
         **({"validation": _both(m.validation, "val")} if m.validation is not None else {}),
         **against_float(m),
+        **({"slower than float": slower} if (slower := slower_than_float(m)) else {}),
         **({"takes": takes} if (takes := taken_graphs(m)) else {}),
         "created": m.created,
         "made_by": m.command or "the Python API",

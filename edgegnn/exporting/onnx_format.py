@@ -46,10 +46,9 @@ def onnx_form(
 ) -> Form:
     """The model as ONNX: captured, quantized, its aggregations rewritten."""
     points = entry_points(checkpoint.model, task, names, example)
-    models, floats, operators, aggregations, refusals = [], [], Counter[str](), [], []
+    models, plains, floats, operators, aggregations, refusals = [], [], [], Counter[str](), [], []
     twins: list[tuple[onnx.ModelProto, onnx.ModelProto]] = []
     found: set[str] = set()
-    fp32 = 0
     for point in points:
         captured, plain = _captured(checkpoint, point)
         quantized = with_fixed_nodes(_quantize(captured, recipe, point), fixed_sizes(checkpoint.model, task))
@@ -66,7 +65,7 @@ def onnx_form(
         operators.update(integer_operators(model))
         aggregations += [Aggregation(**asdict(outcome)) for outcome in rewritten.aggregations]
         refusals += [Refusal(**asdict(refusal)) for refusal in rewritten.refusals]
-        fp32 += len(rewrite_proto(plain, sparse_input=_sparse(point)).model.SerializeToString())
+        plains.append(rewrite_proto(plain, sparse_input=_sparse(point)).model)
     sessions = [make_session(model.SerializeToString()) for model in models]
     guarded = recipe.does.one_scale
     each = [range_facts(m, p.file, p.calibrate()) for p, m in zip(points, models, strict=True)] if guarded else []
@@ -76,7 +75,7 @@ def onnx_form(
         stayed_float=floats,
         aggregations=aggregations,
         refusals=refusals,
-        fp32_model_file=fp32,
+        fp32_model_file=sum(len(model.SerializeToString()) for model in plains),
         integer_operators=dict(operators),
         average_bits=average_bits,
         learnt_bits=learnt_bits,
@@ -86,7 +85,22 @@ def onnx_form(
     first = twins[0] if twins else None
     every, io = chained(points, sessions), whole_io(points, models)
     main = points[-1].gives.main
-    return Form("onnxruntime", every, main, io, facts, onnx=models[0], files=more, twins=first)
+    in_codes = recipe.does.post_training or isinstance(checkpoint.model, QuantModel)
+    single = plains[0] if in_codes and len(plains) == 1 else None
+    if single is not None and constant_graph and "edge_index" in points[0].example:
+        single = _with_graph(single, task)
+    return Form(
+        "onnxruntime",
+        every,
+        main,
+        io,
+        facts,
+        onnx=models[0],
+        files=more,
+        twins=first,
+        quantized=in_codes,
+        float_model=single,
+    )
 
 
 def _sparse(point: EntryPoint) -> bool:

@@ -9,7 +9,9 @@ from edgegnn.runtime.metrics import metric_text
 if TYPE_CHECKING:
     from edgegnn.manifest import ArtifactManifest, Drift
 
-__all__ = ["against_float", "drift_in_words", "kept_properties", "shipped_samples", "taken_graphs"]
+__all__ = ["against_float", "drift_in_words", "kept_properties", "shipped_samples", "slower_than_float", "taken_graphs"]
+
+_NOISE = 1.05  # times as long as the float form: what differs from run to run
 
 _NEEDS = {
     "least_nodes": "nodes",
@@ -86,3 +88,12 @@ def against_float(manifest: ArtifactManifest) -> dict[str, str]:
     if ignored:
         facts["ignored"] = f"{', '.join(ignored)}: the float model's answers don't depend on it"
     return facts
+
+
+def slower_than_float(manifest: ArtifactManifest) -> str:
+    """That the artifact takes longer than the float form of the model; "" where it doesn't, or nobody knows."""
+    found = manifest.speed_against_float
+    if found is None or found.ms is None or found.float_ms is None or found.ms <= _NOISE * found.float_ms:
+        return ""
+    graphs = f"{found.graphs} shipped graph{'s' * (found.graphs != 1)}"
+    return f"{found.ms:.3g} ms, the same model in float {found.float_ms:.3g} ms (here, {graphs}, 1 thread)"

@@ -18,6 +18,7 @@ from edgegnn.manifest.computation import (
     Refusal,
     ScriptForm,
     ScriptTwin,
+    SpeedAgainstFloat,
     StayedFloat,
     WebForm,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "ScriptTwin",
     "ShortParity",
     "Sizes",
+    "SpeedAgainstFloat",
     "SplitMetric",
     "StayedFloat",
     "Task",

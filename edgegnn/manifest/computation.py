@@ -17,6 +17,7 @@ __all__ = [
     "Refusal",
     "ScriptForm",
     "ScriptTwin",
+    "SpeedAgainstFloat",
     "StayedFloat",
     "WebForm",
 ]
@@ -119,6 +120,28 @@ class ScriptTwin(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     inputs: list[str] = []
+
+
+class SpeedAgainstFloat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long an inference takes beside the float form of the same model, on the machine that exported.
+
+    Attributes:
+        ms: milliseconds of an inference, the median over the rounds; None where it was not measured.
+        float_ms: the same of the float form, in turns with it.
+        graphs: how many shipped graphs a round has, one after the other.
+        rounds: how often they were run.
+        threads: of an inference.
+        machine: the processor's name.
+        reason: why it was not measured; "" where it was.
+    """
+
+    ms: float | None = None
+    float_ms: float | None = None
+    graphs: int = 0
+    rounds: int = 0
+    threads: int = 0
+    machine: str = ""
+    reason: str = ""
 
 
 class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from edgegnn.manifest.computation import (
     RangePoint,
     Refusal,
     ScriptForm,
+    SpeedAgainstFloat,
     StayedFloat,
     WebForm,
 )
@@ -70,6 +71,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
         validation: over the validation split.
         heads: of further outputs with labels of their own, the metric of each.
         against_float: against the float model; None for a float artifact.
+        speed_against_float: how long it takes beside the float form of the model; None for a float artifact.
         properties: that the artifact was held to.
         extent: sizes of the graphs that were trained or calibrated on; None where nothing has a fixed range.
         samples_metric: over the shipped graphs.
@@ -122,6 +124,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     validation: Metric | None = None
     heads: list[HeadMetric] = []
     against_float: AgainstFloat | None = None
+    speed_against_float: SpeedAgainstFloat | None = None
     properties: list[Property] = []
     extent: GraphSizes | None = None
     samples_metric: SamplesMetric | None = None

@@ -21,6 +21,7 @@ from edgegnn.exporting.proof_in_words import (
     drift_in_words,
     kept_properties,
     shipped_samples,
+    slower_than_float,
     taken_graphs,
 )
 from edgegnn.quantize.recipe import shown_name
@@ -173,6 +174,8 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
         table.add_row("samples.npz", f"{size(m.files['samples.npz'].bytes)}: {taken}")
     for name, words in against_float(m).items():
         table.add_row(name, words)
+    if slower := slower_than_float(m):
+        table.add_row("slower than float", slower)
     if foreign:
         _rewritten_rows(table, m.aggregations)
     _float_rows(table, m.stayed_float)
