@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgegnn import __version__
+from edgegnn.cli.bench import bench
 from edgegnn.cli.check import inspect, predict, verify
 from edgegnn.cli.compress import compress
 from edgegnn.cli.devices import ship
@@ -41,7 +42,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         profile,
         report,
     ),
-    "Many models": (tune, study_app),
+    "Many models": (tune, study_app, bench),
     "Help and devices": (quickstart, recipes, targets_app, doctor),
 }
 

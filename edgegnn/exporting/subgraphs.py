@@ -112,6 +112,8 @@ def part_of(sample: Sample, nodes: npt.NDArray[Any], name: str) -> Sample:
     moved = replace(sample, name=name, inputs=ends)
     for size, rows in chosen.items():
         moved = replace(moved, inputs=moved.picked(size, rows))
+    if sample.label is None and sample.mask is None:
+        return moved
     rows = chosen[sample.of or ROWS[sample.kind]]
     label = None if sample.label is None else sample.label[rows]
     mask = None if sample.mask is None else sample.mask[rows]

@@ -33,7 +33,7 @@ from edgegnn.runtime.energy import READERS, EnergyReader, find_reader
 from edgegnn.runtime.facts import arch
 from edgegnn.runtime.session import has_native_ops
 
-__all__ = ["newest_artifact", "profile"]
+__all__ = ["Peer", "newest_artifact", "profile"]
 
 Progress = Callable[[str], None]
 TIMEOUT = 1800.0
@@ -55,6 +55,8 @@ def profile(
     operators: bool = False,
     sweep: Sequence[int] = (),
     repeats: int = 1,
+    sustained: float = 0.0,
+    peer: Peer | None = None,
 ) -> ProfileRecord:
     """Measure an artifact.
 
@@ -76,6 +78,8 @@ def profile(
         sweep: also time the largest shipped graph made smaller and larger, to about so many edges each.
         repeats: processes that measure one after the other. The record is of the one with the median p50, and holds
             the p50 of all.
+        sustained: then run for so many seconds without a pause; not on emulated boards, nor in the native runner.
+        peer: another runtime that runs the artifact's model, on this machine.
 
     Returns:
         The record.
@@ -100,6 +104,10 @@ def profile(
         _check_operators(opened, where)
     if sweep and (where.transport == "emulated" or _native_only(where)):
         raise UsageError(f"{where.name} can't time graphs of other sizes: leave --sweep-edges out")
+    if sustained and (where.transport == "emulated" or _native_only(where)):
+        raise UsageError(f"{where.name} can't run for minutes and tell how it went: leave --sustained out")
+    if peer is not None and (where.transport != "local" or _native_only(where) or operators or sweep):
+        raise UsageError(f"{peer.runtime} runs on this machine only, without --operators and --sweep-edges")
     if where.processor == "cuda" and where.transport == "local":
         runtime = cuda_runtime(opened.manifest, where, runtime)
         opened = open_artifact(artifact, runtime=runtime)
@@ -110,7 +118,7 @@ def profile(
         check_place(path)
         _check_writable(path)
     chosen = plan or (QUICK if quick else FULL)
-    options = _Options(threads, runtime, operators, tuple(sweep), timeout, stop)
+    options = _Options(threads, runtime, operators, tuple(sweep), timeout + sustained, stop, sustained, peer)
     records = [
         _measured(opened, where, chosen, options, tell if repeats == 1 else _numbered(tell, i + 1, repeats))
         for i in range(repeats)
@@ -125,6 +133,21 @@ def profile(
 
 
 @dataclasses.dataclass(frozen=True)
+class Peer:
+    """Another runtime that runs an artifact's model on this machine.
+
+    Attributes:
+        command: starts a program that takes the place of run.pyz: the same arguments and the same events.
+        runtime: its name, for the record.
+        model_bytes: size of the file that it opens.
+    """
+
+    command: tuple[str, ...]
+    runtime: str
+    model_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
 class _Options:
     """How the runner is started: see `profile`."""
 
@@ -134,12 +157,15 @@ class _Options:
     sweep: tuple[int, ...]
     timeout: float
     stop: threading.Event | None
+    sustained: float
+    peer: Peer | None
 
 
 def _further(options: _Options) -> list[str]:
     """What the runner's `bench` is told beside the target's own."""
     command = ["--runtime", options.runtime] if options.runtime else []
     command += ["--operators"] * options.operators
+    command += ["--sustained", f"{options.sustained:g}"] if options.sustained else []
     return command + (["--sweep-edges", ",".join(map(str, options.sweep))] if options.sweep else [])
 
 
@@ -158,8 +184,11 @@ def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, 
         arguments = _arguments(where, chosen, mode, threads, kinds) + _further(options)
         events = _Events(tell, chosen, energy=mode != "none")
         asked = Asked(opened, where, chosen, where.threads if threads is None else threads, origin, tuple(reasons))
-        if where.transport == "local":
-            command = [sys.executable, str(runner), "bench", "--events"]
+        if options.peer is not None:
+            asked = _of_peer(asked, options.peer)
+        if where.transport == "local" and not _native_only(where):
+            start = (sys.executable, str(runner)) if options.peer is None else options.peer.command
+            command = [*start, "bench", "--events"]
             command += ["--artifact", str(opened.folder.resolve()), *arguments]
             followed = follow(command, timeout=timeout, reader=reader, on_event=events, stop=stop)
         else:
@@ -194,6 +223,12 @@ def _measured(opened: Artifact, where: Target, chosen: Plan, options: _Options, 
     if where.transport == "emulated":
         instructed = _emulated(opened, where, tell)
     return make_record(followed, asked, HostEnergy(mode == "device", reader), instructed)
+
+
+def _of_peer(asked: Asked, peer: Peer) -> Asked:
+    return dataclasses.replace(
+        asked, runner="peer", same_model=False, runtime=peer.runtime, model_bytes=peer.model_bytes
+    )
 
 
 def _check_operators(artifact: Artifact, target: Target) -> None:
@@ -242,7 +277,7 @@ def _record_name(manifest: Manifest) -> str:
 
 
 def _native_only(target: Target) -> bool:
-    return target.runner == "native" and target.transport == "ssh"
+    return target.runner == "native" and target.transport in ("ssh", "local")
 
 
 def _or_native(error: NoPythonError) -> TargetError:

@@ -1,15 +1,18 @@
-"""Measure on a device without Python: the native runner goes there alone."""
+"""Measure on a device without Python: the native runner goes there alone. It also runs on this machine."""
 
 from __future__ import annotations
 
+import platform
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
 from edgegnn.devices.connection import address_of
-from edgegnn.devices.native_runner import build_runner
+from edgegnn.devices.native_runner import NativeProgram, build_runner
 from edgegnn.devices.native_runner.shell import Box, look
 from edgegnn.devices.native_runner.talk import Talk
 from edgegnn.devices.target import Target
@@ -42,7 +45,7 @@ def follow_native(
 
     Args:
         artifact: what to measure; it needs a C form.
-        target: over SSH.
+        target: over SSH, or this machine.
         plan: how long.
         timeout: seconds for the runner; it ends itself then too.
         tell: told in a few words what is being done.
@@ -57,6 +60,8 @@ def follow_native(
         ArtifactError: the artifact has no C form.
         TargetError: the device can't be reached or fails, or nothing can be compiled for it here.
     """
+    if target.transport == "local":
+        return _follow_here(artifact, target, plan, timeout=timeout, tell=tell, on_event=on_event, stop=stop)
     address = address_of(target)
     tell("connecting")
     box = look(address)
@@ -66,17 +71,47 @@ def follow_native(
     folder.store(program.content, tell)
     tell("starting")
     command = folder.start("bench", "--events", *_arguments(plan, program.timed, timeout, reader is not None))
-    lines = LocalRunner(command, stop=stop)
-    talk = Talk(lines, program.artifact, program.samples, program.timed, target.name)
+    talk = _talk(program, command, target, stop)
     try:
         followed = follow_runner(talk, timeout=timeout + 5, reader=reader, on_event=on_event)
     except Stopped:
         raise
     except TargetError as error:
         raise _explained(error, box) from error
-    there = msgspec.structs.replace(target, arch=box.machine, spinning=False)
-    asked = Asked(program.artifact, there, plan, 1, "native", (), runtime="c", model_bytes=program.own_bytes)
-    return replace(followed, skew=talk.skew), asked
+    return replace(followed, skew=talk.skew), _asked(program, msgspec.structs.replace(target, arch=box.machine), plan)
+
+
+def _follow_here(
+    artifact: Artifact,
+    target: Target,
+    plan: Plan,
+    *,
+    timeout: float,
+    tell: Progress,
+    on_event: Callable[[Event], None],
+    stop: threading.Event | None,
+) -> tuple[Followed, Asked]:
+    """`follow_native` on this machine."""
+    tell("compiling the runner")
+    program = build_runner(artifact, platform.machine())
+    with tempfile.TemporaryDirectory(prefix="edgegnn-") as place:
+        path = Path(place) / "runner"
+        path.write_bytes(program.content)
+        path.chmod(0o700)
+        command = [str(path), "bench", "--events", *_arguments(plan, program.timed, timeout, False)]
+        talk = _talk(program, command, target, stop)
+        followed = follow_runner(talk, timeout=timeout + 5, on_event=on_event)
+    return followed, _asked(program, target, plan)
+
+
+def _talk(program: NativeProgram, command: list[str], target: Target, stop: threading.Event | None) -> Talk:
+    lines = LocalRunner(command, stop=stop)
+    return Talk(lines, program.artifact, program.samples, program.timed, target.name)
+
+
+def _asked(program: NativeProgram, target: Target, plan: Plan) -> Asked:
+    there = msgspec.structs.replace(target, spinning=False)
+    return Asked(program.artifact, there, plan, 1, "native", (), runtime="c", model_bytes=program.own_bytes)
 
 
 def _arguments(plan: Plan, timed: int, timeout: float, energy: bool) -> list[str]:

@@ -16,7 +16,15 @@ import msgspec
 
 from edgegnn.errors import DataError, TargetError
 from edgegnn.profiling.bounds import Count, FileName, Number, Positive, Sentence, Share, Word
-from edgegnn.profiling.times import EntryLatency, Latency, OperatorTime, OperatorTimes, Start, SweepPoint
+from edgegnn.profiling.times import (
+    EntryLatency,
+    Latency,
+    OperatorTime,
+    OperatorTimes,
+    Start,
+    SustainedPoint,
+    SweepPoint,
+)
 from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.utils.files import check_plain, replacing
@@ -37,6 +45,7 @@ __all__ = [
     "OperatorTimes",
     "ProfileRecord",
     "Start",
+    "SustainedPoint",
     "SweepPoint",
     "read_record",
     "record_schema",
@@ -155,8 +164,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
         transport: "local", "ssh" or "emulated".
         host: the device's name as it was given (name, alias or address, without the user); "" for this machine.
         processor: "cpu", or "cuda": on the GPU; the time of an inference contains the copies to it and back.
-        runner: "artifact" (its run.pyz), "installed" (that differs from this edgegnn's, which was used instead), or
-            "native" (a program without Python, compiled for the device).
+        runner: "artifact" (its run.pyz), "installed" (that differs from this edgegnn's, which was used instead),
+            "native" (a program without Python, compiled for the device), or "peer" (a program of another runtime).
     """
 
     quick: bool
@@ -265,7 +274,8 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         native_kernels: the model ran on edgegnn's own kernels (False: the runtime's standard operators).
         how: see `How`.
         device: see `Device`.
-        runtime: what ran the model, "onnxruntime", "torchscript", or "c" (the C form, in a program of its own).
+        runtime: what ran the model, "onnxruntime", "torchscript", "c" (the C form, in a program of its own), or the
+            name of a peer of the benchmark.
         emulated: on an emulated device what that is, and that its times, memory and CPU use are not a measurement of
             any; "" for a real one.
         instructions: see `Instructions`; None on a real device, or with the reason in `instructions_reason`.
@@ -275,6 +285,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
         data: name of the data set that the shipped graphs are of; "" where the artifact doesn't say.
         operators: see `OperatorTimes`; None where nobody asked (`edgegnn profile --operators`).
         sweep: see `SweepPoint`; empty where nobody asked (`edgegnn profile --sweep-edges`).
+        sustained: see `SustainedPoint`; empty where nobody asked (`edgegnn bench --sustained`).
         entries: see `EntryLatency`; empty for a model of one entry point. `latency_ms` covers all, one after the
             other.
         reported_by_device: fields that only the device could tell. They are its word: they were checked for their range
@@ -309,6 +320,7 @@ class ProfileRecord(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: Start | None = None
     operators: OperatorTimes | None = None
     sweep: Annotated[list[SweepPoint], msgspec.Meta(max_length=100)] = []
+    sustained: Annotated[list[SustainedPoint], msgspec.Meta(max_length=1000)] = []
     saturated: Share | None = None
     reported_by_device: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
     format: Literal["edgegnn-profile/1"] = "edgegnn-profile/1"

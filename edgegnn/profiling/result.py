@@ -34,6 +34,7 @@ from edgegnn.profiling.record import (
     OperatorTimes,
     ProfileRecord,
     Start,
+    SustainedPoint,
     SweepPoint,
 )
 from edgegnn.runtime import Artifact
@@ -78,6 +79,7 @@ class Asked:
         reasons: why no better energy reader was used.
         runtime: what runs the model; "": as the manifest says.
         model_bytes: size of the model on the device; None: as the manifest says.
+        same_model: the artifact's own model ran, so that its metric is known beforehand.
     """
 
     artifact: Artifact
@@ -88,6 +90,7 @@ class Asked:
     reasons: tuple[str, ...]
     runtime: str = ""
     model_bytes: int | None = None
+    same_model: bool = True
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: Start | None = None
     operators: OperatorTimes | None = None
     sweep: Annotated[list[SweepPoint], msgspec.Meta(max_length=100)] = []
+    sustained: Annotated[list[SustainedPoint], msgspec.Meta(max_length=1000)] = []
     native_kernels: bool
     how: _How
     device: Device
@@ -168,7 +172,7 @@ def make_record(
     """
     name, manifest = asked.target.name, asked.artifact.manifest
     said = _read(followed.result, name)
-    for problem in (_contradiction(said, asked, followed.seconds), _metric_problem(said.metric, asked.artifact)):
+    for problem in (_contradiction(said, asked, followed.seconds), _metric_problem(said.metric, asked)):
         if problem:
             raise TargetError(f"{name}: the runner's result can't be true: {problem}: is the runner there changed?")
     joules, reason = _energy(said, followed, asked, energy)
@@ -202,6 +206,7 @@ def make_record(
         start_ms=said.start_ms,
         operators=_operators(said),
         sweep=said.sweep,
+        sustained=said.sustained,
         reported_by_device=_reported(said, asked, energy),
     )
     try:  # also what came from the artifact has its bounds
@@ -263,6 +268,7 @@ def _reported(said: _Said, asked: Asked, energy: HostEnergy) -> list[str]:
     more = {
         "entries": bool(said.entries),
         "sweep": bool(said.sweep),
+        "sustained": bool(said.sustained),
         "metric.value": said.metric is not None,
         "energy_j": energy.by_runner,
     }
@@ -306,9 +312,9 @@ def _near(one: float, other: float) -> bool:
     return max(one, other) <= min(one, other) * _SLACK
 
 
-def _metric_problem(said: Metric | None, artifact: Artifact) -> str:
+def _metric_problem(said: Metric | None, asked: Asked) -> str:
     """What is wrong about a metric, by the labels that were shipped and the value that the export saw."""
-    manifest = artifact.manifest
+    artifact, manifest = asked.artifact, asked.artifact.manifest
     if manifest.samples_metric is None:
         return "" if said is None else "a metric of graphs without labels"
     samples = read_samples(artifact)
@@ -317,6 +323,8 @@ def _metric_problem(said: Metric | None, artifact: Artifact) -> str:
         return "no metric of graphs with labels"
     if (said.name, said.n) != (known.name, known.n):
         return f"a {said.name[:40]!r} over {said.n} rows: it is the {known.name} over {known.n}"
+    if not asked.same_model:
+        return ""
     found = replace(known, value=said.value)
     return next(iter(metric_problems(found, manifest.samples_metric, manifest)), "")
 

@@ -273,6 +273,7 @@ _REPORTED = {
     "start_ms": "times",
     "operators": "times",
     "sweep": "times",
+    "sustained": "times",
     "throughput_per_s": "times",
     "cpu_percent": "CPU use",
     "memory_bytes": "memory",

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from edgegnn.profiling.bounds import Count, Positive, Sentence, Word
+from edgegnn.profiling.bounds import Count, Number, Positive, Sentence, Word
 
-__all__ = ["EntryLatency", "Latency", "OperatorTime", "OperatorTimes", "Start", "SweepPoint"]
+__all__ = ["EntryLatency", "Latency", "OperatorTime", "OperatorTimes", "Start", "SustainedPoint", "SweepPoint"]
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,28 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: Positive | None
     n: Count
     reason: Sentence = ""
+
+
+class SustainedPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A slice of a long run without a pause.
+
+    Attributes:
+        end_s: seconds from the start of the run to the end of this slice.
+        inferences: in it.
+        throughput_per_s: inferences a second.
+        p50_ms: median of their times, milliseconds.
+        temperature: of the CPU at the end of it, °C; None where no sensor can be read.
+        frequency_mhz: of the fastest core then; None where it can't be read.
+        throttled: the Raspberry Pi's throttling word in hex then; "" elsewhere.
+    """
+
+    end_s: Positive
+    inferences: Count
+    throughput_per_s: Positive
+    p50_ms: Positive
+    temperature: Number | None = None
+    frequency_mhz: Positive | None = None
+    throttled: Word = ""
 
 
 class EntryLatency(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,8 +31,9 @@ from edgegnn.runtime.roles import number_of
 from edgegnn.runtime.samples import Sample, read_samples
 from edgegnn.runtime.session import available_cores, make_session, native_kernels, run, run_every
 from edgegnn.runtime.state import machine_state
+from edgegnn.runtime.sustained import sustained
 
-__all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Plan", "bench"]
+__all__ = ["BENCH_FORMAT", "ENERGY", "FULL", "QUICK", "Opener", "Plan", "bench"]
 
 BENCH_FORMAT = "edgegnn-bench/1"
 ENERGY = ("device", "host", "none")
@@ -68,6 +69,19 @@ class Plan:
         return self.warmup_seconds + self.seconds + (self.windows + 1) * self.window_seconds * energy
 
 
+@dataclass(frozen=True)
+class Opener:
+    """What opens the model where something else than the artifact's own runtime is to run it.
+
+    Attributes:
+        open: called with the number of threads; returns an object whose `run(names, inputs)` gives the outputs.
+        runtime: "onnxruntime" or "torchscript" (torch): whose version the facts about the device name.
+    """
+
+    open: Callable[[int], Any]
+    runtime: str = "onnxruntime"
+
+
 FULL = Plan()
 QUICK = Plan(True, warmup_runs=3, warmup_seconds=0.2, runs=20, seconds=1.0, windows=3, window_seconds=1.0)
 
@@ -87,6 +101,8 @@ def bench(
     readers: Sequence[str] = (),
     operators: bool = False,
     sweep: Sequence[int] = (),
+    sustained_seconds: float = 0.0,
+    opener: Opener | None = None,
 ) -> dict[str, Any]:
     """Measure latency, throughput, CPU use, memory and energy, and prove the samples.
 
@@ -105,6 +121,8 @@ def bench(
         readers: kinds of energy readers, of `READERS`, in the order of preference; (): all that fit the processor.
         operators: also time each operator (`edgegnn.runtime.operator_times`), after the latency pass.
         sweep: also time graphs of so many edges (`edgegnn.runtime.edge_sweep`).
+        sustained_seconds: run for so long without a pause, after everything else (`edgegnn.runtime.sustained`).
+        opener: opens the model in another runtime; None: the artifact's own.
 
     Returns:
         `format` "edgegnn-bench/1", and the fields of the profile record: `start_ms` (opening the model, and its first
@@ -112,7 +130,8 @@ def bench(
         from data, in turn), `entries` (the same of each entry point alone, on the first graph, and how many pairs it
         scores), `throughput_per_s` (inferences / wall time of that pass), `cpu_percent` (CPU time / wall
         time / usable cores; 100: all cores busy), `memory_bytes`, `metric`, `agreement`, `saturated`, `energy_j` or
-        `energy_reason`, `windows` (when the host reads), `operators`, `sweep`, `how`, `device`, `native_kernels`.
+        `energy_reason`, `windows` (when the host reads), `operators`, `sweep`, `sustained`, `how`, `device`,
+        `native_kernels`.
 
     Raises:
         ArtifactError: damaged, fails to run, or doesn't compute what PyTorch computed.
@@ -134,12 +153,16 @@ def bench(
     samples = read_samples(opened)
     announce({"event": "phase", "phase": "load"})
     state = machine_state()
-    device = device_facts(runtime=manifest.runtime)  # imports the runtime too: its own memory belongs to the baseline
+    # Imports the runtime too: its own memory belongs to the baseline.
+    device = device_facts(runtime=opener.runtime if opener else manifest.runtime)
     device |= gpu_facts() if cuda else {}
     before = baseline_memory()
     gpu_before = gpu_used() if cuda else None
     begin = time.perf_counter()
-    session = make_session(opened, threads=threads, spinning=spinning, processor=processor)
+    if opener is None:
+        session = make_session(opened, threads=threads, spinning=spinning, processor=processor)
+    else:
+        session = opener.open(threads)
     opening = time.perf_counter() - begin
     used = [s for s in samples if s.origin == "data"] or samples
     output = [spec.name for spec in manifest.outputs]
@@ -164,7 +187,7 @@ def bench(
     gpu_after = gpu_used() if cuda else None
     announce({"event": "phase", "phase": "verify"})
     report = judge(manifest, samples, [run_every(session, manifest, sample.inputs) for sample in samples])
-    if not report.ok:
+    if not report.ok and opener is None:  # another runtime may round otherwise; its metric and agreement say how well
         raise ArtifactError(f"the artifact doesn't hold on this machine: {report.problems[0]}")
     result = {
         "format": BENCH_FORMAT,
@@ -189,7 +212,7 @@ def bench(
         "metric": None if report.metric is None else asdict(report.metric),
         "metric_reason": report.metric_reason,
         "agreement": report.agreement,
-        "saturated": saturated(opened, samples, threads),
+        "saturated": saturated(opened, samples, threads) if opener is None else None,
         "native_kernels": native_kernels(session),
         "how": {
             **asdict(plan),
@@ -204,6 +227,9 @@ def bench(
     cycle = itertools.cycle(steps)
     chosen = readers or (("nvml",) if cuda else [name for name in READERS if name != "nvml"])
     result |= _energy(lambda: next(cycle)(), plan, energy, announce, gate, (chosen, system))
+    if sustained_seconds:
+        announce({"event": "phase", "phase": "sustained"})
+        result["sustained"] = sustained(steps, sustained_seconds)
     after = machine_state()
     device |= {"temperature_before": state["temperature"], "temperature_after": after["temperature"]}
     device |= {"frequency_mhz": frequency, "throttled": after["throttled"]}

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import edgegnn
 from edgegnn.errors import DataError, EdgeGNNError, UsageError, drop_output, first_line, printable, refused_write
 from edgegnn.runtime.artifact import Artifact, open_artifact
-from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Plan, bench
+from edgegnn.runtime.benchmark import ENERGY, FULL, QUICK, Opener, Plan, bench
 from edgegnn.runtime.cuda import PROCESSORS
 from edgegnn.runtime.entries import find_entry
 from edgegnn.runtime.inference import predict, predict_entry
@@ -34,15 +34,19 @@ __all__ = ["main", "run"]
 MAX_PRINTED_ROWS = 20
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, opener: Opener | None = None) -> int:
     """Run one command.
+
+    Args:
+        argv: its words; None: those of this process.
+        opener: what opens the model for `bench`; None: the artifact's own runtime.
 
     Returns:
         0: done and everything holds; 1: something failed; 2: wrong usage; 130: interrupted.
     """
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     try:
-        code = run(argv)
+        code = run(argv, opener=opener)
         if sys.stdout is None:  # it was closed before Python started
             return _fail("can't write to stdout: it is closed", 1)
         sys.stdout.flush()
@@ -65,16 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"unexpected {type(error).__name__}: {first_line(error)} (run again with --debug)", 1)
 
 
-def run(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None = None, *, opener: Opener | None = None) -> int:
     """Run one command, with errors as exceptions.
 
     Args:
         argv: its words; None: those of this process.
+        opener: as of `main`.
 
     Raises:
         EdgeGNNError: as the command says.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(opener=opener))
     code: int = arguments.run(arguments)
     return code
 
@@ -125,6 +130,7 @@ def _parser() -> _Parser:
     command.add_argument("--processor", choices=PROCESSORS, default="cpu", help="where the model runs (default: cpu)")
     command.add_argument("--operators", action="store_true", help="also time each operator")
     command.add_argument("--sweep-edges", help="also time graphs of so many edges: 1000,10000")
+    command.add_argument("--sustained", type=float, default=0.0, metavar="SECONDS", help="then run for so long")
     command.add_argument("--events", action="store_true", help="for programs: one JSON object a line, the result last")
     for name, text in _PLAN.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(FULL, name)), help=text)
@@ -216,6 +222,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         readers=tuple(filter(None, (arguments.readers or "").split(","))),
         operators=arguments.operators,
         sweep=_edges(arguments.sweep_edges or ""),
+        sustained_seconds=_seconds(arguments.sustained),
+        opener=arguments.opener,
     )
     if arguments.events:
         _emit({"event": "result", "result": result})
@@ -233,6 +241,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         if not (math.isfinite(value) and least <= value <= 1e6):
             raise UsageError(f"--{name.replace('_', '-')} must be between {least} and 1000000, not {value}")
     return replace(QUICK if arguments.quick else FULL, **given)
+
+
+def _seconds(value: float) -> float:
+    if not (math.isfinite(value) and 0 <= value <= 86_400):
+        raise UsageError(f"--sustained must be between 0 and 86400 seconds, not {value}")
+    return value
 
 
 def _edges(text: str) -> list[int]:
