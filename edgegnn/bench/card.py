@@ -20,7 +20,7 @@ from edgegnn.reporting.palette import GRID, INK, MUTED, SERIES
 
 __all__ = ["draw_card", "runner_title", "speedups", "title_of"]
 
-_LEFT, _BARS, _END, _NUMBERS = 48, 330, 830, 1152
+_LEFT, _BARS, _END, _QUALITY, _NUMBERS, _COLUMN = 48, 300, 730, 890, 1152, 160
 _TOP, _BOTTOM = 188, 540
 # Points for pixels: a figure of 100 dots an inch has 1.39 pixels a point.
 _POINT = 0.72
@@ -76,14 +76,21 @@ def _head(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
     threads = record.latency_ms.threads
     facts = f"{threads} thread{'s' * (threads != 1)}, single stream, latency per inference (median)"
     _text(axes, _LEFT, 148, facts, 19, MUTED)
-    others = [name for name in runners[1:] if speedups(bundle, name)]
+    others = _others(bundle, runners)
     right: float = _NUMBERS
-    for name in reversed(others[:2]):
+    for name in reversed(others):
         mean = geometric_mean([v for task, v in speedups(bundle, name).items() if not is_open(bundle, task)])
         if mean is not None:
             _text(axes, right, 106, _times(mean), 52, SERIES[0], ha="right", weight="bold")
-            _text(axes, right, 142, f"as fast as {runner_title(name)}", 18, MUTED, ha="right")
-            right -= 250
+            _text(axes, right, 144, f"vs {runner_title(name)}", 17, MUTED, ha="right")
+        right -= _COLUMN
+
+
+def _others(bundle: Bundle, runners: Sequence[str]) -> list[str]:
+    """Up to two runners that the first one is compared with, those of others before edgegnn's own."""
+    known = [name for name in runners[1:] if speedups(bundle, name)]
+    foreign = [name for name in known if name not in RUNNERS or not RUNNERS[name].own]
+    return (foreign or known)[:2]
 
 
 def _span(bundle: Bundle) -> tuple[float, float]:
@@ -104,6 +111,7 @@ def _scale(axes: Any, bundle: Bundle, height: float) -> None:
         x = _place(bundle, 10.0**power)
         axes.plot([x, x], [_TOP - 4, _TOP + height], color=GRID, linewidth=1, zorder=0)
         _text(axes, x, _TOP - 12, _milliseconds(10.0**power), 14, MUTED, ha="center")
+    _text(axes, _QUALITY, _TOP - 12, "of fp32's quality", 14, MUTED, ha="right")
 
 
 def _task(axes: Any, bundle: Bundle, name: str, runners: Sequence[str], top: float, step: float) -> None:
@@ -132,16 +140,16 @@ def _task(axes: Any, bundle: Bundle, name: str, runners: Sequence[str], top: flo
 
 
 def _summary(axes: Any, bundle: Bundle, row: Row, name: str, runners: Sequence[str], middle: float) -> None:
-    """On the right: how many times faster, or the latency; the quality below it."""
-    fast = {other: values[name] for other in runners[1:] if name in (values := speedups(bundle, other))}
-    if fast:
-        words = [_times(value) for value in list(fast.values())[:2]]
-        for place, word in zip((_NUMBERS - 130 * (len(words) - 1 - i) for i in range(len(words))), words, strict=True):
-            _text(axes, place, middle + 4, word, 24, SERIES[0], ha="right", weight="bold")
-    else:
-        _text(axes, _NUMBERS, middle + 4, _milliseconds(_p50(row)), 24, SERIES[0], ha="right", weight="bold")
+    """On the right: the quality, and how many times faster, or the latency."""
+    others = _others(bundle, runners)
+    for i, other in enumerate(reversed(others)):
+        value = speedups(bundle, other).get(name)
+        if value is not None:
+            _text(axes, _NUMBERS - i * _COLUMN, middle + 8, _times(value), 24, SERIES[0], ha="right", weight="bold")
+    if not others:
+        _text(axes, _NUMBERS, middle + 8, _milliseconds(_p50(row)), 24, SERIES[0], ha="right", weight="bold")
     if row.share is not None:
-        _text(axes, _NUMBERS, middle + 20, f"{100 * row.share:.1f} % of fp32's quality", 12.5, MUTED, ha="right")
+        _text(axes, _QUALITY, middle + 6, f"{100 * row.share:.1f} %", 15, INK if row.valid else SERIES[1], ha="right")
 
 
 def _foot(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileRecord, checksum: str) -> None:
@@ -159,9 +167,6 @@ def _foot(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
         marks.append("short windows: a first look")
     if record.emulated:
         marks.append("emulated: not a measurement")
-    energy = record.energy_j
-    if energy is not None:
-        marks.append(f"energy {energy.kind}")
     software = (
         f"edgegnn {bundle.edgegnn}, onnxruntime {record.device.onnxruntime or bundle.versions.get('onnxruntime')}"
     )

@@ -45,11 +45,13 @@ class Picture:
 def blank() -> Iterator[tuple[Any, Any]]:
     """An empty figure, and axes over all of it that count in pixels from the top left, while the block lasts."""
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(WIDTH / _DOTS, HEIGHT / _DOTS), dpi=_DOTS, facecolor=BACKGROUND)
+        FigureCanvasAgg(figure)  # which measures texts
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_xlim(0, WIDTH)
         axes.set_ylim(HEIGHT, 0)

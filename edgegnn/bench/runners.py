@@ -39,6 +39,7 @@ class Runner:
         module: of Python that it needs; "" for none.
         cure: how that is installed.
         far: it also runs on devices over SSH.
+        own: of edgegnn: others are what it is compared with.
         long: it can run for minutes and tell how it went (`--sustained`).
     """
 
@@ -49,6 +50,7 @@ class Runner:
     module: str = ""
     cure: str = ""
     far: bool = False
+    own: bool = False
     long: bool = True
 
     def refusal(self, target: Target) -> str:
@@ -100,11 +102,11 @@ def _of_peer(function: str, runtime: str, file: str) -> Measure:
 
 
 _ALL = (
-    Runner("edgegnn", "edgegnn", _of_artifact("int8"), quantized=True, far=True),
-    Runner("edgegnn-fp32", "edgegnn, fp32", _of_artifact("fp32"), far=True),
+    Runner("edgegnn", "edgegnn", _of_artifact("int8"), quantized=True, far=True, own=True),
+    Runner("edgegnn-fp32", "edgegnn, fp32", _of_artifact("fp32"), far=True, own=True),
     Runner("onnxruntime", "ONNX Runtime", _of_artifact("plain"), far=True),
     Runner("eager", "PyG eager", _of_peer("edgegnn.bench.peers.eager:open_model", "torch eager", "model.pt")),
-    Runner("c", "edgegnn, C", _of_c, quantized=True, far=True, long=False),
+    Runner("c", "edgegnn, C", _of_c, quantized=True, far=True, own=True, long=False),
     Runner(
         "openvino",
         "OpenVINO",

@@ -56,7 +56,9 @@ def ran(written: Written, as_json: bool) -> None:
     if as_json:
         _json({"file": str(written.path), "pictures": [str(path) for path in written.pictures], **written.values})
     else:
-        _print(_results(bundle))
+        _print(_latencies(bundle))
+        say("")
+        _print(_sizes(bundle))
         _say_long_runs(bundle)
         for text in _notes(bundle):
             say(text)
@@ -69,35 +71,40 @@ def ran(written: Written, as_json: bool) -> None:
             complain(f"{row.task}, {row.runner}: {row.reason}")
 
 
-def _results(bundle: Bundle) -> Table:
-    table = _table(
-        "task", "runner", "p50", "p90", "p99", "open + first", "memory", "model", "energy", "agrees", "quality"
-    )
+def _latencies(bundle: Bundle) -> Table:
+    table = _table("milliseconds", "runner", "p50", "p90", "p99", "to open", "first")
     for row in bundle.measured:
         record = row.record
         assert record is not None
-        latency, start, energy = record.latency_ms, record.start_ms, record.energy_j
-        mark = " †" * bool(record.emulated) + " *" * bundle.quick
-        joules = "-" if energy is None else f"{'~' * (energy.kind == 'estimated')}{energy.gross * 1e3:.3g} mJ"
-        table.add_row(
-            row.task,
-            row.runner,
-            *(f"{value:.3f} ms{mark}" for value in (latency.p50, latency.p90, latency.p99)),
-            "-" if start is None else f"{start.open:.0f} + {start.first:.1f} ms",
-            size(record.memory_bytes.peak_delta),
-            size(record.memory_bytes.model_file),
-            joules,
-            "-" if row.agreement is None else f"{row.agreement:.2%}",
-            _quality(row),
-        )
+        latency, start = record.latency_ms, record.start_ms
+        times = [latency.p50, latency.p90, latency.p99, *((start.open, start.first) if start else ())]
+        shown = [f"{value:.3f}" if value < 100 else f"{value:.0f}" for value in times] + ["-"] * (5 - len(times))
+        shown[0] += " †" * bool(record.emulated) + " *" * bundle.quick
+        table.add_row(row.task, row.runner, *shown)
     return table
 
 
-def _quality(row: Row) -> str:
+def _sizes(bundle: Bundle) -> Table:
+    from edgegnn.reporting.figures import joules
+
+    table = _table("sizes", "runner", "model", "memory", "energy", "agrees", "quality", "of fp32")
+    for row in bundle.measured:
+        record = row.record
+        assert record is not None
+        energy = record.energy_j
+        spent = "-" if energy is None else f"{'~' * (energy.kind == 'estimated')}{joules(energy.gross)}"
+        agreement = "-" if row.agreement is None else f"{row.agreement:.1%}"
+        memory, model = size(record.memory_bytes.peak_delta), size(record.memory_bytes.model_file)
+        table.add_row(row.task, row.runner, model, memory, spent, agreement, *_quality(row))
+    return table
+
+
+def _quality(row: Row) -> tuple[str, str]:
+    """The quality, and its share of the fp32 model's; "!" where that is too low."""
     if row.quality is None:
-        return "-"
-    share = "" if row.share is None else f" ({row.share:.1%}{'' if row.valid else ', too low'})"
-    return f"{metric_text(row.quality.name, row.quality.value)}{share}"
+        return "-", "-"
+    share = "-" if row.share is None else f"{row.share:.1%}{'' if row.valid else ' !'}"
+    return metric_text(row.quality.name, row.quality.value).replace(" ", ""), share
 
 
 def _say_long_runs(bundle: Bundle) -> None:
@@ -126,6 +133,8 @@ def _notes(bundle: Bundle) -> list[str]:
         found.append(f"no energy: {bundle.measured[0].record.energy_reason}")
     if any(row.record is not None and row.record.emulated for row in bundle.rows):
         found.append("† emulated: not a measurement")
+    if any(row.record is not None and not row.valid for row in bundle.rows):
+        found.append("! below 99 % of the fp32 model's quality: not valid")
     if bundle.quick:
         found.append("* quick: short windows, not a result to submit; leave out --quick")
     return found
@@ -136,10 +145,12 @@ def compared(result: Compared, as_json: bool) -> None:
     if as_json:
         _json(result.to_dict())
         return
+    from edgegnn.reporting.figures import joules
+
     table = _table("task", "runner", "before", "now", "times faster", "model", "energy", "quality kept")
     for pair in result.pairs:
         runner = pair.runners[0] if pair.runners[0] == pair.runners[1] else " → ".join(pair.runners)
-        energy = "-" if pair.energy_j is None else " → ".join(f"{joules * 1e3:.3g} mJ" for joules in pair.energy_j)
+        energy = "-" if pair.energy_j is None else " → ".join(map(joules, pair.energy_j))
         table.add_row(
             pair.task,
             runner,
@@ -162,5 +173,5 @@ def compared(result: Compared, as_json: bool) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=i < 2, overflow="fold")
     return table

@@ -27,7 +27,7 @@ FORMAT = "edgegnn-native/1"
 _MOST_TIMES, _MOST_WINDOWS, _MOST_FACTS = 20_000_000, 100_000, 100
 _RESULT = '{"event": "result"'
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_OUTPUT = re.compile(r"output ([0-9]{1,6}) ([0-9a-f]*)")
+_OUTPUT = re.compile(r"output ([0-9]{1,6})(?: ([0-9a-f]*))?")  # none of a graph without edges
 
 
 class Lines(Protocol):
@@ -208,7 +208,8 @@ def _whole(text: str) -> int:
 def parse_output(line: str) -> tuple[int, bytes] | None:
     """The number of a graph and its output's bytes, of a line that says them."""
     found = _OUTPUT.fullmatch(line.strip())
-    return (int(found[1]), bytes.fromhex(found[2])) if found and len(found[2]) % 2 == 0 else None
+    values = (found[2] or "") if found else ""
+    return (int(found[1]), bytes.fromhex(values)) if found and len(values) % 2 == 0 else None
 
 
 def read_outputs(said: dict[int, bytes], samples: Sequence[Sample], target: str) -> list[npt.NDArray[Any]]:
