@@ -117,8 +117,8 @@ def static_int8(
 ) -> onnx.ModelProto:
     """Weights in int8, one scale for each output channel; activations in uint8 with ranges seen on calibration graphs.
 
-    Rows that stand for a whole graph are rounded as they come, each by itself: sums over nodes grow with the graph, and
-    no range that was seen holds those of a larger one.
+    Rows that stand for a whole graph stay float, and only the weight has codes: sums over nodes grow with the graph, no
+    range that was seen holds those of a larger one, and a product of one row has no time to gain.
 
     Args:
         model: a float model from `capture`.
@@ -147,7 +147,7 @@ def static_int8(
 def _calibrated(model: onnx.ModelProto, graphs: list[dict[str, npt.NDArray[np.generic]]]) -> onnx.ModelProto:
     whole = _of_whole_graphs(model, graphs)
     static = {node.name for node in _products(model)} - whole
-    quantized = _with_own_weights(model, whole)
+    quantized = model
     if static:
         quantized = _quantized(
             quantize_static,
@@ -158,22 +158,40 @@ def _calibrated(model: onnx.ModelProto, graphs: list[dict[str, npt.NDArray[np.ge
             activation_type=QuantType.QUInt8,  # uint8 x int8 is what ONNX Runtime's x86 kernels are fast at
             calibrate_method=CalibrationMethod.MinMax,  # the others fail on graphs of different sizes
         )
-    return _scale_by_row(_quantized(quantize_dynamic, quantized, whole)) if whole else quantized
+    return _weights_alone(quantized, whole)
 
 
-def _with_own_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
-    """The model with a copy of each weight that these nodes share with others, which are quantized in another way."""
+def _weights_alone(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """The model with int8 weights in these products, one scale a column; what they are multiplied by stays float."""
     new = onnx.ModelProto()
     new.CopyFrom(model)
-    shared = {name for node in model.graph.node if node.name not in names for name in node.input}
-    weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name in shared}
-    for node in new.graph.node:
-        if node.name in names and node.input[1] in weights:
-            copy = onnx.TensorProto()
-            copy.CopyFrom(weights[node.input[1]])
-            copy.name = f"{node.name}.weight"
-            new.graph.initializer.append(copy)
-            node.input[1] = copy.name
+    weights = {tensor.name: tensor for tensor in new.graph.initializer}
+    nodes = list(new.graph.node)
+    del new.graph.node[:]
+    for node in nodes:
+        if node.name in names:
+            weight = onnx.numpy_helper.to_array(weights[node.input[1]])
+            turned = any(a.name == "transB" and a.i for a in node.attribute)
+            axis = weight.ndim - (2 if turned else 1)
+            others = tuple(i for i in range(weight.ndim) if i != axis)
+            scale = np.maximum(np.abs(weight).max(axis=others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+            codes = np.rint(weight / np.expand_dims(scale, others)).astype(np.int8)
+            prefix = f"{node.name}.weight"
+            new.graph.initializer.extend(
+                onnx.numpy_helper.from_array(value, f"{prefix}.{what}")
+                for what, value in (("codes", codes), ("scale", scale))
+            )
+            make = onnx.helper.make_node
+            dequantized, given = f"{prefix}.dequantized", [f"{prefix}.codes", f"{prefix}.scale"]
+            new.graph.node.append(make("DequantizeLinear", given, [dequantized], name=f"{prefix}.DQ", axis=axis))
+            # onnxruntime would round the other factor, too, if it saw the weight's codes (`keep_products_exact`)
+            new.graph.node.append(make("Max", [dequantized], [f"{prefix}.float"], name=f"{prefix}.Max"))
+            node.input[1] = f"{prefix}.float"
+        new.graph.node.append(node)
+    rest = {name for node in new.graph.node for name in node.input} | {value.name for value in new.graph.output}
+    kept = [tensor for tensor in new.graph.initializer if tensor.name in rest]
+    del new.graph.initializer[:]
+    new.graph.initializer.extend(kept)
     return new
 
 

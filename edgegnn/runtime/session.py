@@ -121,8 +121,10 @@ def make_session(
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    _configure(options, entries or {})
     registered = native and processor == "cpu" and has_native_ops(read) and _register(options, library)
+    if registered:  # products of codes are ours: what is still dequantized is a constant, and is folded
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    _configure(options, entries or {})
     try:
         session = onnxruntime.InferenceSession(
             content if isinstance(content, bytes) else os.fspath(content),

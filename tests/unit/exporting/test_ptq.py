@@ -205,3 +205,36 @@ def test_pairs_that_float_operators_read_alone_go_and_biases_join_products():
         assert np.abs(got - want).max() < 0.1 * np.abs(want).max()
         errors.append(float(np.square(got - want).mean()))
     assert errors[1] < errors[0]
+
+
+class Pooled(nn.Module):
+    """A product of each node, and one of each whole graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin, self.head = nn.Linear(16, 24), nn.Linear(24, CLASSES)
+
+    def forward(self, x, edge_index, batch):
+        rows = gnn.global_add_pool(self.lin(x).relu(), batch)
+        return self.head(rows)
+
+
+def test_products_of_whole_graphs_read_float_rows():
+    torch.manual_seed(0)
+    module = Pooled().eval()
+
+    def given(nodes):
+        inputs = graph(nodes, 3 * nodes, nodes)
+        return {**inputs, "x": inputs["x"][:, :16] * 20, "batch": torch.zeros(nodes, dtype=torch.int64)}
+
+    model = capture(module, {**given(20), "batch": torch.arange(20) // 10}, kind="graph")
+    int8 = static_int8(model, [arrays(given(nodes)) for nodes in (10, 15, 20)])
+    kinds = [node.op_type for node in int8.graph.node]
+    assert kinds.count("QuantizeLinear") == 2  # around the product of each node
+    assert "MatMulInteger" not in kinds
+    stored = [i.data_type for i in int8.graph.initializer if len(i.dims) == 2]
+    assert stored == [TensorProto.INT8] * 2
+    inputs = given(400)  # sums 20 times those that were calibrated on
+    with torch.no_grad():
+        want = module(**inputs).numpy()
+    assert np.abs(run(int8, inputs) - want).max() < 0.05 * np.abs(want).max()
