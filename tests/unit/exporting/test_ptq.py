@@ -238,3 +238,29 @@ def test_products_of_whole_graphs_read_float_rows():
     with torch.no_grad():
         want = module(**inputs).numpy()
     assert np.abs(run(int8, inputs) - want).max() < 0.05 * np.abs(want).max()
+
+
+class Differences(nn.Module):
+    """EdgeConv with two products in its messages."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = gnn.EdgeConv(nn.Sequential(nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, CLASSES)))
+
+    def forward(self, x, edge_index):
+        return self.conv(x, edge_index)
+
+
+def test_products_of_differences_stay_float_and_are_made_by_node():
+    torch.manual_seed(0)
+    given = [{k: v[:, :16] if k == "x" else v for k, v in graph(60, 240, seed).items()} for seed in range(3)]
+    module = Differences().eval()
+    int8 = static_int8(capture(module, given[0], kind="node"), [arrays(g) for g in given])
+    rewritten = rewrite_proto(int8, idle_pairs=True).model
+    kinds = [node.op_type for node in rewritten.graph.node]
+    assert kinds.count("QGemmFloat") + kinds.count("QuantizeGemmFloat") == 1
+    assert kinds.count("MatMul") + kinds.count("Gemm") == 2  # of the rows of each end
+    assert "Concat" not in kinds
+    with torch.no_grad():
+        want = module(**given[1]).numpy()
+    assert np.abs(run(rewritten, given[1]) - want).max() < 0.1 * np.abs(want).max()
