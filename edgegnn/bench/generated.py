@@ -150,7 +150,7 @@ def library(seed: int) -> HeteroData:
     return graph
 
 
-def traffic(seed: int, windows: int = 400, steps: int = 12) -> list[Data]:
+def traffic(seed: int, windows: int = 400, steps: int = 6) -> list[Data]:
     """Windows of speeds at 64 sensors along roads that cross; y: the network's mean speed 1, 3 and 6 readings later.
 
     Speeds follow the hour of the day, and jams that start somewhere and travel against the traffic.

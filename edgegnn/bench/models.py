@@ -186,6 +186,6 @@ def hgt(out_channels: int, hidden: int = 32, heads: int = 4) -> nn.Module:
     return HeteroTransformer(dict(TYPES), list(RELATIONS), "paper", hidden, heads, out_channels)
 
 
-def traffic(out_channels: int, steps: int = 12, hidden: int = 16) -> nn.Module:
+def traffic(out_channels: int, steps: int = 6, hidden: int = 16) -> nn.Module:
     """Build the model of traffic."""
     return TrafficGru(steps, hidden, out_channels)

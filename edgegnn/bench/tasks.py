@@ -122,7 +122,7 @@ _ALL = (
     BenchTask(
         "traffic-gru",
         "Series: graph GRU, traffic",
-        "The mean speed of a road network 1, 3 and 6 readings ahead, from the last 12 readings of 64 sensors.",
+        "The mean speed of a road network 1, 3 and 6 readings ahead, from the last 6 readings of 64 sensors.",
         f"{_MODELS}:traffic",
         f"{_GENERATED}:traffic",
         training={"epochs": 25},

@@ -61,7 +61,8 @@ def follow_native(
         TargetError: the device can't be reached or fails, or nothing can be compiled for it here.
     """
     if target.transport == "local":
-        return _follow_here(artifact, target, plan, timeout=timeout, tell=tell, on_event=on_event, stop=stop)
+        tell("compiling the runner")
+        return _follow_here(artifact, target, plan, timeout=timeout, reader=reader, on_event=on_event, stop=stop)
     address = address_of(target)
     tell("connecting")
     box = look(address)
@@ -87,20 +88,19 @@ def _follow_here(
     plan: Plan,
     *,
     timeout: float,
-    tell: Progress,
+    reader: EnergyReader | None,
     on_event: Callable[[Event], None],
     stop: threading.Event | None,
 ) -> tuple[Followed, Asked]:
     """`follow_native` on this machine."""
-    tell("compiling the runner")
     program = build_runner(artifact, platform.machine())
     with tempfile.TemporaryDirectory(prefix="edgegnn-") as place:
         path = Path(place) / "runner"
         path.write_bytes(program.content)
         path.chmod(0o700)
-        command = [str(path), "bench", "--events", *_arguments(plan, program.timed, timeout, False)]
+        command = [str(path), "bench", "--events", *_arguments(plan, program.timed, timeout, reader is not None)]
         talk = _talk(program, command, target, stop)
-        followed = follow_runner(talk, timeout=timeout + 5, on_event=on_event)
+        followed = follow_runner(talk, timeout=timeout + 5, reader=reader, on_event=on_event)
     return followed, _asked(program, target, plan)
 
 
