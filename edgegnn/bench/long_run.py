@@ -63,18 +63,25 @@ def judge_long_run(points: Sequence[SustainedPoint]) -> Verdict:
 def draw_long_run(bundle: Bundle) -> Picture:
     """A small panel for each task: throughput, and the temperature where a sensor tells it."""
     rows = [row for row in bundle.measured if row.record is not None and row.record.sustained]
-    columns = min(4, len(rows))
+    columns, one = min(4, len(rows)), len({row.runner for row in rows}) == 1
     lines = -(-len(rows) // columns)
     with blank() as (figure, axes):
         device = rows[0].record.device.model if rows[0].record is not None else ""
         axes.text(48, 62, "Without a pause", fontsize=22, weight="bold")
         minutes = f"{bundle.sustained_s / 60:.3g} minutes" if bundle.sustained_s >= 60 else f"{bundle.sustained_s:g} s"
-        axes.text(48, 92, f"{minutes} of single inferences, {device}; inferences a second", fontsize=13, color=MUTED)
+        axes.text(
+            48,
+            92,
+            f"{minutes} of single inferences, {device}; inferences a second, over minutes",
+            fontsize=13,
+            color=MUTED,
+        )
         width, height = 1104 / columns, 510 / lines
         for i, row in enumerate(rows):
             assert row.record is not None
             left, top = 48 + (i % columns) * width, 112 + (i // columns) * height
-            _panel(figure, (left, top, width, height), title_of(bundle, row.task), row.record.sustained)
+            title = title_of(bundle, row.task) if one else f"{row.task}, {row.runner}"
+            _panel(figure, (left, top, width, height), title, row.record.sustained)
         return drawn(figure, f"Minutes without a pause on {device}")
 
 
@@ -90,7 +97,8 @@ def _panel(figure: Any, place: tuple[float, float, float, float], title: str, po
     axes.tick_params(labelsize=9, length=0)
     axes.set_title(title, loc="left", fontsize=11, color=INK, weight="bold", pad=22)
     verdict = judge_long_run(points)
-    axes.text(0, 1.05, f"{verdict.kept:.0%} kept", transform=axes.transAxes, fontsize=9.5, color=MUTED)
+    kept = f"{verdict.kept:.0%} kept{', throttled' * verdict.throttled}"
+    axes.text(0, 1.05, kept, transform=axes.transAxes, fontsize=9.5, color=INK if verdict.throttled else MUTED)
     warm = [(p.end_s / 60, p.temperature) for p in points if p.temperature is not None]
     if warm:
         right = axes.twinx()

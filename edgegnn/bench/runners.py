@@ -56,7 +56,7 @@ class Runner:
     def refusal(self, target: Target) -> str:
         """Why it can't run for a target; "" when it can."""
         if self.module and find_spec(self.module.partition(".")[0]) is None:
-            return f"{self.name} needs {self.module}: {self.cure}"
+            return f"the runner {self.name} needs the Python package {self.module}: {self.cure}"
         if not self.far and target.transport != "local":
             return f"{self.name} runs on this machine only, not on {target.name}"
         return ""

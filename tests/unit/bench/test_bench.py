@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 from pathlib import Path
@@ -176,6 +177,8 @@ def test_runners_are_chosen_and_refused() -> None:
         choose_runners(["nowhere:open_model"])
     far = load_target("rpi")
     assert RUNNERS["edgegnn"].refusal(far) == ""
+    missing = dataclasses.replace(RUNNERS["openvino"], module="nosuchmodule")
+    assert "needs the Python package nosuchmodule: pip install openvino" in missing.refusal(load_target("local"))
     assert RUNNERS["eager"].refusal(far) == "eager runs on this machine only, not on rpi"
 
 
