@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import logging
 import os
 import tempfile
@@ -39,7 +40,11 @@ Array = npt.NDArray[Any]
 def plain_export(model: nn.Module, inputs: Inputs, path: Path) -> None:
     """`torch.onnx.export(dynamo=True)` as its documentation shows it, sizes free."""
     nodes, edges = (torch.export.Dim(name, min=2, max=2**31) for name in ("nodes", "edges"))
-    shapes = {"x": {0: nodes}, "edge_index": {1: edges}, "batch": {0: nodes}}
+    shapes = {
+        **{name: {0: nodes} for name in ("x", "batch", "pos")},
+        "edge_index": {1: edges},
+        **{name: {0: edges} for name in ("edge_attr", "edge_type")},
+    }
     with _silent():
         program = torch.onnx.export(
             model,
@@ -118,6 +123,27 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+# OpenVINO ------------------------------------------------------------
+
+
+def openvino(file: Path, inputs: Mapping[str, Array], threads: int, *, exact: bool) -> Callable[[], Array]:
+    """A plain export on OpenVINO, for latency; `exact`: in float32, not in what it chooses.
+
+    Raises:
+        ImportError: it isn't installed.
+    """
+    ov: Any = importlib.import_module("openvino")
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if exact:
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    core = ov.Core()
+    compiled_model = core.compile_model(core.read_model(str(file)), "CPU", options)
+    request = compiled_model.create_infer_request()
+    names = {name for value in compiled_model.inputs for name in value.names}
+    given = {name: value for name, value in inputs.items() if name in names}
+    return lambda: request.infer(given)[compiled_model.outputs[0]]  # type: ignore[no-any-return]
 
 
 # PyTorch ------------------------------------------------------------

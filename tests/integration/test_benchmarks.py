@@ -13,8 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import aggregation
 import aggregation_cases as cases
 import compiled
+import edge_models
 import graphs
+import int8_against_fp32
 import models
+import peers
 import range_guard
 import torch
 from tables import goals_table, table
@@ -81,6 +84,35 @@ def test_reports_are_whole_and_with_holes():
     own[0] |= {"median_ms": 9.0, "load": 0.1, "others": 0.0, "runs": 11, "repeats": 1}
     own[1] |= {"missing": "not there"}
     assert "gcn-cora, ours INT8: not there" in models.report(own, [2])
+
+
+def test_reports_on_models_of_edges():
+    def row(contender, time, **more):
+        found = {"threads": 1, "load": 0.1, "others": 0.0, "runs": 3, "repeats": 1, "model": "PNA", **more}
+        return {**found, **({"median_ms": time} if time else {"missing": "not there"}), **contender}
+
+    size = {"size": "Cora"}
+    own = [row({"recipe": recipe}, time, **size) for recipe, time in (("none", 2.0), ("dq-int8", 4.0), ("a2q", 1.0))]
+    text = int8_against_fp32.report(own, [1], {"PNA": {"static-int8": "no products"}})
+    assert "**0.5x**" in text
+    assert "2x" in text
+    assert "slower than fp32: 1 cells, worst 0.5x" in text
+    assert "* PNA, static-int8: no products" in text
+    text = peers.report(
+        [row({"contender": n}, t) for n, t in (("PyG eager", 9.0), ("OpenVINO", 0), ("ours INT8", 3))], [1]
+    )
+    assert "| PNA   |        3x |" in text
+    assert "* PNA, OpenVINO: not there" in text
+
+
+def test_peers_compare_before_they_time():
+    model = edge_models.MODELS["GIN"]
+    peers_rows = peers.measure(model, Path("nowhere"), [peers.EAGER, peers.FP32], 1, FAST)
+    assert peers_rows[0]["relative_error"] == 0.0
+    assert peers_rows[0]["median_ms"] > 0
+    assert "missing" in peers_rows[1]
+    with pytest.raises(ValueError, match="logits of shape"):
+        peers._error(np.zeros(2), np.ones(3))
 
 
 def test_turns_and_tables():
