@@ -19,6 +19,7 @@ weights were fine-tuned, by its own parity (`export` refuses an artifact that di
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -93,7 +94,7 @@ def measure(model: EdgeModel, files: Path, only: list[str], threads: int, plan: 
                     raise ValueError(f"it computes something else: relative error {error:.3g}")
                 calls[name] = call
             except Exception as failure:
-                rows[name]["missing"] = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
+                rows[name]["missing"] = f"{type(failure).__name__}: {_plain_text(failure)}"
             rows[name]["ready_s"] = round(time.perf_counter() - start, 1)
     for name, timing in take_turns(calls, plan).items():
         rows[name] |= timing.to_dict()
@@ -133,6 +134,11 @@ def _call(session: Any, inputs: dict[str, Array]) -> Call:
     names = {value.name for value in session.get_inputs()}
     given = {name: value for name, value in inputs.items() if name in names}
     return lambda: session.run(None, given)[0]
+
+
+def _plain_text(failure: Exception) -> str:
+    """The first words of a message, without its colours."""
+    return " ".join(re.sub("\x1b\\[[0-9;]*m", "", str(failure)).split())[:100]
 
 
 def _error(got: Array, want: Array) -> float:
