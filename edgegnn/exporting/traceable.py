@@ -24,6 +24,8 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.dense.linear import HeteroLinear
 from torch_geometric.utils import add_remaining_self_loops, remove_self_loops, scatter, softmax, to_dense_batch
 
+from edgegnn.quantize.operator_placement import quantizes_input_alone
+
 __all__ = ["traceable_layers"]
 
 
@@ -65,7 +67,7 @@ _rgcn_loop = RGCNConv.forward
 
 def _rgcn(self: RGCNConv, x: Any, edge_index: Any, edge_type: Tensor | None = None) -> Tensor:
     """All relations at once: neighbours are added up by target and relation, [nodes * relations, channels]."""
-    own = type(self).message is RGCNConv.message and "propagate" not in vars(self)
+    own = type(self).message is RGCNConv.message and ("propagate" not in vars(self) or quantizes_input_alone(self))
     if not own or not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided or edge_type is None:
         return _rgcn_loop(self, x, edge_index, edge_type)
     given, target = x if isinstance(x, tuple) else (x, x)

@@ -37,11 +37,12 @@ from edgegnn.training.sparse import Plan, csr_sum, sparse_plan, sparse_propagate
 if TYPE_CHECKING:
     from edgegnn.quantize.quant_model import QuantModel
 
-__all__ = ["EDGES", "GRAPHS_FLOAT", "OUTPUTS", "wrap_conv"]
+__all__ = ["EDGES", "GRAPHS_FLOAT", "OUTPUTS", "quantizes_input_alone", "wrap_conv"]
 
 EDGES = "edges"  # the label of edge lists among a model's inputs
 OUTPUTS = False  # a Linear's output has no point
 GRAPHS_FLOAT = True  # a row for each graph has none: too few to gain from integers, and sums have no largest size
+_INPUT_ALONE = "_edgegnn_quantizes_input_alone"
 _LARGER, _SMALLER = 4, 2.0**-12  # than the data's rows, and than those
 _NARROWER = 6  # times: at 4 a sum of the product's floats costs what one of the rows' bytes does, from there on less
 
@@ -91,6 +92,13 @@ def wrap_conv(q: QuantModel, path: str, conv: MessagePassing) -> None:
     conv.register_forward_pre_hook(before)
     conv.register_forward_hook(after, with_kwargs=True)
     conv.propagate = propagate
+    vars(conv)[_INPUT_ALONE] = lambda: bool((known := q.layers.get(path)) and known["shared"] and not known["scaled"])
+
+
+def quantizes_input_alone(conv: MessagePassing) -> bool:
+    """Whether a layer that `wrap_conv` wrapped is its own forward on quantized input, and rounds nothing more."""
+    answer = vars(conv).get(_INPUT_ALONE)
+    return answer is not None and bool(answer())
 
 
 def _source(conv: MessagePassing) -> int:

@@ -205,6 +205,32 @@ def test_same_numbers_in_integers(name, chosen):
             assert np.mean(np.abs(got - want) < 1e-5 * np.ptp(want)) > 0.9
 
 
+class Relations(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = pyg.RGCNConv(6, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, x, edge_index, edge_type):
+        return self.head(self.conv(x, edge_index, edge_type).relu())
+
+
+def test_quantized_relations_are_added_up_at_once():
+    torch.manual_seed(0)
+    inputs = {**graph("relations"), "edge_type": torch.randint(3, (110,))}
+    made = prepare(Relations(), INT8, list(inputs.values())).train()
+    made(*inputs.values())
+    made.eval()
+    made.freeze()
+    with torch.no_grad():
+        want = made(*inputs.values()).numpy()
+    rewritten = rewrite_proto(capture(made, inputs, kind="node")).model
+    assert ops(rewritten)["CooToCsr"] == 1
+    assert ops(rewritten)["QSpMMFloat"] == 1
+    got = run(rewritten, inputs)
+    assert np.abs(got - want).max() < 0.02 * np.ptp(want)
+    assert np.mean(np.abs(got - want) < 1e-5 * np.ptp(want)) > 0.9
+
+
 @pytest.mark.slow
 def test_four_bit_weights_stay_packed():
     model, inputs = quantized("gcn", INT4)
