@@ -193,8 +193,11 @@ class SplitLinear(Rule[_Product]):
         terms = [(term.table, term.index) for _, block in match.blocks for term in block]
         if match.scale is None:
             return None
-        if len(set(terms)) < len(terms) or match.weight.astype(np.int32).min() == _LEAST[match.weight.dtype.name]:
+        if len(set(terms)) < len(terms):
             return "rows of one end stand in several columns, and codes of their weights can't be added up"
+        subtracted = any(term.sign < 0 for _, block in match.blocks for term in block)
+        if subtracted and match.weight.astype(np.int32).min() == _LEAST[match.weight.dtype.name]:
+            return "rows are subtracted, and a code of their weights has no negative"
         codes = all(made_by(table, "DequantizeLinear") is not None for table, _ in terms)
         return None if codes else "the weight is quantized, and the rows of both ends are not"
 
