@@ -145,18 +145,16 @@ def compared(result: Compared, as_json: bool) -> None:
     if as_json:
         _json(result.to_dict())
         return
-    from edgegnn.reporting.figures import joules
-
-    table = _table("task", "runner", "before", "now", "times faster", "model", "energy", "quality kept")
+    table = _table("task", "runner", "before", "now", "faster", "model", "energy", "valid")
     for pair in result.pairs:
         runner = pair.runners[0] if pair.runners[0] == pair.runners[1] else " → ".join(pair.runners)
-        energy = "-" if pair.energy_j is None else " → ".join(map(joules, pair.energy_j))
+        energy = "-" if pair.energy_j is None else _of_before(*pair.energy_j)
         table.add_row(
             pair.task,
             runner,
             *(f"{value:.3f} ms" for value in pair.p50_ms),
             "-" if pair.ratio is None else f"{pair.ratio:.2f}x",
-            " → ".join(map(size, pair.bytes)),
+            _of_before(*pair.bytes),
             energy,
             " → ".join("yes" if valid else "no" for valid in pair.valid),
         )
@@ -170,8 +168,13 @@ def compared(result: Compared, as_json: bool) -> None:
             say(f"{pair.task}: {note}")
 
 
+def _of_before(before: float, now: float) -> str:
+    """A figure as a share of what it was."""
+    return f"{now / before:.2f}x" if before else "-"
+
+
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i < 2 else "right", no_wrap=i < 2, overflow="fold")
     return table
