@@ -37,9 +37,15 @@ def title_of(bundle: Bundle, name: str) -> str:
     return plain(task.title if task is not None else name, 40)
 
 
-def speedups(bundle: Bundle, other: str) -> dict[str, float]:
-    """Task -> how many times faster the first runner is than another, where both have measured it."""
-    first = {row.task: row for row in bundle.measured if row.runner == bundle.runners[0]}
+def speedups(bundle: Bundle, other: str, *, valid: bool = False) -> dict[str, float]:
+    """Task -> how many times faster the first runner is than another, where both have measured it.
+
+    Args:
+        bundle: the results.
+        other: name of the other runner.
+        valid: only where the first runner reaches the quality.
+    """
+    first = {row.task: row for row in bundle.measured if row.runner == bundle.runners[0] and (row.valid or not valid)}
     found = {}
     for row in bundle.measured:
         own = first.get(row.task)
@@ -79,7 +85,8 @@ def _head(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
     others = _others(bundle, runners)
     right: float = _NUMBERS
     for name in reversed(others):
-        mean = geometric_mean([v for task, v in speedups(bundle, name).items() if not is_open(bundle, task)])
+        counted = speedups(bundle, name, valid=True)
+        mean = geometric_mean([v for task, v in counted.items() if not is_open(bundle, task)])
         if mean is not None:
             _text(axes, right, 106, _times(mean), 52, SERIES[0], ha="right", weight="bold")
             _text(axes, right, 144, f"vs {runner_title(name)}", 17, MUTED, ha="right")
@@ -145,7 +152,8 @@ def _summary(axes: Any, bundle: Bundle, row: Row, name: str, runners: Sequence[s
     for i, other in enumerate(reversed(others)):
         value = speedups(bundle, other).get(name)
         if value is not None:
-            _text(axes, _NUMBERS - i * _COLUMN, middle + 8, _times(value), 24, SERIES[0], ha="right", weight="bold")
+            colour = SERIES[0] if row.valid else MUTED
+            _text(axes, _NUMBERS - i * _COLUMN, middle + 8, _times(value), 24, colour, ha="right", weight="bold")
     if not others:
         _text(axes, _NUMBERS, middle + 8, _milliseconds(_p50(row)), 24, SERIES[0], ha="right", weight="bold")
     if row.share is not None:

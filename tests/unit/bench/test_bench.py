@@ -133,6 +133,14 @@ def test_the_card_is_a_picture_of_1200_by_630() -> None:
     assert "vs " not in alone
 
 
+def test_what_is_below_the_quality_counts_in_no_mean() -> None:
+    good, bad = row("cora-gcn", "edgegnn", 1.0), row("proteins-gin", "edgegnn", 1.0, share=0.9, valid=False)
+    made = bundle(good, row("cora-gcn", "eager", 4.0), bad, row("proteins-gin", "eager", 400.0))
+    assert speedups(made, "eager") == {"cora-gcn": 4.0, "proteins-gin": 400.0}
+    assert speedups(made, "eager", valid=True) == {"cora-gcn": 4.0}
+    assert "below 99 %" in draw_card(made, "c" * 64).svg.decode()
+
+
 def test_names_in_a_card_are_no_mathematics() -> None:
     made = bundle(row("cora-gcn", "edgegnn", 1.0), tasks=[task_file(title="Nodes: $x^2$ <b>")])
     assert "$x^2$ &lt;b&gt;" in draw_card(made, "c" * 64).svg.decode()
