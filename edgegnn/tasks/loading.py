@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import type_name
 from edgegnn.signature import TypedGraph, roles_of, with_told
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
+from edgegnn.tasks.assembling import assemble, check_kind, draw, draw_labelled, labelled_only, transformed, untouched
 from edgegnn.tasks.catalog import (
     ALIASES,
     CITATION,
@@ -31,11 +31,11 @@ from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
 from edgegnn.tasks.named_objects import object_graphs
-from edgegnn.tasks.notes import note
+from edgegnn.tasks.row_tasks import edge_task, is_of_edges, row_task
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
-from edgegnn.tasks.transforms import columns_of, transform
+from edgegnn.tasks.transforms import columns_of
 from edgegnn.tasks.unlabelled import unlabelled_task
 from edgegnn.tasks.user_transforms import needs_import, prepared_graphs
 from edgegnn.tasks.wanted import Wanted, wanted_of
@@ -261,10 +261,10 @@ def _from_graphs(graphs: list[Data], data: str, wanted: Wanted) -> Task:
         wanted = wanted.but(split="given")
     if wanted.kind == "graph" or (of_graphs and wanted.kind is None):
         return _graph_task(graphs, data, wanted)
-    if wanted.kind == "edge" or (wanted.kind is None and _is_of_edges(first)):
-        return _edge_task(first, data, wanted)
+    if wanted.kind == "edge" or (wanted.kind is None and is_of_edges(first)):
+        return edge_task(first, data, wanted)
     if wanted.kind == "node" and wanted.target not in (None, "classes"):
-        return _row_task(first, data, wanted, "node", graph_checks.number_of_nodes(first, data))
+        return row_task(first, data, wanted, "node", graph_checks.number_of_nodes(first, data))
     return _node_task(first, data, wanted.but(split="stratified"))
 
 
@@ -292,15 +292,7 @@ def _typed_task(graphs: list[TypedGraph], data: str, wanted: Wanted) -> Task:
     wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
     kind = "node" if isinstance(of, str) else "edge"
     name = of if isinstance(of, str) else type_name(of)
-    return _row_task(graphs[0], data, dataclasses.replace(wanted, of=name), kind, count)
-
-
-def _is_of_edges(graph: Data) -> bool:
-    """Whether there is a label for each edge, and not for each node."""
-    y, edges = graph.get("y"), graph.get("edge_index")
-    if not isinstance(y, Tensor) or not isinstance(edges, Tensor) or y.dim() == 0 or edges.dim() != 2:
-        return False
-    return len(y) == edges.shape[1] != graph.num_nodes
+    return row_task(graphs[0], data, dataclasses.replace(wanted, of=name), kind, count)
 
 
 def _node_task(graph: Data, data: str, wanted: Wanted) -> Task:
@@ -308,7 +300,7 @@ def _node_task(graph: Data, data: str, wanted: Wanted) -> Task:
         return task
     if wanted.kind == "link":
         return _link_task(graph, data, wanted)
-    _check_kind(wanted, "node", data)
+    check_kind(wanted, "node", data)
     whole = graph_checks.usable([graph], data)
     split = wanted.split or "stratified"
     own = split == "given" or (split == "public" and data != "digits-knn" and graph.get("train_mask") is not None)
@@ -324,48 +316,11 @@ def _node_task(graph: Data, data: str, wanted: Wanted) -> Task:
         if split == "full" and data in CITATION:
             index = splits.random(len(classes), wanted.seed, 500, 500)
         else:
-            index = _draw_labelled(classes, split, wanted.seed, f"{data}: {{}} nodes")
+            index = draw_labelled(classes, split, wanted.seed, f"{data}: {{}} nodes")
     graph.y = classes
-    index = _labelled(index, classes, f"{data}: {{}} nodes")
+    index = labelled_only(index, classes, f"{data}: {{}} nodes")
     chosen = dataclasses.replace(wanted, split=split, target="classes")
-    return _task([graph], data, "node", chosen, index, classes, whole)
-
-
-def _edge_task(graph: Data, data: str, wanted: Wanted) -> Task:
-    """A task about the edges of one graph: y, edge_y or edge_label has a row for each."""
-    graph_checks.check_graph(graph, data)
-    found = next((graph[key] for key in ("y", "edge_y", "edge_label") if graph.get(key) is not None), None)
-    graph.y = found
-    if not isinstance(found, Tensor) or len(found) != graph.edge_index.shape[1]:
-        rows = "none" if not isinstance(found, Tensor) else f"{len(found)} rows of labels"
-        raise DataError(
-            f"{data}: an edge task needs a label for each of the {graph.edge_index.shape[1]} edges, the graph has "
-            f"{rows}: set y or edge_y"
-        )
-    return _row_task(graph, data, wanted, "edge", len(found))
-
-
-def _row_task(graph: Data, data: str, wanted: Wanted, kind: str, count: int) -> Task:
-    """A task about the nodes or the edges of one graph, of classes, labels or values."""
-    whole = graph_checks.usable([graph], data)
-    target = wanted.target or "classes"
-    split = wanted.split or ("stratified" if target == "classes" else "random")
-    index: dict[str, Tensor] | None = None
-    if split == "given":
-        index = given.node_split(graph, wanted.seed, data, kind, count)
-    elif split.startswith(FROM_FILE):
-        index = read_split(split.removeprefix(FROM_FILE), kind, count, wanted.seed)
-    used = None if index is None else torch.cat(list(index.values()))
-    if target == "classes":
-        table = graph_checks.node_labels(graph, used, data, kind, count)
-        index = _draw_labelled(table, split, wanted.seed, f"{data}: {{}} {kind}s") if index is None else index
-        index = _labelled(index, table, f"{data}: {{}} {kind}s")
-    else:
-        table = labels.row_table(graph.get("y"), target, used, data, kind, count)
-        index = _draw(count, split, wanted.seed) if index is None else index
-    graph.y = table
-    chosen = dataclasses.replace(wanted, split=split, target=target)
-    return _task([graph], data, kind, chosen, index, table, whole)
+    return assemble([graph], data, "node", chosen, index, classes, whole)
 
 
 def _link_task(graph: Data, data: str, wanted: Wanted) -> Task:
@@ -374,18 +329,18 @@ def _link_task(graph: Data, data: str, wanted: Wanted) -> Task:
     metric = wanted.metric or LINK_METRICS[0]
     if metric not in LINK_METRICS:
         raise UsageError(f"{metric} is no metric for links: choose {' or '.join(LINK_METRICS)}")
-    constants = _transform([new], None, wanted, data, whole)
+    constants = transformed([new], None, wanted, data, whole)
     roles = roles_of([new], with_told([new], wanted.inputs, data))
     features = columns_of(new.x)
     spec = TaskSpec(data, "link", split, wanted.seed, metric, features, 1, constants, inputs=wanted.inputs)
-    return Task(spec, [new], index, {"link_split": facts}, _untouched(whole, constants), roles=roles)
+    return Task(spec, [new], index, {"link_split": facts}, untouched(whole, constants), roles=roles)
 
 
 def _graph_task(graphs: list[Data], data: str, wanted: Wanted, public: dict[str, Tensor] | None = None) -> Task:
     """A task about graphs; `public` is the split that the data were published with."""
     if (task := _unlabelled(graphs, data, wanted)) is not None:
         return task
-    _check_kind(wanted, "graph", data)
+    check_kind(wanted, "graph", data)
     whole = graph_checks.usable(graphs, data)
     target = wanted.target or labels.target_of(graphs, data)
     split = wanted.split or ("stratified" if target == "classes" else "random")
@@ -409,89 +364,9 @@ def _graph_task(graphs: list[Data], data: str, wanted: Wanted, public: dict[str,
             raise UsageError(f"a scaffold split needs molecules with smiles, {data} has none: choose --split {other}")
         index = scaffold([graph.smiles for graph in graphs])
     elif target == "classes":
-        index = _draw_labelled(table, split, wanted.seed, f"{data}: {{}} graphs")
+        index = draw_labelled(table, split, wanted.seed, f"{data}: {{}} graphs")
     else:
-        index = _draw(len(table), split, wanted.seed)
+        index = draw(len(table), split, wanted.seed)
     if target == "classes":
-        index = _labelled(index, table, f"{data}: {{}} graphs")
-    return _task(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
-
-
-def _check_kind(wanted: Wanted, kind: str, data: str) -> None:
-    if wanted.kind not in (None, kind):
-        raise UsageError(f"{data} is for {kind} tasks, not for {wanted.kind} tasks: leave --task out")
-
-
-def _task(
-    graphs: list[Data],
-    data: str,
-    kind: str,
-    wanted: Wanted,
-    index: dict[str, Tensor],
-    table: Tensor,
-    whole: tuple[str, ...],
-) -> Task:
-    target, split = wanted.target or "classes", wanted.split or ""
-    metric = wanted.metric or TARGETS[target][0]
-    if metric not in TARGETS[target]:
-        raise UsageError(f"{metric} is no metric for {target}: choose {' or '.join(TARGETS[target])}")
-    graph_checks.check_split(index, data)
-    train = index["train"] if kind == "graph" else None
-    typed = isinstance(graphs[0], TypedGraph)
-    constants = {} if typed else _transform(graphs, train, wanted, data, whole)
-    columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
-    if metric == "roc_auc" and columns != 2:
-        raise UsageError(f"roc_auc needs two classes, {data} has {columns}: use accuracy")
-    labels.check_known(table, index, target, data)
-    labels.check_selects(metric, table, index, data)
-    scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
-    own = graphs[0].get(f"x.{type_name(wanted.of)}") if typed else graphs[0].x
-    features = 0 if own is None else columns_of(own)
-    roles = roles_of(graphs, {} if typed else with_told(graphs, wanted.inputs, data))
-    inputs, of = wanted.inputs, wanted.of
-    spec = TaskSpec(data, kind, split, wanted.seed, metric, features, columns, constants, target, scale, inputs, of)
-    return Task(spec, graphs, index, whole=_untouched(whole, constants), roles=roles)
-
-
-def _transform(
-    graphs: list[Data], train: Tensor | None, wanted: Wanted, data: str, whole: tuple[str, ...]
-) -> dict[str, Any]:
-    known = wanted.features or None
-    return transform(graphs, train, known, one_hot=wanted.one_hot, where=data, rows=wanted.rows, whole="x" in whole)
-
-
-def _untouched(whole: tuple[str, ...], constants: dict[str, Any]) -> tuple[str, ...]:
-    """The whole-numbered features that no transform of x has replaced."""
-    return tuple(name for name in whole if name != "x" or not constants)
-
-
-def _draw_labelled(classes: Tensor, split: str, seed: int, what: str) -> dict[str, Tensor]:
-    """Draw a split of the items whose class is known; `what` names them in a message, with a place for their number."""
-    known = (classes >= 0).nonzero().view(-1)
-    if len(known) < len(classes):
-        note(f"{what.format(len(classes) - len(known))} have no label (-1): they are in no part of the split")
-    return {part: known[ids] for part, ids in _draw(classes[known], split, seed).items()}
-
-
-def _labelled(index: dict[str, Tensor], classes: Tensor, what: str) -> dict[str, Tensor]:
-    """A split without the items whose class is not known."""
-    without = sum(int((classes[ids] < 0).sum()) for ids in index.values())
-    if without:
-        note(f"{what.format(without)} of the split have no label (-1): left out")
-    return {part: ids[classes[ids] >= 0] for part, ids in index.items()}
-
-
-def _draw(classes: Tensor | int, split: str, seed: int) -> dict[str, Tensor]:
-    """Draw a split of items by their classes, or of a number of items that have none."""
-    count = classes if isinstance(classes, int) else len(classes)
-    if split == "stratified" and not isinstance(classes, int):
-        return splits.stratified(classes.numpy(), seed)
-    if split == "random":
-        return splits.random(count, seed)
-    kind, _, k = split.partition(":")
-    if kind == "fold" and k.isdecimal():
-        return splits.fold(count if isinstance(classes, int) else classes.numpy(), int(k))
-    if split in ("public", "full", "scaffold", "given", "stratified"):
-        others = "random" if isinstance(classes, int) else "stratified, random"
-        raise UsageError(f"these data have no {split} split: choose {others} or fold:0 to fold:9")
-    raise UsageError(f"unknown split {split!r}: choose public, full, stratified, scaffold, random or fold:0 to fold:9")
+        index = labelled_only(index, table, f"{data}: {{}} graphs")
+    return assemble(graphs, data, "graph", dataclasses.replace(wanted, split=split, target=target), index, table, whole)
