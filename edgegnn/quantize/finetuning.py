@@ -56,7 +56,7 @@ def finetune(
             f"{recipe.name} learns bits for nodes of one type, and these graphs have several: take dq-int8 or qat-int8"
         )
     any_graph = isinstance(recipe, A2Q) and recipe.any_graph
-    nodes = int(example.num_nodes or 0) if task.spec.kind != "graph" and not any_graph else 0
+    nodes = int(example.num_nodes or 0) if not task.many and not any_graph else 0
     quantized = prepare(model, recipe, named_args(model, task, example), nodes)
     hold_data(quantized, task)
     before_step = _add_penalty if recipe.does.learns_bits else None
@@ -66,7 +66,7 @@ def finetune(
         if after_step is not None:
             after_step(module)
 
-    if recipe.does.learns_bits and task.spec.kind == "graph":
+    if recipe.does.learns_bits and task.many:
         # Every batch has other rows for a group: at one rate its step never settles, and no epoch is like the last.
         often = max(1, config.epochs // _HALVINGS)
         config = dataclasses.replace(config, halve_lr_every=min(config.halve_lr_every or often, often))

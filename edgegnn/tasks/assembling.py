@@ -34,6 +34,7 @@ def assemble(
     index: dict[str, Tensor],
     table: Tensor,
     whole: tuple[str, ...],
+    rows: dict[str, Tensor] | None = None,
 ) -> Task:
     """Make a task of checked graphs.
 
@@ -43,8 +44,9 @@ def assemble(
         kind: "node", "edge" or "graph".
         wanted: what was asked for; split and target are decided.
         index: the split.
-        table: labels of all that `index` numbers.
+        table: labels of all that `rows` numbers.
         whole: names of the features that were whole numbers.
+        rows: rows of `table` that belong to each part; None: as `index` says.
 
     Raises:
         UsageError: a metric that doesn't suit the labels.
@@ -55,15 +57,16 @@ def assemble(
     if metric not in TARGETS[target]:
         raise UsageError(f"{metric} is no metric for {target}: choose {' or '.join(TARGETS[target])}")
     graph_checks.check_split(index, data)
-    train = index["train"] if kind == "graph" else None
+    train = index["train"] if len(graphs) > 1 else None
+    rows = index if rows is None else rows
     typed = isinstance(graphs[0], TypedGraph)
     constants = {} if typed else transformed(graphs, train, wanted, data, whole)
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
     if metric == "roc_auc" and columns != 2:
         raise UsageError(f"roc_auc needs two classes, {data} has {columns}: use accuracy")
-    labels.check_known(table, index, target, data)
-    labels.check_selects(metric, table, index, data)
-    scale = labels.scale_of(table, index["train"], data) if target == "values" else {}
+    labels.check_known(table, rows, target, data)
+    labels.check_selects(metric, table, rows, data)
+    scale = labels.scale_of(table, rows["train"], data) if target == "values" else {}
     own = graphs[0].get(f"x.{type_name(wanted.of)}") if typed else graphs[0].x
     features = 0 if own is None else columns_of(own)
     roles = roles_of(graphs, {} if typed else with_told(graphs, wanted.inputs, data))

@@ -18,7 +18,7 @@ from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import pick_pairs
 from edgegnn.tasks.spec import Task
 
-__all__ = ["all_metrics", "evaluate", "labels_of", "logits_and_labels", "logits_of_all", "score"]
+__all__ = ["all_metrics", "evaluate", "labelled_rows", "labels_of", "logits_and_labels", "logits_of_all", "score"]
 
 # Bounds the memory of an evaluation batch: largest REDDIT-BINARY graph 3,782 nodes, 64 features -> tens of MB.
 _MAX_NODES = 65_536
@@ -67,7 +67,8 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
         split: "train", "val" or "test".
 
     Returns:
-        Outputs [n, C] and labels ([n] int64, or [n, C] float32), in the order of `task.index[split]`.
+        Outputs [n, C] and labels ([n] int64, or [n, C] float32), in the order of
+        `task.index[split]`; no rows of unknown class.
     """
     index = task.index[split]
     if task.of_links:
@@ -75,7 +76,16 @@ def logits_and_labels(model: nn.Module, task: Task, split: str) -> tuple[Tensor,
         return _logits(model, task, [graph]), graph.y
     if not task.many:
         return _logits(model, task, task.graphs)[index], labels_of(task, split)
-    return _logits(model, task, [task.graphs[i] for i in index.tolist()]), labels_of(task, split)
+    logits, labels = _logits(model, task, [task.graphs[i] for i in index.tolist()]), labels_of(task, split)
+    known = labelled_rows(task, labels)
+    return (logits, labels) if known is None else (logits[known], labels[known])
+
+
+def labelled_rows(task: Task, labels: Tensor) -> Tensor | None:
+    """Rows of a batch whose class is known; None: all. The parts of a split of one graph have no others."""
+    if not task.many or task.spec.target != "classes" or bool((labels >= 0).all()):
+        return None
+    return (labels >= 0).nonzero().view(-1)
 
 
 def labels_of(task: Task, split: str, key: str = "y") -> Tensor:

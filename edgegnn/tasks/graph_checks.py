@@ -20,6 +20,7 @@ __all__ = [
     "as_graphs",
     "check_graph",
     "check_split",
+    "counted_nodes",
     "graph_labels",
     "node_labels",
     "number_of_nodes",
@@ -165,7 +166,7 @@ def check_graph(graph: Data, where: str) -> None:
     graph.edge_index = edges = edges.long()
     if graph.get("x") is not None:
         _check_features(graph, "x", where)
-    nodes = _num_nodes(graph)
+    nodes = counted_nodes(graph)
     if nodes == 0:
         raise DataError(f"{where}: the graph has no nodes: leave it out")
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= nodes):
@@ -219,16 +220,17 @@ def number_of_nodes(graph: Data, where: str) -> int:
     return int(graph.num_nodes or 0)
 
 
-def _num_nodes(graph: Data) -> int:
-    """Return the number of nodes without PyG's guess, which warns."""
-    if graph.get("x") is not None:
+def counted_nodes(graph: Data) -> int:
+    """Return the number of nodes without PyG's guess, which warns; 0 where nothing tells it."""
+    if isinstance(graph.get("x"), Tensor) and graph.x.dim() > 0:
         return graph.x.size(0)
     if "num_nodes" in graph._store:
         return int(graph._store["num_nodes"])
     for key in _PER_NODE:
         if isinstance(graph.get(key), Tensor) and graph[key].dim() > 0:
             return len(graph[key])
-    return int(graph.edge_index.max()) + 1 if graph.edge_index.numel() else 0
+    edges = graph.get("edge_index")
+    return int(edges.max()) + 1 if isinstance(edges, Tensor) and edges.numel() else 0
 
 
 def graph_labels(graphs: Sequence[Data], where: str) -> Tensor:

@@ -21,7 +21,8 @@ from edgegnn.runtime.metrics import TARGETS
 from edgegnn.signature import Every, TypedGraph, as_rows, every_output
 from edgegnn.tasks import graph_checks, labels
 from edgegnn.tasks.collating import model_inputs, run_model
-from edgegnn.tasks.evaluation import batches, labels_of, score
+from edgegnn.tasks.evaluation import batches, labelled_rows, labels_of, score
+from edgegnn.tasks.row_tasks import labels_of_rows, rows_of
 from edgegnn.tasks.spec import Head, Task, TaskSpec
 from edgegnn.tasks.target import columns_fit, loss
 
@@ -58,8 +59,11 @@ def with_heads(task: Task, attributes: Mapping[str, str], where: str) -> Task:
 
 def _head(task: Task, graphs: list[Data], output: str, attribute: str, where: str) -> tuple[Head, list[Tensor]]:
     """A head, and its labels for each graph of the task."""
-    kind, train = task.spec.kind, task.index["train"]
-    if task.many:
+    kind, index = task.spec.kind, task.index
+    if task.many and kind != "graph":
+        target, rows = labels_of_rows(graphs, kind, None, where)
+        table, index = torch.cat(rows), rows_of(rows, task.index)
+    elif task.many:
         target = labels.target_of(graphs, where)
         whole = graph_checks.graph_labels(graphs, where) if target == "classes" else None
         table = labels.label_table(graphs, target, where) if whole is None else whole
@@ -74,9 +78,9 @@ def _head(task: Task, graphs: list[Data], output: str, attribute: str, where: st
         else:
             table = labels.row_table(y, target, used, where, kind, count)
         rows = [table]
-    if target == "classes" and bool((table[torch.cat(list(task.index.values()))] < 0).any()):
+    if target == "classes" and bool((table[torch.cat(list(index.values()))] < 0).any()):
         raise DataError(f"{where}: a {kind} of the split has no label: give every head a label for each")
-    scale = labels.scale_of(table, train, where) if target == "values" else {}
+    scale = labels.scale_of(table, index["train"], where) if target == "values" else {}
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
     return Head(output, attribute, target, TARGETS[target][0], columns, scale), rows
 
@@ -151,6 +155,8 @@ def validation_loss(model: nn.Module, task: Task) -> tuple[float, Tensor, Tensor
     main, further = _outputs(model, task, "val")
     labelled, pairs = labels_of(task, "val"), zip(task.heads, further, strict=True)
     more = sum(float(loss(_spec(task.spec, head), out, labels_of(task, "val", head.key))) for head, out in pairs)
+    known = labelled_rows(task, labelled)
+    main, labelled = (main, labelled) if known is None else (main[known], labelled[known])
     return float(loss(task.spec, main, labelled)) + more, main, labelled
 
 

@@ -31,7 +31,7 @@ from edgegnn.tasks.link import METRICS as LINK_METRICS
 from edgegnn.tasks.link import link_split
 from edgegnn.tasks.molecules import molecule_net, read_csv
 from edgegnn.tasks.named_objects import object_graphs
-from edgegnn.tasks.row_tasks import edge_task, is_of_edges, row_task
+from edgegnn.tasks.row_tasks import edge_task, is_of_edges, level_of, row_task, rows_of_graphs_task
 from edgegnn.tasks.scaffold import scaffold
 from edgegnn.tasks.spec import Task, TaskSpec
 from edgegnn.tasks.split_file import FROM_FILE, read_split
@@ -254,12 +254,16 @@ def _from_graphs(graphs: list[Data], data: str, wanted: Wanted) -> Task:
         return task
     if wanted.of:
         raise UsageError(f"--task {wanted.kind}:{wanted.of}: the graphs of {data} have one type of nodes: leave it out")
-    of_graphs = len(graphs) > 1 or first.get("y") is None or first.y.numel() == 1
-    if wanted.kind in ("node", "edge", "link") and len(graphs) > 1:
-        raise UsageError(f"{data} holds {len(graphs)} graphs, a {wanted.kind} task is about one: leave --task out")
+    of_graphs = first.get("y") is None or first.y.numel() == 1
+    if wanted.kind == "link" and len(graphs) > 1:
+        raise UsageError(f"{data} holds {len(graphs)} graphs, a link task is about one: leave --task out")
     if given.has_split(graphs):
         wanted = wanted.but(split="given")
-    if wanted.kind == "graph" or (of_graphs and wanted.kind is None):
+    if len(graphs) > 1:
+        level = wanted.kind or level_of(graphs)
+        if level != "graph":
+            return rows_of_graphs_task(graphs, data, wanted, level)
+    if len(graphs) > 1 or wanted.kind == "graph" or (of_graphs and wanted.kind is None):
         return _graph_task(graphs, data, wanted)
     if wanted.kind == "edge" or (wanted.kind is None and is_of_edges(first)):
         return edge_task(first, data, wanted)
@@ -279,20 +283,18 @@ def _typed_task(graphs: list[TypedGraph], data: str, wanted: Wanted) -> Task:
             f"{data} has several types of nodes, and pairs are drawn of one type only: export the encoder with "
             "--task none, or give the edges of a relation labels (edge_label) for --task edge"
         )
-    if len(graphs) > 1 and (wanted.kind in ("node", "edge") or wanted.of):
-        raise UsageError(
-            f"{data} holds {len(graphs)} graphs, {wanted.kind} tasks are about one: leave --task out, or save one file "
-            "with all graphs side by side (Batch.from_data_list)"
-        )
-    of = "" if wanted.kind == "graph" or len(graphs) > 1 else labelled_type(graphs[0], wanted.kind, wanted.of, data)
-    if not of:
-        wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
-        return _graph_task([*graphs], data, wanted)
-    count = with_labels(graphs[0], of, data)
+    of_graphs = wanted.kind == "graph" or (len(graphs) > 1 and not wanted.kind and graphs[0].get("y") is not None)
+    of = "" if of_graphs else labelled_type(graphs[0], wanted.kind, wanted.of, data)
+    for graph in graphs if of else ():
+        count = with_labels(graph, of, data)
     wanted = wanted.but(split="given") if given.has_split([*graphs]) else wanted
+    if not of:
+        return _graph_task([*graphs], data, wanted)
     kind = "node" if isinstance(of, str) else "edge"
-    name = of if isinstance(of, str) else type_name(of)
-    return row_task(graphs[0], data, dataclasses.replace(wanted, of=name), kind, count)
+    wanted = dataclasses.replace(wanted, of=of if isinstance(of, str) else type_name(of))
+    if len(graphs) > 1:
+        return rows_of_graphs_task([*graphs], data, wanted, kind)
+    return row_task(graphs[0], data, wanted, kind, count)
 
 
 def _node_task(graph: Data, data: str, wanted: Wanted) -> Task:

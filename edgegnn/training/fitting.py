@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from edgegnn.errors import TrainError, first_line
 from edgegnn.tasks import target
 from edgegnn.tasks.collating import collate, model_inputs
-from edgegnn.tasks.evaluation import logits_and_labels, score
+from edgegnn.tasks.evaluation import labelled_rows, logits_and_labels, score
 from edgegnn.tasks.heads import heads_loss, run_heads, validation_loss
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
@@ -139,7 +139,7 @@ def _fit(
     best_state: dict[str, Any] = {}
     grades = _grades(model, optimizer, task, config)
     every = 1 if grades is None else max(1, config.epochs // 10)  # validation: a fifth of the time of an epoch
-    taught = _not_held_out(task) if teacher is not None and task.spec.kind == "node" else None
+    taught = _not_held_out(task) if teacher is not None and task.spec.kind == "node" and not task.many else None
     start = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         epoch_start = time.perf_counter()
@@ -208,7 +208,7 @@ def _grades(model: nn.Module, optimizer: torch.optim.Optimizer, task: Task, conf
 def _training_batches(
     task: Task, size: int, generator: torch.Generator
 ) -> Iterator[tuple[Data, Tensor | None, Tensor]]:
-    """Yield batches, the rows of the logits with a training label (None: all), and which nodes or graphs they are."""
+    """Yield batches, the rows of the logits with a training label (None: all), and their numbers in the whole task."""
     index = task.index["train"]
     if not task.many and not task.of_links:
         yield task.graphs[0], index, index
@@ -219,9 +219,12 @@ def _training_batches(
         return
     order = index[torch.randperm(len(index), generator=generator)]
     starts = _starts(len(order), size)
+    numbers = torch.arange(sum(len(graph.y) for graph in task.graphs)).split([len(graph.y) for graph in task.graphs])
     for i, start in enumerate(starts):
-        chosen = order[start : starts[i + 1] if i + 1 < len(starts) else len(order)]
-        yield collate([task.graphs[j] for j in chosen.tolist()]), None, chosen
+        drawn = order[start : starts[i + 1] if i + 1 < len(starts) else len(order)].tolist()
+        batch = collate([task.graphs[j] for j in drawn])
+        rows, items = labelled_rows(task, batch.y), torch.cat([numbers[j] for j in drawn])
+        yield batch, rows, items if rows is None else items[rows]
 
 
 def _not_held_out(task: Task) -> Tensor:

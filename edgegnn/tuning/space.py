@@ -171,7 +171,7 @@ def space_of(model: nn.Module, task: Task) -> Space:
     Raises:
         UsageError, DataError: the model doesn't take the task's graphs.
     """
-    recipes = [name for name in RECIPES if name != "a2q-groups" or task.spec.kind != "graph"]
+    recipes = [name for name in RECIPES if name != "a2q-groups" or not task.many]
     example = named_args(model, task, example_graph(task, 8))
     try:
         quantized = prepare(copy.deepcopy(model), RECIPES["dq-int8"], example)

@@ -75,7 +75,7 @@ def test_what_labels_are_is_seen_and_can_be_said():
     several = changed("labels", lambda i, g: g.y.copy_(torch.tensor([[1.0, 2.0, i % 7]])))
     with pytest.raises(DataError, match=r"several whole numbers are given for each graph.*--task graph-regression"):
         task_from_graphs(several, data="mine")
-    with pytest.raises(UsageError, match="a node task is about one"):
+    with pytest.raises(DataError, match="node labels need a row for each of 6 nodes"):
         task_from_graphs(counts, data="mine", task="node")
     with pytest.raises(UsageError, match="choose mae or rmse"):
         task_from_graphs(graphs("values", 20), data="mine", metric="accuracy")
