@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edgegnn.errors import ExportError, ParityError
 from edgegnn.exporting.input_response import Run, check_follows
 from edgegnn.exporting.samples import Sample
-from edgegnn.runtime.roles import BATCH, GRAPH
+from edgegnn.runtime.roles import BATCH, GRAPH, size_of
 
 __all__ = ["Held", "Kept", "Property", "properties"]
 
@@ -89,7 +89,7 @@ def properties(base: Sample, kind: str, seed: int = 0) -> list[Property]:
         seed: of what is drawn.
     """
     random = np.random.default_rng(seed)
-    nodes, edges = base.nodes, random.permutation(base.edge_index.shape[1])
+    nodes, edges = base.nodes, random.permutation(_edges(base))
     order = np.lexsort((random.random(nodes), base.graph_of))  # inside each graph: those of a batch follow each other
     same = np.arange(base.rows(kind))
     found = [
@@ -101,6 +101,12 @@ def properties(base: Sample, kind: str, seed: int = 0) -> list[Property]:
     if kind != "graph" or base.find(BATCH) is not None:
         found.append(Property(_SECOND, _beside(base, nodes), same))
     return found
+
+
+def _edges(base: Sample) -> int:
+    """How many edges `edge_index` has; with several types of nodes, all."""
+    found = size_of(base.inputs, base.roles, "num_edges")
+    return base.edge_index.shape[1] if found is None else found
 
 
 def _renumbered(base: Sample, order: Array) -> Sample:
@@ -119,7 +125,8 @@ def _shuffled(base: Sample, order: Array) -> Sample:
 
 def _beside(base: Sample, number: int) -> Sample:
     """The graph, and a second one behind it: its first node, or all of it, with twice the features of another node."""
-    second = {"num_nodes": np.arange(number), "num_edges": np.arange(base.edge_index.shape[1] * (number == base.nodes))}
+    # Further lists of edges stay with the first graph.
+    second = {"num_nodes": np.arange(number), "num_edges": np.arange(_edges(base) * (number == base.nodes))}
     batch = base.find(BATCH)
     inputs = dict(base.inputs)
     for name, value in base.inputs.items():

@@ -313,13 +313,14 @@ def synthetic(
     data = Data(num_nodes=len(rows))
     for key in names:
         role = role_of(roles, key)
-        if role == EDGES:
-            data[key] = edges
+        drawn = edges if role.size == EDGES.size else edges[:, ::2]  # a further list of edges has fewer
+        if role.is_a(EDGES):
+            data[key] = drawn
         elif role == PAIRS:
             data[key] = torch.randint(len(rows), (2, 9), generator=generator)
-        elif role == EDGE:
+        elif role.is_a(EDGE):
             values = source[key]
-            pick = torch.randint(max(1, values.shape[0]), (edges.shape[1],), generator=generator)
+            pick = torch.randint(max(1, values.shape[0]), (drawn.shape[1],), generator=generator)
             data[key] = values[pick] if values.shape[0] else values[:0]
         elif role in (NODE, GRAPH, FIXED):
             data[key] = source[key][rows] if role == NODE else source[key]

@@ -57,7 +57,7 @@ def finetune(
         )
     any_graph = isinstance(recipe, A2Q) and recipe.any_graph
     nodes = int(example.num_nodes or 0) if not task.many and not any_graph else 0
-    quantized = prepare(model, recipe, named_args(model, task, example), nodes)
+    quantized = prepare(model, recipe, named_args(model, task, example), nodes, task.roles)
     hold_data(quantized, task)
     before_step = _add_penalty if recipe.does.learns_bits else None
 

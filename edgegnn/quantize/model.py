@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from edgegnn.quantize.dataflow import DataFlow
 from edgegnn.quantize.other_graphs import fewer_edges, first_graph, is_edges, number_of_graphs, random_graphs
 from edgegnn.quantize.quant_model import QuantModel
 from edgegnn.quantize.recipe import Recipe
+from edgegnn.runtime.roles import Role
 from edgegnn.tasks.collating import by_name
 from edgegnn.utils.layer_caches import drop_graph_caches
 
@@ -20,7 +22,11 @@ __all__ = ["prepare"]
 
 
 def prepare(
-    model: nn.Module, recipe: Recipe, example_args: Mapping[str, Tensor] | Sequence[Tensor], nodes: int = 0
+    model: nn.Module,
+    recipe: Recipe,
+    example_args: Mapping[str, Tensor] | Sequence[Tensor],
+    nodes: int = 0,
+    roles: Mapping[str, Role] = MappingProxyType({}),
 ) -> QuantModel:
     """Find the quantization points of `model` by one dry run and return the model that trains with them.
 
@@ -29,6 +35,7 @@ def prepare(
         recipe: "qat", "dq" or "a2q".
         example_args: forward arguments, by name or in its order (a real graph with at least one edge).
         nodes: nodes of the one graph that the model is for; 0 for any graphs ("a2q" asks).
+        roles: what the arguments belong to; the usual ones of their names where that isn't said.
 
     Raises:
         QuantizeError: the recipe doesn't train, or no tensor of the model can be quantized.
@@ -39,13 +46,13 @@ def prepare(
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         quantized.eval()
-        _look(quantized, args)
+        _look(quantized, args, roles)
         quantized.train(not recipe.does.learns_bits)
-        quantized.graphs = number_of_graphs(list(args.values()))
+        quantized.graphs = number_of_graphs(args, roles)
         quantized.points.train()  # learnt steps start from what inference sees, without dropout
         quantized(**args)
         quantized.finding = False
-        _share_calls(quantized, args)
+        _share_calls(quantized, args, roles)
         _drop_unused(quantized.eval(), args)
         quantized.train()
     for name, value in model.named_buffers():  # the dry runs must not move batch-norm statistics
@@ -57,13 +64,13 @@ def prepare(
     return quantized
 
 
-def _look(quantized: QuantModel, example: Mapping[str, Tensor]) -> None:
+def _look(quantized: QuantModel, example: Mapping[str, Tensor], roles: Mapping[str, Role]) -> None:
     """Learn how layers use their rows: what they compute, on the example and on random graphs of its size."""
     quantized.looking = True
     try:
-        for graph in (example, fewer_edges(example)):
+        for graph in (example, fewer_edges(example, roles)):
             _run_followed(quantized, graph)
-        for args in random_graphs(example):
+        for args in random_graphs(example, roles):
             try:
                 _run_followed(quantized, args)
             except Exception:  # the model is for graphs of a certain kind, of which one example shows too little
@@ -84,18 +91,18 @@ def _run_followed(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
         quantized(**args)
 
 
-def _share_calls(quantized: QuantModel, args: Mapping[str, Tensor]) -> None:
+def _share_calls(quantized: QuantModel, args: Mapping[str, Tensor], roles: Mapping[str, Role]) -> None:
     """Let calls that only a batch of several graphs makes share the points of the first call.
 
     A model may call a layer once for each group of graphs of similar size: how often depends on the data, and the
     exported graph, which runs one graph, has no such calls.
     """
-    alone = first_graph(list(args.values()))
+    alone = first_graph(args, roles)
     if alone is None:
         return
     many = quantized.step.calls
     try:
-        quantized(**dict(zip(args, alone, strict=True)))
+        quantized(**alone)
     except Exception:  # a graph that the model can't run alone says nothing
         return
     few = quantized.step.calls

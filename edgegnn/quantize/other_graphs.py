@@ -1,13 +1,17 @@
-"""Other graphs for a model to run on, made from one example."""
+"""Other graphs for a model than its example: with fewer edges, with random edges and features, or one of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, Role, usual_role
+
 __all__ = ["fewer_edges", "first_graph", "is_edges", "number_of_graphs", "random_graphs"]
+
+Roles = Mapping[str, Role]
 
 
 def is_edges(value: Tensor) -> bool:
@@ -15,44 +19,49 @@ def is_edges(value: Tensor) -> bool:
     return value.dtype == torch.int64 and value.dim() == 2 and value.shape[0] == 2
 
 
-def fewer_edges(args: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same graph with two thirds of its edges, so that degrees differ.
+def fewer_edges(args: Mapping[str, Tensor], roles: Roles) -> dict[str, Tensor]:
+    """The same graph with two thirds of its edges (of one relation), so that degrees differ.
 
     Args:
-        args: forward arguments by name; a row for each edge have `edge_index` and those of a name that begins like it.
+        args: forward arguments by name.
+        roles: what they belong to; the usual ones of their names where that isn't said.
     """
-    edges = next((a.shape[1] for a in args.values() if is_edges(a)), 0)
+    lists = [name for name in args if _role(name, args, roles).is_a(EDGES)]
+    if not lists:
+        return dict(args)
+    edges, size = args[lists[0]].shape[1], _role(lists[0], args, roles).size
     keep = torch.arange(edges) % 3 > 0
 
     def fewer(name: str, value: Tensor) -> Tensor:
-        if is_edges(value) and value.shape[1] == edges:
-            return value[:, keep]
-        of_edges = edges and name.startswith("edge_") and value.dim() and value.shape[0] == edges
-        return value[keep] if of_edges else value
+        role = _role(name, args, roles)
+        if role.size != size or value.dim() <= role.axis or value.shape[role.axis] != edges:
+            return value
+        return value[:, keep] if role.axis == 1 else value[keep]
 
     return {name: fewer(name, value) for name, value in args.items()}
 
 
-def first_graph(args: Sequence[Tensor]) -> list[Tensor] | None:
-    """The first graph of a batch alone; None where there is one, or rows of nodes and edges can't be told apart."""
-    graph = _graph_of(args)
-    if sum(map(is_edges, args)) > 1:  # several types of nodes
+def first_graph(args: Mapping[str, Tensor], roles: Roles) -> dict[str, Tensor] | None:
+    """The first graph of a batch alone; None where there is one, or nodes are of several types."""
+    if any("." in name for name in args) or number_of_graphs(args, roles) < 2:
         return None
-    edges = next((a for a in args if is_edges(a)), None)
-    if edges is None or number_of_graphs(args) < 2 or edges.shape[1] == len(graph):
-        return None
-    nodes, kept = graph == 0, graph[edges[0]] == 0
+    graph = _graph_of(args, roles)
+    by_role = {name: _role(name, args, roles) for name in args}
+    lists = {role.size: args[name] for name, role in by_role.items() if role.is_a(EDGES)}
 
-    def part(value: Tensor) -> Tensor:
-        if is_edges(value) and value.shape[1] == len(kept):
-            return value[:, kept]
-        rows = value.shape[0] if value.dim() else 0
-        return value[nodes] if rows == len(nodes) else value[kept] if rows == len(kept) else value
+    def part(role: Role, value: Tensor) -> Tensor:
+        if role.numbers_nodes:
+            return value[:, graph[value[0]] == 0]
+        if role.is_a(EDGE) and role.size in lists:
+            return value[graph[lists[role.size][0]] == 0]
+        if role.is_a(GRAPH):
+            return value[:1]
+        return value[graph == 0] if role.is_a(NODE) or role.is_a(BATCH) else value
 
-    return [part(value) for value in args]
+    return {name: part(by_role[name], value) for name, value in args.items()}
 
 
-def random_graphs(args: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+def random_graphs(args: Mapping[str, Tensor], roles: Roles) -> list[dict[str, Tensor]]:
     """Two graphs of the size of the example, with other edges and other features.
 
     Both have repeated edges, self loops, edges in one direction, and nodes that only send or have no edge at all; in
@@ -60,18 +69,33 @@ def random_graphs(args: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     not here. Other integers stay as they are.
 
     Args:
-        args: forward arguments by name; the first has a row for each node (of one type).
+        args: forward arguments by name.
+        roles: what they belong to.
     """
     generator = torch.Generator().manual_seed(0)
-    every = list(args.values())
     typed = any("." in name for name in args)
 
-    def other(value: Tensor, *, hub: bool) -> Tensor:
-        if typed and is_edges(value):
-            return _other_relation(value, generator, hub=hub)
-        return _other(value, every, generator, hub=hub)
+    def other(name: str, value: Tensor, *, hub: bool) -> Tensor:
+        role = _role(name, args, roles)
+        if role.is_a(EDGES) or role.is_a(PAIRS):
+            if typed:
+                return _other_relation(value, generator, hub=hub)
+            return _other_edges(value, _graph_of(args, roles), generator, hub=hub)
+        return _other(value, generator)
 
-    return [{name: other(value, hub=hub) for name, value in args.items()} for hub in (False, True)]
+    return [{name: other(name, value, hub=hub) for name, value in args.items()} for hub in (False, True)]
+
+
+def number_of_graphs(args: Mapping[str, Tensor], roles: Roles) -> int:
+    """How many graphs the example holds; 0 where each has one node, and rows don't tell graphs from nodes."""
+    graph = _graph_of(args, roles)
+    count = int(graph.max()) + 1 if len(graph) else 0
+    return count if count < len(graph) else 0
+
+
+def _role(name: str, args: Mapping[str, Tensor], roles: Roles) -> Role:
+    """The role that is known; else that of a list of pairs by its shape, or the usual one of the name."""
+    return roles.get(name) or (EDGES if is_edges(args[name]) and "label" not in name else usual_role(name))
 
 
 def _other_relation(edges: Tensor, generator: torch.Generator, *, hub: bool) -> Tensor:
@@ -87,9 +111,7 @@ def _other_relation(edges: Tensor, generator: torch.Generator, *, hub: bool) -> 
     return out
 
 
-def _other(value: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:
-    if is_edges(value):
-        return _other_edges(value, args, generator, hub=hub)
+def _other(value: Tensor, generator: torch.Generator) -> Tensor:
     if not value.is_floating_point() or not value.numel():
         return value
     low, high = torch.aminmax(value)
@@ -99,12 +121,11 @@ def _other(value: Tensor, args: Sequence[Tensor], generator: torch.Generator, *,
     return low + (high - low) * share
 
 
-def _other_edges(edges: Tensor, args: Sequence[Tensor], generator: torch.Generator, *, hub: bool) -> Tensor:
+def _other_edges(edges: Tensor, graph: Tensor, generator: torch.Generator, *, hub: bool) -> Tensor:
     """The same number of random edges, each inside one graph of the batch.
 
     In a graph of several nodes the last one only sends.
     """
-    graph = _graph_of(args)
     sizes = torch.bincount(graph)
     first = sizes.cumsum(0) - sizes
     source = torch.randint(len(graph), (edges.shape[1],), generator=generator)
@@ -120,19 +141,12 @@ def _other_edges(edges: Tensor, args: Sequence[Tensor], generator: torch.Generat
     return out
 
 
-def number_of_graphs(args: Sequence[Tensor]) -> int:
-    """How many graphs the example holds; 0 where each has one node, and rows don't tell graphs from nodes."""
-    graph = _graph_of(args)
-    count = int(graph.max()) + 1 if len(graph) else 0
-    return count if count < len(graph) else 0
-
-
-def _graph_of(args: Sequence[Tensor]) -> Tensor:
-    """The graph of each node: an argument of one integer a node that counts up from 0; else all are in one."""
-    nodes = args[0].shape[0]
-    for value in args[1:]:
-        if value.dtype == torch.int64 and value.shape == (nodes,) and nodes and int(value[0]) == 0:
-            steps = value[1:] - value[:-1]
-            if bool(((steps == 0) | (steps == 1)).all()):
-                return value
-    return torch.zeros(nodes, dtype=torch.int64)
+def _graph_of(args: Mapping[str, Tensor], roles: Roles) -> Tensor:
+    """The graph of each node; all are in one where no input says."""
+    by_role = {name: _role(name, args, roles) for name in args}
+    batch = next((args[name] for name, role in by_role.items() if role.is_a(BATCH)), None)
+    if batch is not None:
+        return batch
+    rows = [args[name].shape[0] for name, role in by_role.items() if role.is_a(NODE) and args[name].dim()]
+    numbers = [int(args[name].max()) + 1 for name, role in by_role.items() if role.numbers_nodes and args[name].numel()]
+    return torch.zeros(max([*rows[:1], *numbers], default=0), dtype=torch.int64)

@@ -2,7 +2,8 @@
 
 An attribute belongs to nodes when it has a row for each node of every graph, to edges when it has one for each edge,
 and to graphs when it has one row. Where the first two are true of every graph, a name with "edge" in it decides, as in
-PyG's `is_node_attr` and `is_edge_attr`.
+PyG's `is_node_attr` and `is_edge_attr`. Another list of edges, `edge_index_2` or `coarse_edge_index`, has a size of its
+own, and features with a row for each of its edges.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import UsageError
-from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, ROLES, Role
+from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, ROLES, Role, typed_size
 from edgegnn.signature.names import is_input
 from edgegnn.signature.typed import TypedGraph, typed_roles
 
@@ -25,7 +27,10 @@ _FIXED = {"edge_index": EDGES, "edge_label_index": PAIRS, "batch": BATCH}
 
 def number_of(graph: Data, role: Role) -> int:
     """How many rows an attribute of this role has in one graph."""
-    return {"num_nodes": int(graph.num_nodes or 0), "num_edges": int(graph.edge_index.shape[1])}.get(role.size, 1)
+    of, _, further = role.size.partition(".")
+    if of == "num_edges":
+        return int(graph[further or "edge_index"].shape[1])
+    return int(graph.num_nodes or 0) if of == "num_nodes" else 1
 
 
 def roles_of(graphs: Sequence[Data], told: Mapping[str, str] | None = None) -> dict[str, Role]:
@@ -41,7 +46,9 @@ def roles_of(graphs: Sequence[Data], told: Mapping[str, str] | None = None) -> d
     if isinstance(graphs[0], TypedGraph):
         return typed_roles([graph for graph in graphs if isinstance(graph, TypedGraph)])
     names = [key for key in graphs[0].keys() if is_input(key) and all(_is_tensor(g.get(key)) for g in graphs)]  # noqa: SIM118
-    found = {name: ROLES[told[name]] if told and name in told else _role(name, graphs) for name in names}
+    lists = [name for name in names if _is_further_list(name, graphs)]
+    sized = {name: EDGES.sized(typed_size("num_edges", name)) for name in lists}
+    found = {name: ROLES[told[name]] if told and name in told else _role(name, graphs, sized) for name in names}
     return {name: role for name, role in found.items() if role is not None}
 
 
@@ -49,13 +56,32 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def _role(name: str, graphs: Sequence[Data]) -> Role | None:
+def _is_further_list(name: str, graphs: Sequence[Data]) -> bool:
+    """Whether an attribute is a list of edges beside `edge_index`: by PyG's rule for names, and numbers of nodes."""
+    if "edge_index" not in name or name in _FIXED:
+        return False
+    return all(
+        graph[name].dtype == torch.int64
+        and graph[name].dim() == 2
+        and graph[name].shape[0] == 2
+        and (
+            graph[name].numel() == 0
+            or 0 <= int(graph[name].min()) <= int(graph[name].max()) < int(graph.num_nodes or 0)
+        )
+        for graph in graphs
+    )
+
+
+def _role(name: str, graphs: Sequence[Data], lists: Mapping[str, Role]) -> Role | None:
+    if name in lists:
+        return lists[name]
     if name in _FIXED:
         without = name == "edge_index" and all(graph[name].shape[1] == 0 for graph in graphs)
         return None if without else _FIXED[name]
     if any(graph[name].dim() == 0 for graph in graphs):
         return None
-    order = (EDGE, NODE, GRAPH) if "edge" in name else (NODE, EDGE, GRAPH)
+    of_edges = (EDGE, *(EDGE.sized(role.size) for role in lists.values()))
+    order = (*of_edges, NODE, GRAPH) if "edge" in name else (NODE, *of_edges, GRAPH)
     return next((role for role in order if all(len(g[name]) == number_of(g, role) for g in graphs)), None)
 
 

@@ -161,7 +161,7 @@ def _quantized(
     names = model_inputs(model, task)
     recipe = QAT("sensitivity", 8, observer="abs")
     try:
-        quantized = prepare(model, recipe, named_args(model, task, example_graph(task, 8)))
+        quantized = prepare(model, recipe, named_args(model, task, example_graph(task, 8)), roles=task.roles)
     except EdgeGNNError as error:
         skipped["quantization"] = str(error)
         return {}, 0

@@ -188,11 +188,8 @@ def _check_features(graph: Data, key: str, where: str) -> None:
     value = graph[key]
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise DataError(f"{where}: {key} is no dense tensor: convert it with .to_dense()")
-    names = isinstance(value, Tensor) and _is_whole(value.dtype)  # one number may name what a node is: its element
-    if value.dim() < (2 if key == "x" and not names else 1):
-        raise DataError(
-            f"{where}: {key} has shape {list(value.shape)}, it must be [N, F]: reshape it with .view(-1, 1)"
-        )
+    if value.dim() == 0:
+        raise DataError(f"{where}: {key} has shape [], it must have a row for each node or edge")
     if value.is_complex():
         raise DataError(f"{where}: {key} is complex: use real numbers")
     if value.dim() > 1 and value[:1].numel() < len(value[:1]):

@@ -174,7 +174,7 @@ def space_of(model: nn.Module, task: Task) -> Space:
     recipes = [name for name in RECIPES if name != "a2q-groups" or not task.many]
     example = named_args(model, task, example_graph(task, 8))
     try:
-        quantized = prepare(copy.deepcopy(model), RECIPES["dq-int8"], example)
+        quantized = prepare(copy.deepcopy(model), RECIPES["dq-int8"], example, roles=task.roles)
     except QuantizeError:
         return Space((), tuple(name for name in recipes if not RECIPES[name].trains))
     weights = quantized.weight_points()

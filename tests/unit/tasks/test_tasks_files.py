@@ -135,7 +135,6 @@ BAD_NODE = {
     "nan features": ({"x": NAN}, "x is NaN or infinite in row 0.*clean"),
     "inf features": ({"x": torch.full((40, 3), float("inf"))}, "NaN or infinite"),
     "beyond float32": ({"x": torch.full((40, 3), 1e300, dtype=torch.float64)}, "NaN or infinite"),
-    "flat features": ({"x": torch.ones(40)}, r"x has shape \[40\]"),
     "no columns": ({"x": torch.ones(40, 0)}, "no columns"),
     "complex": ({"x": torch.ones(40, 3, dtype=torch.cfloat)}, "complex"),
     "sparse features": ({"x": torch.ones(40, 3).to_sparse()}, "to_dense"),
