@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from edgegnn.errors import DataError, EdgeGNNError, ExportError, first_line
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
     from edgegnn.tasks import Task
 
-__all__ = ["fit_inputs", "one_graph"]
+__all__ = ["fit_inputs", "one_graph", "whole_numbered"]
 
 _USUAL = ("x", "edge_index", "edge_label_index", "edge_attr", "edge_weight")  # these are checked when they are read
 
@@ -94,7 +96,10 @@ def _fit_typed(model: nn.Module, plain: nn.Module, task: Task) -> Task:
 
 
 def _adapt(model: nn.Module, task: Task) -> None:
-    """Find out what a forward reads of a graph: without `batch` where there is one graph, if the model runs so."""
+    """Find out what a forward reads of a graph: without `batch` where there is one graph, if the model runs so.
+
+    Features that the data have as whole numbers are tried as such, too: `fit_features` decides.
+    """
     import torch
 
     from edgegnn.exporting.tracing import untouched
@@ -104,17 +109,24 @@ def _adapt(model: nn.Module, task: Task) -> None:
     attributes: dict[str, Tensor] = {name: graph[name] for name in task.roles}
     several = {**attributes, "batch": torch.zeros(int(graph.num_nodes or 0), dtype=torch.int64)}
     errors: list[Exception] = []
-    for way in [several] if task.many else [attributes, several]:
-        try:
-            with untouched(model):
-                forward = adapted(model, way, task.roles)
-        except Exception as error:
-            errors.append(error)
-            continue
-        model.forward = forward
-        return
+    ways = [several] if task.many else [attributes, several]
+    for whole in whole_numbered(task.whole):
+        for way in ways:
+            try:
+                with untouched(model):
+                    forward = adapted(model, way | {name: way[name].long() for name in whole}, task.roles)
+            except Exception as error:
+                errors.append(error)
+                continue
+            model.forward = forward
+            return
     reason = first_line(errors[0])
     raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}") from errors[0]
+
+
+def whole_numbered(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield which of these features may be whole numbers, the fewest first."""
+    return itertools.chain.from_iterable(itertools.combinations(names, count) for count in range(len(names) + 1))
 
 
 def _renamed(task: Task, names: dict[str, str], model: str) -> Task:

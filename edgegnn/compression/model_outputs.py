@@ -107,7 +107,7 @@ def _graphs(checkpoint: Checkpoint, task: Task) -> list[Sample]:
 
 
 def _roles(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> dict[str, Any]:
-    from edgegnn.runtime.roles import EDGE, GRAPH, LEVELS, NODE, size_of
+    from edgegnn.runtime.roles import BATCH, EDGE, FIXED, GRAPH, LEVELS, NODE, size_of
     from edgegnn.signature import TypedGraph
     from edgegnn.signature.outputs import recognised
 
@@ -123,7 +123,12 @@ def _roles(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> dic
         ]
         return recognised(shapes, counts, _level(task), [*levels, GRAPH])
     sizes = [{role.size: sample.rows(kind) for kind, role in LEVELS.items()} for sample, _ in found]
-    return recognised(shapes, sizes, _level(task))
+    roles = recognised(shapes, sizes, _level(task))
+    if task.many or any(sample.find(NODE) or sample.find(BATCH) for sample, _ in found):
+        return roles
+    # A model with learnt rows for the nodes of one graph takes its edges alone: no input says how many nodes there are.
+    nodes = task.graphs[0].num_nodes
+    return {name: NODE if role == FIXED and shapes[0][name][:1] == [nodes] else role for name, role in roles.items()}
 
 
 def _level(task: Task) -> Role | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgegnn.compression.model_inputs import fit_inputs, one_graph
+from edgegnn.compression.model_inputs import fit_inputs, one_graph, whole_numbered
 from edgegnn.compression.model_outputs import fit_outputs
 from edgegnn.compression.model_state import fit_state, with_first_state
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
@@ -281,9 +280,8 @@ def fit_features(checkpoint: Checkpoint, task: Task) -> Task:
     own = [name for name in names if name not in task.whole and _is_whole_feature(name, inputs[name], task)]
     if not whole and not own:
         return task
-    some = [chosen for count in range(len(whole) + 1) for chosen in itertools.combinations(whole, count)]
     for floats in ((), tuple(own)) if own else ((),):
-        for chosen in some:
+        for chosen in whole_numbered(whole):
             types = {**dict.fromkeys(chosen, np.int64), **dict.fromkeys(floats, np.float32)}
             tried = inputs | {name: inputs[name].astype(kind) for name, kind in types.items()}
             with contextlib.suppress(ExportError):

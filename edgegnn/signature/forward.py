@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
+import itertools
 import types
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -59,13 +61,30 @@ def own_inputs(model: nn.Module) -> tuple[str, ...] | None:
 
 
 def takes_graph(model: nn.Module, attributes: Collection[str]) -> bool:
-    """Whether the forward takes a graph as one object: its one parameter without a default is called or typed so."""
+    """Whether the forward takes a graph as one object.
+
+    Its one parameter without a default is called or typed so, or forward reads attributes of it that the graphs have.
+
+    Args:
+        model: any module.
+        attributes: names of what the graphs have.
+    """
     parameters = inspect.signature(model.forward).parameters.values()
     needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(needed) != 1 or needed[0].name in set(attributes) - {"batch"}:
         return False
     typed = str(getattr(needed[0].annotation, "__name__", needed[0].annotation)).rpartition(".")[2]
-    return needed[0].name in GRAPH_NAMES or typed in ("Data", "Batch", "HeteroData")
+    if needed[0].name in GRAPH_NAMES or typed in ("Data", "Batch", "HeteroData"):
+        return True
+    return bool(_attributes_read(model, needed[0].name) & {*attributes, "batch"})
+
+
+def _attributes_read(model: nn.Module, parameter: str) -> set[str]:
+    """Names of the attributes of a parameter that forward reads itself."""
+    code = getattr(inspect.unwrap(model.forward), "__code__", None)
+    steps = list(dis.get_instructions(code)) if code is not None else []
+    pairs = itertools.pairwise(steps)
+    return {str(b.argval) for a, b in pairs if a.argval == parameter and b.opname in ("LOAD_ATTR", "LOAD_METHOD")}
 
 
 class _Reads(dict[str, Any]):

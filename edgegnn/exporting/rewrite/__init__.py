@@ -148,6 +148,7 @@ def rewrite(
     for identifier in [i for i in model.functions if i[0] == DOMAIN and i[1] not in GEOMETRY]:
         del model.functions[identifier]  # what a body makes has other sizes than what a kernel makes
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    model.graph.sort()  # onnxruntime quantizes without keeping the order
     with quiet():  # it logs a traceback where a type is missing, which it finds at another node
         passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
