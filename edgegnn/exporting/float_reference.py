@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +38,7 @@ from edgegnn.exporting.signal_to_noise import (
 from edgegnn.exporting.subgraphs import probe
 from edgegnn.manifest import AgainstFloat, InputResponse, LayerNoise, Noise
 from edgegnn.quantize import QuantModel, Recipe
+from edgegnn.runtime.roles import EDGES, role_of
 from edgegnn.tasks import Task
 
 __all__ = ["Proof"]
@@ -103,7 +104,7 @@ class Proof:
         def run(inputs: dict[str, Array]) -> Any:
             return form.run({name: value for name, value in inputs.items() if name in given})
 
-        bases = self.bases(names, any_edges="edge_index" in given)
+        bases = self.bases(names, any_edges=self._takes_edges(given))
         others = self._others(bases, given)
         changed = [sample for other in others.values() for sample in other.samples]
         if not self.recipe.does.post_training:
@@ -150,8 +151,8 @@ class Proof:
         Raises:
             ExportError: the artifact doesn't keep one.
         """
-        if all(value["name"] != "edge_index" for value in form.io["inputs"]):
-            return []  # its edges are constants
+        if not self._takes_edges([value["name"] for value in form.io["inputs"]]):
+            return []  # its edges are constants, or found in the model, or of several types
 
         def limit(want: npt.NDArray[np.float32]) -> float:
             coarse = self.recipe.does.learns_bits or self.recipe.fewest_bits < 8
@@ -172,6 +173,10 @@ class Proof:
             fixed=self.fixed,
         )
         return held.check(self.bases(names, any_edges=True))
+
+    def _takes_edges(self, given: Sequence[str]) -> bool:
+        """Whether the artifact takes the edges between nodes of one type, under any name."""
+        return any(role_of(self.task.roles, name) == EDGES for name in given)
 
     def bases(self, names: tuple[str, ...], *, any_edges: bool) -> list[Sample]:
         """Real graphs: small ones, if the model takes any."""

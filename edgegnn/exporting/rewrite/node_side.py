@@ -21,6 +21,7 @@ from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, array, axis_of, made_by, number, rank, same_values, tail_of
 from edgegnn.exporting.rewrite.messages import finite
 from edgegnn.exporting.rewrite.rule import Miss, Rule
+from edgegnn.runtime.roles import PAIRS
 
 __all__ = ["LookUpLater", "SplitSums", "Spread", "Term", "looked_up"]
 
@@ -47,7 +48,13 @@ def looked_up(value: ir.Value | None, *, codes: bool = False) -> tuple[ir.Value,
     if table is None or index is None or row is None or not (codes or table.dtype == ir.DataType.FLOAT):
         return None
     edges = row[0].producer()
-    return (table, index) if edges is None or edges.op_type == "Concat" else None
+    whole = edges.op_type == "Concat" if edges is not None else not _lists_pairs(row[0])
+    return (table, index) if whole else None
+
+
+def _lists_pairs(value: ir.Value) -> bool:
+    """Whether an input lists pairs that are asked for: a few, of nodes that may be many."""
+    return value.shape is not None and len(value.shape) == 2 and str(value.shape[1]) == PAIRS.size
 
 
 # One end ------------------------------------------------------------
