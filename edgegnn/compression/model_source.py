@@ -37,6 +37,8 @@ __all__ = [
     "training_recipe",
 ]
 
+_OTHER_FLOATS = ("Double", "Half", "BFloat16", "double", "c10::Half")
+_CASTS = "; artifacts compute in float32: take .double() or .half() out of forward"
 _LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 
 
@@ -206,7 +208,7 @@ def open_model(
         return _open_onnx(source.load(model), data, Path(model).stem)
     work = data.load()
     if isinstance(model, Checkpoint):
-        checkpoint, stem = model, "model"
+        checkpoint, stem = dataclasses.replace(model, model=_of_our_own(model.model)), "model"
     else:
         checkpoint, stem = source.load(model, work.spec if work else None), Path(model).stem
     own = checkpoint.task
@@ -221,6 +223,7 @@ def open_model(
         if unknown:
             raise UsageError(f"--transform {unknown[0]} prepares what --data names: name a data set with it")
         work = restore_task(checkpoint.task, root=data.data_root, transforms=data.transforms)
+    checkpoint = _in_float32(checkpoint)
     edges = (checkpoint.pruning or {}).get("edges")
     if edges is not None:
         from edgegnn.prune.edges import without_edges
@@ -231,6 +234,31 @@ def open_model(
     work = fit_state(checkpoint, work, data.state, own_state)
     work = fit_features(checkpoint, dataclasses.replace(work, caveat=_caveat(checkpoint, work)))
     return (*fit_outputs(checkpoint, work, next(iter(data.labels), "")), stem)
+
+
+def _of_our_own(model: Any) -> Any:
+    """The module with another forward to come, which the caller's keeps; weights and layers are the caller's."""
+    from torch import nn
+
+    from edgegnn.quantize import QuantModel
+
+    return copy.copy(model) if isinstance(model, nn.Module) and not isinstance(model, QuantModel) else model
+
+
+def _in_float32(checkpoint: Checkpoint) -> Checkpoint:
+    """The model with float32 weights, in which artifacts compute; said where it had others."""
+    from torch import nn
+
+    from edgegnn.tasks.notes import note
+
+    model = checkpoint.model
+    if not isinstance(model, nn.Module):
+        return checkpoint
+    types = {str(t.dtype) for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()} - {"torch.float32"}
+    if not types:
+        return checkpoint
+    note(f"weights of {', '.join(sorted(types)).replace('torch.', '')} are read as float32, in which artifacts compute")
+    return dataclasses.replace(checkpoint, model=copy.deepcopy(model).float())
 
 
 def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Checkpoint, Task, str]:
@@ -327,8 +355,8 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
     except ExportError as error:
         if error.__cause__ is None:
             raise
-        cure = _LOOKS_UP if "indices" in str(error.__cause__) else ""
         reason = first_line(error.__cause__)
+        cure = _LOOKS_UP if "indices" in reason else _CASTS if any(word in reason for word in _OTHER_FLOATS) else ""
         raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}{cure}") from error
     if task.spec.target == "classes" and logits.shape[1] == 1 and _ends_in_sigmoid(checkpoint, task):
         raise DataError(

@@ -31,6 +31,7 @@ from edgegnn.exporting.recurrent import recurrent_call
 from edgegnn.exporting.scatter_operators import reducing_call, torch_scatter_operators
 from edgegnn.exporting.traceable import traceable_layers
 from edgegnn.tasks.points import point_graphs
+from edgegnn.training.sparse_matrices import sparse_matrices
 from edgegnn.utils.layer_caches import drop_graph_caches
 
 __all__ = ["DataSizes", "quiet", "symbolic_int", "uncollected", "untouched"]
@@ -188,7 +189,7 @@ def symbolic_int(model: nn.Module) -> Iterator[None]:
             for builtin in _SHADOWS.keys() - vars(module).keys():
                 shadowed.append((module, builtin))
                 module.__dict__[builtin] = _SHADOWS[builtin]
-        with traceable_layers(), torch_scatter_operators(), point_graphs():
+        with traceable_layers(), torch_scatter_operators(), point_graphs(), sparse_matrices():
             yield
     finally:
         torch_geometric.backend.use_segment_matmul = segment_matmul

@@ -40,6 +40,7 @@ from edgegnn.quantize.degree_protection import TypedProtection
 from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.quantize.recipe import A2Q, QAT, Recipe, Trained
 from edgegnn.training.dropout import RememberDropout
+from edgegnn.training.sparse_matrices import sparse_matrices
 
 __all__ = ["QuantModel"]
 
@@ -258,7 +259,7 @@ class QuantModel(nn.Module):
         for name in chosen:
             rounded = self.point(name)(self.model.get_parameter(name))
             weights |= dict.fromkeys(self._holders[name], rounded)
-        with RememberDropout() if self.training else nullcontext():
+        with RememberDropout() if self.training else nullcontext(), sparse_matrices():
             # It would replace a parameter once for each name of its module, and put back what it had put there.
             return torch.func.functional_call(self.model, weights, args, kwargs, tie_weights=False)
 

@@ -1,0 +1,154 @@
+"""PyTorch's sparse matrices as lists of edges, while a model is traced or learns with rounded values.
+
+    torch.sparse_coo_tensor(edge_index, weight, (n, n)) @ x  ->  sum of weight * x[column] over the entries of each row
+
+`torch.export` has no sparse tensors, and a product with one hides the messages that quantization looks at. Models in
+the manner of tkipf/pygcn make such a matrix of `edge_index` in their forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from edgegnn.errors import ExportError
+
+__all__ = ["SparseMatrix", "sparse_matrices"]
+
+
+class SparseMatrix:
+    """A sparse matrix [rows, columns], of which entries with the same place are added up.
+
+    Args:
+        indices: int64 [2, E], the row and the column of each entry.
+        values: [E].
+        size: rows and columns; None: the largest numbers, and one.
+    """
+
+    def __init__(self, indices: Tensor, values: Tensor, size: Sequence[Any] | None = None) -> None:
+        if values.dim() != 1:
+            raise ExportError(f"a sparse matrix has values of shape {list(values.shape)}: give one number an entry")
+        self._i, self._v = indices, values
+        rows, columns = [int(row.max()) + 1 for row in indices] if size is None else size
+        self.shape: tuple[int, int] = (rows, columns)
+        self.dtype, self.device = values.dtype, values.device
+        self.is_sparse, self.layout, self.requires_grad = True, torch.sparse_coo, values.requires_grad
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Functions of torch that a sparse matrix is given to."""
+        name = getattr(func, "__name__", str(func))
+        if name in _PRODUCTS and isinstance(args[0], SparseMatrix) and isinstance(args[1], Tensor):
+            return args[0] @ args[1]
+        if name in _PRODUCTS and isinstance(args[0], Tensor) and isinstance(args[1], SparseMatrix):
+            return (args[1].t() @ args[0].transpose(0, 1)).transpose(0, 1)
+        if name in _SUMS:
+            return args[0].sum(*args[1:], **(kwargs or {}))
+        raise ExportError(f"{name} of a sparse matrix can't be traced: compute with edge_index and its weights instead")
+
+    def __matmul__(self, dense: Tensor) -> Tensor:
+        """The product with a dense matrix [columns, F] or vector [columns]."""
+        rows, columns = self._i[0], self._i[1]
+        picked = dense[columns]
+        weighted = picked * (self._v if dense.dim() == 1 else self._v.unsqueeze(-1))
+        return dense.new_zeros((self.shape[0], *dense.shape[1:])).index_add(0, rows, weighted)
+
+    def __mul__(self, factor: Any) -> SparseMatrix:
+        """The matrix times a number."""
+        return SparseMatrix(self._i, self._v * factor, self.shape)
+
+    __rmul__ = __mul__
+
+    def sum(self, dim: int | None = None) -> Tensor:
+        """The sum of all entries, or of each row (`dim` 1) or column (0)."""
+        if dim is None:
+            return self._v.sum()
+        kept = 1 - dim % 2
+        return self._v.new_zeros(self.shape[kept]).index_add(0, self._i[kept], self._v)
+
+    def t(self) -> SparseMatrix:
+        """The transpose."""
+        return SparseMatrix(self._i.flip(0), self._v, self.shape[::-1])
+
+    def transpose(self, first: int, second: int) -> SparseMatrix:
+        """The transpose; the matrix itself where both axes are the same."""
+        return self if first % 2 == second % 2 else self.t()
+
+    @property
+    def T(self) -> SparseMatrix:
+        """The transpose."""
+        return self.t()
+
+    def to_dense(self) -> Tensor:
+        """The dense matrix."""
+        empty = self._v.new_zeros(self.shape)
+        return empty.index_put((self._i[0], self._i[1]), self._v, accumulate=True)
+
+    def coalesce(self) -> SparseMatrix:
+        """The matrix: entries with the same place add up in every product."""
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> SparseMatrix:
+        """The matrix with values of another type."""
+        return SparseMatrix(self._i, self._v.to(*args, **kwargs), self.shape)
+
+    def float(self) -> SparseMatrix:
+        """The matrix in float32."""
+        return self.to(torch.float32)
+
+    def indices(self) -> Tensor:
+        """int64 [2, E]."""
+        return self._i
+
+    def values(self) -> Tensor:
+        """[E]."""
+        return self._v
+
+    _indices, _values = indices, values
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one size."""
+        return self.shape if dim is None else self.shape[dim]
+
+    mm = spmm = matmul = __matmul__
+
+
+_PRODUCTS = {"spmm", "mm", "matmul", "_sparse_mm", "smm", "hspmm", "__matmul__", "__rmatmul__", "mv"}
+_SUMS = {"sum", "_sparse_sum"}
+
+
+def _made(indices: Tensor, values: Tensor, size: Any = None, **kwargs: Any) -> SparseMatrix:
+    """As `torch.sparse_coo_tensor`; device and checks are left to the run."""
+    dtype = kwargs.get("dtype")
+    return SparseMatrix(indices, values if dtype is None else values.to(dtype), size)
+
+
+@contextmanager
+def sparse_matrices() -> Iterator[None]:
+    """Let `torch.sparse_coo_tensor` and `torch.sparse.FloatTensor` make a `SparseMatrix`."""
+    maker: Callable[..., SparseMatrix] = _made
+    with (
+        patch.object(torch, "sparse_coo_tensor", maker),
+        patch.object(torch.sparse, "FloatTensor", maker, create=True),
+        patch.object(torch.sparse, "mm", torch.matmul),
+        patch.object(torch.sparse, "sum", lambda matrix, dim=None: _DenseSum(matrix.sum(dim))),
+    ):
+        yield
+
+
+class _DenseSum:
+    """What `torch.sparse.sum` gives: a vector that is dense already."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._v = values
+
+    def to_dense(self) -> Tensor:
+        """The vector."""
+        return self._v
