@@ -191,22 +191,14 @@ def _weights_alone(model: onnx.ModelProto, names: Collection[str]) -> onnx.Model
     del new.graph.node[:]
     for node in nodes:
         if node.name in names:
-            weight = onnx.numpy_helper.to_array(weights[node.input[1]])
-            turned = any(a.name == "transB" and a.i for a in node.attribute)
-            axis = weight.ndim - (2 if turned else 1)
-            others = tuple(i for i in range(weight.ndim) if i != axis)
-            scale = np.maximum(np.abs(weight).max(axis=others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
-            codes = np.rint(weight / np.expand_dims(scale, others)).astype(np.int8)
-            prefix = f"{node.name}.weight"
-            new.graph.initializer.extend(
-                onnx.numpy_helper.from_array(value, f"{prefix}.{what}")
-                for what, value in (("codes", codes), ("scale", scale))
-            )
-            make = onnx.helper.make_node
-            dequantized, given = f"{prefix}.dequantized", [f"{prefix}.codes", f"{prefix}.scale"]
-            new.graph.node.append(make("DequantizeLinear", given, [dequantized], name=f"{prefix}.DQ", axis=axis))
+            prefix, dequantized = f"{node.name}.weight", node.input[1]  # codes already, where another product shares it
+            if dequantized in weights:
+                turned = any(a.name == "transB" and a.i for a in node.attribute)
+                dequantized = _add_codes(new.graph, weights[dequantized], prefix, turned=turned)
             # onnxruntime would round the other factor, too, if it saw the weight's codes (`keep_products_exact`)
-            new.graph.node.append(make("Max", [dequantized], [f"{prefix}.float"], name=f"{prefix}.Max"))
+            new.graph.node.append(
+                onnx.helper.make_node("Max", [dequantized], [f"{prefix}.float"], name=f"{prefix}.Max")
+            )
             node.input[1] = f"{prefix}.float"
         new.graph.node.append(node)
     rest = {name for node in new.graph.node for name in node.input} | {value.name for value in new.graph.output}
@@ -214,6 +206,21 @@ def _weights_alone(model: onnx.ModelProto, names: Collection[str]) -> onnx.Model
     del new.graph.initializer[:]
     new.graph.initializer.extend(kept)
     return new
+
+
+def _add_codes(graph: onnx.GraphProto, tensor: onnx.TensorProto, prefix: str, *, turned: bool) -> str:
+    """Add the codes of a weight, a scale a column ("transB": a row), and what dequantizes them; return its output."""
+    weight = onnx.numpy_helper.to_array(tensor)
+    axis = weight.ndim - (2 if turned else 1)
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = np.maximum(np.abs(weight).max(axis=others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    codes = np.rint(weight / np.expand_dims(scale, others)).astype(np.int8)
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, f"{prefix}.{what}") for what, value in (("codes", codes), ("scale", scale))
+    )
+    inputs, output = [f"{prefix}.codes", f"{prefix}.scale"], f"{prefix}.dequantized"
+    graph.node.append(onnx.helper.make_node("DequantizeLinear", inputs, [output], name=f"{prefix}.DQ", axis=axis))
+    return output
 
 
 def _of_whole_graphs(model: onnx.ModelProto, graphs: Sequence[Mapping[str, npt.NDArray[np.generic]]]) -> set[str]:
