@@ -78,7 +78,7 @@ _ALL = (
         f"{_GENERATED}:proteins",
         "proteins",
         training={"epochs": 30},
-        finetuning={"epochs": 8},
+        recipe="static-int8",  # nearer to fp32 on validation (19.5 dB) than dq-int8 (18.6), which learns anew
     ),
     BenchTask(
         "bbbp-gine",

@@ -210,7 +210,9 @@ def _prepare(tasks: list[BenchTask], folder: Path | None, as_json: bool) -> None
 
 
 def _compare(old: Path | None, new: Path | None, as_json: bool) -> None:
-    if old is None or new is None:
+    if old is None:
+        raise UsageError(f"{new} is the newer result of --compare OLD.json: leave it out, or see edgegnn bench --help")
+    if new is None:
         raise UsageError("name two results: edgegnn bench --compare OLD.json NEW.json")
     from edgegnn.bench.comparing import compare_bundles
     from edgegnn.bench.files import read_bundle
