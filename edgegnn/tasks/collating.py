@@ -76,6 +76,13 @@ def _check_known(name: str, model: nn.Module, task: Task) -> None:
         return
     where, value = f"{type(model).__name__}.forward needs {name}", task.graphs[0].get(name)
     if isinstance(value, Tensor):
+        graph = task.graphs[0]
+        nodes, edges = int(graph.num_nodes or 0), int(graph.num_edges or 0)
+        if value.dim() == 1 and len(value) not in (nodes, edges, 1):
+            raise UsageError(
+                f"{where}, and nothing has as many as its {len(value)} rows (there are {nodes} nodes, {edges} edges): "
+                "compute it in forward"
+            )
         raise UsageError(
             f"{where}, and what it belongs to can't be told from its shape {list(value.shape)}: say --input "
             f"{name}=ROLE, with {', '.join(ROLES)} for ROLE"

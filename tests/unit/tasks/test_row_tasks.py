@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch_geometric.data import Data, HeteroData
 
-from edgegnn.errors import DataError
-from edgegnn.tasks import load_task, logits_and_labels, task_from_graphs
+from edgegnn.errors import DataError, UsageError
+from edgegnn.tasks import load_task, logits_and_labels, model_inputs, task_from_graphs
 from edgegnn.tasks.files import read_graphs
 from edgegnn.tasks.spec import Task
 
@@ -103,3 +103,16 @@ def test_one_type_of_nodes_of_many_graphs(tmp_path) -> None:
     task: Task = load_task(str(tmp_path / "typed.pt"))
     assert (task.spec.kind, task.spec.of, task.spec.num_classes, task.many) == ("node", "user", 2, True)
     assert len(read_graphs(tmp_path / "typed.pt")) == 12
+
+
+def test_an_input_that_belongs_to_nothing() -> None:
+    class Triplets(torch.nn.Module):
+        def forward(self, x: torch.Tensor, idx_kj: torch.Tensor) -> torch.Tensor:
+            return x[idx_kj]
+
+    made = labelled("node")
+    made[0].idx_kj = torch.zeros(31, dtype=torch.int64)
+    with pytest.raises(
+        UsageError, match=r"needs idx_kj, and nothing has as many as its 31 rows \(there are 4 nodes, 9"
+    ):
+        model_inputs(Triplets(), task_from_graphs(made, data="g"))
