@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -41,7 +42,7 @@ def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
     from torch.export import ExportedProgram
 
     from edgegnn.quantize import QuantModel
-    from edgegnn.signature import TypedGraph, other_names, takes_graph
+    from edgegnn.signature import MATRIX_NAMES, TypedGraph, other_names, takes_graph
     from edgegnn.tasks import model_inputs
 
     model = checkpoint.model
@@ -54,7 +55,11 @@ def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
         task = _usable(task, list(task.roles))
         _adapt(plain, task)
     else:
-        task = _renamed(task, other_names(plain, task.roles), type(plain).__name__)
+        names = other_names(plain, task.roles)
+        matrix = next((name for name, usual in names.items() if usual == "edge_index" and name in MATRIX_NAMES), None)
+        if matrix is not None and _takes_matrix(plain, matrix, names, task):
+            del names[matrix]
+        task = _renamed(task, names, type(plain).__name__)
     if isinstance(model, QuantModel):
         model.forward.__signature__ = inspect.signature(plain.forward)  # type: ignore[attr-defined]
     return _usable(task, model_inputs(model, task))
@@ -122,6 +127,45 @@ def _adapt(model: nn.Module, task: Task) -> None:
             return
     reason = first_line(errors[0])
     raise ExportError(f"the model fails on the first graph of {task.spec.data}: {reason}") from errors[0]
+
+
+def _takes_matrix(model: nn.Module, name: str, names: dict[str, str], task: Task) -> bool:
+    """Whether a forward takes a sparse matrix where others take `edge_index`; it then takes `edge_index` instead.
+
+    Args:
+        model: the module.
+        name: of the parameter.
+        names: parameters that the data have by another name.
+        task: the data.
+    """
+    import torch
+
+    from edgegnn.exporting.tracing import untouched
+    from edgegnn.runtime.roles import NODE
+    from edgegnn.signature import with_matrix
+    from edgegnn.tasks.notes import note
+
+    graph, weighted = one_graph(task), "edge_weight" in task.roles
+    given = {key: names.get(key, key) for key in inspect.signature(model.forward).parameters}
+    values = {key: graph[usual] for key, usual in given.items() if graph.get(usual) is not None}
+    nodes = [key for key in values if task.roles.get(given[key]) == NODE]
+    if not nodes:
+        return False
+    forward = with_matrix(model, name, nodes[0], weighted=weighted)
+    rest = {key: value for key, value in values.items() if key != name}
+    matrix = rest | {"edge_index": graph.edge_index} | ({"edge_weight": graph.edge_weight} if weighted else {})
+    for run, args in ((model.forward, values), (forward, matrix)):
+        with contextlib.suppress(Exception), untouched(model), torch.no_grad():
+            run(**args)
+            break
+    else:
+        return False
+    if run is not forward:
+        return False
+    entries = "edge_weight" if weighted else "ones"
+    note(f"{type(model).__name__}.forward: {name} is a sparse matrix of the data's edge_index, with {entries} in it")
+    model.forward = forward
+    return True
 
 
 def whole_numbered(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

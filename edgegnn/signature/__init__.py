@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from edgegnn.signature.attributes import number_of, roles_of, with_told
-from edgegnn.signature.forward import adapted, other_names, own_inputs, takes_graph
+from edgegnn.signature.forward import MATRIX_NAMES, adapted, other_names, own_inputs, takes_graph, with_matrix
 from edgegnn.signature.names import RAW, is_input
 from edgegnn.signature.nested import nested
 from edgegnn.signature.outputs import Every, Output, Outputs, as_rows, every_output
 from edgegnn.signature.typed import Schema, TypedGraph
 
 __all__ = [
+    "MATRIX_NAMES",
     "RAW",
     "Every",
     "Output",
@@ -26,5 +27,6 @@ __all__ = [
     "own_inputs",
     "roles_of",
     "takes_graph",
+    "with_matrix",
     "with_told",
 ]

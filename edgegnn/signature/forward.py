@@ -15,9 +15,11 @@ from torch_geometric.data import Data
 
 from edgegnn.runtime.roles import Role, role_of
 
-__all__ = ["adapted", "other_names", "own_inputs", "takes_graph"]
+__all__ = ["MATRIX_NAMES", "adapted", "other_names", "own_inputs", "takes_graph", "with_matrix"]
 
 GRAPH_NAMES = ("data", "batch", "graph", "g", "batch_data", "inputs", "input", "sample")
+# Names of a sparse matrix of the edges.
+MATRIX_NAMES = ("adj", "adj_t", "adj_mat", "adj_matrix", "adj_norm", "adjacency", "a_hat", "A", "support")
 # Names that people give to PyG's own attributes.
 OTHER_NAMES = {
     "x": (
@@ -32,7 +34,7 @@ OTHER_NAMES = {
         "node_attr",
         "inputs",
     ),
-    "edge_index": ("edges", "edge_list", "edge_idx", "adj", "ei", "index"),
+    "edge_index": ("edges", "edge_list", "edge_idx", "ei", "index", *MATRIX_NAMES),
     "edge_attr": ("e", "edge_feat", "edge_feats", "edge_features", "edge_attrs", "edge_attributes"),
     "edge_weight": ("w", "weight", "weights", "edge_weights"),
     "pos": ("coords", "coordinates", "positions", "xyz"),
@@ -52,6 +54,37 @@ def other_names(model: nn.Module, attributes: Collection[str]) -> dict[str, str]
     known = {other: name for name, others in OTHER_NAMES.items() for other in others}
     found = {name: known[name] for name in needed if name not in attributes and name in known}
     return {name: usual for name, usual in found.items() if usual in attributes and usual not in needed}
+
+
+def with_matrix(model: nn.Module, name: str, nodes: str, *, weighted: bool) -> types.MethodType:
+    """A forward that takes `edge_index` and makes the sparse matrix of it that the model's own takes.
+
+    Args:
+        model: whose forward multiplies a sparse matrix [N, N] with features.
+        name: the matrix's parameter.
+        nodes: a parameter with a row for each node.
+        weighted: it takes `edge_weight`, too; else all entries are 1.
+
+    Returns:
+        A method of the model, to be set as its `forward`.
+    """
+    kind, edges = inspect.Parameter.POSITIONAL_OR_KEYWORD, ("edge_index", "edge_weight")[: 1 + weighted]
+    parameters = [inspect.Parameter("self", kind)]
+    for parameter in inspect.signature(model.forward).parameters.values():
+        taken = [inspect.Parameter(each, kind) for each in edges] if parameter.name == name else [parameter]
+        parameters += taken
+    signature = inspect.Signature(parameters)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        values = dict(signature.bind(self, *args, **kwargs).arguments)
+        edge_index, size = values.pop("edge_index"), values[nodes].size(0)
+        weight = values.pop("edge_weight") if weighted else torch.ones(edge_index.size(1))
+        # Row i of the product is what arrives at node i: rows are targets.
+        matrix = torch.sparse_coo_tensor(edge_index.flip(0), weight, (size, size), check_invariants=False)
+        return type(self).forward(**values, **{name: matrix})
+
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    return types.MethodType(forward, model)  # a copy of the model binds it to the copy
 
 
 def own_inputs(model: nn.Module) -> tuple[str, ...] | None:

@@ -67,6 +67,7 @@ def as_graphs(content: Any, where: str) -> list[Data]:
         return [*typed_graphs(typed, where)]
     graphs = []
     for i, values in enumerate(graphs_in(content, where)):
+        values = _with_edges_of_matrix(values, where if i == 0 else "")
         kept = {k: values[k] for k in _KEPT if values.get(k) is not None}
         kept |= {k: torch.as_tensor(v) for k, v in values.items() if k not in kept and _may_be_taken(k, v)}
         strange = [k for k, v in kept.items() if k not in _ANY_TYPE and not isinstance(v, (Tensor, int, float))]
@@ -80,6 +81,23 @@ def as_graphs(content: Any, where: str) -> list[Data]:
             graph.num_nodes = nodes
         graphs.append(graph)
     return graphs
+
+
+def _with_edges_of_matrix(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The attributes of a graph; where it has a sparse matrix [N, N] and no `edge_index`, with the edges of it.
+
+    Row i of a product with the matrix is what arrives at node i, so that columns are sources and rows targets.
+    """
+    if values.get("edge_index") is not None:
+        return values
+    sparse = (name for name, value in values.items() if isinstance(value, Tensor) and value.layout != torch.strided)
+    name = next((name for name in sparse if values[name].dim() == 2 and name != "x"), None)
+    if name is None or values[name].shape[0] != values[name].shape[1]:
+        return values
+    matrix = values[name].to_sparse_coo().coalesce()
+    if where:
+        note(f"{where}: {name} is a sparse matrix: read as edge_index, with its entries as edge_weight")
+    return {**values, "edge_index": matrix.indices().flip(0).contiguous(), "edge_weight": matrix.values()}
 
 
 def _may_be_taken(name: Any, value: Any) -> bool:

@@ -154,6 +154,9 @@ def given(manifest: Manifest, graph: Any) -> dict[str, np.ndarray]:
     """What an artifact asks for, of a graph."""
     names = [spec.name for spec in manifest.inputs]
     batch = graph.get("batch")
+    if graph.get("adj") is not None:  # a sparse matrix: the artifact takes its edges and entries
+        graph = graph.clone()
+        graph.edge_index, graph.edge_weight = graph.adj.indices().flip(0).contiguous(), graph.adj.values()
     made = {"x": np.ones((int(graph.num_nodes), 1), np.float32)} if graph.get("x") is None else {}  # as training does
     if batch is not None:
         made["batch"] = batch.numpy()
