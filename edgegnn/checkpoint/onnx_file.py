@@ -73,6 +73,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         )
     if not model.graph.input or not model.graph.output:
         raise CheckpointError(f"{path} has no inputs or no outputs: it computes nothing")
+    for value in model.graph.input:
+        if any(size.HasField("dim_value") and size.dim_value < 0 for size in value.type.tensor_type.shape.dim):
+            raise CheckpointError(f"{path}: the input {_short(value.name)} has a negative size: the file is damaged")
     _check_nodes(path, model)
     left = MAX_BYTES
     for tensor in _tensors(model.graph):
@@ -143,6 +146,8 @@ def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
                 f"{path} has a loop ({node.op_type}): write the model without loops over data, or export the PyTorch "
                 "model itself"
             )
+        if not isinstance(node.op_type, str):  # bytes, where the text is damaged
+            raise CheckpointError(f"{path} has an operator whose name is no text: the file is damaged")
         if not onnx.defs.has(node.op_type, max_inclusive_version=version):
             raise CheckpointError(f"{path} has the operator {_short(node.op_type)}, which opset {version} doesn't know")
 
@@ -236,7 +241,8 @@ def _check_values(path: Path, model: onnx.ModelProto) -> None:
             )
 
 
-def _short(text: str) -> str:
-    """A name out of the file, printable and never long."""
+def _short(text: str | bytes) -> str:
+    """A name out of the file, printable and never long; bytes are a name that is no text."""
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 60 else text[:57] + "..."

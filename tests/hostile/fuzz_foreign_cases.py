@@ -252,7 +252,7 @@ def _runner(rng: random.Random, made: ForeignBases, place: Path) -> Outcome:
                 words[rng.randrange(len(words))] = str(rng.choice((*ODD_NUMBERS, *ODD_TEXTS, "9" * 400, "nan")))
                 lines[at] = " ".join(words)
             case 1:
-                lines[at] = damage_bytes(rng, lines[at].encode()).decode("utf-8", "replace")
+                lines[at] = damage_bytes(rng, lines[at].encode("utf-8", "replace")).decode("utf-8", "replace")
             case 2:
                 del lines[at]
             case 3:
