@@ -7,8 +7,8 @@ import copy
 import dataclasses
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import DataError, EdgeGNNError, ExportError, first_line
 
@@ -154,13 +154,14 @@ def _takes_matrix(model: nn.Module, name: str, names: dict[str, str], task: Task
     forward = with_matrix(model, name, nodes[0], weighted=weighted)
     rest = {key: value for key, value in values.items() if key != name}
     matrix = rest | {"edge_index": graph.edge_index} | ({"edge_weight": graph.edge_weight} if weighted else {})
-    for run, args in ((model.forward, values), (forward, matrix)):
+
+    def runs(method: Callable[..., Any], args: dict[str, Tensor]) -> bool:
         with contextlib.suppress(Exception), untouched(model), torch.no_grad():
-            run(**args)
-            break
-    else:
+            method(**args)
+            return True
         return False
-    if run is not forward:
+
+    if runs(model.forward, values) or not runs(forward, matrix):
         return False
     entries = "edge_weight" if weighted else "ones"
     note(f"{type(model).__name__}.forward: {name} is a sparse matrix of the data's edge_index, with {entries} in it")

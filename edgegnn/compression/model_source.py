@@ -37,7 +37,7 @@ __all__ = [
     "training_recipe",
 ]
 
-_OTHER_FLOATS = ("Double", "Half", "BFloat16", "double", "c10::Half")
+_OTHER_FLOATS = ("Double", "Half", "BFloat16", "double")
 _CASTS = "; artifacts compute in float32: take .double() or .half() out of forward"
 _LOOKS_UP = "; if forward looks up rows by a feature, save the feature as whole numbers (x.long()) in the data"
 

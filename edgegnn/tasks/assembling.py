@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +12,23 @@ from edgegnn.errors import UsageError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import type_name
 from edgegnn.signature import TypedGraph, roles_of, with_told
-from edgegnn.tasks import graph_checks, labels, splits
+from edgegnn.tasks import given, graph_checks, labels, splits
 from edgegnn.tasks.notes import note
 from edgegnn.tasks.spec import Task, TaskSpec
+from edgegnn.tasks.split_file import FROM_FILE, read_split
 from edgegnn.tasks.transforms import columns_of, transform
 from edgegnn.tasks.wanted import Wanted
 
-__all__ = ["assemble", "check_kind", "draw", "draw_labelled", "labelled_only", "transformed", "untouched"]
+__all__ = [
+    "assemble",
+    "check_kind",
+    "draw",
+    "draw_labelled",
+    "given_graphs",
+    "labelled_only",
+    "transformed",
+    "untouched",
+]
 
 
 def check_kind(wanted: Wanted, kind: str, data: str) -> None:
@@ -102,6 +113,15 @@ def labelled_only(index: dict[str, Tensor], classes: Tensor, what: str) -> dict[
     if without:
         note(f"{what.format(without)} of the split have no label (-1): left out")
     return {part: ids[classes[ids] >= 0] for part, ids in index.items()}
+
+
+def given_graphs(graphs: Sequence[Data], split: str, seed: int, data: str) -> dict[str, Tensor] | None:
+    """The split that the user gives for whole graphs, in their attribute ("given") or in a file; None for another."""
+    if split == "given":
+        return given.graph_split(graphs, seed, data)
+    if split.startswith(FROM_FILE):
+        return read_split(split.removeprefix(FROM_FILE), "graph", len(graphs), seed)
+    return None
 
 
 def draw(classes: Tensor | int, split: str, seed: int) -> dict[str, Tensor]:

@@ -15,7 +15,16 @@ from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import type_name
 from edgegnn.signature import TypedGraph, roles_of, with_told
 from edgegnn.tasks import datasets, digits, given, graph_checks, labels, published_splits, splits
-from edgegnn.tasks.assembling import assemble, check_kind, draw, draw_labelled, labelled_only, transformed, untouched
+from edgegnn.tasks.assembling import (
+    assemble,
+    check_kind,
+    draw,
+    draw_labelled,
+    given_graphs,
+    labelled_only,
+    transformed,
+    untouched,
+)
 from edgegnn.tasks.catalog import (
     ALIASES,
     CITATION,
@@ -354,12 +363,9 @@ def _graph_task(graphs: list[Data], data: str, wanted: Wanted, public: dict[str,
         rows = table.unsqueeze(1).unbind()
     for graph, row in zip(graphs, rows, strict=True):
         graph.y = row
-    if split == "public" and public is not None:
-        index = public
-    elif split == "given":
-        index = given.graph_split(graphs, wanted.seed, data)
-    elif split.startswith(FROM_FILE):
-        index = read_split(split.removeprefix(FROM_FILE), "graph", len(graphs), wanted.seed)
+    own = public if split == "public" else given_graphs(graphs, split, wanted.seed, data)
+    if own is not None:
+        index = own
     elif split == "scaffold":
         if any(graph.get("smiles") is None for graph in graphs):
             other = "stratified" if target == "classes" else "random"

@@ -16,7 +16,7 @@ from edgegnn.errors import DataError
 from edgegnn.runtime.roles import ROWS, typed_size
 from edgegnn.signature import TypedGraph
 from edgegnn.tasks import given, graph_checks, labels
-from edgegnn.tasks.assembling import assemble, draw, draw_labelled, labelled_only
+from edgegnn.tasks.assembling import assemble, draw, draw_labelled, given_graphs, labelled_only
 from edgegnn.tasks.notes import note
 from edgegnn.tasks.spec import Task
 from edgegnn.tasks.split_file import FROM_FILE, read_split
@@ -112,12 +112,7 @@ def rows_of_graphs_task(graphs: list[Data], data: str, wanted: Wanted, kind: str
     if unknown:
         note(f"{data}: {unknown} {kind}s have no label (-1): they count nowhere")
     split = wanted.split or "random"
-    if split == "given":
-        index = given.graph_split(graphs, wanted.seed, data)
-    elif split.startswith(FROM_FILE):
-        index = read_split(split.removeprefix(FROM_FILE), "graph", len(graphs), wanted.seed)
-    else:
-        index = draw(len(graphs), split, wanted.seed)
+    index = given_graphs(graphs, split, wanted.seed, data) or draw(len(graphs), split, wanted.seed)
     rows = rows_of(tables, index)
     if unknown:
         rows = {part: found[every[found] >= 0] for part, found in rows.items()}

@@ -219,7 +219,8 @@ def _training_batches(
         return
     order = index[torch.randperm(len(index), generator=generator)]
     starts = _starts(len(order), size)
-    numbers = torch.arange(sum(len(graph.y) for graph in task.graphs)).split([len(graph.y) for graph in task.graphs])
+    sizes = [len(graph.y) for graph in task.graphs]
+    numbers = torch.arange(sum(sizes)).split(sizes)
     for i, start in enumerate(starts):
         drawn = order[start : starts[i + 1] if i + 1 < len(starts) else len(order)].tolist()
         batch = collate([task.graphs[j] for j in drawn])
