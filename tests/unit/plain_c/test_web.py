@@ -11,6 +11,7 @@ import c_models
 import msgspec
 import numpy as np
 import pytest
+from browser import BROWSER, browse
 from c_artifact import make_c_artifact
 from tiny_artifact import seal
 
@@ -29,7 +30,6 @@ from edgegnn.runtime import open_artifact, read_samples
 
 DOCS = Path(__file__).parents[3] / "docs"
 NODE = find_node()
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 COMPILER = wasm.find_wasm_compiler()
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no compiler for WebAssembly")
 needs_node = pytest.mark.skipif(NODE is None, reason="no Node.js")
@@ -146,16 +146,11 @@ def test_a_changed_file_is_one_line(artifact: Path, name: str, old: bytes, new: 
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-def test_the_page_in_chromium(artifact: Path, tmp_path: Path) -> None:
-    """It runs every graph, draws one, asks for nothing; and it sees an answer that differs. That of the docs, too."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += ["--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
+def test_the_page_in_chromium(artifact: Path) -> None:
+    """It runs every graph, draws one, asks for nothing; and it sees an answer that differs. So does the docs' page."""
 
     def shown(path: Path) -> tuple[str, str]:
-        command = [BROWSER, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        return done.stdout, done.stderr
+        return browse(path, "--dump-dom", "--virtual-time-budget=20000")
 
     page = artifact / "web/index.html"
     out, err = shown(page)

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
+from browser import BROWSER, browse
 from report_example import HOSTILE, Page, finished_study, profile_of, write_records
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +30,7 @@ def page(tmp_path_factory):
     return folder / "report.html"
 
 
-@pytest.fixture
-def browse(tmp_path):
-    def call(path: Path, *flags: str) -> tuple[str, str]:
-        """Standard output and error."""
-        assert BROWSER is not None
-        command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        return done.stdout, done.stderr
-
-    return call
-
-
-def test_it_is_drawn_and_asks_for_nothing(browse, page):
+def test_it_is_drawn_and_asks_for_nothing(page):
     out, err = browse(page, "--dump-dom")
     found = Page(page.read_text(encoding="utf-8"))
     for tag in ("svg", "table", "h2", "figure", "path"):
@@ -72,7 +41,7 @@ def test_it_is_drawn_and_asks_for_nothing(browse, page):
     assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//(?!www\.w3\.org)""", page.read_text())
 
 
-def test_a_request_would_be_seen(browse, page, tmp_path):
+def test_a_request_would_be_seen(page, tmp_path):
     """The check above can fail."""
     other = tmp_path / "other.html"
     other.write_text(page.read_text().replace("<main>", '<main><img src="https://example.org/a.png">'))
@@ -81,7 +50,7 @@ def test_a_request_would_be_seen(browse, page, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_does_not_scroll_sideways(browse, page, tmp_path, width):
+def test_the_page_does_not_scroll_sideways(page, tmp_path, width):
     script = (
         "<script>const d = document.documentElement, t = [...document.querySelectorAll('.table')];"
         "parent.document.documentElement.setAttribute('data-sizes', [innerWidth, d.scrollWidth,"
@@ -105,7 +74,7 @@ def test_the_page_does_not_scroll_sideways(browse, page, tmp_path, width):
 
 
 @pytest.mark.parametrize(("scheme", "background"), [(0, (22, 25, 29)), (1, (255, 255, 255))])
-def test_dark_and_light(browse, page, tmp_path, scheme, background):
+def test_dark_and_light(page, tmp_path, scheme, background):
     from PIL import Image
 
     picture = tmp_path / "page.png"
@@ -117,7 +86,7 @@ def test_dark_and_light(browse, page, tmp_path, scheme, background):
     assert colours.get(other, 0) < 0.001 * sum(colours.values())  # no white panel in the dark
 
 
-def test_it_prints(browse, page, tmp_path):
+def test_it_prints(page, tmp_path):
     paper = tmp_path / "page.pdf"
     browse(page, f"--print-to-pdf={paper}", "--no-pdf-header-footer")
     assert paper.read_bytes().startswith(b"%PDF")
