@@ -105,6 +105,7 @@ class Builder:
         producers: name in the ONNX graph -> the node that makes it.
         fused: names that an operator before them has made already.
         kernels: the C functions that are called (`edgegnn.plain_c.kernels`).
+        weight_forms: macros that say which forms of weights the kernels of products meet.
         steps: statements, each a unit of the plan of the arena.
         nodes: the number of nodes.
         edges: name of the input that lists the edges, whose numbers are checked to be below `nodes`; "" for none.
@@ -128,6 +129,7 @@ class Builder:
     producers: dict[str, Node] = field(default_factory=dict)
     fused: set[str] = field(default_factory=set)
     kernels: set[str] = field(default_factory=set)
+    weight_forms: set[str] = field(default_factory=set)
     steps: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     variables: list[str] = field(default_factory=list)

@@ -139,6 +139,7 @@ def _generate(model: onnx.ModelProto, name: str, limits: Limits, index_bytes: in
             f"{limits.edges:,} edges: give a smaller --max-nodes or --max-edges"
         )
     found = [f"size_t {name} = 0;" for name in builder.variables]
+    macros = "".join(f"#define {name}\n" for name in sorted(builder.weight_forms))
     texts = {
         "name": own,
         "NAME": own.upper(),
@@ -154,7 +155,7 @@ def _generate(model: onnx.ModelProto, name: str, limits: Limits, index_bytes: in
         "output_members": "\n".join(f"  {a.ctype} *{a.member}; /* {_sizes(a)} */" for a in outputs),
         "nulls": " || ".join([*(f"in->{a.member} == NULL" for a in inputs if a.shape[0].fixed), "arena == NULL"]),
         "checks": _indented("\n".join([_edge_check(edges, nodes), *builder.checks]), own),
-        "kernels": kernel_sources(builder.kernels),
+        "kernels": macros + kernel_sources(builder.kernels),
         "tables": "".join(builder.tables),
         "buffers": "\n".join(f"  {line}" for line in [*found, *builder.declarations(plan)]),
         "steps": _indented("\n".join(builder.steps), own),

@@ -179,14 +179,14 @@ def _steps(form: GemmForm, builder: Builder, node: Node, addend: str) -> str:
     if found is None:
         return ""
     listed = ", ".join(f"{{{number}, {column}, {code}}}" for column, number, code in (*found.rare, (_END, 0, 0)))
+    weights = weight_table(builder, f"{name}_weight", columns)
     tables = (
-        weight_table(builder, f"{name}_weight", columns),
         builder.table(f"{name}_multiplier", found.multiplier.astype(np.int32), "int32_t"),
         builder.table(f"{name}_offset", found.offset, "int64_t"),
         builder.table(f"{name}_ends", found.ends.astype(np.uint8), "uint8_t"),
         builder.record(f"{name}_rare", "rare_t", f"{{{listed}}}", len(found.rare) + 1),
     )
-    text = f"{{{padded(columns.shape[1])}, {len(columns)}, {', '.join(tables)}}}"
+    text = f"{{{weights.sizes}, {', '.join(tables)}}}"
     return builder.record(name, "qsteps_t", text)
 
 
@@ -198,9 +198,9 @@ def _hint(node: Node) -> str:
 def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
     """The constant structure of a matrix product."""
     weight = builder.constant(node, 1)
-    depth, width = weight.shape
+    width = weight.shape[1]
     hint = _hint(node)
-    w = weight_table(builder, f"{hint}_weight", weight.T)
+    weights = weight_table(builder, f"{hint}_weight", weight.T)
     x_scale = np.float32(node.attributes["x_scale"])
     factors = _filled(x_scale * builder.constant(node, 2).astype(np.float32).reshape(-1), width)
     factor = builder.table(f"{hint}_factor", factors, "float")
@@ -217,7 +217,7 @@ def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
         )
     low, high = (_LOWEST, _HIGHEST) if form.norms else _clip(node)
     text = (
-        f"{{{padded(depth)}, {width}, {w}, {factor}, {builder.table(f'{hint}_bias', bias, 'float')}, "
+        f"{{{weights.sizes}, {factor}, {builder.table(f'{hint}_bias', bias, 'float')}, "
         f"{0 if bias.size == 1 else 1}, NULL, {gain}, {shift}, {_f(before[0])}, {_f(before[1])}, "
         f"{code_record(node, low, high)}}}"
     )

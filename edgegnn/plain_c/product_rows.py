@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from edgegnn.plain_c.builder import Builder
 from edgegnn.plain_c.values import Dim
 
-__all__ = ["by_two", "padded", "weight_table"]
+__all__ = ["Weights", "by_two", "padded", "weight_table"]
 
 Array = npt.NDArray[np.generic]
+_UNPACKED = 4  # a column of so few weights takes as many bytes packed
+_DEEPEST = 2**15  # the kernels' sums are 16 times the products' with packed weights
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A table of weights.
+
+    Attributes:
+        name: in C.
+        depth: the length of a column, filled up with zeros.
+        width: the number of columns.
+        step: bytes of a column.
+    """
+
+    name: str
+    depth: int
+    width: int
+    step: int
+
+    @property
+    def sizes(self) -> str:
+        """The first fields of the kernels' structures."""
+        return f"{self.depth}, {self.width}, {self.step}, {self.name}"
 
 
 def padded(depth: int) -> int:
@@ -18,16 +44,24 @@ def padded(depth: int) -> int:
     return -(-depth // 4) * 4
 
 
-def weight_table(builder: Builder, hint: str, columns: Array) -> str:
-    """The name of a table of int8 weights for the kernels of products.
+def weight_table(builder: Builder, hint: str, columns: Array) -> Weights:
+    """The weights of a matrix for the kernels of products; those of 4 bits share a byte, two by two.
 
     Args:
         builder: gets the table.
         hint: for its name.
-        columns: `[width, depth]`, the weights of one output behind the other.
+        columns: `[width, depth]`, the weights of one output behind the other; integers in [-128, 127].
     """
-    rest = padded(columns.shape[1]) - columns.shape[1]
-    return builder.table(hint, np.ascontiguousarray(np.pad(columns, ((0, 0), (0, rest)))), "int8_t")
+    width, depth = columns.shape
+    length = padded(depth)
+    whole = np.pad(columns, ((0, 0), (0, length - depth)))
+    if length > _UNPACKED and depth <= _DEEPEST and columns.min(initial=0) >= -8 and columns.max(initial=0) <= 7:
+        builder.weight_forms.add("EDGEGNN_PACKED_WEIGHTS")
+        halves = np.pad(whole, ((0, 0), (0, -length % 8))).reshape(width, -1, 2, 4).astype(np.uint8)
+        whole = ((halves[:, :, 0] & 15) | (halves[:, :, 1] << 4)).view(np.int8).reshape(width, -1)
+    else:
+        builder.weight_forms.add("EDGEGNN_BYTE_WEIGHTS")
+    return Weights(builder.table(hint, np.ascontiguousarray(whole), "int8_t"), length, width, whole.shape[1])
 
 
 def by_two(rows: Dim, widen: str, product: str) -> str:

@@ -69,7 +69,7 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
         raise found.gemm.refuse("its input, its weights and its bias don't match")
     hint = found.gemm.name.rsplit("/", 1)[0]
     scales = (x_scale * np.broadcast_to(found.weight.scale.astype(np.float32).reshape(-1), (width,))) / y_scale
-    w = weight_table(builder, f"{hint}_weight", found.weight.codes)
+    weights = weight_table(builder, f"{hint}_weight", found.weight.codes)
     length = padded(depth)
     factor = builder.table(f"{hint}_factor", scales.astype(np.float32), "float")
     none = builder.table("none", np.zeros(1, np.float32), "float")
@@ -79,8 +79,7 @@ def emit_qdq_gemm(builder: Builder, found: QdqGemm) -> None:
     layer = builder.record(
         hint,
         "qgemm_t",
-        f"{{{length}, {width}, {w}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, "
-        f"{{{low}, {high}, {ends}}}}}",
+        f"{{{weights.sizes}, {factor}, {none}, 0, {start}, NULL, NULL, {low}, {high}, {{{low}, {high}, {ends}}}}}",
     )
     one = builder.table("one", np.ones(1, np.float32), "float")
     row = builder.buffer("row", "int16_t", fixed(2 * length))

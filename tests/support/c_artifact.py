@@ -16,6 +16,7 @@ from edgegnn.plain_c.generate import generate
 from edgegnn.plain_c.values import Limits
 
 LIMITS = Limits(32, 64)
+BITS = (4, 8)  # of the weights: both of the forms that weights have in C
 _SIZES = (
     ("first", "data", 20, 60),
     ("large", "data", 40, 30),
@@ -34,12 +35,12 @@ def _with_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
 def make_c_artifact(folder: Path) -> Path:
     """Write the artifact."""
     make_artifact(folder, "graph")
-    model = _with_bodies(c_models.gin())
+    model = _with_bodies(c_models.gin(BITS))
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     arrays, entries = {}, []
     for i, (name, origin, nodes, edges) in enumerate(_SIZES):
         inputs = c_models.graph(nodes, edges, seed=i)
-        expected = c_models.answers(inputs)["logits"].astype(np.float32)
+        expected = c_models.answers(inputs, BITS)["logits"].astype(np.float32)
         arrays |= {f"{i:04d}.{key}": value for key, value in inputs.items()}
         arrays[f"{i:04d}.expected"] = expected
         entries.append({"name": name, "origin": origin, "num_nodes": nodes, "num_edges": edges})

@@ -15,7 +15,7 @@ _GEMM = {"x_scale": 0.11, "x_zero_point": 100, "clip_low": 0.0, "y_scale": 0.02,
 _NORM = {"x_scale": 0.02, "x_zero_point": 3, "clip_low": 0.0, "clip_high": 6.0}
 
 
-def _constants() -> dict[str, np.ndarray]:
+def _constants(bits: tuple[int, int] = (8, 8)) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(5)
     floats = {name: draw.normal(size=HIDDEN).astype(np.float32) for name in ("bias1", "bias2", "gain", "shift")}
     scales = {name: draw.uniform(1e-3, 3e-3, HIDDEN).astype(np.float32) for name in ("scale1", "scale2")}
@@ -25,8 +25,8 @@ def _constants() -> dict[str, np.ndarray]:
         "one": np.ones(1, np.float32),
         "none": np.zeros(1, np.float32),
         "first": np.array([1], np.int64),
-        "w1": draw.integers(-127, 128, (FEATURES, HIDDEN)).astype(np.int8),
-        "w2": draw.integers(-127, 128, (HIDDEN, HIDDEN)).astype(np.int8),
+        "w1": draw.integers(-127, 128, (FEATURES, HIDDEN)).astype(np.int8) >> (8 - bits[0]),
+        "w2": draw.integers(-127, 128, (HIDDEN, HIDDEN)).astype(np.int8) >> (8 - bits[1]),
         "w3": draw.integers(-127, 128, (CLASSES, HIDDEN)).astype(np.int8),
         "scale3": draw.uniform(1e-3, 3e-3, CLASSES).astype(np.float32),
         "zero3": np.zeros(CLASSES, np.int8),
@@ -36,8 +36,12 @@ def _constants() -> dict[str, np.ndarray]:
     }
 
 
-def gin() -> onnx.ModelProto:
-    """One GIN layer in integers, a batch norm, mean pooling and a float classifier."""
+def gin(bits: tuple[int, int] = (8, 8)) -> onnx.ModelProto:
+    """One GIN layer in integers, a batch norm, mean pooling and a float classifier.
+
+    Args:
+        bits: of the weights of its two products.
+    """
 
     def own(op, inputs, outputs, **attributes):
         return helper.make_node(op, inputs, outputs, f"model.{op}", domain="ai.edgegnn", **attributes)
@@ -72,7 +76,7 @@ def gin() -> onnx.ModelProto:
             value("batch", TensorProto.INT64, ["num_nodes"]),
         ],
         [value("logits", TensorProto.FLOAT, ["num_graphs", CLASSES])],
-        [numpy_helper.from_array(array, name) for name, array in _constants().items()],
+        [numpy_helper.from_array(array, name) for name, array in _constants(bits).items()],
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.edgegnn", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
@@ -180,9 +184,9 @@ def graph(nodes: int, edges: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def answers(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def answers(inputs: dict[str, np.ndarray], bits: tuple[int, int] = (8, 8)) -> dict[str, np.ndarray]:
     """What `gin` gives for a graph, its codes included."""
-    c = _constants()
+    c = _constants(bits)
     nodes = np.array(len(inputs["x"]))
     # The code of a NaN is the lowest one.
     codes = np.fmax(np.rint(inputs["x"] / c["x_scale"]) + 119, 0)

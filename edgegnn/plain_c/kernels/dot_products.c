@@ -1,30 +1,7 @@
-/* needs: row_place */
-/* The sums of products of two rows with two columns of weights: a with u and v, b with u and v. depth: a multiple of 4. */
-typedef struct {
-  int32_t au, av, bu, bv;
-} dots_t;
-
+/* needs: dots */
+/* With int8 weights. depth: a multiple of 4. */
+#ifdef EDGEGNN_BYTE_WEIGHTS
 #if defined(EDGEGNN_SIMD32)
-typedef uint32_t __attribute__((__may_alias__)) word_t;
-
-static inline uint32_t first_and_third(uint32_t four) {
-  uint32_t two;
-  __asm__("sxtb16 %0, %1" : "=r"(two) : "r"(four));
-  return two;
-}
-
-static inline uint32_t second_and_fourth(uint32_t four) {
-  uint32_t two;
-  __asm__("sxtb16 %0, %1, ror #8" : "=r"(two) : "r"(four));
-  return two;
-}
-
-static inline int32_t two_products(uint32_t a, uint32_t b, int32_t sum) {
-  int32_t found;
-  __asm__("smlad %0, %1, %2, %3" : "=r"(found) : "r"(a), "r"(b), "r"(sum));
-  return found;
-}
-
 /* Not inlined: the loop needs every register. */
 static NOT_INLINED dots_t dot_products(size_t depth, const int16_t *a, const int16_t *b, const int8_t *u, const int8_t *v) {
   const word_t *a2 = (const word_t *)(const void *)a, *b2 = (const word_t *)(const void *)b;
@@ -49,8 +26,6 @@ static NOT_INLINED dots_t dot_products(size_t depth, const int16_t *a, const int
   return sum;
 }
 #elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
-#include <arm_mve.h>
-
 static dots_t dot_products(size_t depth, const int16_t *a, const int16_t *b, const int8_t *u, const int8_t *v) {
   dots_t sum = {0, 0, 0, 0};
   for (; depth > 0; a += 8, b += 8, u += 8, v += 8) {
@@ -65,13 +40,6 @@ static dots_t dot_products(size_t depth, const int16_t *a, const int16_t *b, con
   return sum;
 }
 #elif defined(__wasm_simd128__)
-#include <wasm_simd128.h>
-
-static inline int32_t four_together(v128_t four) {
-  return wasm_i32x4_extract_lane(four, 0) + wasm_i32x4_extract_lane(four, 1) + wasm_i32x4_extract_lane(four, 2) +
-         wasm_i32x4_extract_lane(four, 3);
-}
-
 static dots_t dot_products(size_t depth, const int16_t *a, const int16_t *b, const int8_t *u, const int8_t *v) {
   v128_t au = wasm_i32x4_splat(0), av = au, bu = au, bv = au;
   dots_t sum;
@@ -107,4 +75,5 @@ static dots_t dot_products(size_t depth, const int16_t *a, const int16_t *b, con
   }
   return sum;
 }
+#endif
 #endif

@@ -1,7 +1,7 @@
-/* needs: code dot_products */
+/* needs: code column_products */
 /* Rows of codes, widened and less their zero point, times a matrix of int8 weights whose columns lie one behind the other. */
 typedef struct {
-  size_t depth, width; /* depth: a multiple of 4; weights beyond the model's are 0 */
+  size_t depth, width, step; /* depth: a multiple of 4; weights beyond the model's are 0; step: bytes of a column */
   const int8_t *w;
   const float *factor, *bias;
   size_t bias_step;

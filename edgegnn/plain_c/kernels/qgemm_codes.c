@@ -10,7 +10,7 @@ static NOT_INLINED void qgemm_codes(const qgemm_t *op, const int16_t *row, size_
     uint8_t *const below = rows > 1 ? y + own.width : y;
     for (n = 0; n < own.width; n += 2) { /* products with 1 and sums with 0 are left out: they change no code */
       const size_t m = n + 1 < own.width ? n + 1 : n;
-      const dots_t sum = dot_products(own.depth, row, other, own.w + n * own.depth, own.w + m * own.depth);
+      const dots_t sum = column_products(own.depth, own.step, row, other, own.w, n, m);
       const float factor = own.factor[n], next_factor = own.factor[m];
       const float bias = own.bias[n * own.bias_step], next_bias = own.bias[m * own.bias_step];
       float v = (float)sum.au * factor;
@@ -26,7 +26,7 @@ static NOT_INLINED void qgemm_codes(const qgemm_t *op, const int16_t *row, size_
   }
   for (n = 0; n < own.width; n += 2) {
     const size_t m = n + 1 < own.width ? n + 1 : n;
-    const dots_t sum = dot_products(own.depth, row, other, own.w + n * own.depth, own.w + m * own.depth);
+    const dots_t sum = column_products(own.depth, own.step, row, other, own.w, n, m);
     y[n] = to_code(qgemm_value(&own, sum.au, n, first, addend == NULL ? 0.0f : addend[n]), &own.to);
     y[m] = to_code(qgemm_value(&own, sum.av, m, first, addend == NULL ? 0.0f : addend[m]), &own.to);
     if (rows > 1) {

@@ -7,7 +7,7 @@ static NOT_INLINED void qgemm_floats(const qgemm_t *op, const int16_t *row, size
   size_t n;
   for (n = 0; n < op->width; n += 2) {
     const size_t m = n + 1 < op->width ? n + 1 : n;
-    const dots_t sum = dot_products(op->depth, row, other, op->w + n * op->depth, op->w + m * op->depth);
+    const dots_t sum = column_products(op->depth, op->step, row, other, op->w, n, m);
     y[n] = clip(qgemm_value(op, sum.au, n, first, addend == NULL ? 0.0f : addend[n]), low, high);
     y[m] = clip(qgemm_value(op, sum.av, m, first, addend == NULL ? 0.0f : addend[m]), low, high);
     if (rows > 1) {

@@ -1,4 +1,4 @@
-/* needs: dot_products */
+/* needs: column_products */
 /* As qgemm_codes, without floats: a code is (sum * multiplier + offset) >> 32 within its column's ends, but for the rare sums. */
 typedef struct {
   int32_t sum;
@@ -7,7 +7,7 @@ typedef struct {
 } rare_t;
 
 typedef struct {
-  size_t depth, width;
+  size_t depth, width, step;
   const int8_t *w;
   const int32_t *multiplier;
   const int64_t *offset;
@@ -38,7 +38,7 @@ static NOT_INLINED void qgemm_steps(const qsteps_t *op, const int16_t *row, size
   size_t n;
   for (n = 0; n < own.width; n += 2) {
     const size_t m = n + 1 < own.width ? n + 1 : n;
-    const dots_t sum = dot_products(own.depth, row, other, own.w + n * own.depth, own.w + m * own.depth);
+    const dots_t sum = column_products(own.depth, own.step, row, other, own.w, n, m);
     step_codes(&own, n, sum.au, sum.bu, y, below);
     step_codes(&own, m, sum.av, sum.bv, y, below);
     for (; rare->column <= m; ++rare) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
 
@@ -45,6 +46,22 @@ def test_equals_the_reference(compiled, nodes, edges):
         inputs["x"][0, :3] = [np.nan, np.inf, -np.inf]
         wanted = c_models.answers(inputs)
         found = compiled.run(inputs)
+        for name in c_models.CODES:
+            assert np.array_equal(found[name], wanted[name]), name
+        assert np.abs(found["logits"] - wanted["logits"]).max() <= TOLERANCE * np.abs(wanted["logits"]).max()
+
+
+@needs_compiler
+@pytest.mark.parametrize("bits", [(4, 4), (4, 8), (8, 4)])
+def test_weights_of_4_bits_share_bytes(tmp_path, bits):
+    """The rows have 5 and 12 elements: the last group of weights is not full."""
+    code = generate(with_codes(c_models.gin(bits), c_models.CODES), "packed", LIMITS)
+    sizes = dict(re.findall(r"int8_t qgemm(\w*)_weight_\d+\[(\d+)\]", code.files["model.c"]))
+    assert sizes == {"": "48" if bits[0] == 4 else "96", "normfloat": "96" if bits[1] == 4 else "144"}
+    compiled = Program(code, compile_model(code, tmp_path, find_compiler(), STRICT))
+    for nodes, edges in [(1, 0), (7, 11), (16, 40)]:
+        inputs = c_models.graph(nodes, edges, edges)
+        wanted, found = c_models.answers(inputs, bits), compiled.run(inputs)
         for name in c_models.CODES:
             assert np.array_equal(found[name], wanted[name]), name
         assert np.abs(found["logits"] - wanted["logits"]).max() <= TOLERANCE * np.abs(wanted["logits"]).max()

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from browser import BROWSER, browse
-from c_artifact import make_c_artifact
+from c_artifact import BITS, make_c_artifact
 from tiny_artifact import seal
 
 import edgegnn
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest, code = typed_manifest(opened.manifest.raw), own_code(opened)
     samples = read_samples(opened)
     entries = opened.manifest.samples
-    form = web_form(c_models.gin(), code, [_Named(s.name, s.inputs) for s in samples], lambda text: None)
+    form = web_form(c_models.gin(BITS), code, [_Named(s.name, s.inputs) for s in samples], lambda text: None)
     graphs = [
         PageGraph(s.name, s.origin, e.num_edges, s.inputs, s.expected, s.label, s.mask)
         for s, e in zip(samples, entries, strict=True)
@@ -86,7 +86,7 @@ def test_equals_the_reference_in_node(artifact: Path) -> None:
     answers = run_in_node(code, content, [*graphs, *bad], NODE)
     assert [answer.code for answer in answers] == [0, 0, 0, 2, 3, 4]
     for inputs, answer in zip(graphs, answers, strict=False):
-        wanted = c_models.answers(inputs)["logits"]
+        wanted = c_models.answers(inputs, BITS)["logits"]
         assert np.abs(answer.outputs["logits"] - wanted).max() <= TOLERANCE * np.abs(wanted).max()
 
 
@@ -147,7 +147,7 @@ def test_a_changed_file_is_one_line(artifact: Path, name: str, old: bytes, new: 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_the_page_in_chromium(artifact: Path) -> None:
-    """It runs every graph, draws one, asks for nothing; and it sees an answer that differs. So does the docs' page."""
+    """It runs every graph, draws one, asks for nothing, and sees an answer that differs; the page of the docs runs."""
 
     def shown(path: Path) -> tuple[str, str]:
         return browse(path, "--dump-dom", "--virtual-time-budget=20000")
