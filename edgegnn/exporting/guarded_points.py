@@ -103,7 +103,8 @@ def _written_codes(node: onnx.NodeProto) -> RangePoint | None:
     if "y_scale" not in own or not node.domain:
         return None
     scale, zero = float(own["y_scale"]), int(own.get("y_zero_point", 0))
-    ends = (own.get("clip_low", -np.inf) / scale + zero, own.get("clip_high", np.inf) / scale + zero)
+    limits = ("normed_low", "normed_high") if "normed_low" in own else ("clip_low", "clip_high")  # the last ones
+    ends = (own.get(limit, default) / scale + zero for limit, default in zip(limits, (-np.inf, np.inf), strict=True))
     low, high = (int(np.rint(np.clip(end, 0, 255))) for end in ends)
     return RangePoint(node.output[0], None if low == zero else low, None if high == zero else high, zero)
 

@@ -381,10 +381,12 @@ def qgemm(
     x_zero_point: int = 0,
     clip_low: float = _LOWEST,
     clip_high: float = _HIGHEST,
+    normed_low: float = _LOWEST,
+    normed_high: float = _HIGHEST,
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
-    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend and clip (and norm)."""
+    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend, clip (norm, clip)."""
     (rows, depth), width = x.shape, w.shape[1]
     if w.shape[0] != depth or w_scale.shape != (width,):
         raise ValueError("w must have the shape [K, N] and w_scale [N]")
@@ -397,7 +399,7 @@ def qgemm(
     if gain is not None and shift is not None:
         v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high))
         v = v * _one_or(gain, width, "gain") + _one_or(shift, width, "shift")
-        clip_low, clip_high = _LOWEST, _HIGHEST
+        clip_low, clip_high = normed_low, normed_high
     return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 

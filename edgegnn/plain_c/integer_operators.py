@@ -155,7 +155,7 @@ def _steps(form: GemmForm, builder: Builder, node: Node, addend: str) -> str:
     factor = np.float32(node.attributes["x_scale"]) * builder.constant(node, 2).astype(np.float32).reshape(-1, 1)
     norm = [builder.constant(node, place).astype(np.float32).reshape(-1, 1) for place in (6, 7) if form.norms]
     before = np.array(_clip(node), np.float32)
-    low, high = (_LOWEST, _HIGHEST) if form.norms else _clip(node)
+    low, high = _last_clip(form, node)
     scale, zero = np.float32(node.attributes.get("y_scale", 1.0)), int(node.attributes.get("y_zero_point", 0))
     least, most = (np.float32(bound) for bound in _code_bounds(low, high, float(scale), (0, 255), zero))
     one = np.float32(row_scale.reshape(-1)[0])
@@ -215,7 +215,7 @@ def _layer(form: GemmForm, builder: Builder, node: Node) -> str:
             builder.table(f"{hint}_{name}", _filled(builder.constant(node, place), width), "float")
             for name, place in (("gain", 6), ("shift", 7))
         )
-    low, high = (_LOWEST, _HIGHEST) if form.norms else _clip(node)
+    low, high = _last_clip(form, node)
     text = (
         f"{{{weights.sizes}, {factor}, {builder.table(f'{hint}_bias', bias, 'float')}, "
         f"{0 if bias.size == 1 else 1}, NULL, {gain}, {shift}, {_f(before[0])}, {_f(before[1])}, "
@@ -247,6 +247,13 @@ def vector(builder: Builder, node: Node, place: int, number: Dim) -> tuple[str, 
 
 def _clip(node: Node) -> tuple[float, float]:
     return node.attributes.get("clip_low", _LOWEST), node.attributes.get("clip_high", _HIGHEST)
+
+
+def _last_clip(form: GemmForm, node: Node) -> tuple[float, float]:
+    """The limits behind the norm, where there is one."""
+    if not form.norms:
+        return _clip(node)
+    return node.attributes.get("normed_low", _LOWEST), node.attributes.get("normed_high", _HIGHEST)
 
 
 def code_record(node: Node, low: float | None = None, high: float | None = None) -> str:

@@ -1,6 +1,6 @@
 """How much of what follows an integer operator goes into it.
 
-    y = quantize(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]) * gain[f] + shift[f]) * late[f]
+    y = quantize(clip(clip((acc * factor) * row_scale[i] + bias[f] + summand[i, f]) * gain[f] + shift[f])) * late[f]
 
 `absorb` walks from the operator's output along single uses, as long as the next node fits this form.
 """
@@ -39,6 +39,7 @@ class Epilogue:
         summand: `[rows, columns]`, or None.
         clip_low, clip_high: limits of the result.
         norm: gain and shift, float32 `[columns]` each, of a batch norm behind the clip; None without one.
+        normed_low, normed_high: limits of the result of the batch norm.
         quantize: scale and unsigned zero point of the result's codes; None for a float result.
         late: float32 `[columns]` above 0, a factor for each column of a float result that the operator doesn't apply:
             a Mul behind it; None without one.
@@ -57,6 +58,8 @@ class Epilogue:
     clip_low: float = -_MAX
     clip_high: float = _MAX
     norm: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+    normed_low: float = -_MAX
+    normed_high: float = _MAX
     quantize: tuple[float, int] | None = None
     late: npt.NDArray[np.float32] | None = None
 
@@ -200,14 +203,16 @@ def _clip(node: ir.Node, value: ir.Value, fit: Epilogue) -> bool:
         if known is None or known.size != 1:
             return False
         low, high = (float(known.flat[0]), high) if i == 0 else (low, float(known.flat[0]))
-    if fit.norm is not None:
-        return False
     if fit.late is not None and (low not in (0.0, -_MAX) or high != _MAX):
         return False  # only a limit of 0 is the same in front of the late factor
-    # min(max(x, a), b) twice is once only where the ranges overlap
-    if node.inputs[0] is not value or max(low, fit.clip_low) > min(high, fit.clip_high):
-        return False
-    fit.clip_low, fit.clip_high = max(low, fit.clip_low), min(high, fit.clip_high)
+    earlier = (fit.clip_low, fit.clip_high) if fit.norm is None else (fit.normed_low, fit.normed_high)
+    both = max(low, earlier[0]), min(high, earlier[1])
+    if node.inputs[0] is not value or both[0] > both[1]:
+        return False  # min(max(x, a), b) twice is once only where the ranges overlap
+    if fit.norm is None:
+        fit.clip_low, fit.clip_high = both
+    else:
+        fit.normed_low, fit.normed_high = both
     return True
 
 

@@ -24,6 +24,7 @@ __all__ = ["INTEGER"]
 
 _IN = "x_scale, x_zero_point: int = 0"
 _CLIP = "clip_low: float = -3.4028235e38, clip_high: float = 3.4028235e38"
+_NORMED = "normed_low: float = -3.4028235e38, normed_high: float = 3.4028235e38"
 _OUT = "y_scale, y_zero_point: int = 0"
 _CSR = "indptr, col, row, num_rows"
 
@@ -138,6 +139,9 @@ _NORM = """
   unit = Constant <value_float = 1.0> ()
   ones = Add (nought, unit)
   y_normed = BatchNormalization <epsilon = 0.0> (v_clipped, gain, shift, nought, ones)
+  normed_least = Constant <value_float: float = @normed_low> ()
+  normed_most = Constant <value_float: float = @normed_high> ()
+  y_limited = Clip (y_normed, normed_least, normed_most)
 """
 
 
@@ -146,8 +150,8 @@ def _product_end(quantize: bool, norm: bool) -> str:
         return _PRODUCT_END + _ending(quantize, "v")
     normed = _PRODUCT_END + clipped("v", "v_clipped") + _NORM
     if not quantize:
-        return normed + "  y = Identity (y_normed)\n"
-    return normed + codes("y_normed", "y")
+        return normed + "  y = Identity (y_limited)\n"
+    return normed + codes("y_limited", "y")
 
 
 def _qgemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
@@ -157,7 +161,7 @@ def _qgemm(quantize: bool, norm: bool = False) -> tuple[str, str, str, str]:
   codes = Identity (x)
 """
     body = given + _PRODUCT + _product_end(quantize, norm)
-    attributes = f"{_IN}, {_CLIP}" + (f", {_OUT}" if quantize else "")
+    attributes = f"{_IN}, {_CLIP}" + (f", {_NORMED}" if norm else "") + (f", {_OUT}" if quantize else "")
     return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 
@@ -187,7 +191,7 @@ def _quantize_gemm(quantize: bool, norm: bool = False, normalize: bool = False) 
 """
     body = (_NORMALIZED if normalize else "") + made + _PRODUCT + _product_end(quantize, norm)
     attributes = f"{_IN}, x_low: int = 0, x_high: int = 255, {_CLIP}" + (f", {_OUT}" if quantize else "")
-    attributes += f", {_LEAST}" if normalize else ""
+    attributes += (f", {_NORMED}" if norm else "") + (f", {_LEAST}" if normalize else "")
     return attributes, _GEMM_INPUTS + (", gain, shift" if norm else ""), "y", body
 
 

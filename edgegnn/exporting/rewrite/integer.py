@@ -230,6 +230,8 @@ def _put(
     scale = x.scale if fit.per_column else x.scale * float(fit.factor)
     attributes = {"x_scale": scale, "x_zero_point": x.zero_point, **attributes}
     attributes |= {"clip_low": fit.clip_low, "clip_high": fit.clip_high}
+    if fit.norm is not None:
+        attributes |= {"normed_low": fit.normed_low, "normed_high": fit.normed_high}
     dtype = ir.DataType.FLOAT
     if fit.quantize is None:
         kind += "Float"

@@ -16,8 +16,9 @@ OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, bool 
   out->clip_low = info.attribute("clip_low", -kMost);
   out->clip_high = info.attribute("clip_high", kMost);
   if (!(out->clip_low == out->clip_low) || !(out->clip_high == out->clip_high)) return invalid("clip_low and clip_high must be numbers");
-  const float low = clips_last ? out->clip_low : -kMost;
-  const float high = clips_last ? out->clip_high : kMost;
+  const float low = clips_last ? out->clip_low : info.attribute("normed_low", -kMost);
+  const float high = clips_last ? out->clip_high : info.attribute("normed_high", kMost);
+  if (!(low == low) || !(high == high)) return invalid("normed_low and normed_high must be numbers");
   if (!is_positive(x_scale)) return invalid("x_scale = %g must be a finite number above 0", static_cast<double>(x_scale));
   const int64_t shift = is_signed ? 128 : 0;
   if (x_zero_point + shift < 0 || x_zero_point + shift > 255) {

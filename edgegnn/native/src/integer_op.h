@@ -16,7 +16,8 @@ struct Quantizer {
   Epilogue epilogue;  // scale is x_scale
 };
 
-// `to_float`: the op has no y_scale and y_zero_point. `clips_last`: nothing stands between the clip and the output.
+// `to_float`: the op has no y_scale and y_zero_point. `clips_last`: no norm stands between the clip and the output; the norm's
+// result has limits of its own, normed_low and normed_high.
 OrtStatus* read_quantizer(const Info& info, bool is_signed, bool to_float, bool clips_last, Quantizer* out);
 
 // The inputs of a node that are initializers, looked up once: asking the runtime for one takes some 0.2 us, and on a small graph an

@@ -90,6 +90,7 @@ def test_norm_behind_the_clip(dtype: str) -> None:
         w = random(rng, (k, n), "int8")
         gain, shift = rng.normal(size=(2, n)).astype(np.float32) * 2
         attributes = SETS[i % 3] | {"clip_low": 0.0, "clip_high": [3.4e38, 5.0][i % 2]}
+        attributes |= [{}, {"normed_low": -0.7, "normed_high": 1.2}, {"normed_low": 0.0}][i // 2 % 3]
         for op in ("QuantizeGemmNorm", "NormalizeQuantizeGemmNorm") if dtype == "float32" else ("QGemmNorm",):
             check(op, x, w, *rest(rng, m, n), gain, shift, **attributes)
 
