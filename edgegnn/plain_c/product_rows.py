@@ -57,8 +57,9 @@ def weight_table(builder: Builder, hint: str, columns: Array) -> Weights:
     whole = np.pad(columns, ((0, 0), (0, length - depth)))
     if length > _UNPACKED and depth <= _DEEPEST and columns.min(initial=0) >= -8 and columns.max(initial=0) <= 7:
         builder.weight_forms.add("EDGEGNN_PACKED_WEIGHTS")
-        halves = np.pad(whole, ((0, 0), (0, -length % 8))).reshape(width, -1, 2, 4).astype(np.uint8)
-        whole = ((halves[:, :, 0] & 15) | (halves[:, :, 1] << 4)).view(np.int8).reshape(width, -1)
+        half = -(-length // 8) * 4  # the first half of a column is below, the second one above
+        second = np.pad(whole[:, half:], ((0, 0), (0, 2 * half - length)))
+        whole = ((whole[:, :half].astype(np.uint8) & 15) | (second.astype(np.uint8) << 4)).view(np.int8)
     else:
         builder.weight_forms.add("EDGEGNN_BYTE_WEIGHTS")
     return Weights(builder.table(hint, np.ascontiguousarray(whole), "int8_t"), length, width, whole.shape[1])
