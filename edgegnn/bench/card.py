@@ -11,12 +11,12 @@ from typing import Any
 
 from edgegnn.bench.comparing import geometric_mean, is_open
 from edgegnn.bench.files import Bundle, Row
-from edgegnn.bench.picture import Picture, blank, drawn
 from edgegnn.bench.runners import RUNNERS
 from edgegnn.bench.tasks import VERSION
 from edgegnn.profiling import ProfileRecord
 from edgegnn.reporting.model_points import plain
 from edgegnn.reporting.palette import GRID, INK, MUTED, SERIES
+from edgegnn.reporting.picture import Picture, blank, drawn
 
 __all__ = ["draw_card", "runner_title", "speedups", "title_of"]
 

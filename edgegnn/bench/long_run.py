@@ -8,9 +8,9 @@ from typing import Any
 
 from edgegnn.bench.card import title_of
 from edgegnn.bench.files import Bundle
-from edgegnn.bench.picture import Picture, blank, drawn
 from edgegnn.profiling.record import SustainedPoint
 from edgegnn.reporting.palette import GRID, INK, MUTED, SERIES
+from edgegnn.reporting.picture import Picture, blank, drawn
 from edgegnn.runtime.state import throttled_words
 
 __all__ = ["Verdict", "draw_long_run", "judge_long_run"]

@@ -11,11 +11,12 @@ from edgegnn.profiling.record import ProfileRecord
 from edgegnn.profiling.table import notes, rows
 from edgegnn.reporting import layers, operators, sweep
 from edgegnn.reporting.comparing import compared
-from edgegnn.reporting.figures import COSTS, Cost, Figure, metric_label, pareto, sparsity_curves
+from edgegnn.reporting.figures import COSTS, Cost, Figure, metric_label, sparsity_curves
 from edgegnn.reporting.figures_rows import layers as layers_figure
 from edgegnn.reporting.layers import Studied
 from edgegnn.reporting.model_points import Entry, caveats, lacking, of_records, of_study, plain
 from edgegnn.reporting.overview import glance
+from edgegnn.reporting.pareto import pareto
 from edgegnn.reporting.protocol import protocol
 from edgegnn.reporting.section import Section
 from edgegnn.reporting.sources import Sources
