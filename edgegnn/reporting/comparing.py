@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgegnn.reporting.figures import COSTS, Cost
+from edgegnn.reporting.figures import COSTS, Cost, capital
 from edgegnn.reporting.figures_rows import devices
 from edgegnn.reporting.model_points import Entry, caveats, mark, marks_explained, tell_apart
 from edgegnn.reporting.section import Section
@@ -27,7 +27,7 @@ def compared(entries: Sequence[Entry]) -> Section:
         found: dict[str, dict[str, Entry]] = {}
         for e in timed:
             if e.subject == subject:
-                found.setdefault(e.name, {})[places[id(e)]] = e
+                found.setdefault(e.name, {})[places[id(e)]] = e  # a name is of one checksum
         shared = {model: on for model, on in found.items() if len(on) > 1}
         if not shared:
             section.left_out.append(f"{subject}: no model was measured on two devices.")
@@ -36,7 +36,7 @@ def compared(entries: Sequence[Entry]) -> Section:
             _compare(section, subject, shared, names, cost)
         if any("instructions" in e.values for on in shared.values() for e in on.values()):
             cells = {m: {d: _instructions(e) for d, e in on.items()} for m, on in shared.items()}
-            section.tables.append(_table(f"{subject}: instructions of one inference", names, cells, []))
+            section.tables.append(_table(f"Instructions of one inference, {subject}", names, cells, []))
     return section
 
 
@@ -59,7 +59,7 @@ def _compare(section: Section, subject: str, shared: dict[str, dict[str, Entry]]
         section.left_out.append(f"{subject}: no figure of {cost.title}: no model has one on two real devices.")
     cells = {model: {d: _cell(e, cost.name, cost.text) for d, e in on.items()} for model, on in shared.items()}
     if any(cost.name in e.values for e in all_of):
-        title = f"{subject}: {cost.title}{' p50' * (cost.name == 'p50')}"
+        title = f"{capital(cost.title)}{' p50' * (cost.name == 'p50')} on each device, {subject}"
         section.tables.append(_table(title, names, cells, marks_explained(all_of)))
 
 

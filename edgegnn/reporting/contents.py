@@ -107,14 +107,14 @@ def contents(
 
 def _pareto(entries: Sequence[Entry]) -> Section:
     section = Section("pareto", "Accuracy against size, latency and energy")
-    for subject in dict.fromkeys(e.subject for e in entries):
-        of_subject = [e for e in entries if e.subject == subject and "test" in e.values]
+    for subject, metric in dict.fromkeys((e.subject, e.metric) for e in entries):
+        of_subject = [e for e in entries if (e.subject, e.metric) == (subject, metric) and "test" in e.values]
         # A size is the model's on any device; times and energies are compared on one device only.
         devices = list(dict.fromkeys((e.target, e.device) for e in of_subject))
-        once = list({(e.name, e.values["model_file"].mean): e for e in reversed(of_subject)}.values())[::-1]
+        once = list({(e.checksum, e.name): e for e in reversed(of_subject)}.values())[::-1]
         for place, device in enumerate(devices):
             on_device = [e for e in of_subject if (e.target, e.device) == device]
-            where = f"{subject}, {device[0]}" if len(devices) > 1 else subject
+            where = f"{subject}, on {device[0]}" if len(devices) > 1 else subject
             for cost in COSTS:
                 if not cost.timed and place:
                     continue
@@ -122,8 +122,10 @@ def _pareto(entries: Sequence[Entry]) -> Section:
                 _pareto_figure(section, where if cost.timed else subject, asked, cost)
     if section.figures:
         section.about.append(
-            "Filled and numbered: on the Pareto front, which nothing beats in both directions. It shows what was "
-            "reached on test data; to choose a model by it would be selection on them."
+            "Filled and numbered: on the Pareto front, which nothing clearly beats. Bars: ± one standard deviation; a "
+            "difference counts where it is larger than the bars of both together, and between times that were measured "
+            "once where it is above 5 %. The front shows what was reached on test data; to choose a model by it would "
+            "be selection on them."
         )
     return section
 

@@ -71,11 +71,12 @@ class Drawn:
 
 
 @contextmanager
-def canvas(height: float = 3.3) -> Iterator[tuple[Any, Any]]:
+def canvas(height: float = 3.3, *, below: bool = False) -> Iterator[tuple[Any, Any]]:
     """A figure with one panel (`Figure`, `Axes`), with the report's fonts and colours while the block lasts.
 
     Args:
         height: inches.
+        below: a lower panel with the same x axis, a third as high: the second one of the figure's `axes`.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -84,7 +85,7 @@ def canvas(height: float = 3.3) -> Iterator[tuple[Any, Any]]:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        yield figure, figure.add_subplot()
+        yield figure, figure.subplots(2, sharex=True, height_ratios=(3, 1))[0] if below else figure.add_subplot()
 
 
 def save(figure: Any, name: str, title: str, description: str) -> Drawn:

@@ -12,7 +12,18 @@ from edgegnn.reporting.palette import MUTED, marker_of
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.utils.files import size
 
-__all__ = ["COSTS", "Cost", "Figure", "metric_label", "number_axis", "shares_axis", "shown", "sparsity_curves"]
+__all__ = [
+    "COSTS",
+    "Cost",
+    "Figure",
+    "capital",
+    "metric_label",
+    "metric_words",
+    "number_axis",
+    "shares_axis",
+    "shown",
+    "sparsity_curves",
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class Cost:
 
     Attributes:
         name: in `Entry.values`.
-        title: in words.
+        title: in a word.
+        words: in a title: "Accuracy against file size".
         axis: label of its axis.
         text: a value for people.
         factor: from the value's unit to the axis's.
@@ -53,6 +65,7 @@ class Cost:
 
     name: str
     title: str
+    words: str
     axis: str
     text: Callable[[float], str]
     factor: float
@@ -68,18 +81,28 @@ def joules(value: float) -> str:
 
 
 COSTS = (
-    Cost("model_file", "size", "model file, kB", size, 1e-3, False),
-    Cost("p50", "latency", "latency p50, ms", lambda v: f"{v:.3g} ms", 1.0, True),
-    Cost("energy_gross", "energy", "energy per inference, mJ", joules, 1e3, True),
+    Cost("model_file", "size", "file size", "model file, kB", size, 1e-3, False),
+    Cost("p50", "latency", "latency", "latency p50, ms", lambda v: f"{v:.3g} ms", 1.0, True),
+    Cost("energy_gross", "energy", "energy", "energy per inference, mJ", joules, 1e3, True),
 )
+
+
+def metric_words(name: str) -> str:
+    """A metric as it stands in a sentence: abbreviations in capitals."""
+    words = (name or "metric").split("_")
+    return " ".join(word.upper() if word in _ABBREVIATED else word for word in words)
 
 
 def metric_label(entries: Sequence[Entry]) -> str:
     """The metric in words, with its unit."""
-    name = next((e.metric for e in entries if e.metric), "metric")
-    words = name.replace("_", " ")
+    name = next((e.metric for e in entries if e.metric), "")
     split = "" if any(e.artifact for e in entries) else "test "  # records have the graphs in the artifact
-    return f"{split}{words} (lower is better)" if name in LOWER_IS_BETTER else f"{split}{words}, %"
+    return f"{split}{metric_words(name)}{' (lower is better)' if name in LOWER_IS_BETTER else ', %'}"
+
+
+def capital(words: str) -> str:
+    """Words at the begin of a title."""
+    return words[:1].upper() + words[1:]
 
 
 def shown(entry: Entry, value: float) -> str:
@@ -127,7 +150,7 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
         elif not lower_is_better(known):
             shares_axis(axes)
         figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, columnspacing=1.2)
-        title = f"{subject}: {label.split(',')[0]} against sparsity"
+        title = f"{capital(label.split(',')[0].removeprefix('test '))} against sparsity, {subject}"
         description = "; ".join(
             f"{method}: " + ", ".join(f"{x:.0%} {v.mean * scale:.4g}" for x, v in line)
             for method, line in lines.items()
@@ -145,6 +168,7 @@ def shares_axis(axes: Any) -> None:
 
 
 _LINES = ("-", "--", "-.", ":")
+_ABBREVIATED = ("roc", "auc", "mae", "rmse")
 
 
 def number_axis(axes: Any, values: Sequence[float]) -> None:

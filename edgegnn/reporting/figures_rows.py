@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgegnn.reporting.drawing import canvas, save
-from edgegnn.reporting.figures import Cost, Figure, number_axis
+from edgegnn.reporting.figures import Cost, Figure, capital, metric_words, number_axis
 from edgegnn.reporting.layers import Studied, losses, trials_of
 from edgegnn.reporting.model_points import Entry, Value, plain
 from edgegnn.reporting.palette import MUTED, marker_of
@@ -40,7 +40,7 @@ def layers(name: str, studied: Studied, *, changed: bool) -> Figure | None:
     if len(chosen) > _MOST:
         worst = sorted(chosen, key=lambda layer: -max(v.mean for v in found[layer].values()))[:_MOST]
         chosen = [layer for layer in chosen if layer in worst]
-    metric = studied.metric.replace("_", " ")
+    metric = metric_words(studied.metric)
     label = (
         "predictions that change, %"
         if changed
@@ -50,9 +50,8 @@ def layers(name: str, studied: Studied, *, changed: bool) -> Figure | None:
         _row(studied, layer): {how: (v.mean * scale, (v.std or 0.0) * scale) for how, v in found[layer].items()}
         for layer in chosen
     }
-    title = (
-        f"{studied.label}: " + ("predictions that change" if changed else f"loss of validation {metric}") + ", by layer"
-    )
+    what = "Predictions that change" if changed else f"Loss of validation {metric}"
+    title = f"{what}, by layer, {studied.label}"
     description = "; ".join(
         f"{layer}: " + ", ".join(f"{how} {x:.3g}" for how, (x, _) in values.items()) for layer, values in rows.items()
     )
@@ -87,7 +86,7 @@ def devices(name: str, subject: str, found: dict[str, dict[str, Entry]], cost: C
         for model, on in chosen.items()
     }
     columns = list(dict.fromkeys(d for on in chosen.values() for d in on))
-    title = f"{subject}: {cost.title} on each device"
+    title = f"{capital(cost.title)} on each device, {subject}"
     description = "; ".join(
         f"{model}: " + ", ".join(f"{d} {x:.3g}" for d, (x, _) in values.items()) for model, values in rows.items()
     )

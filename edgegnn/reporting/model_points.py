@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from edgegnn.errors import printable
 from edgegnn.profiling.record import ProfileRecord
+from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies import Outcome, groups
+from edgegnn.studies.tables import Group
+from edgegnn.tasks import catalog
 
 __all__ = [
     "Entry",
     "Value",
     "caveats",
+    "deviation",
     "lacking",
     "lower_is_better",
     "mark",
@@ -27,6 +32,9 @@ __all__ = [
 
 # What a group of a study's cells and a record have in common, by the names of `edgegnn.studies.tables.COLUMNS`.
 _NUMBERS = ("val", "test", "model_file", "p50", "p99", "energy_gross", "cpu_percent", "peak_delta")
+# Two measurements of the same model differ by 5 % in the median (benchmarks/results/repeatability.json): 5 % / sqrt(2).
+_ONCE = 0.035
+_SHORT = 5  # letters of a name that is an abbreviation: gcn, hgpsl
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,13 @@ class Value:
         mean: over the seeds, or the single value.
         std: standard deviation of the sample; None for one value.
         n: number of values.
+        by_seed: the values, where they are of seeds.
     """
 
     mean: float
     std: float | None
     n: int
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,8 @@ class Entry:
     """A compressed model, and what was measured of it.
 
     Attributes:
-        subject: what may be compared with each other: "gin on digits", or records of one metric over as many rows of
-            the same data.
+        subject: what may be compared with each other: "GIN on Cora", or records of one metric over as many rows of the
+            same data: "Cora (1,000 rows)".
         name: of the model within the subject: "global 0.5, dq-int8", or the artifact's.
         series: "dense", or the pruning method; and the recipe, where that is not "none".
         how: pruning method with its schedule or variant; "" for a dense model, and of records.
@@ -70,6 +80,7 @@ class Entry:
         seeds: that there should be a value for.
         artifact: of a record its artifact; "" of a study.
         caveat: what has to be said beside the metric.
+        checksum: of a record's model; two models of one name differ in it.
     """
 
     subject: str
@@ -90,6 +101,7 @@ class Entry:
     seeds: int
     artifact: str = ""
     caveat: str = ""
+    checksum: str = ""
 
 
 def lower_is_better(entries: Iterable[Entry]) -> bool:
@@ -113,13 +125,13 @@ def of_study(outcomes: Iterable[Outcome]) -> list[Entry]:
         if not group.known:
             continue
         timed = [o.timing for o in group.known if o.timing]
-        values = {name: _value(group.values(name)) for name in _NUMBERS if group.values(name)}
+        values = {name: _of_seeds(group.by_seed(name)) for name in _NUMBERS if group.values(name)}
         energies = list(dict.fromkeys(f"{t['energy_kind']}: {t['energy_source']}" for t in timed if t["energy_kind"]))
         quant = "" if group.quant == "none" else group.quant
         pruned = f"{group.how} {group.sparsity:g}" if group.prune else group.how
         found.append(
             Entry(
-                subject=plain(group.subject),
+                subject=plain(_subject(group)),
                 name=plain(", ".join(filter(None, [pruned if group.prune else f"dense {group.how}".strip(), quant]))),
                 series=plain(", ".join(filter(None, [group.how if group.prune else "dense", quant]))),
                 how=plain(group.how) if group.prune else "",
@@ -160,8 +172,15 @@ def lacking(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def of_records(records: Sequence[ProfileRecord]) -> list[Entry]:
-    """One entry a record."""
-    return [_of_record(record) for record in records]
+    """One entry a record. Where models of several checksums have one name, the checksum stands behind it."""
+    found = [_of_record(record) for record in records]
+    names = {e.checksum: e.name for e in reversed(found)}  # a model's first name is its name
+    shared = Counter(names.values())
+    return [
+        replace(e, name=f"{name} ({e.checksum[:8]})" if shared[name] > 1 else name)
+        for e in found
+        for name in [names[e.checksum]]
+    ]
 
 
 def _of_record(r: ProfileRecord) -> Entry:
@@ -179,20 +198,20 @@ def _of_record(r: ProfileRecord) -> Entry:
     if r.instructions is not None:
         values["instructions"] = float(r.instructions.median)
     metric = r.metric.name if r.metric is not None else ""
-    rows = f"{metric.replace('_', ' ')} over {r.metric.n:,} rows" if r.metric is not None else "no metric"
+    rows = f"{r.metric.n:,} rows" if r.metric is not None else "no metric"
     energy = "" if r.energy_j is None else f"{r.energy_j.kind}: {r.energy_j.source}; {r.energy_j.scope}"
     gpu = r.device.gpu or "its GPU"
     return Entry(
-        subject=plain(f"artifacts{f' of {r.data}' if r.data else ''} with {rows}"),
+        subject=plain(f"{catalog.title(r.data) or 'artifacts'} ({rows})"),
         name=plain(r.artifact),
-        series=plain(r.recipe),
+        series=plain(shown_name(r.recipe)),
         how="",
         quant=plain(r.recipe),
         sparsity=0.0,
         metric=metric,
         target=plain(r.target),
         device=plain(f"{r.device.model}, on {gpu}" if r.how.processor == "cuda" else r.device.model),
-        values={name: Value(value, None, 1) for name, value in values.items()},
+        values={name: Value(value, _of_processes(r) if name == "p50" else None, 1) for name, value in values.items()},
         energy=plain(energy),
         energy_reason=plain(r.energy_reason if r.energy_j is None else ""),
         quick=r.quick,
@@ -201,7 +220,33 @@ def _of_record(r: ProfileRecord) -> Entry:
         seeds=1,
         artifact=plain(r.artifact),
         caveat=plain(r.metric_caveat),
+        checksum=r.model_sha256,
     )
+
+
+def _of_processes(r: ProfileRecord) -> float | None:
+    """Standard deviation of p50 from process to process (`profile --repeat`); None where one measured."""
+    runs = r.latency_ms.repeats
+    return statistics.stdev(runs) if len(runs) > 1 else None
+
+
+def _subject(group: Group) -> str:
+    """A group's subject with the names of model and data as they are written in a title."""
+    known, rest = f"{group.model} on {group.data}", group.subject
+    model = group.model.upper() if len(group.model) <= _SHORT else group.model.capitalize()
+    named = f"{model if group.model.isalpha() else group.model} on {catalog.title(group.data)}"
+    return named + rest.removeprefix(known) if rest.startswith(known) else rest
+
+
+def deviation(entry: Entry, name: str) -> float:
+    """By how much a number of an entry is unsure: one standard deviation, as far as it is known.
+
+    Of a time or an energy that was measured once, it is what the same model differs by from run to run on a machine.
+    """
+    value = entry.values[name]
+    if value.std is not None:
+        return value.std
+    return _ONCE * value.mean if name in ("p50", "p99", "energy_gross") else 0.0
 
 
 def tell_apart(entries: Sequence[Entry]) -> list[str]:
@@ -253,5 +298,8 @@ def marks_explained(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def _value(values: Sequence[float]) -> Value:
-    return Value(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def _of_seeds(values: Mapping[int, float]) -> Value:
+    numbers = list(values.values())
+    return Value(
+        statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, len(numbers), values
+    )

@@ -39,7 +39,7 @@ def _figure(name: str, record: ProfileRecord, times: OperatorTimes) -> Figure:
     if rest:
         bars.append((f"{len(rest)} more operators", sum(node.ms for node in rest), 2))
     bars.append((BETWEEN, times.between_ms, 2))
-    title = f"{plain(record.artifact)} on {plain(record.target)}: time by operator"
+    title = f"Time by operator, {plain(record.artifact)} on {plain(record.target)}"
     description = "; ".join(f"{label}: {ms:.3g} ms" for label, ms, _ in bars)
     from matplotlib.patches import Patch
 

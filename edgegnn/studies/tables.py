@@ -118,10 +118,14 @@ class Group:
 
     def values(self, name: str) -> list[float]:
         """One value for each seed that has it; none where seeds have energies of different sources."""
+        return list(self.by_seed(name).values())
+
+    def by_seed(self, name: str) -> dict[int, float]:
+        """The same, with the seeds."""
         if name.startswith("energy") and len({o.timing["energy_source"] for o in self._timed}) > 1:
-            return []
-        found = [_value(o, name) for o in self.known]
-        return [float(v) for v in found if v is not None]
+            return {}
+        found = {o.cell.dense["seed"]: _value(o, name) for o in self.known}
+        return {seed: float(v) for seed, v in found.items() if v is not None}
 
     @property
     def estimated(self) -> bool:

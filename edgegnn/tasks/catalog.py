@@ -70,6 +70,15 @@ _OF_PYG = ("torch_geometric.transforms", "T")
 _SPLIT = re.compile(r"public|full|stratified|scaffold|given|random(:.*)?|fold:\d+|file:.*", re.DOTALL)
 
 
+def title(data: str) -> str:
+    """The name of a data set as its authors write it; what is no known name stays as it is."""
+    known = ALIASES.get(data.lower(), data)
+    name = CITATION.get(known.lower(), known)
+    prefix, colon, rest = name.partition(":")
+    name = rest if colon and prefix in _PREFIXES else name
+    return name.replace("+attributes", " with attributes")
+
+
 def names() -> list[str]:
     """Return the names of the data sets, and the forms of those known by prefix."""
     prefixed = [f"{prefix}:NAME" for prefix in _PREFIXES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -60,6 +61,7 @@ def profile_of(target: str, artifact: str, p50: float, value: float = 0.8, **cha
     latency = Latency(p50=p50, p90=p50, p99=2 * p50, min=p50, mean=p50, n=200, threads=2)
     device = msgspec.structs.replace(record().device, model=f"board of {target}", load_average=0.0)
     values: dict[str, Any] = {"metric": Metric(name="accuracy", value=value, n=1000), "device": device}
+    values["model_sha256"] = hashlib.sha256(artifact.encode()).hexdigest()
     return record(target=target, artifact=artifact, recipe=artifact, latency_ms=latency, **{**values, **changes})
 
 

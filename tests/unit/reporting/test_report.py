@@ -16,11 +16,14 @@ from report_example import HOSTILE, Page, finished_study, outcomes_of, profile_o
 from edgegnn.errors import PruneError
 from edgegnn.profiling.record import OperatorTime, OperatorTimes, SweepPoint
 from edgegnn.reporting import figures
-from edgegnn.reporting.model_points import of_study, plain
+from edgegnn.reporting.comparing import compared
+from edgegnn.reporting.figures import COSTS
+from edgegnn.reporting.model_points import of_records, of_study, plain
 from edgegnn.reporting.operators import section
 from edgegnn.reporting.overview import chosen
 from edgegnn.reporting.palette import DARK, LIGHT, MARKERS, SERIES, marker_of
-from edgegnn.reporting.pareto_front import front
+from edgegnn.reporting.pareto import pareto
+from edgegnn.reporting.pareto_front import front, joined
 from edgegnn.reporting.sweep import section as sweep_section
 from edgegnn.studies import read_study
 
@@ -60,6 +63,41 @@ def test_the_front_is_what_nothing_beats(points, higher):
     assert [points[i][0] for i in found] == sorted(points[i][0] for i in found)
 
 
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=8))
+def test_a_difference_within_the_spread_is_none(points):
+    pairs, spreads = [p[:2] for p in points], [p[2:] for p in points]
+    found = front(pairs, spreads)
+    assert found
+    if all(cost > 6 and merit > 6 for cost, merit in spreads):
+        assert len(found) == len(points)
+    (one, other) = ((1.00, 0.80), (1.01, 0.78))
+    assert front([one, other], [(0.02, 0.01)] * 2) == [0]  # one is more accurate, and no slower
+    assert front([one, other], [(0.02, 0.05)] * 2) == [0, 1]  # nobody knows which is better
+    assert front([(0.5, 0.79), one], [(0.02, 0.05)] * 2) == [0]  # as accurate for half the time
+    assert joined([one, other], [0, 1]) == [one]
+
+
+def test_two_builds_of_one_name_stay_apart_and_one_build_of_two_names_does_not():
+    records = [profile_of(t, "a", 1.0, model_sha256=c * 64) for t in ("x86", "rpi") for c in "12"]
+    records.append(profile_of("gateway", "copy-of-a", 1.0, model_sha256="1" * 64))
+    entries = of_records(records)
+    names = ["a (11111111)", "a (22222222)"]
+    assert [e.name for e in entries] == [*names, *names, names[0]]
+    (table,) = [t for t in compared(entries).tables if "latency" in t.title.lower()]
+    assert [row[0] for row in table.rows] == names
+    assert table.columns == ["model", "x86", "rpi", "gateway"]
+
+
+def test_models_that_lost_a_fifth_have_a_panel_of_their_own():
+    rows = [("none", "fp32", 2.0, 0.8), ("dq-int8", "int8", 1.0, 0.8), ("dq-int4", "int4", 0.5, 0.3)]
+    entries = of_records([msgspec.structs.replace(profile_of("x86", n, p, v), recipe=q) for q, n, p, v in rows])
+    figure = pareto("p", "Cora", entries, COSTS[1])
+    assert "Lower panel: 1 model below 80 % of the dense model's, on a scale of its own." in figure.notes
+    assert not pareto("p", "Cora", entries[:2], COSTS[1]).notes
+    assert [p["front"] for p in figure.data["points"]] == [False, True, True]  # drawn apart, judged together
+    assert [p["checksum"] for p in figure.data["points"]] == [e.checksum for e in entries]
+
+
 def test_a_page_stands_alone_and_can_be_read_without_seeing_it(page):
     page.check()
     assert len(page.find("svg")) == 9  # three Pareto plots, three curves for each of two recipes
@@ -77,7 +115,7 @@ def test_every_part_is_there(page):
         "How this was measured",
         "Sources",
     ]
-    assert page.texts["h1"] == ["gcn on cora"]
+    assert page.texts["h1"] == ["GCN on Cora"]
     assert "gcn on cora: test accuracy, % against sparsity" in page.texts["span"]
     assert "82.2 [1]" in page.texts["td"]  # published beside ours
     assert "81.00 ± 1.41" in page.texts["td"]
@@ -114,8 +152,7 @@ def test_what_the_figures_show(study, tmp_path, capsys, monkeypatch):
     assert size["dense"]["cost"] == 4000
     assert size["dense"]["test"] == pytest.approx(0.81)
     assert size["dense, dq-int8"]["cost"] == 1200
-    assert {name for name, p in size.items() if p["front"]} == {
-        "dense",
+    assert {name for name, p in size.items() if p["front"]} == {  # dense is better by less than its spread
         "dense, dq-int8",
         "global 0.5, dq-int8",
         "regularized 0.5, dq-int8",
@@ -179,7 +216,7 @@ def test_names_from_files_are_only_text(tmp_path, monkeypatch):
     found = Page(out.read_text(encoding="utf-8"))
     found.check()
     shown = HOSTILE.replace("\u202e", "\N{REPLACEMENT CHARACTER}")
-    assert f"gcn on {shown}: accuracy against size" in found.texts["h3"]
+    assert f"Accuracy against file size, GCN on {shown}" in found.texts["h3"]
     assert "alert(1)" in found.words
     assert "\u202e" not in found.html
 
@@ -204,17 +241,15 @@ def test_records_of_several_devices(tmp_path):
     made = write([write_records(tmp_path / "profiles", records)], out).contents
     found = Page(out.read_text(encoding="utf-8"))
     found.check()
-    drawn = [
-        (f.name.split("-")[0], f.name.split("-")[2], f.title.split(":")[0].rpartition(", ")[2]) for f in made.figures
-    ]
-    everywhere = "artifacts of cora with accuracy over 1,000 rows"
+    drawn = [(f.name.split("-")[0], f.name.split("-")[2], f.title.partition(", ")[2]) for f in made.figures]
+    everywhere = "Cora (1,000 rows)"
     assert drawn == [
         ("pareto", "size", everywhere),
-        ("pareto", "latency", "gateway"),
-        ("pareto", "energy", "gateway"),
-        ("pareto", "latency", "rpi"),
-        ("pareto", "latency", "x86"),
-        ("pareto", "energy", "x86"),
+        ("pareto", "latency", f"{everywhere}, on gateway"),
+        ("pareto", "energy", f"{everywhere}, on gateway"),
+        ("pareto", "latency", f"{everywhere}, on rpi"),
+        ("pareto", "latency", f"{everywhere}, on x86"),
+        ("pareto", "energy", f"{everywhere}, on x86"),
         ("devices", "latency", everywhere),
         ("devices", "energy", everywhere),
     ]
@@ -306,7 +341,7 @@ def test_two_studies_of_one_model(tmp_path, monkeypatch):
     studies = [finished_study(tmp_path / name, monkeypatch, head) for name in ("one", "two")]
     made = write(studies, tmp_path / "r.html").contents
     curves = [f for f in made.figures if f.name.startswith("sparsity") and f.name.endswith("test")]
-    assert [f.title for f in curves] == [f"gcn on cora ({s}): test accuracy against sparsity" for s in studies]
+    assert [f.title for f in curves] == [f"Accuracy against sparsity, GCN on Cora ({s})" for s in studies]
     assert all([p["sparsity"] for p in f.data["test"]["global"]] == [0.0, 0.5] for f in curves)
 
 
