@@ -18,30 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegnn.native.reference_geometry import farthest_points, knn, radius
+from edgegnn.native.reference_rows import INT32, in_range, listed, reduce, rows_of, size_of, softmax
 
 __all__ = ["OPS", "run"]
 
 Array = npt.NDArray[Any]
 _LOWEST, _HIGHEST = -3.4028235e38, 3.4028235e38
-_TINY = np.float32(1e-16)
-_INT32 = np.iinfo(np.int32).max
 
 
 def run(op: str, *inputs: Array, **attributes: float) -> tuple[Array, ...]:
     """Run the operator called `op`."""
     with np.errstate(all="ignore"):
         return OPS[op](*inputs, **attributes)
-
-
-def _size(value: Array, name: str) -> int:
-    if value.size != 1 or not 0 <= int(value.reshape(())) <= _INT32:
-        raise ValueError(f"{name} must be one number in [0, 2^31)")
-    return int(value.reshape(()))
-
-
-def _in_range(index: Array, size: int, name: str) -> None:
-    if index.size and (index.min() < 0 or index.max() >= size):
-        raise ValueError(f"{name} is outside [0, {size})")
 
 
 def _compress(index: Array, rows: int) -> tuple[Array, Array]:
@@ -64,12 +52,12 @@ def coo_to_csr(
     edge_index: Array, num_rows: Array, num_cols: Array, self_loops: int = 0
 ) -> tuple[Array, Array, Array, Array]:
     """Edge list int64 `[2, E]` (source, destination) to `indptr, col, row, perm`, grouped by destination, stable."""
-    rows, cols = _size(num_rows, "num_rows"), _size(num_cols, "num_cols")
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] > _INT32:
+    rows, cols = size_of(num_rows, "num_rows"), size_of(num_cols, "num_cols")
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.shape[1] > INT32:
         raise ValueError("edge_index must have the shape [2, E]")
     source, target = edge_index
-    _in_range(source, cols, "edge_index[0]")
-    _in_range(target, rows, "edge_index[1]")
+    in_range(source, cols, "edge_index[0]")
+    in_range(target, rows, "edge_index[1]")
     if self_loops not in (0, 1):
         raise ValueError("self_loops must be 0 or 1")
     if self_loops:
@@ -85,61 +73,25 @@ def coo_to_csr(
 
 def index_to_csr(index: Array, num_rows: Array) -> tuple[Array, Array, Array]:
     """Row of each entry, int64 `[E]`, to `indptr, row, perm`."""
-    rows = _size(num_rows, "num_rows")
-    if index.ndim != 1 or index.size > _INT32:
+    rows = size_of(num_rows, "num_rows")
+    if index.ndim != 1 or index.size > INT32:
         raise ValueError("index must have the shape [E]")
-    _in_range(index, rows, "index")
+    in_range(index, rows, "index")
     indptr, order = _compress(index, rows)
     return indptr, _NONE, _as_perm(order)
 
 
-def _rows(indptr: Array, row: Array, num_rows: Array, entries: int) -> tuple[Array, int]:
-    """The row of each entry `[E]`, in the order of the entries, and the number of rows."""
-    count = _size(num_rows, "num_rows")
-    if indptr.size == 0:
-        if row.size != entries:
-            raise ValueError("row and col differ in length")
-        _in_range(row, count, "row")
-        return row.astype(np.int64), count
-    if indptr.shape != (count + 1,) or indptr[0] != 0 or indptr[-1] != entries or (np.diff(indptr) < 0).any():
-        raise ValueError("indptr must rise from 0 to the number of entries, and have num_rows + 1 elements")
-    return np.repeat(np.arange(count), np.diff(indptr)), count
-
-
-def _listed(values: Array, perm: Array, entries: int) -> Array:
-    """Values given in the order of the edge list, in row order."""
-    if values.shape[0] != entries or perm.size not in (0, entries):
-        raise ValueError("one value an entry is needed")
-    _in_range(perm, entries, "perm")
-    return values if perm.size == 0 else values[perm]
-
-
 def csr_degree(indptr: Array, row: Array, num_rows: Array) -> tuple[Array]:
     """Number of entries of each row, float32 `[R]`."""
-    index, count = _rows(indptr, row, num_rows, int(indptr[-1]) if indptr.size else row.size)
+    index, count = rows_of(indptr, row, num_rows, int(indptr[-1]) if indptr.size else row.size)
     return (np.bincount(index, minlength=count).astype(np.float32),)
-
-
-def _reduce(values: Array, index: Array, rows: int, how: str) -> Array:
-    """Values `[E, ...]` by row to `[rows, ...]`: sum, mean, max or min; 0 for a row without entries."""
-    out = np.zeros((rows, *values.shape[1:]), np.float32)
-    if how in ("sum", "mean"):
-        np.add.at(out, index, values)
-        if how == "sum":
-            return out
-        count = np.maximum(np.bincount(index, minlength=rows), 1).astype(np.float32)
-        return (out / count.reshape(-1, *[1] * (out.ndim - 1))).astype(np.float32)
-    filled = np.bincount(index, minlength=rows) > 0
-    out[filled] = -np.inf if how == "max" else np.inf
-    (np.maximum if how == "max" else np.minimum).at(out, index, values)
-    return out
 
 
 def _spmm(how: str) -> Callable[..., tuple[Array]]:
     def op(x: Array, indptr: Array, col: Array, row: Array, num_rows: Array) -> tuple[Array]:
-        index, count = _rows(indptr, row, num_rows, col.size)
-        _in_range(col, x.shape[0], "col")
-        return (_reduce(x[col], index, count, how),)
+        index, count = rows_of(indptr, row, num_rows, col.size)
+        in_range(col, x.shape[0], "col")
+        return (reduce(x[col], index, count, how),)
 
     op.__doc__ = f"The {how} of rows of x, float32 `[C, ...]`, over each row's neighbours: `[R, ...]`."
     return op
@@ -149,21 +101,21 @@ def spmm_channels(
     x: Array, w: Array, d: Array, indptr: Array, col: Array, row: Array, perm: Array, num_rows: Array, offset: int = 0
 ) -> tuple[Array]:
     """Sum of `d * (w * x[col])` by row: x `[C, P or 1, F]`, w `[E, W]` from column `offset` on, d `[E, P or 1]`."""
-    index, count = _rows(indptr, row, num_rows, col.size)
+    index, count = rows_of(indptr, row, num_rows, col.size)
     if x.ndim != 3 or w.ndim != 2 or d.ndim != 2 or not 0 <= offset <= w.shape[1] - x.shape[2]:
         raise ValueError("x must have the shape [C, P, F], w [E, W], d [E, P]")
     if x.shape[1] < 1 or d.shape[1] < 1 or (d.shape[1] != 1 and x.shape[1] != 1 and d.shape[1] != x.shape[1]):
         raise ValueError("d and x must have one plane, or as many")
-    _in_range(col, x.shape[0], "col")
-    weights = _listed(w[:, offset : offset + x.shape[2]], perm, col.size)
-    return (_reduce(weights[:, None] * x[col] * _listed(d, perm, col.size)[:, :, None], index, count, "sum"),)
+    in_range(col, x.shape[0], "col")
+    weights = listed(w[:, offset : offset + x.shape[2]], perm, col.size)
+    return (reduce(weights[:, None] * x[col] * listed(d, perm, col.size)[:, :, None], index, count, "sum"),)
 
 
 def _segment(how: str) -> Callable[..., tuple[Array]]:
     def op(messages: Array, indptr: Array, row: Array, perm: Array, num_rows: Array) -> tuple[Array]:
         entries = messages.shape[0]
-        index, count = _rows(indptr, row, num_rows, entries)
-        return (_reduce(_listed(messages, perm, entries), index, count, how),)
+        index, count = rows_of(indptr, row, num_rows, entries)
+        return (reduce(listed(messages, perm, entries), index, count, how),)
 
     op.__doc__ = f"The {how} of messages, float32 `[E, ...]`, over each row: `[R, ...]`."
     return op
@@ -185,17 +137,10 @@ def spmm_weighted(
     x: Array, w: Array, indptr: Array, col: Array, row: Array, perm: Array, num_rows: Array
 ) -> tuple[Array]:
     """Sum of w * x over each row's neighbours; w in the order of the edge list."""
-    index, count = _rows(indptr, row, num_rows, col.size)
-    _in_range(col, x.shape[0], "col")
-    weights = _listed(_weights(w, x, col.size), perm, col.size)
-    return (_reduce((x[col] * weights).astype(np.float32), index, count, "sum"),)
-
-
-def _softmax(logits: Array, index: Array, rows: int) -> Array:
-    """Softmax over each row of logits `[E, ...]` in row order, as PyTorch Geometric makes it."""
-    top = _reduce(logits, index, rows, "max")
-    power = np.exp(logits - top[index]).astype(np.float32)
-    return (power / (_reduce(power, index, rows, "sum") + _TINY)[index]).astype(np.float32)
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    in_range(col, x.shape[0], "col")
+    weights = listed(_weights(w, x, col.size), perm, col.size)
+    return (reduce((x[col] * weights).astype(np.float32), index, count, "sum"),)
 
 
 def segment_softmax(logits: Array, indptr: Array, row: Array, perm: Array, num_rows: Array) -> tuple[Array]:
@@ -203,8 +148,8 @@ def segment_softmax(logits: Array, indptr: Array, row: Array, perm: Array, num_r
     if logits.ndim not in (1, 2):
         raise ValueError("logits must have the shape [E] or [E, H]")
     entries = logits.shape[0]
-    index, count = _rows(indptr, row, num_rows, entries)
-    power = _softmax(_listed(logits, perm, entries), index, count)
+    index, count = rows_of(indptr, row, num_rows, entries)
+    power = softmax(listed(logits, perm, entries), index, count)
     if perm.size == 0:
         return (power,)
     out = np.empty_like(power)
@@ -216,9 +161,9 @@ def _attention(a_src: Array, a_dst: Array, index: Array, col: Array, rows: int, 
     """Attention of each entry in row order, `[E, H]`."""
     if a_src.ndim != 2 or a_dst.ndim != 2 or a_dst.shape != (rows, a_src.shape[1]):
         raise ValueError("a_src must have the shape [C, H] and a_dst [R, H]")
-    _in_range(col, a_src.shape[0], "col")
+    in_range(col, a_src.shape[0], "col")
     logits = (a_src[col] + a_dst[index]).astype(np.float32)
-    return _softmax(np.where(logits > 0, logits, np.float32(slope) * logits), index, rows)
+    return softmax(np.where(logits > 0, logits, np.float32(slope) * logits), index, rows)
 
 
 def attention_spmm(
@@ -234,9 +179,9 @@ def attention_spmm(
     """GAT's attention and weighted sum at once: x float32 `[C, H, F]` to `[R, H, F]`."""
     if x.ndim != 3 or a_src.shape != x.shape[:2]:
         raise ValueError("x must have the shape [C, H, F] and a_src [C, H]")
-    index, count = _rows(indptr, row, num_rows, col.size)
+    index, count = rows_of(indptr, row, num_rows, col.size)
     weights = _attention(a_src, a_dst, index, col, count, negative_slope)
-    return (_reduce((x[col] * weights[:, :, None]).astype(np.float32), index, count, "sum"),)
+    return (reduce((x[col] * weights[:, :, None]).astype(np.float32), index, count, "sum"),)
 
 
 # Integer operators.
@@ -291,8 +236,8 @@ def qspmm(
     y_zero_point: int = 0,
 ) -> tuple[Array]:
     """Sum of codes uint8 or int8 `[C, F]` over each row's neighbours, exact in integers, then scale, bias and clip."""
-    index, count = _rows(indptr, row, num_rows, col.size)
-    _in_range(col, x.shape[0], "col")
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    in_range(col, x.shape[0], "col")
     codes = _codes(x, x_zero_point)
     v = _integer_sum(codes[col], index, count).astype(np.float32)
     if self_weight != 0.0:
