@@ -17,6 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgegnn.native.reference_edges import (
+    dot_attention,
+    dot_attention_edges,
+    pair_attention,
+    pair_attention_edges,
+)
 from edgegnn.native.reference_geometry import farthest_points, knn, radius
 from edgegnn.native.reference_rows import INT32, in_range, listed, reduce, rows_of, size_of, softmax
 
@@ -418,6 +424,10 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "SegmentMin": _segment("min"),
     "SegmentSoftmax": segment_softmax,
     "AttentionSpMM": attention_spmm,
+    "PairAttention": pair_attention,
+    "PairAttentionEdges": pair_attention_edges,
+    "DotAttention": dot_attention,
+    "DotAttentionEdges": dot_attention_edges,
     "QSpMM": qspmm,
     "QSpMMFloat": qspmm,
     "QSpMMWeighted": qspmm_weighted,

@@ -7,6 +7,7 @@ from functools import partial
 
 from edgegnn.plain_c import (
     dense,
+    edge_attention,
     graph_operators,
     indexing,
     integer_operators,
@@ -132,9 +133,13 @@ _OWN: Mapping[str, Emitter] = {
     "AttentionSpMM": partial(graph_operators.attention_spmm, AttentionForm()),
     "CooToCsr": graph_operators.coo_to_csr,
     "CsrDegree": graph_operators.csr_degree,
+    "DotAttention": partial(edge_attention.dot_attention, False),
+    "DotAttentionEdges": partial(edge_attention.dot_attention, True),
     "FarthestPoints": points.farthest_points,
     "IndexToCsr": graph_operators.index_to_csr,
     "Knn": points.knn,
+    "PairAttention": partial(edge_attention.pair_attention, False),
+    "PairAttentionEdges": partial(edge_attention.pair_attention, True),
     "QAttentionSpMM": partial(graph_operators.attention_spmm, AttentionForm(codes=True, floats=False)),
     "QAttentionSpMMFloat": partial(graph_operators.attention_spmm, AttentionForm(codes=True)),
     "QGemm": partial(integer_operators.qgemm, GemmForm()),

@@ -51,6 +51,7 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
     weight = rng.integers(-127, 128, (columns, out)).astype(np.int8)
     gemm = [weight, floats(out) ** 2, floats(1), floats(1), floats(1)]
     attention = [floats(nodes, heads), floats(nodes, heads), indptr, col, row, count]
+    ends, features = [floats(nodes, heads, width), floats(nodes, heads, width)], floats(edges, 3)
     graphs = [np.sort(rng.integers(0, 3, count)) for count in (nodes, edges)]
     weighted = [floats(edges, heads), indptr, col, row, perm, count]
     normed = [*gemm, floats(out), floats(out)]
@@ -71,6 +72,16 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
             {"offset": 1},
         ),
         "AttentionSpMM": ([floats(nodes, heads, width), *attention], {"negative_slope": 0.2}),
+        "PairAttention": ([*ends, floats(heads, width), indptr, col, row, count], {"negative_slope": 0.2}),
+        "PairAttentionEdges": (
+            [*ends, floats(heads, width), features, floats(3, columns), indptr, col, row, perm, count],
+            {"negative_slope": 0.2},
+        ),
+        "DotAttention": ([*ends, indptr, col, row, count], {"scale": 0.3}),
+        "DotAttentionEdges": (
+            [*ends, floats(nodes, heads, 3), features, indptr, col, row, perm, count],
+            {"scale": 0.3},
+        ),
         "QSpMM": ([codes(nodes, columns), indptr, col, row, count, floats(1), floats(columns)], CODES),
         "QSpMMFloat": ([codes(nodes, columns), indptr, col, row, count, floats(nodes), floats(1)], Q),
         "QSpMMWeighted": ([codes(nodes, heads, width), *weighted, floats(1), floats(columns)], CODES),

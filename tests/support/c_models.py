@@ -90,6 +90,11 @@ _AGGREGATIONS = (
     "weighted",
     "weighted_codes",
     "softmax",
+    "pair",
+    "pair_edges",
+    "dot",
+    "dot_edges",
+    "mixed",
     "rows",
     "normalised_codes",
     "normalised",
@@ -111,6 +116,20 @@ def aggregations() -> onnx.ModelProto:
             _WEIGHTED,
         ),
         ("SegmentSoftmax", ["edge_weight", "indptr", "row", "perm", "nodes"], ["softmax"], {}),
+        ("PairAttention", ["block", "block", "att", *graph, "nodes"], ["pair"], {"negative_slope": 0.3}),
+        (
+            "PairAttentionEdges",
+            ["block", "block", "att", "features", "product", *graph, "perm", "nodes"],
+            ["pair_edges"],
+            {},
+        ),
+        ("DotAttention", ["block", "block", *graph, "nodes"], ["dot"], {"scale": 0.01}),
+        (
+            "DotAttentionEdges",
+            ["block", "block", "queries", "features", *graph, "perm", "nodes"],
+            ["dot_edges", "mixed"],
+            {"scale": 0.01},
+        ),
         ("QuantizeRows", ["x", "steps", "tops", "one"], ["rows"], {"signed": 1}),
         (
             "NormalizeQuantizeGemm",
@@ -124,6 +143,9 @@ def aggregations() -> onnx.ModelProto:
         helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["codes"]),
         helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
         helper.make_node("Squeeze", ["shape"], ["nodes"]),
+        helper.make_node("Reshape", ["x", "one_head"], ["block"]),
+        helper.make_node("Unsqueeze", ["edge_weight", "first"], ["features"]),
+        helper.make_node("ReduceSum", ["block", "last_axis"], ["queries"], keepdims=1),
     ]
     value = helper.make_tensor_value_info
     constants = {**_constants(), **_steps()}
@@ -150,6 +172,10 @@ def _steps() -> dict[str, np.ndarray]:
         "tops": np.array([[7, 1, 127, 3, 15]], np.float32),
         "small": weights.astype(np.int8),
         "small_floats": weights.astype(np.float32),
+        "one_head": np.array([-1, 1, FEATURES]),
+        "last_axis": np.array([2]),
+        "att": np.linspace(-1, 2, FEATURES, dtype=np.float32)[None],
+        "product": np.linspace(-2, 2, FEATURES, dtype=np.float32)[None],
         "three": np.array([0.5, 0.25, 2.0], np.float32),
     }
 
@@ -161,17 +187,23 @@ def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     codes = np.clip(np.rint(x / c["x_scale"]) + 119, 0, 255).astype(np.uint8)
     indptr, col, row, perm = run("CooToCsr", inputs["edge_index"], nodes, nodes)
     weighted = (w, indptr, col, row, perm, nodes)
+    ends, csr, listed = (x[:, None], x[:, None]), (indptr, col, row, nodes), (indptr, col, row, perm, nodes)
+    features, queries = w[:, None], x.sum(1, keepdims=True)[:, None]
     found = [
         run("SpMMMax", x, indptr, col, row, nodes),
         run("SpMMMean", x, indptr, col, row, nodes),
         run("SpMMWeighted", x, *weighted),
         run("QSpMMWeighted", codes, *weighted, c["one"], c["none"], **_WEIGHTED),
         run("SegmentSoftmax", w, indptr, row, perm, nodes),
+        run("PairAttention", *ends, c["att"], *csr, negative_slope=0.3),
+        run("PairAttentionEdges", *ends, c["att"], features, c["product"], *listed),
+        run("DotAttention", *ends, *csr, scale=0.01),
+        run("DotAttentionEdges", *ends, queries, features, *listed, scale=0.01),
         run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),
         run("NormalizeQuantizeGemm", x, c["small"], c["three"], c["one"], c["none"], c["none"], **_WEIGHTED, **_LEAST),
         run("NormalizeSparseGemm", x, c["small_floats"], c["three"], **_LEAST),
     ]
-    return dict(zip(_AGGREGATIONS, (y for (y,) in found), strict=True))
+    return dict(zip(_AGGREGATIONS, (y for ys in found for y in ys), strict=True))
 
 
 def graph(nodes: int, edges: int, seed: int = 0) -> dict[str, np.ndarray]:

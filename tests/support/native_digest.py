@@ -47,8 +47,18 @@ def main() -> None:
             results.append(native("SpMMWeighted", x, w, indptr, col, row, perm, count))
             results.append(native("SegmentSoftmax", w, indptr, row, perm, count))
             results.append(native("AttentionSpMM", x, a_src, a_dst, indptr, col, row, count, negative_slope=0.2))
-            for (result,) in results:
-                digest.update(result.tobytes())
+            target = rng.normal(size=(nodes, heads, width)).astype(np.float32)
+            att = rng.normal(size=(heads, width)).astype(np.float32)
+            product = rng.normal(size=(heads, heads * width)).astype(np.float32)
+            queries = rng.normal(size=(nodes, heads, heads)).astype(np.float32)
+            graph = (indptr, col, row, count)
+            listed = (indptr, col, row, perm, count)
+            results.append(native("PairAttention", x, target, att, *graph))
+            results.append(native("PairAttentionEdges", x, target, att, w, product, *listed))
+            results.append(native("DotAttention", target, x, *graph, scale=0.25))
+            results.append(native("DotAttentionEdges", target, x, queries, w, *listed, scale=0.25))
+            for result in results:
+                digest.update(b"".join(each.tobytes() for each in result))
     print(loaded.edgegnn_isa().decode())
     print(digest.hexdigest())
 

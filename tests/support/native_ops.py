@@ -20,7 +20,11 @@ __all__ = ["EMPTY", "csr", "native", "needs_library", "random_edges", "reference
 
 Array = npt.NDArray[Any]
 EMPTY = np.zeros(0, np.int32)
-_OUTPUTS = {"CooToCsr": ("indptr", "col", "row", "perm"), "IndexToCsr": ("indptr", "row", "perm")}
+_OUTPUTS = {
+    "CooToCsr": ("indptr", "col", "row", "perm"),
+    "IndexToCsr": ("indptr", "row", "perm"),
+    "DotAttentionEdges": ("y", "mixed"),
+}
 
 needs_library = pytest.mark.skipif(
     library() is None,

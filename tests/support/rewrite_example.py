@@ -64,14 +64,11 @@ def one_op(op, inputs, attributes=None, csr=None):
         helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), [None] * v.ndim)
         for k, v in inputs.items()
     ]
-    kinds = {"indptr": onnx.TensorProto.INT32, "col": onnx.TensorProto.INT32}
+    graphs = {"indptr", "col", "row", "perm"}
     quantized = op.startswith(("Q", "NormalizeQ")) and not op.endswith("Float")
     result = onnx.TensorProto.UINT8 if quantized else onnx.TensorProto.FLOAT
     out = [
-        helper.make_tensor_value_info(
-            k, kinds.get(k, onnx.TensorProto.INT32) if len(names(op)[1]) > 1 else result, None
-        )
-        for k in names(op)[1]
+        helper.make_tensor_value_info(k, onnx.TensorProto.INT32 if k in graphs else result, None) for k in names(op)[1]
     ]
     graph = helper.make_graph(nodes, "one", value, out)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]

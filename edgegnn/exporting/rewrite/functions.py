@@ -10,6 +10,7 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], [Normalize]QuantizeGemm[Norm][Float],
     [Normalize]SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
+    PairAttention[Edges], DotAttention[Edges] see edgegnn.exporting.rewrite.functions_edges
     Knn, Radius, FarthestPoints               see edgegnn.exporting.rewrite.functions_geometry
 
 The reference of what each computes is `edgegnn.native.reference`.
@@ -34,6 +35,7 @@ from edgegnn.exporting.rewrite.bodies import (
     total,
     weighted,
 )
+from edgegnn.exporting.rewrite.functions_edges import EDGES
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.functions_integer import INTEGER
 from edgegnn.exporting.rewrite.graph_editor import tail_of
@@ -148,6 +150,7 @@ OPS: dict[str, tuple[str, str, str, str]] = {
         "y",
         attention() + "  y = Identity (mixed)\n",
     ),
+    **EDGES,
     **INTEGER,
     **GEOMETRY,
 }

@@ -8,6 +8,7 @@
   X(spmm_ops)                \
   X(channels_ops)            \
   X(attention_ops)           \
+  X(edge_attention_ops)      \
   X(qspmm_ops)               \
   X(quantize_ops)            \
   X(qgemm_ops)               \

@@ -220,4 +220,28 @@ bool attention_weights(const AttentionArgs& args, int64_t begin, int64_t end, fl
   return true;
 }
 
+void softmax_block(const int32_t* indptr, int64_t begin, int64_t end, int64_t heads, float* w, float* y) {
+  const int64_t first = indptr[begin];
+  for_heads(heads, [&](auto kind, int64_t h) {
+    using H = decltype(kind);
+    for (int64_t r = begin; r < end; ++r) {
+      float* const row = w + (indptr[r] - first) * heads + h;
+      const int64_t count = indptr[r + 1] - indptr[r];
+      H top = H::all(-__builtin_inff());
+      for (int64_t i = 0; i < count; ++i) top = top.with(H::at(row + i * heads), kLarger);
+      subtract(row, count, heads, top);
+    }
+  });
+  exponentiate(w, (indptr[end] - first) * heads);
+  for_heads(heads, [&](auto kind, int64_t h) {
+    using H = decltype(kind);
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t from = (indptr[r] - first) * heads + h;
+      const int64_t count = indptr[r + 1] - indptr[r];
+      const H sum = sum_of<H>(w + from, count, heads);
+      for (int64_t i = 0; i < count; ++i) H::at(w + from + i * heads).with(sum, kOver).put(y + from + i * heads);
+    }
+  });
+}
+
 }  // namespace edgegnn::EDGEGNN_LEVEL

@@ -78,4 +78,8 @@ EDGEGNN_DECLARE_KERNEL(int, attention_rows, (const AttentionArgs& args, int64_t 
 constexpr int64_t kSlack = 16;
 EDGEGNN_DECLARE_KERNEL(bool, attention_weights, (const AttentionArgs& args, int64_t begin, int64_t end, float* w, float* inverse))
 
+// Softmax over the entries of each of the rows [begin, end), whose first entry is `first`: w[e - first, h] becomes y[e - first, h]. w has
+// room for kSlack floats more, and is changed.
+EDGEGNN_DECLARE_KERNEL(void, softmax_block, (const int32_t* indptr, int64_t begin, int64_t end, int64_t heads, float* w, float* y))
+
 }  // namespace edgegnn

@@ -1,0 +1,128 @@
+"""Attention whose scores depend on both ends of an edge at once, in plain numpy: PairAttention, DotAttention.
+
+A sum over the channels of a head is made of sixteen sums, each of every sixteenth product in their order; then the
+second half is added to the first, four times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegnn.native.reference_rows import in_range, listed, reduce, rows_of, softmax
+
+__all__ = ["dot_attention", "dot_attention_edges", "pair_attention", "pair_attention_edges"]
+
+Array = npt.NDArray[Any]
+
+
+def _sums(*products: Array) -> Array:
+    """The sum over the last axis of all products, float32 `[E, H, K]`, in the order of the kernels."""
+    first = products[0]
+    parts = np.zeros((16, *first.shape[:-1]), np.float32)
+    for product in products:
+        for k in range(product.shape[-1]):
+            parts[k % 16] += product[..., k]
+    while len(parts) > 1:
+        parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
+    return parts[0]
+
+
+def _check_ends(source: Array, target: Array, rows: int) -> None:
+    if source.ndim != 3 or target.ndim != 3 or target.shape != (rows, *source.shape[1:]):
+        raise ValueError("rows of the ends must have the shapes [C, H, K] and [R, H, K]")
+
+
+def _features(features: Array, perm: Array, entries: int) -> Array:
+    if features.ndim != 2 or features.shape[1] < 1:
+        raise ValueError("features must have the shape [E, D]")
+    return listed(features, perm, entries)
+
+
+def _pair(
+    source: Array, target: Array, att: Array, index: Array, col: Array, added: Array | None, slope: float
+) -> Array:
+    if att.shape != source.shape[1:]:
+        raise ValueError("att must have the shape [H, K]")
+    in_range(col, source.shape[0], "col")
+    v = source[col] + target[index]
+    if added is not None:
+        v = v + added.reshape(v.shape)
+    return softmax(_sums(np.where(v > 0, v, v * np.float32(slope)) * att), index, len(target))
+
+
+def pair_attention(
+    source: Array,
+    target: Array,
+    att: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    negative_slope: float = 0.2,
+) -> tuple[Array]:
+    """GATv2's attention: softmax over each row of `att . leaky_relu(source[col] + target[row])`, `[E, H]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_ends(source, target, count)
+    return (_pair(source, target, att, index, col, None, negative_slope),)
+
+
+def pair_attention_edges(
+    source: Array,
+    target: Array,
+    att: Array,
+    features: Array,
+    product: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    perm: Array,
+    num_rows: Array,
+    negative_slope: float = 0.2,
+) -> tuple[Array]:
+    """PairAttention with `features[e] @ product` added to the rows of both ends; features in the order of the list."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_ends(source, target, count)
+    own = _features(features, perm, col.size)
+    if product.shape != (own.shape[1], source.shape[1] * source.shape[2]):
+        raise ValueError("product must have the shape [D, H * K]")
+    added = np.zeros((col.size, product.shape[1]), np.float32)
+    for d in range(own.shape[1]):
+        added = added + own[:, d : d + 1] * product[d]
+    return (_pair(source, target, att, index, col, added, negative_slope),)
+
+
+def dot_attention(
+    query: Array, key: Array, indptr: Array, col: Array, row: Array, num_rows: Array, scale: float = 1.0
+) -> tuple[Array]:
+    """A transformer's attention: softmax over each row of `scale * query[row] . key[col]`, `[E, H]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_ends(key, query, count)
+    in_range(col, key.shape[0], "col")
+    return (softmax(_sums(query[index] * key[col]) * np.float32(scale), index, count),)
+
+
+def dot_attention_edges(
+    query: Array,
+    key: Array,
+    edge_query: Array,
+    features: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    perm: Array,
+    num_rows: Array,
+    scale: float = 1.0,
+) -> tuple[Array, Array]:
+    """DotAttention, `edge_query[row] . features[e]` added to each product; and the weighted features, `[R, H, D]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_ends(key, query, count)
+    in_range(col, key.shape[0], "col")
+    own = _features(features, perm, col.size)
+    if edge_query.shape != (count, key.shape[1], own.shape[1]):
+        raise ValueError("edge_query must have the shape [R, H, D]")
+    products = (query[index] * key[col], edge_query[index] * own[:, None])
+    weights = softmax(_sums(*products) * np.float32(scale), index, count)
+    return weights, reduce((own[:, None] * weights[:, :, None]).astype(np.float32), index, count, "sum")
