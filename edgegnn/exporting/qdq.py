@@ -177,7 +177,13 @@ _FLOAT_OPS = {
     ),
     **dict.fromkeys(("SpMMMax", "SpMMMin"), "extremes over neighbours: compared, not added up"),
     **dict.fromkeys(("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"), "messages or pooled rows without codes"),
-    **dict.fromkeys(("SegmentSoftmax", "AttentionSpMM"), "softmax over neighbours: needs the range of float"),
+    **dict.fromkeys(
+        (
+            *("SegmentSoftmax", "AttentionSpMM"),
+            *("PairAttention", "PairAttentionEdges", "DotAttention", "DotAttentionEdges"),
+        ),
+        "softmax over neighbours: needs the range of float",
+    ),
     **dict.fromkeys(
         ("QAttentionSpMM", "QAttentionSpMMFloat"), "scores and softmax need the range of float; its rows are codes"
     ),

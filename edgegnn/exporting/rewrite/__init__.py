@@ -5,7 +5,8 @@
     3  Degree, Mean, EdgeSoftmax            what several reductions make together
     4  RowScales, Weighted, Channels, Neighbours
                                             rows that are looked up and reduced at once: SpMM
-    5  Attention, Pool                      softmax and weighted sum at once; reductions by graph
+    5  EdgeValues, PairScores, DotScores    softmax of scores of both ends at once, GATv2 and transformers
+       Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
     7  scores       attention scores as one matrix product
@@ -31,6 +32,7 @@ from edgegnn.exporting.rewrite import canonicalize, integer, scores
 from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.exporting.rewrite.channels import Channels
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
+from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, PairScores
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
@@ -66,6 +68,9 @@ _ORDER: tuple[Rule[Any], ...] = (
     Weighted(),
     Channels(),
     Neighbours(),
+    EdgeValues(),
+    PairScores(),
+    DotScores(),
     Attention(),
     Pool(),
     ShareCsr(),
@@ -199,6 +204,9 @@ _WORDS = {
     "SegmentMax": "maximum of messages",
     "SegmentMin": "minimum of messages",
     "SegmentSoftmax": "softmax over messages",
+    **dict.fromkeys(
+        ("PairAttention", "PairAttentionEdges", "DotAttention", "DotAttentionEdges"), "softmax of scores of both ends"
+    ),
     "CsrDegree": "number of messages",
 }
 _LEFT = {

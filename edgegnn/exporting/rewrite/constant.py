@@ -24,6 +24,7 @@ from edgegnn.native import reference
 __all__ = ["fix_graph"]
 
 Array = npt.NDArray[Any]
+_BY_EDGE = {"w", "d", "features"}  # inputs in the order of the edge list, of operators with `col`
 _COUNTED = {"CooToCsr", "IndexToCsr", "CsrDegree"}
 _ROOM = 1 << 20  # bytes; what is folded may be this much larger than the edges
 _INT32 = np.iinfo(np.int32).max
@@ -136,19 +137,21 @@ class _Baked:
                 self.put(value, result, name)
 
     def _order_weights(self, perm: ir.Value, order: Array) -> None:
-        """Bring the weights of a weighted sum into row order, the order of `col` and `row` in function bodies."""
+        """Bring what a weighted sum reads by edge into row order, the order of `col` and `row` in function bodies."""
         for use in list(perm.uses()):
             node, names = use.node, _inputs(use.node)
             if "col" not in names:
                 continue
-            weights = node.inputs[names.index("w")]
-            assert weights is not None
-            index = self._shared(f"graph.{perm.name}.order", order)
-            ordered = ir.node("Gather", [weights, index], {"axis": 0}, name=f"{node.name}/order")
-            ordered.outputs[0].type, ordered.outputs[0].shape = weights.type, weights.shape
-            ordered.metadata_props.update(node.metadata_props)
-            self.graph.insert_before(node, ordered)
-            node.replace_input_with(names.index("w"), ordered.outputs[0])
+            for place, name in enumerate(names):
+                values = node.inputs[place]
+                if name not in _BY_EDGE or values is None:
+                    continue
+                index = self._shared(f"graph.{perm.name}.order", order)
+                ordered = ir.node("Gather", [values, index], {"axis": 0}, name=f"{node.name}/order")
+                ordered.outputs[0].type, ordered.outputs[0].shape = values.type, values.shape
+                ordered.metadata_props.update(node.metadata_props)
+                self.graph.insert_before(node, ordered)
+                node.replace_input_with(place, ordered.outputs[0])
             node.replace_input_with(use.idx, self._shared("graph.in_order", np.zeros(0, np.int32)))
 
     def _shared(self, name: str, values: Array) -> ir.Value:

@@ -3,7 +3,8 @@
     EdgeSoftmax     exp(l - max of its row) / sum over its row -> SegmentSoftmax
     Attention       SpMMWeighted by softmax(leaky_relu(a[source] + b[target])) -> AttentionSpMM (GAT)
 
-GATv2, TransformerConv and others whose logits depend on both ends at once keep SegmentSoftmax -> SpMMWeighted.
+GATv2's and TransformerConv's logits, which depend on both ends at once, are in `edge_attention.py`; others keep
+SegmentSoftmax -> SpMMWeighted.
 """
 
 from __future__ import annotations

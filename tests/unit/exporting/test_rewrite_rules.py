@@ -244,7 +244,7 @@ def test_attention_of_both_ends_at_once():
     body = _HEADS + looked_up("b", "source", "p") + looked_up("b", "target", "q")
     body += "  sum = Mul (p, q)\n  logits = ReduceSum <keepdims = 0> (sum, last)\n" + softmaxed("logits", "w")
     body += "  wide = Unsqueeze (w, minus)\n  m = Mul (wide, p)\n" + scattered("m", "add", "y", (H, F // H))
-    assert_rewritten(model(body, tail=(H, F // H)), "CooToCsr", "SegmentSoftmax", "SpMMWeighted")
+    assert_rewritten(model(body, tail=(H, F // H)), "CooToCsr", "DotAttention", "SpMMWeighted")
 
 
 def test_attention_weights_that_are_used_twice():

@@ -1,0 +1,132 @@
+"""Attention whose scores depend on both ends at once: what is rewritten, what is declined, equal results."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from rewrite_example import GRAPHS, WAYS, edges, session
+from rewrite_pattern import LOOPS, F, H, assert_rewritten, inputs_of, looked_up, model, rewritten, scattered, softmaxed
+
+from edgegnn.exporting.rewrite import rewrite
+from edgegnn.exporting.rewrite.constant import fix_graph
+
+D, K = 3, F // H
+ENDS = ("source", "target", "edges")
+LOOPED = ("all_source", "all_target", "all_count")
+WEIGHTS = [
+    ("att", np.array([[[0.5, -1.5], [2, 0.25]]], np.float32)),
+    ("w_e", np.linspace(-1, 1, D * F, dtype=np.float32).reshape(F, D)),
+    ("w_v", np.linspace(2, -1, D * F, dtype=np.float32).reshape(F, D)),
+]
+_START = f"""
+  block = Constant <value_ints = [-1, {H}, {K}]> ()
+  last = Constant <value_ints = [-1]> ()
+  a = Reshape (x, block)
+  doubled = Add (x, x)
+  two = Tanh (doubled)
+  b = Reshape (two, block)
+"""
+_EDGES = """
+  e = Gemm <transB = 1> (edge_attr, w_e)
+  laid = Reshape (e, block)
+"""
+
+
+def mixed(logits, values, ends=ENDS):
+    """The sum of values under the softmax of logits."""
+    body = softmaxed(logits, "w", (H,), ends[1], ends[2]) + "  wide = Unsqueeze (w, minus)\n"
+    return body + f"  m = Mul ({values}, wide)\n" + scattered("m", "add", "y", (H, K), ends[1], ends[2])
+
+
+def pair(ends=ENDS, act="LeakyRelu <alpha = 0.3>", features=False):
+    """GATv2."""
+    body = (LOOPS if ends is LOOPED else "") + _START + looked_up("a", ends[0], "p") + looked_up("b", ends[1], "q")
+    body += "  both = Add (q, p)\n" + (
+        _EDGES + "  all = Add (both, laid)\n" if features else "  all = Identity (both)\n"
+    )
+    body += f"  act = {act} (all)\n  parts = Mul (act, att)\n  logits = ReduceSum <keepdims = 0> (parts, last)\n"
+    extra = f"float[num_edges,{D}] edge_attr" if features else ""
+    return model(body + mixed("logits", "p", ends), extra, tail=(H, K), weights=WEIGHTS)
+
+
+def dot(ends=ENDS, key=False, value=False):
+    """A transformer's attention; features of the edges in the keys, in the values."""
+    body = _START + looked_up("a", ends[0], "p") + looked_up("b", ends[1], "q")
+    if key or value:
+        body += _EDGES
+    if value:
+        body += "  e_v = Gemm <transB = 1> (edge_attr, w_v)\n  laid_v = Reshape (e_v, block)\n  v = Add (p, laid_v)\n"
+    body += "  k = Add (p, laid)\n" if key else "  k = Identity (p)\n"
+    body += "  parts = Mul (q, k)\n  sums = ReduceSum <keepdims = 0> (parts, last)\n"
+    body += "  root = Constant <value_float = 1.4> ()\n  logits = Div (sums, root)\n"
+    extra = f"float[num_edges,{D}] edge_attr" if key or value else ""
+    return model(body + mixed("logits", "v" if value else "p", ends), extra, tail=(H, K), weights=WEIGHTS)
+
+
+@pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges"), LOOPED], ids=["flow", "against", "loops"])
+def test_gatv2(ends):
+    after = assert_rewritten(pair(ends), "CooToCsr", "PairAttention", "SpMMWeighted")
+    loops = [a.i for n in after.graph.node if n.op_type == "CooToCsr" for a in n.attribute if a.name == "self_loops"]
+    assert loops == [ends is LOOPED]
+    assert not [n.op_type for n in after.graph.node if n.op_type in ("LeakyRelu", "Concat")]
+
+
+def test_gatv2_with_features_of_edges():
+    after = assert_rewritten(pair(features=True), "CooToCsr", "PairAttentionEdges", "SpMMWeighted", tolerance=2e-5)
+    assert not [n.op_type for n in after.graph.node if n.op_type == "Gemm"]
+
+
+@pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges")], ids=["flow", "against"])
+def test_transformer(ends):
+    after = assert_rewritten(dot(ends), "CooToCsr", "DotAttention", "SpMMWeighted")
+    scale = [a.f for n in after.graph.node if n.op_type == "DotAttention" for a in n.attribute if a.name == "scale"]
+    assert scale == pytest.approx([1 / 1.4])
+
+
+@pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges")], ids=["flow", "against"])
+@pytest.mark.parametrize("value", [False, True], ids=["keys", "keys and values"])
+def test_transformer_with_features_of_edges(ends, value):
+    made = dot(ends, key=True, value=value)
+    after = assert_rewritten(made, "CooToCsr", "DotAttentionEdges", "SpMMWeighted", tolerance=2e-5)
+    assert [n.op_type for n in after.graph.node].count("Gemm") == 1 + value  # one a node, none an edge
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda: pair(act="Tanh"), "depend on both ends at once"),
+        (lambda: dot(value=True), "messages are no rows"),
+    ],
+    ids=["another activation", "features in the values alone"],
+)
+def test_others_stay(made, reason):
+    _after, outcomes, names = rewritten(made())
+    assert not {"PairAttention", "DotAttention", "DotAttentionEdges"} & set(names)
+    assert any(reason in outcome.reason for outcome in outcomes)
+
+
+def test_weights_that_are_given_out_stay_in_the_order_of_the_list():
+    made = pair()
+    made.graph.node[-1].output[0] = "y0"
+    more = model("  top = ReduceMax (w)\n  y = Mul (top, y0)\n", tail=(H, K)).graph.node[-2:]
+    made.graph.node.extend(more)
+    _after, outcomes, names = rewritten(made)
+    assert sorted(names) == ["CooToCsr", "SegmentSoftmax", "SpMMWeighted"]
+    assert "the attention weights are used by other nodes, too" in {o.reason for o in outcomes}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+@pytest.mark.parametrize(
+    "made", [pair(LOOPED), pair(features=True), dot(key=True, value=True)], ids=["loops", "pair", "dot"]
+)
+def test_in_a_constant_graph(made, kind):
+    nodes, index = edges(kind)
+    own = ir.from_proto(made)
+    rewrite(own)
+    fix_graph(own, index, nodes)
+    given = inputs_of(made, kind)
+    (want,) = session(made).run(None, given)
+    for run in filter(None, (session(ir.to_proto(own), way) for way in WAYS)):
+        (got,) = run.run(None, {k: v for k, v in given.items() if k != "edge_index"})
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
