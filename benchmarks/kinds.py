@@ -1,4 +1,4 @@
-"""Models of the kinds that the zoo doesn't have, and real data for them: `kinds_accuracy.py` trains and exports them."""
+"""Models of kinds that the zoo doesn't have, and data for them: `kinds_accuracy.py` trains and exports them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def bonds() -> list[Data]:
     made = []
     for graph in molecules():
         y = torch.tensor([kinds[int(kind)] for kind in graph.edge_attr[:, 0]])
-        # Number, charge and hydrogens of each atom. Not what rdkit derives from bonds: hybridization, aromatic, in a ring.
+        # Number, charge and hydrogens of each atom. Not what rdkit derives from bonds: aromatic, in a ring, ...
         x = torch.cat([nn.functional.one_hot(graph.x[:, 0].clamp(max=54), 55), graph.x[:, 3:5]], dim=1).float()
         made.append(Data(x=x, edge_index=graph.edge_index, y=y))
     return made

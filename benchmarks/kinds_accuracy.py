@@ -1,12 +1,13 @@
-"""Accuracy on real data of kinds of models that the zoo doesn't have: several types of nodes, classes of edges, values of
-nodes, point clouds, a recurrent model on a generated series.
+"""Accuracy of kinds of models that the zoo doesn't have.
+
+Several types of nodes, classes of edges, values of nodes, point clouds, and a recurrent model on a generated series.
 
     python benchmarks/kinds_accuracy.py                         # every kind, 3 seeds, fp32 and dq-int8
     python benchmarks/kinds_accuracy.py dgcnn-digits --seeds 1
 
-For each seed: train the model by `edgegnn.train`, then export it with each recipe (fine-tuning included). Every score is
-the artifact's, on the test split, which selection never saw; splits that are drawn are another for each seed. Results are
-written as they come, and a rerun goes on where it stopped.
+For each seed: train the model by `edgegnn.train`, then export it with each recipe (fine-tuning included). Every score
+is the artifact's, on the test split, which selection never saw; splits that are drawn are another for each seed.
+Results are written as they come, and a rerun goes on where it stopped.
 """
 
 from __future__ import annotations

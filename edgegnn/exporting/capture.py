@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import cycle
@@ -14,7 +13,6 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 import torch
-from onnxscript import opset18
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -24,6 +22,7 @@ from edgegnn.exporting.diagnostics import blame, layer_of, sentence
 from edgegnn.exporting.lower_learnt import LEARNT
 from edgegnn.exporting.lower_points import translation_table, without_points
 from edgegnn.exporting.node_limits import complete
+from edgegnn.exporting.operator_table import own_table
 from edgegnn.exporting.point_operators import point_table
 from edgegnn.exporting.recurrent import recurrent_table
 from edgegnn.exporting.simplify import simplify
@@ -39,6 +38,7 @@ __all__ = ["GRAPHS", "capture", "capture_program", "capture_with_twin", "copy_pr
 
 INPUTS = ("x", "edge_index", "edge_attr", "edge_weight", "batch")
 _MANY = 64  # nodes, enough for a few pools that halve them
+_FEW = 4  # graphs, enough to leave some of them out
 GRAPHS = "num_graphs"  # name of the helper input whose length is the number of graphs, while tracing
 
 
@@ -215,10 +215,8 @@ def _example(
     batch = batches[0] if batches else None
     counts = _counts(args, roles, batches, least, fixed)
     of_nodes = {size for size in counts if _counts_nodes(size)}
-    free = {
-        size: Dim(f"{size.partition('.')[0]}_{i}", min=least if size in of_nodes else 2, max=2**31)
-        for i, size in enumerate(counts)
-    }
+    lowest = {size: least if size in of_nodes else min(least, _FEW) if size == "num_graphs" else 2 for size in counts}
+    free = {size: Dim(f"{size.partition('.')[0]}_{i}", min=lowest[size], max=2**31) for i, size in enumerate(counts)}
     example: list[Tensor] = []
     shapes: list[dict[int, Any]] = []
     for name, value in args.items():
@@ -264,7 +262,7 @@ def _counts(
             count += 5
         counts[size] = count
     many = max((int(batch.max()) + 1 for batch in batches if batch.numel()), default=0)
-    graphs = 0 if not batches else max(2, many * max(1, counts[nodes[0]] // max(given[nodes[0]], 1)))
+    graphs = 0 if not batches else max(min(least, _FEW), many * max(1, counts[nodes[0]] // max(given[nodes[0]], 1)))
     while batches and graphs in counts.values():
         graphs += 1
     taken = {graphs, *other_sizes, *(given[size] for size in nodes)}
@@ -373,67 +371,13 @@ def _convert(program: ExportedProgram, model: nn.Module | ExportedProgram) -> ir
             verbose=False,
             optimize=False,  # its optimizer takes small constants for 0
             opset_version=21 if min(bits) <= 4 else 18,
-            custom_translation_table={**translation_table(), **recurrent_table(), **point_table(), **_OURS},
+            custom_translation_table={**translation_table(), **recurrent_table(), **point_table(), **own_table()},
         )
     except Exception as error:
         raise ExportError(blame(model, error, program=program)) from error
     assert converted is not None
     simplify(converted.model)
     return converted.model
-
-
-def _sort_stable(x, *, stable: bool = False, dim: int = -1, descending: bool = False):  # type: ignore[no-untyped-def]
-    """`aten::sort.stable`, which the exporter lacks: ONNX's TopK puts the lower of two equal entries first."""
-    size = opset18.Gather(opset18.Shape(x), [dim])
-    return opset18.TopK(x, size, axis=dim, largest=descending, sorted=True)
-
-
-def _amax(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
-    """`aten::amax`, which the exporter knows with axes only."""
-    return opset18.ReduceMax(x, dim, keepdims=keepdim) if dim else opset18.ReduceMax(x, keepdims=keepdim)
-
-
-def _amin(x, dim=(), keepdim: bool = False):  # type: ignore[no-untyped-def]
-    """`aten::amin`, which the exporter knows with axes only."""
-    return opset18.ReduceMin(x, dim, keepdims=keepdim) if dim else opset18.ReduceMin(x, keepdims=keepdim)
-
-
-def _log1p(x):  # type: ignore[no-untyped-def]
-    """`aten::log1p`; the exporter's own rounds x away in 1 + x."""
-    near = opset18.Mul(opset18.Atanh(opset18.Div(x, opset18.Add(x, 2.0))), 2.0)
-    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Log(opset18.Add(x, 1.0)))
-
-
-def _expm1(x):  # type: ignore[no-untyped-def]
-    """`aten::expm1`; the exporter's own rounds a small result away in exp(x) - 1."""
-    half = opset18.Mul(x, 0.5)
-    near = opset18.Mul(opset18.Mul(opset18.Sinh(half), opset18.Exp(half)), 2.0)
-    return opset18.Where(opset18.Less(opset18.Abs(x), 1.0), near, opset18.Sub(opset18.Exp(x), 1.0))
-
-
-def _log_sigmoid(x):  # type: ignore[no-untyped-def]
-    """`aten::log_sigmoid`; the exporter's own is the logarithm of 0 below -18."""
-    return opset18.Neg(opset18.Softplus(opset18.Neg(x)))
-
-
-def _atan2(y, x):  # type: ignore[no-untyped-def]
-    """`aten::atan2`; the exporter's own gives -pi for y = 0 and x < 0, and turns the sign where x is -0."""
-    slope = opset18.Atan(opset18.Div(y, opset18.Add(x, 0.0)))
-    zero = opset18.CastLike(0.0, y)
-    turn = opset18.Where(opset18.Less(y, zero), math.pi * -1.0, math.pi)
-    angle = opset18.Where(opset18.Less(x, zero), opset18.Add(slope, turn), slope)
-    return opset18.Where(opset18.And(opset18.Equal(x, zero), opset18.Equal(y, zero)), zero, angle)
-
-
-_OURS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.aten.atan2.default: _atan2,
-    torch.ops.aten.log1p.default: _log1p,
-    torch.ops.aten.expm1.default: _expm1,
-    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
-    torch.ops.aten.sort.stable: _sort_stable,
-    torch.ops.aten.amax.default: _amax,
-    torch.ops.aten.amin.default: _amin,
-}
 
 
 def _remember_torchlib() -> None:

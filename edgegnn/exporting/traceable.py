@@ -6,13 +6,16 @@ RGCNConv           selects edges and adds up neighbours once a relation: a secon
 SortAggregation    asks in Python whether the largest graph has k nodes
 ASAPooling         multiplies sparse matrices, which ONNX doesn't have
 MemPooling         pads each graph to the size of the largest one, which only the data know
+coalesce           asks in Python whether any edge is there twice; `to_undirected` and sparse products call it
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -23,8 +26,11 @@ from torch_geometric.nn import ASAPooling, MemPooling, RGCNConv, SortAggregation
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.dense.linear import HeteroLinear
 from torch_geometric.utils import add_remaining_self_loops, remove_self_loops, scatter, softmax, to_dense_batch
+from torch_geometric.utils import coalesce as _pyg_coalesce
+from torch_geometric.utils.num_nodes import maybe_num_nodes
 
 from edgegnn.quantize.operator_placement import quantizes_input_alone
+from edgegnn.training.sparse_entries import Entries, product, summed
 
 __all__ = ["traceable_layers"]
 
@@ -36,6 +42,9 @@ def traceable_layers() -> Iterator[None]:
         stack.enter_context(patch.object(Aggregation, "to_dense_batch", _dense_groups))
         for layer, forward in _FORWARDS.items():
             stack.enter_context(patch.object(layer, "forward", forward))
+        for module in list(sys.modules.values()):  # wherever somebody imported it to
+            if isinstance(module, ModuleType) and vars(module).get("coalesce") is _pyg_coalesce:
+                stack.enter_context(patch.object(module, "coalesce", _coalesce))
         yield
 
 
@@ -138,19 +147,6 @@ def _mem_pooling(
 # Cluster pooling ------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Sparse:
-    """Entries of a sparse matrix; row, column int64 `[entries]`, value float `[entries]`."""
-
-    row: Tensor
-    column: Tensor
-    value: Tensor
-
-    @property
-    def transposed(self) -> _Sparse:
-        return _Sparse(self.column, self.row, self.value)
-
-
 def _asa_pooling(
     self: ASAPooling, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, batch: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
@@ -174,11 +170,11 @@ def _asa_pooling(
     # A: the graph; S: how much of each node is in each cluster.
     place = torch.full_like(batch, -1).scatter(0, kept, torch.arange(clusters, device=kept.device))
     in_kept = (place[target] >= 0).nonzero().view(-1)
-    s = _Sparse(source[in_kept], place[target[in_kept]], score[in_kept])
-    links = _summed(source, target, nodes, sent.new_ones(source.shape[0]) if edge_weight is None else edge_weight)
+    s = Entries(source[in_kept], place[target[in_kept]], score[in_kept])
+    links = summed(source, target, nodes, sent.new_ones(source.shape[0]) if edge_weight is None else edge_weight)
     if edge_weight is None:  # an edge that is there twice counts once
-        links = _Sparse(links.row, links.column, torch.ones_like(links.value))
-    coarse = _product(s.transposed, _product(links, s, nodes, clusters), nodes, clusters)
+        links = Entries(links.row, links.column, torch.ones_like(links.value))
+    coarse = product(s.transposed, product(links, s, nodes, clusters), nodes, clusters)
     edges = torch.stack([coarse.row, coarse.column])
     weight = None if edge_weight is None else coarse.value
     if self.add_self_loops:
@@ -188,30 +184,29 @@ def _asa_pooling(
     return x[kept] * fitness[kept].view(-1, 1), edges, weight, batch[kept], kept
 
 
-def _product(a: _Sparse, b: _Sparse, inner: int, columns: int) -> _Sparse:
-    """The product a @ b, sorted by row and column.
-
-    Args:
-        a: entries in any order, some perhaps twice.
-        b: the same.
-        inner: columns of a, rows of b.
-        columns: columns of b.
-    """
-    order = b.row.sort(stable=True).indices
-    count = scatter(torch.ones_like(b.row), b.row, dim_size=inner)
-    start = count.cumsum(0) - count
-    times = count[a.column]  # an entry of a meets each entry of b's row
-    mine = torch.arange(a.row.shape[0], device=a.row.device).repeat_interleave(times)
-    within = torch.arange(mine.shape[0], device=mine.device) - (times.cumsum(0) - times)[mine]
-    other = order[start[a.column[mine]] + within]
-    return _summed(a.row[mine], b.column[other], columns, a.value[mine] * b.value[other])
+_MISSING = inspect.signature(_pyg_coalesce).parameters["edge_attr"].default
 
 
-def _summed(row: Tensor, column: Tensor, columns: int, value: Tensor) -> _Sparse:
-    """Entries sorted by row and column, with entries of the same place added up."""
-    places, at = (row * columns + column).unique(return_inverse=True)
-    rows = places // columns
-    return _Sparse(rows, places - rows * columns, scatter(value, at, dim_size=places.shape[0]))
+def _coalesce(
+    edge_index: Tensor,
+    edge_attr: Any = _MISSING,
+    num_nodes: Any = None,
+    reduce: str = "sum",
+    is_sorted: bool = False,
+    sort_by_row: bool = True,
+) -> Any:
+    """Edges sorted by their ends, those that are there twice joined into one."""
+    nodes = maybe_num_nodes(edge_index, num_nodes)
+    first, second = (edge_index[0], edge_index[1]) if sort_by_row else (edge_index[1], edge_index[0])
+    places, at = (first * nodes + second).unique(return_inverse=True)
+    first = places // nodes
+    second = places - first * nodes
+    edges = torch.stack([first, second] if sort_by_row else [second, first])
+    if isinstance(edge_attr, Tensor):
+        return edges, scatter(edge_attr, at, 0, places.shape[0], reduce)
+    if isinstance(edge_attr, list | tuple):
+        return edges, [scatter(each, at, 0, places.shape[0], reduce) for each in edge_attr]
+    return (edges, None) if edge_attr is None else edges
 
 
 _FORWARDS: dict[type, Callable[..., Any]] = {

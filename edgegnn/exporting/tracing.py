@@ -63,6 +63,7 @@ class DataSizes(TorchFunctionMode):
         self._largest: dict[int, Any] = {}  # id of an index tensor -> its largest value
         self._of: dict[int, Tensor] = {}  # id of `index.max()` -> index
         self._value: dict[int, Any] = {}  # id of a scalar tensor -> its value
+        self._counts: dict[int, Any] = {}  # id of the number of nodes of each graph -> their sum
         self._batch: set[int] = set()  # ids of `batch` and of other forms of it
         for batch in batches if num_graphs is not None else ():
             self._keep.append(batch)
@@ -80,6 +81,12 @@ class DataSizes(TorchFunctionMode):
         integers = not first.is_floating_point()
         if integers and name == "item" and (value := self._item(first)) is not None:
             return value
+        repeats = args[1] if len(args) > 1 else kwargs.get("repeats", first)
+        if name == "repeat_interleave" and id(repeats) in self._counts:
+            kwargs = {"output_size": self._counts[id(repeats)]} | kwargs
+        out = self._of_graphs(name, first, args, kwargs)
+        if out is not None:
+            return out
         out = self._kept_symbolic(name, first, args, kwargs)
         if out is None:
             out = recurrent_call(name, args)
@@ -95,6 +102,25 @@ class DataSizes(TorchFunctionMode):
                     torch._check(size >= 2)
         return out
 
+    def _of_graphs(self, name: str, batch: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Functions that count the nodes of each graph: there are as many results as graphs, each of which has nodes.
+
+        `batch` is sorted and has no gaps: the runtime checks it.
+        """
+        if id(batch) not in self._batch or len(args) > 1 or name not in {"bincount", "unique", "unique_consecutive"}:
+            return None
+        if name == "bincount" and (kwargs.get("minlength") or kwargs.get("weights") is not None):
+            return None
+        count = batch.new_zeros(self._largest[id(batch)] + 1).scatter_add(0, batch, torch.ones_like(batch))
+        self._counts[id(count)] = batch.shape[0]
+        self._keep.append(count)
+        if name == "bincount":
+            return count
+        wanted = [torch.arange(count.shape[0], device=batch.device)]
+        wanted += [batch] if kwargs.get("return_inverse") else []
+        wanted += [count] if kwargs.get("return_counts") else []
+        return wanted[0] if len(wanted) == 1 else tuple(wanted)
+
     @staticmethod
     def _kept_symbolic(name: str, first: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
         """The few functions that would take a symbolic size for a constant, by others that don't."""
@@ -107,6 +133,10 @@ class DataSizes(TorchFunctionMode):
             bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
             if {type(v) for v in bounds.values()} == {builtins.int, float}:  # the exporter wants two of one kind
                 return torch.clamp(first, float(bounds["min"]), float(bounds["max"]))
+        if name == "_convert_indices_from_coo_to_csr":  # `index2ptr` of PyG
+            size = args[1] if len(args) > 1 else kwargs["size"]
+            count = first.new_zeros(size).scatter_add(0, first, torch.ones_like(first))
+            return torch.cat([first.new_zeros(1), count.cumsum(0)])
         if name == "take_along_dim" and len(args) == 2 and set(kwargs) == {"dim"} and first.dim() == args[1].dim():
             return torch.gather(first, kwargs["dim"], args[1])
         return None

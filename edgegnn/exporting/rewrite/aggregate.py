@@ -338,7 +338,7 @@ def _parts(message: Message) -> tuple[list[Factor], list[Factor], list[Factor]]:
     outside: list[Factor] = []
     for factor in sorted(message.factors, key=lambda f: (f.divides, -int(np.prod(f.tail)))):
         narrow = _narrow(factor.tail, message.tail)
-        if factor.role == SOURCE and (not narrow or width(rows, len(message.tail)) != message.tail):
+        if factor.role == SOURCE and (not rows or not narrow or width(rows, len(message.tail)) != message.tail):
             rows.append(factor)
         else:
             (weights if narrow else outside).append(factor)

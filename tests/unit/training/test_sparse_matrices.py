@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.utils import to_torch_csc_tensor, to_torch_csr_tensor
 
 from edgegnn.errors import ExportError
 from edgegnn.training.sparse_matrices import sparse_matrices
@@ -21,13 +22,20 @@ USES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "T": lambda a, x: torch.sparse.mm(a.transpose(0, 1), x[:5]),
     "scaled": lambda a, x: (a * 2.0) @ x,
     "dense": lambda a, _: a.to_dense(),
+    "product of two": lambda a, _: (a @ a.t()).to_dense(),
+    "columns": lambda a, _: a.index_select(1, torch.tensor([6, 0, 0, 3])).to_dense(),
+    "rows": lambda a, _: torch.index_select(a, 0, torch.tensor([4, 1])).to_dense(),
+    "sum of two": lambda a, _: (a + a * 3.0).to_dense(),
+    "entries": lambda a, _: torch.cat([a.coalesce().indices().float(), a.coalesce().values()[None]]),
+    "by rows": lambda a, x: to_torch_csr_tensor(a.coalesce().indices(), a.coalesce().values(), (5, 7)) @ x,
+    "by columns": lambda a, x: to_torch_csc_tensor(a.coalesce().indices(), a.coalesce().values(), (5, 7)) @ x,
     "sums of rows": lambda a, _: torch.sparse.sum(a, dim=1).to_dense(),
     "sums of columns": lambda a, _: torch.sparse.sum(a, dim=0).to_dense(),
 }
 
 
 @pytest.mark.parametrize("name", USES)
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks", "ignore:Sparse CSR", "ignore:Sparse CSC")
 def test_it_computes_what_pytorch_computes(name: str) -> None:
     torch.manual_seed(0)
     indices = torch.stack([torch.randint(5, (20,)), torch.randint(7, (20,))])  # some entries have the same place
