@@ -150,6 +150,10 @@ class SparseMatrix:
         """The shape, or one size."""
         return self.shape if dim is None else self.shape[dim]
 
+    def dim(self) -> int:
+        """The number of axes."""
+        return 2
+
     mm = spmm = matmul = __matmul__
 
 
