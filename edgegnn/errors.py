@@ -39,6 +39,7 @@ __all__ = [
     "ReportError",
     "StudyError",
     "TargetError",
+    "TooLargeError",
     "TrainError",
     "TuneError",
     "UsageError",
@@ -100,6 +101,19 @@ class PruneError(EdgeGNNError):
 
 class ExportError(EdgeGNNError):
     """A model that can't be captured or written."""
+
+
+class TooLargeError(ExportError):
+    """A model takes more flash or RAM than a device has.
+
+    Attributes:
+        short: what it takes and what there is, without the cure.
+        over: the largest part that is too much, as a share of what the device has.
+    """
+
+    def __init__(self, message: str, short: str, over: float) -> None:
+        super().__init__(message)
+        self.short, self.over = short, over
 
 
 class ParityError(ExportError):

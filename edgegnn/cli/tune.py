@@ -16,6 +16,8 @@ from edgegnn.cli.options import (
     FactoryArgs,
     Inputs,
     Json,
+    MaxEdges,
+    MaxNodes,
     Seed,
     Split,
     SplitFile,
@@ -44,8 +46,16 @@ def tune(
             help="How much worse than the float model on validation, in points; in units of mae or rmse (default: 1).",
         ),
     ] = None,
+    max_nodes: MaxNodes = None,
+    max_edges: MaxEdges = None,
     minimize: Annotated[
-        str, typer.Option("--minimize", metavar="WHAT", help="size, latency or energy.", rich_help_panel=SEARCH)
+        str,
+        typer.Option(
+            "--minimize",
+            metavar="WHAT",
+            help="size, latency or energy; on a microcontroller size (flash), ram or instructions.",
+            rich_help_panel=SEARCH,
+        ),
     ] = "size",
     budget: Annotated[
         float, typer.Option("--budget", metavar="MINUTES", help="How long to search.", rich_help_panel=SEARCH)
@@ -89,13 +99,14 @@ def tune(
         edgegnn tune model.pt
         edgegnn tune model.pt --target x86 --max-accuracy-drop 1 --minimize size
         edgegnn tune model.pt --minimize latency --budget 30
+        edgegnn tune model.pt --target cortex-m4 --max-nodes 64 --max-edges 256
     """
     from edgegnn.cli.render import tune
     from edgegnn.devices.target import load_target
-    from edgegnn.tuning.request import check_request
+    from edgegnn.tuning.request import c_form_limits, check_request
 
     check_request(minimize, max_drop, budget, trials)
-    load_target(target)
+    c_form_limits(load_target(target), minimize, max_nodes, max_edges)
     source = model_source(model, factory, factory_args, allow_import, unsafe_pickle)
     place = data_source(data, task, split, split_file, split_seed, data_root, inputs, transforms)
 
@@ -120,6 +131,8 @@ def tune(
         found = run(
             model,
             target=target,
+            max_nodes=max_nodes,
+            max_edges=max_edges,
             minimize=minimize,
             max_drop=max_drop,
             budget=budget,

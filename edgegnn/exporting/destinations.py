@@ -9,9 +9,18 @@ import onnx
 
 from edgegnn.devices.microcontroller.boards import BOARDS
 from edgegnn.devices.microcontroller.build import build_firmware, find_compiler
-from edgegnn.devices.microcontroller.limits import Needs, largest_limits, largest_tables, needs_of, too_much
+from edgegnn.devices.microcontroller.limits import (
+    Needs,
+    largest_limits,
+    largest_tables,
+    needs_of,
+    share_over,
+    smaller_weights,
+    taken,
+    too_much,
+)
 from edgegnn.devices.target import Target, load_target
-from edgegnn.errors import ExportError, UsageError
+from edgegnn.errors import TooLargeError, UsageError
 from edgegnn.exporting.early_checks import PLAIN
 from edgegnn.native.build import LEVELS
 from edgegnn.plain_c.generate import PlainC, generate
@@ -70,7 +79,7 @@ def check_memory(
         status: told in a few words what is being done.
 
     Raises:
-        ExportError: it does not fit; with the numbers, and what would.
+        TooLargeError: it does not fit; with the numbers, and what would.
     """
     for target in small:
         status(f"compiling for {target.name}")
@@ -78,16 +87,18 @@ def check_memory(
         needs = needs_of(code, build_firmware(BOARDS[target.cpu], code, name))
         problem = too_much(needs, target)
         if problem:
-            raise ExportError(f"{name} does not fit {target.name}: {problem}; {_cure(model, code, needs, target)}")
+            raise TooLargeError(
+                f"{name} does not fit {target.name}: {problem}; {_cure(model, code, needs, target)}",
+                taken(needs, target),
+                share_over(needs, target),
+            )
 
 
 def _cure(model: onnx.ModelProto, code: PlainC, needs: Needs, target: Target) -> str:
     said = []
     if target.flash_bytes and needs.flash > target.flash_bytes:
-        said.append(
-            f"its largest tables are {largest_tables(code)}: train fewer channels or layers, or give it 8-bit weights "
-            "(--quant dq-int8) where it has floats"
-        )
+        ways = smaller_weights(code, needs, target.flash_bytes)
+        said.append(f"its largest tables are {largest_tables(code)} bytes: {ways} would be smaller")
     if target.ram_bytes and needs.ram > target.ram_bytes:
         room = target.ram_bytes - needs.stack - needs.static
         fits = largest_limits(lambda limits: generate(model, code.name, limits), code.limits, room)

@@ -50,7 +50,8 @@ def fold(model: onnx.ModelProto) -> Folded:
     names = [name for node in folded for name in node.output if name in wanted]
     if names:
         constants.update(_run(model, folded, names))
-    return Folded([_node(node) for node in left], constants, {n: q for n, q in quantized.items() if n in wanted})
+    read = {name: array for name, array in constants.items() if name in wanted}
+    return Folded([_node(node) for node in left], read, {n: q for n, q in quantized.items() if n in wanted})
 
 
 def _has_graphs(node: onnx.NodeProto) -> bool:

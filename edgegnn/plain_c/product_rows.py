@@ -10,9 +10,10 @@ import numpy.typing as npt
 from edgegnn.plain_c.builder import Builder
 from edgegnn.plain_c.values import Dim
 
-__all__ = ["Weights", "by_two", "padded", "weight_table"]
+__all__ = ["BYTE_WEIGHTS", "Weights", "by_two", "padded", "weight_table"]
 
 Array = npt.NDArray[np.generic]
+BYTE_WEIGHTS, _PACKED_WEIGHTS = "EDGEGNN_BYTE_WEIGHTS", "EDGEGNN_PACKED_WEIGHTS"  # macros of model.c
 _UNPACKED = 4  # a column of so few weights takes as many bytes packed
 _DEEPEST = 2**15  # the kernels' sums are 16 times the products' with packed weights
 
@@ -56,12 +57,12 @@ def weight_table(builder: Builder, hint: str, columns: Array) -> Weights:
     length = padded(depth)
     whole = np.pad(columns, ((0, 0), (0, length - depth)))
     if length > _UNPACKED and depth <= _DEEPEST and columns.min(initial=0) >= -8 and columns.max(initial=0) <= 7:
-        builder.weight_forms.add("EDGEGNN_PACKED_WEIGHTS")
+        builder.weight_forms.add(_PACKED_WEIGHTS)
         half = -(-length // 8) * 4  # the first half of a column is below, the second one above
         second = np.pad(whole[:, half:], ((0, 0), (0, 2 * half - length)))
         whole = ((whole[:, :half].astype(np.uint8) & 15) | (second.astype(np.uint8) << 4)).view(np.int8)
     else:
-        builder.weight_forms.add("EDGEGNN_BYTE_WEIGHTS")
+        builder.weight_forms.add(BYTE_WEIGHTS)
     return Weights(builder.table(hint, np.ascontiguousarray(whole), "int8_t"), length, width, whole.shape[1])
 
 

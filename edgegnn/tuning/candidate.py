@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint
-from edgegnn.errors import EdgeGNNError, first_line
+from edgegnn.devices import Target
+from edgegnn.errors import EdgeGNNError, TooLargeError, first_line
+from edgegnn.plain_c.values import Limits
 from edgegnn.profiling import machine_lock
 from edgegnn.runtime.metrics import metric_text
 from edgegnn.tuning.accuracy_drop import Judge
@@ -37,19 +39,26 @@ class Job:
         space: what can be chosen.
         judge: the validation split.
         target: the device.
-        minimize: "size", "latency" or "energy".
+        minimize: a field of `edgegnn.tuning.choose.figure`.
         allowed: the drop that is allowed, in the metric's unit (a share, not points).
         seed: of all trainings.
+        limits: the largest graph of the candidates' C forms; None for a device that takes none.
     """
 
     checkpoint: Checkpoint
     source: DataSource
     space: Space
     judge: Judge
-    target: str
+    target: Target
     minimize: str
     allowed: float
     seed: int
+    limits: Limits | None = None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the device is a microcontroller: candidates are weighed, not timed."""
+        return self.target.transport == "microcontroller"
 
 
 class OutOfTime(Exception):
@@ -104,7 +113,8 @@ def attempt(
 
     Returns:
         "status": "done"; "lost" (given up in mid-training: too far from good enough) or "failed", both with "reason";
-        then, where known, "val", "drop", "drop_error", "agreement", "within", "bytes" (of the model file),
+        then, where known, "over" (how much too large for the device, as a share of its memory), "val", "drop",
+        "drop_error", "agreement", "within", "bytes" (of the model file),
         "checkpoint_bytes", "seconds", "epoch_seconds", "rest_seconds".
 
     Raises:
@@ -118,6 +128,8 @@ def attempt(
         record |= {"status": "done", "reason": ""}
     except _Hopeless as error:
         record = {"status": "lost", "reason": str(error)}
+    except TooLargeError as error:
+        record = {"status": "failed", "reason": f"too large: {error.short}", "over": round(error.over, 4)}
     except EdgeGNNError as error:
         record = {"status": "failed", "reason": " ".join(str(error).split())}
     except OutOfTime:
@@ -139,15 +151,26 @@ def attempt(
 def measure(job: Job, folder: Path, *, timeout: float, status: Callable[[str], None]) -> Record:
     """Measure a candidate's artifact on the target, with the short windows of `edgegnn profile --quick`.
 
+    On an emulated microcontroller it is weighed: "footprint" {flash, ram (bytes), instructions (median of an
+    inference)}, "device", and none of the following.
+
     Returns:
         "latency_ms" {p50, p90, p99, threads}, "energy_j" {gross, net, kind, source} or None with "energy_reason",
         "emulated", "device", "load_average", "native_kernels", "without_kernels"; of a
         measurement that failed "measure_reason".
     """
     from edgegnn.profiling import profile
+    from edgegnn.profiling.footprint import footprint
 
+    if job.emulated:
+        try:
+            weighed = footprint(folder / ARTIFACT, target=job.target, out=None, progress=status)
+        except EdgeGNNError as error:
+            return {"measure_reason": " ".join(str(error).split())}
+        needs = {"flash": weighed.needs.flash, "ram": weighed.needs.ram}
+        return {"footprint": {**needs, "instructions": weighed.instructions.median}, "device": weighed.cpu}
     try:
-        with machine_lock.turn(machine_lock.lock_path(), measuring=job.target, status=status, seconds=timeout):
+        with machine_lock.turn(machine_lock.lock_path(), measuring=job.target.name, status=status, seconds=timeout):
             found = profile(
                 folder / ARTIFACT, target=job.target, quick=True, out=None, progress=status, timeout=max(timeout, 1.0)
             )
@@ -217,7 +240,9 @@ def _made(
         checkpoint,
         quant=None if candidate.quant_trains else quant,
         output=folder / ARTIFACT,
-        targets=[job.target] if job.target != "local" else (),
+        targets=[job.target.name] if job.target.name != "local" else (),
+        max_nodes=job.limits.nodes if job.limits is not None else None,
+        max_edges=job.limits.edges if job.limits is not None else None,
         command="edgegnn tune",
         status=status,
         **job.source.options(),

@@ -13,11 +13,19 @@ __all__ = ["best", "figure", "finalists", "front", "known", "next_fixed", "value
 
 _LATE = 0.7  # share of the budget after which short trainings that promise something are given full ones first
 _EVERY = 3  # before, after this many short ones
+_FOOTPRINT = ("flash", "ram", "instructions")
+_TOO_LARGE = 1e6  # what optuna is told of candidates that the device has no room for: this and more
 _OUTSIDE = 100.0  # what optuna is told of candidates that lose too much: this and more
 
 
 def figure(record: Record, minimize: str) -> float | None:
-    """What is minimized: bytes of the model file, p50 in ms, or gross J of an inference; None where it isn't known."""
+    """What is minimized; None where it isn't known.
+
+    "size": bytes of the model file. "latency": p50 in ms. "energy": gross J of an inference. Of a microcontroller
+    "flash" and "ram" in bytes, "instructions" of an inference.
+    """
+    if minimize in _FOOTPRINT:
+        return (record.get("footprint") or {}).get(minimize)
     if minimize == "size":
         return record.get("bytes")
     if minimize == "latency":
@@ -49,8 +57,11 @@ def finalists(records: Iterable[Record], minimize: str, number: int) -> list[Rec
 def value_of(record: Record, minimize: str, allowed: float) -> float | None:
     """What optuna is told: within the allowed drop the figure decides, outside only the drop; None of one that failed.
 
+    Those that the device has no room for are the worst, and the worse the larger they are.
     Only the order counts for the sampler (TPE splits trials into the better and the rest).
     """
+    if "over" in record:
+        return _TOO_LARGE * (1 + float(record["over"]))
     if "excess" not in record:
         return None
     value = figure(record, minimize)

@@ -46,7 +46,7 @@ def contents(
     candidates = [{k: v for k, v in r.items() if k not in _INNER} | {"front": r["number"] in on_front} for r in records]
     return {
         "format": FORMAT,
-        "target": job.target,
+        "target": job.target.name,
         "minimize": job.minimize,
         "metric": job.judge.metric,
         "max_drop": job.allowed,
@@ -87,6 +87,13 @@ def nothing_found(content: dict[str, Any], folder: Path) -> str:
     made = [c for c in content["candidates"] if c["status"] == "done" and c["preset"] != "none"]
     more = f"--budget above {content['budget_minutes']:g}"
     if not made:
+        large = [c for c in content["candidates"] if "over" in c]
+        if large:
+            nearest = min(large, key=lambda c: float(c["over"]))
+            found = f"{nearest['label']} comes nearest, {nearest['reason']}"
+            return (
+                f"nothing that was tried fits {content['target']}: {found}; search on with {more}, or lower the limits"
+            )
         failed = [c["reason"] for c in content["candidates"] if c["status"] != "done"]
         why = f": {failed[-1]}" if failed else ""
         return f"no candidate was finished in {content['seconds'] / 60:.1f} minutes{why}; give more time with {more}"
@@ -99,7 +106,7 @@ def nothing_found(content: dict[str, Any], folder: Path) -> str:
             f"nothing that was tried stays within {allowed} of {metric_text(metric, content['float']['val'])} with its "
             f"margin: {found}; allow more with --max-accuracy-drop, or search on with {more} ({folder / FRONT} has all)"
         )
-    if content["minimize"] == "size":
+    if content["minimize"] in ("size", "flash"):
         return (
             f"nothing that was tried and stays within {drop_text(metric, content['max_drop'])} is smaller than the "
             f"float model's own artifact: search on with {more}, if the model is not small already ({folder / FRONT})"

@@ -27,7 +27,7 @@ from edgegnn.tuning.budget import Clock, Costs
 from edgegnn.tuning.candidate import Job, OutOfTime, attempt, measure
 from edgegnn.tuning.choose import best, figure, finalists, front, known, next_fixed, value_of
 from edgegnn.tuning.report import contents, nothing_found
-from edgegnn.tuning.request import check_request
+from edgegnn.tuning.request import c_form_limits, check_request
 from edgegnn.tuning.space import Candidate, commands, space_of
 from edgegnn.tuning.store import ARTIFACT, CANDIDATES, CHECKPOINT, RECIPE, Memory, Record, open_memory
 from edgegnn.utils.files import replacing
@@ -91,6 +91,8 @@ def tune(
     model: str | Path | Checkpoint,
     *,
     target: str = "local",
+    max_nodes: int | None = None,
+    max_edges: int | None = None,
     minimize: str = "size",
     max_drop: float | None = None,
     budget: float = 15.0,
@@ -117,7 +119,10 @@ def tune(
     Args:
         model: a float checkpoint, a bare state_dict (with `factory`), or a loaded `Checkpoint`, which is not changed.
         target: a device of `edgegnn targets`, or "local".
-        minimize: "size" (bytes of the model file), "latency" (p50) or "energy" (gross, of an inference).
+        max_nodes: the most nodes of a graph, for a device that takes the C form (a microcontroller).
+        max_edges: the most edges of a graph there.
+        minimize: "size" (bytes of the model file), "latency" (p50) or "energy" (gross, of an inference); on a
+            microcontroller "size" (bytes of flash), "ram" (bytes) or "instructions" (of an inference).
         max_drop: how much worse than the float model on validation: in points of a metric in percent, else in the
             metric's unit; None: 1 point.
         budget: minutes.
@@ -155,13 +160,16 @@ def tune(
     check_labels(task, "a search compares accuracies", "name a task whose labels the data have")
     clock = Clock(60 * budget)
     device = load_target(target)
+    limits = c_form_limits(device, minimize, max_nodes, max_edges)
     checkpoint, work, _ = open_model(model, source, data_source)
     check_compressible(checkpoint)
     check_fits(checkpoint, work)
     judge = Judge(checkpoint.model, work)  # type: ignore[arg-type]
     allowed = _allowed(max_drop, judge)
     space = space_of(checkpoint.model, work)  # type: ignore[arg-type]
-    job = Job(checkpoint, data_source, space, judge, device.name, minimize, allowed, seed)
+    small = device.transport == "microcontroller"
+    figured = "flash" if small and minimize == "size" else minimize
+    job = Job(checkpoint, data_source, space, judge, device, figured, allowed, seed, limits)
     settings = {
         "model": _checksum(model),
         "data": work.spec.to_dict(),
@@ -169,6 +177,7 @@ def tune(
         "--minimize": minimize,
         "--max-accuracy-drop": allowed,
         "--seed": seed,
+        **({} if limits is None else {"--max-nodes": limits.nodes, "--max-edges": limits.edges}),
         "choice of candidates": [list(space.recipes), [layer.name for layer in space.layers]],
     }
     with open_memory(Path(output), space, settings, seed=seed, force=force) as memory:
@@ -267,9 +276,8 @@ class _Search:
             record["rest_seconds"] += time.monotonic() - start
             if candidate.dense and figure(record, self.job.minimize) is None:  # nothing else will be measured either
                 why = record.get("measure_reason") or record.get("energy_reason")
-                raise TuneError(
-                    f"{self.job.minimize} can't be measured on {self.job.target}: {why}; or choose --minimize size"
-                )
+                cure = "" if self.job.emulated else "; or choose --minimize size"
+                raise TuneError(f"{self.job.minimize} can't be measured on {self.job.target.name}: {why}{cure}")
         self.costs.note(record)
         return record
 
@@ -317,7 +325,7 @@ class _Search:
                 self._measure_finalists()
         records = self.memory.records
         winner = best(records, self.job.minimize)
-        if winner is not None and self.job.minimize == "size" and winner["preset"] == "none":
+        if winner is not None and self.job.minimize in ("size", "flash") and winner["preset"] == "none":
             winner = None  # the model as it is
         content = self._content(winner, interrupted)
         if winner is not None:
@@ -335,8 +343,8 @@ class _Search:
         for record in finalists(self.memory.records, minimize, _FINALISTS):
             if self.clock.left < 1.2 * took:
                 return
-            if minimize == "size" and "latency_ms" in record:
-                continue
+            if self.job.emulated or (minimize == "size" and "latency_ms" in record):
+                continue  # measured already
             start = time.monotonic()
             self.watch.status(f"measuring {record['label']}")
             facts = measure(self.job, self._folder(record["number"]), timeout=self.clock.left, status=self.watch.status)
@@ -354,7 +362,7 @@ class _Search:
                 job.space,
                 model=model,
                 source=options,
-                target=job.target,
+                where=self._where(),
                 epochs=winner["epochs"] if winner["epochs"] != epochs["default"] else None,
                 seed=job.seed,
                 recipe_file=self.memory.folder / RECIPE,
@@ -373,6 +381,14 @@ class _Search:
             epochs=self.memory.get("epochs") or {},
             **made,
         )
+
+    def _where(self) -> list[str]:
+        """Options of an export that name the device, and the largest graph of a C form."""
+        target, limits = self.job.target.name, self.job.limits
+        found = [] if target == "local" else ["--target", target]
+        if limits is not None:
+            found += ["--max-nodes", str(limits.nodes), "--max-edges", str(limits.edges)]
+        return found
 
     def _install(self, winner: Record, content: dict[str, Any]) -> None:
         """Put the winner where the user looks for it."""

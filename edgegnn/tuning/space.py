@@ -218,7 +218,7 @@ def starts(space: Space, minimize: str) -> list[Candidate]:
         return []
     four, weights = (FOUR,) * len(space.layers), (WEIGHTS,) * len(space.layers)
     ways: list[tuple[str, float, tuple[str, ...]]]
-    if minimize == "size":
+    if minimize in ("size", "flash"):
         ways = [("global", 0.9, four), ("global", 0.95, weights), ("structured", 0.5, weights)]
     else:
         eight = (EIGHT,) * len(space.layers)
@@ -252,7 +252,7 @@ def commands(
     *,
     model: str,
     source: list[str],
-    target: str,
+    where: list[str],
     epochs: int | None,
     seed: int,
     recipe_file: Path,
@@ -264,7 +264,7 @@ def commands(
         space: what it was chosen from.
         model: the model file.
         source: options that say how to open it.
-        target: name of the device.
+        where: options of the export that name the device.
         epochs: of its trainings; None for the default.
         seed: of its trainings.
         recipe_file: where a recipe that has no name is kept.
@@ -274,7 +274,6 @@ def commands(
         quant = f"{candidate.quant}:target_bits={candidate.target_bits}"
     elif quant is None:
         quant, content = str(recipe_file), json.dumps(candidate.recipe(space).to_dict(), indent=1) + "\n"
-    where = ["--target", target] if target != "local" else []
     training = [*(["--epochs", str(epochs)] if epochs is not None else []), *(["--seed", str(seed)] if seed else [])]
     if not candidate.trains:
         line = ["edgegnn", "export", model, *source, "--quant", quant, *where, "-o", "best"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["searching", "tuned"]
 
 _WIDE = 1000  # columns
+_SMALL = ("flash", "RAM", "instructions")  # of a microcontroller
 
 
 class TuneProgress:
@@ -106,7 +107,8 @@ def tuned(found: Tuned, as_json: bool) -> None:
         return
     metric, winner = content["metric"], found.winner
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("front", "validation", "drop", "file", "p50", "energy"):
+    small = any("footprint" in c for c in content["candidates"])
+    for heading in ("front", "validation", "drop", "file", *(_SMALL if small else ("p50", "energy"))):
         table.add_column(heading, justify="left" if heading == "front" else "right")
     shown = [c for c in content["candidates"] if c["front"] or c["preset"] is not None]
     for c in sorted((c for c in shown if c["status"] == "done"), key=lambda c: (not c["front"], c["bytes"])):
@@ -116,7 +118,7 @@ def tuned(found: Tuned, as_json: bool) -> None:
             _drop(c["drop"], metric) + ("" if c["within"] else " *"),
             size(c["bytes"]),
         ]
-        table.add_row(name, *cells, *_measured(c))
+        table.add_row(name, *cells, *(_weighed(c) if small else _measured(c)))
     console = Terminal()
     # A file has no width that rows should be wrapped to.
     (console if console.is_terminal else Terminal(width=_WIDE)).print(table)
@@ -138,6 +140,8 @@ def tuned(found: Tuned, as_json: bool) -> None:
     if test["caveat"]:
         facts.add_row("note", test["caveat"])
     facts.add_row("answers as the float model", f"{100 * winner['agreement']:.1f} % of validation")
+    if small:
+        facts.add_row(content["target"], ", ".join(map(" ".join, zip(_weighed(winner), _SMALL, strict=True))))
     energy = winner.get("energy_j")
     if energy is not None:
         facts.add_row("energy", f"{energy['kind']}: {energy['source']}")
@@ -159,6 +163,13 @@ def _measured(candidate: dict[str, Any]) -> list[str]:
     ]
 
 
+def _weighed(candidate: dict[str, Any]) -> list[str]:
+    found = candidate.get("footprint")
+    if found is None:
+        return ["", "", ""]
+    return [size(found["flash"]), size(found["ram"]), f"{found['instructions']:,}"]
+
+
 def _against(content: dict[str, Any], winner: dict[str, Any]) -> str:
     presets = [c for c in content["candidates"] if c["preset"] is not None and c.get("within")]
     named = {"the float model": next((c for c in presets if c["preset"] == "none"), None)}
@@ -169,6 +180,8 @@ def _against(content: dict[str, Any], winner: dict[str, Any]) -> str:
 
 
 def _figures(record: dict[str, Any]) -> str:
+    if "footprint" in record:
+        return ", ".join(map(" ".join, zip(_weighed(record), _SMALL, strict=True)))
     return ", ".join([size(record["bytes"]), *filter(None, _measured(record))])
 
 

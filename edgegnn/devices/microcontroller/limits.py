@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -11,9 +12,19 @@ from edgegnn.devices.microcontroller.build import Firmware
 from edgegnn.devices.target import Target
 from edgegnn.errors import EdgeGNNError
 from edgegnn.plain_c.generate import Argument, PlainC
+from edgegnn.plain_c.product_rows import BYTE_WEIGHTS
 from edgegnn.plain_c.values import Limits, count
 
-__all__ = ["Needs", "largest_limits", "largest_tables", "needs_of", "too_much"]
+__all__ = [
+    "Needs",
+    "largest_limits",
+    "largest_tables",
+    "needs_of",
+    "share_over",
+    "smaller_weights",
+    "taken",
+    "too_much",
+]
 
 _WIDTHS = {"float": 4, "int32_t": 4, "uint8_t": 1, "int8_t": 1}
 STACK = 2048  # bytes, where nobody has measured it; 0.2 to 1.7 kB were
@@ -86,10 +97,44 @@ def too_much(needs: Needs, target: Target) -> str:
     return "; ".join(found)
 
 
+def taken(needs: Needs, target: Target) -> str:
+    """What a model takes of a target that has no room for it, in a few words."""
+    found = ((needs.flash, target.flash_bytes, "flash"), (needs.ram, target.ram_bytes, "RAM"))
+    return ", ".join(f"{used:,} of {there:,} bytes of {name}" for used, there, name in found if there and used > there)
+
+
+def share_over(needs: Needs, target: Target) -> float:
+    """How much too large a model is for a target, as a share of the target's flash or RAM; 0 where it fits."""
+    pairs = ((needs.flash, target.flash_bytes), (needs.ram, target.ram_bytes))
+    return max([0.0, *(taken / there - 1 for taken, there in pairs if there)])
+
+
 def largest_tables(code: PlainC, number: int = 2) -> str:
     """The largest constants of a model, in words."""
     found = [(int(n) * _TABLE_WIDTHS.get(kind, 4), name) for kind, name, n in _TABLE.findall(code.files["model.c"])]
     return ", ".join(f"{name} {size:,}" for size, name in sorted(found, reverse=True)[:number])
+
+
+def smaller_weights(code: PlainC, needs: Needs, flash: int) -> str:
+    """What would make the weights of a model smaller, in words.
+
+    Args:
+        code: the model.
+        needs: what it takes.
+        flash: what there is, bytes.
+    """
+    tables = _TABLE.findall(code.files["model.c"])
+    weights = sum(int(n) for kind, name, n in tables if kind == "int8_t" and "_weight" in name)
+    floats = sum(4 * int(n) for kind, _, n in tables if kind == "float")
+    ways = []
+    if floats > needs.constants // 2:
+        ways.append("8-bit weights (--quant dq-int8)")
+    elif f"#define {BYTE_WEIGHTS}\n" in code.files["model.c"]:
+        ways.append(f"4-bit weights (--quant dq-int4, about {needs.flash - weights // 2:,} bytes)")
+    share = 1 - (flash / needs.flash) ** 0.5  # a weight between two layers shrinks with both
+    sparsity = min(0.9, math.ceil(10 * share) / 10)
+    ways.append(f"fewer channels (edgegnn compress --prune structured --sparsity {sparsity:g})")
+    return " or ".join(ways)
 
 
 def largest_limits(make: Callable[[Limits], PlainC], limits: Limits, ram: int) -> Limits | None:

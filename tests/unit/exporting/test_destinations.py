@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import c_models
 import pytest
 
 from edgegnn.devices.target import load_target
-from edgegnn.errors import ExportError, UsageError
+from edgegnn.errors import ExportError, TooLargeError, UsageError
 from edgegnn.exporting.destinations import check_memory, destinations
 from edgegnn.plain_c.values import Limits
 
@@ -47,5 +48,10 @@ def test_what_does_not_fit_is_refused(chip: str) -> None:
     with pytest.raises(ExportError, match=r"does not fit chip: RAM: .* 6,000 are there.* --max-nodes \d+ --max-edges"):
         check_memory(model, "gin", Limits(640, 2560), [load_target(chip)], said.append)
     Path("targets/chip.toml").write_text(Path("targets/chip.toml").read_text().replace("20000", "900"))
-    with pytest.raises(ExportError, match=r"flash: .* 900 are there.* largest tables are qgemmnormfloat_weight_\d+ "):
+    with pytest.raises(TooLargeError, match=r"flash: .* 900 are there.* largest tables are qgemmnormfloat_w") as found:
         check_memory(model, "gin", Limits(64, 256), [load_target(chip)], said.append)
+    assert re.search(r"4-bit weights \(--quant dq-int4, about [\d,]+ bytes\) or fewer channels", str(found.value))
+    assert re.fullmatch(r"[\d,]+ of 900 bytes of flash", found.value.short)
+    assert found.value.over > 0
+    with pytest.raises(TooLargeError, match=r"bytes: fewer channels \(edgegnn compress --prune structured --sparsity"):
+        check_memory(c_models.gin((4, 4)), "gin", Limits(64, 256), [load_target(chip)], said.append)

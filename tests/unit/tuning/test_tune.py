@@ -190,6 +190,9 @@ def test_optuna_is_told_size_within_the_drop_and_the_drop_outside():
     outside = [of(excess=0.001), of(excess=0.1, bytes=1)]
     assert sorted([*inside, *outside]) == [*inside, *outside]
     assert value_of({"status": "failed"}, "size", 0.01) is None
+    # What has no room on the device is worse than what loses anything, and the worse the larger it is.
+    large = [value_of({"status": "failed", "over": over}, "flash", 0.01) for over in (0.1, 2.0)]
+    assert large[1] > large[0] > of(excess=0.9)
 
 
 def test_costs_are_learnt_from_what_ended():
@@ -291,8 +294,8 @@ def test_a_split_that_nothing_can_be_chosen_on_is_refused(trained):
 
 
 def by_hand(candidate, tmp_path, **changes):
-    options = {"model": "m.pt", "source": ["--data", "d.pt"], "target": "x86", "epochs": None, "seed": 0, **changes}
-    return commands(candidate, SPACE, recipe_file=tmp_path / "recipe.json", **options)
+    options = {"model": "m.pt", "source": ["--data", "d.pt"], "where": ["--target", "x86"], "epochs": None, "seed": 0}
+    return commands(candidate, SPACE, recipe_file=tmp_path / "recipe.json", **options | changes)
 
 
 def test_the_command_lines_that_make_a_candidate(tmp_path):
@@ -302,7 +305,7 @@ def test_the_command_lines_that_make_a_candidate(tmp_path):
         "--epochs 7 --seed 3 -o best.pt && edgegnn export best.pt --data d.pt --target x86 -o best",
         None,
     )
-    assert by_hand(Candidate("static-int8"), tmp_path, target="local") == (
+    assert by_hand(Candidate("static-int8"), tmp_path, where=[]) == (
         "edgegnn export m.pt --data d.pt --quant static-int8 -o best",
         None,
     )

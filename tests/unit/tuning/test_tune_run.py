@@ -15,6 +15,7 @@ from tune_example import SPACE, Made, figures
 
 from edgegnn import api
 from edgegnn.errors import TargetError, TuneError, UsageError
+from edgegnn.plain_c.values import Limits
 from edgegnn.tuning import search, tune
 from edgegnn.tuning.candidate import OutOfTime
 from edgegnn.tuning.space import Candidate, presets, starts
@@ -148,6 +149,19 @@ def test_latency_and_energy_choose_by_what_was_measured(made, monkeypatch):
     assert frugal.winner["preset"] != "static-int8"
 
 
+def test_a_microcontroller_chooses_by_what_candidates_take_of_it(made, monkeypatch):
+    def weigh(job, folder, **_):
+        assert (job.emulated, job.limits) == (True, Limits(9, 20))
+        flash = 500 if made.done[-1].quant == "dq" else 900
+        return {"footprint": {"flash": flash, "ram": 100, "instructions": 7}, "device": "cortex-m4"}
+
+    monkeypatch.setattr(search, "measure", weigh)
+    found = tune("model.pt", target="cortex-m4", max_nodes=9, max_edges=20, trials=9)
+    assert found.winner["footprint"]["flash"] == 500
+    assert (found.front["minimize"], found.front["target"]) == ("flash", "cortex-m4")
+    assert found.front["command"].endswith("--target cortex-m4 --max-nodes 9 --max-edges 20 -o best")
+
+
 def test_energy_that_can_not_be_read_is_said_before_anything_is_trained(made, monkeypatch):
     monkeypatch.setattr(search, "measure", lambda *_, **__: {"energy_j": None, "energy_reason": "no sensor there"})
     for _ in range(3):
@@ -167,7 +181,11 @@ def test_energy_that_can_not_be_read_is_said_before_anything_is_trained(made, mo
         (["--max-accuracy-drop", "nan"], 2, "0 or more"),
         (["--budget", "0"], 2, "more than 0 minutes"),
         (["--budget", "inf"], 2, "more than 0 minutes"),
-        (["--minimize", "speed"], 2, "size, latency or energy"),
+        (["--minimize", "speed"], 2, "size, latency, energy, ram or instructions"),
+        (["--minimize", "ram"], 2, "ram can't be told of x86: choose --minimize size, latency or energy"),
+        (["--max-nodes", "9"], 2, "that take the C form: not for x86"),
+        (["--target", "cortex-m4"], 2, "give --max-nodes and --max-edges"),
+        (["--target", "cortex-m4", "--minimize", "latency"], 2, "choose --minimize size, ram or instructions"),
         (["--trials", "0"], 2, "1 or more"),
         (["-o", "model-dq-int8"], 2, "something else"),
         (["-o", "data.pt"], 2, "is a file"),
