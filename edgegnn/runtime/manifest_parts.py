@@ -34,6 +34,8 @@ class TensorSpec:
         """The role of an input; its size is the one in the shape, which may belong to one type of nodes or edges."""
         role = FIXED if self.role == FIXED.name else ROLES.get(self.role) or usual_role(self.name)
         size = self.shape[role.axis] if role.axis < len(self.shape) else None
+        if isinstance(size, int) and "." in self.name:  # as many as the model has learnt rows for: "x.paper"
+            size = f"{role.size}.{self.name.partition('.')[2]}"
         typed = isinstance(size, str) and size.startswith(f"{role.size}.")
         return role.sized(str(size), self.ends) if typed else role
 

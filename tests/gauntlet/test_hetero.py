@@ -294,6 +294,27 @@ def test_types_without_features(tmp_path: Path) -> None:
         predict(tmp_path / "none", inputs)
 
 
+class LearntBeside(nn.Module):
+    """A learnt row for each author, times what is known of the author."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paper, self.author = Linear(SIZES["paper"], 8), nn.Embedding(AUTHORS, SIZES["author"])
+        self.conv, self.head = SAGEConv((SIZES["author"], 8), 8), Linear(8, CLASSES)
+
+    def forward(self, x_dict: dict, edge_index_dict: dict) -> Tensor:
+        authors = x_dict["author"] * self.author.weight
+        paper = self.paper(x_dict["paper"]).relu()
+        return self.head(self.conv((authors, paper), edge_index_dict["author", "writes", "paper"]).relu())
+
+
+@pytest.mark.slow
+def test_learnt_rows_beside_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    (manifest,) = run_gauntlet(LearntBeside(), library(), tmp_path, by_dictionaries, recipes=FLOAT).values()
+    assert {spec.name: spec.shape[0] for spec in manifest.inputs}["x.author"] == AUTHORS
+
+
 class Ratings(nn.Module):
     """Encoder and decoder of edges, as PyG's examples for recommenders: a value for each edge of one relation."""
 
