@@ -16,14 +16,12 @@ from edgegnn.bench.tasks import VERSION
 from edgegnn.profiling import ProfileRecord
 from edgegnn.reporting.model_points import plain
 from edgegnn.reporting.palette import GRID, INK, MUTED, SERIES
-from edgegnn.reporting.picture import Picture, blank, drawn
+from edgegnn.reporting.picture import Picture, bar, blank, drawn, text
 
 __all__ = ["draw_card", "runner_title", "speedups", "title_of"]
 
 _LEFT, _BARS, _END, _QUALITY, _NUMBERS, _COLUMN = 48, 300, 730, 890, 1152, 160
 _TOP, _BOTTOM = 188, 540
-# Points for pixels: a figure of 100 dots an inch has 1.39 pixels a point.
-_POINT = 0.72
 
 
 def runner_title(name: str) -> str:
@@ -76,20 +74,20 @@ def draw_card(bundle: Bundle, checksum: str) -> Picture:
 
 
 def _head(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileRecord) -> None:
-    _text(axes, _LEFT, 62, f"EdgeGNN-Bench v{VERSION}", 21, MUTED)
+    text(axes, _LEFT, 62, f"EdgeGNN-Bench v{VERSION}", 21, MUTED)
     device = plain(_short(record.device.gpu or record.device.model), 46)
-    _text(axes, _LEFT, 112, device, 40 if len(device) < 34 else 30, INK, weight="bold")
+    text(axes, _LEFT, 112, device, 40 if len(device) < 34 else 30, INK, weight="bold")
     threads = record.latency_ms.threads
     facts = f"{threads} thread{'s' * (threads != 1)}, single stream, latency per inference (median)"
-    _text(axes, _LEFT, 148, facts, 19, MUTED)
+    text(axes, _LEFT, 148, facts, 19, MUTED)
     others = _others(bundle, runners)
     right: float = _NUMBERS
     for name in reversed(others):
         counted = speedups(bundle, name, valid=True)
         mean = geometric_mean([v for task, v in counted.items() if not is_open(bundle, task)])
         if mean is not None:
-            _text(axes, right, 106, _times(mean), 52, SERIES[0], ha="right", weight="bold")
-            _text(axes, right, 144, f"vs {runner_title(name)}", 17, MUTED, ha="right")
+            text(axes, right, 106, _times(mean), 52, SERIES[0], ha="right", weight="bold")
+            text(axes, right, 144, f"vs {runner_title(name)}", 17, MUTED, ha="right")
         right -= _COLUMN
 
 
@@ -117,16 +115,16 @@ def _scale(axes: Any, bundle: Bundle, height: float) -> None:
     for power in range(int(low), int(high) + 1):
         x = _place(bundle, 10.0**power)
         axes.plot([x, x], [_TOP - 4, _TOP + height], color=GRID, linewidth=1, zorder=0)
-        _text(axes, x, _TOP - 12, _milliseconds(10.0**power), 14, MUTED, ha="center")
-    _text(axes, _QUALITY, _TOP - 12, "of fp32's quality", 14, MUTED, ha="right")
+        text(axes, x, _TOP - 12, _milliseconds(10.0**power), 14, MUTED, ha="center")
+    text(axes, _QUALITY, _TOP - 12, "of fp32's quality", 14, MUTED, ha="right")
 
 
 def _task(axes: Any, bundle: Bundle, name: str, runners: Sequence[str], top: float, step: float) -> None:
     """A row: the task, a bar for each runner, and what is most worth saying on the right."""
     middle = top + step / 2
     kind, _, model = title_of(bundle, name).partition(": ")
-    _text(axes, _LEFT, middle - 1, kind, 19, INK, weight="bold")
-    _text(axes, _LEFT, middle + 17, model, 14.5, MUTED)
+    text(axes, _LEFT, middle - 1, kind, 19, INK, weight="bold")
+    text(axes, _LEFT, middle + 17, model, 14.5, MUTED)
     rows = {row.runner: row for row in bundle.measured if row.task == name}
     thick = min(13.0, (step - 10) / len(runners))
     begin = middle - thick * len(runners) / 2
@@ -136,11 +134,11 @@ def _task(axes: Any, bundle: Bundle, name: str, runners: Sequence[str], top: flo
         if row is None:
             continue
         end = _place(bundle, _p50(row))
-        axes.add_patch(_bar(_BARS, y + 1, end - _BARS, thick - 2, SERIES[_colour(i)]))
+        axes.add_patch(bar(_BARS, y + 1, end - _BARS, thick - 2, SERIES[_colour(i)]))
         if not row.valid:
-            _text(axes, end + 8, y + thick - 2, "below 99 %", 12.5, MUTED)
+            text(axes, end + 8, y + thick - 2, "below 99 %", 12.5, MUTED)
         elif i == 0 or len(runners) <= 3:
-            _text(axes, end + 8, y + thick - 2.5, _milliseconds(_p50(row)), 12.5 if i else 13.5, MUTED if i else INK)
+            text(axes, end + 8, y + thick - 2.5, _milliseconds(_p50(row)), 12.5 if i else 13.5, MUTED if i else INK)
     best = rows.get(runners[0])
     if best is not None:
         _summary(axes, bundle, best, name, runners, middle)
@@ -153,11 +151,11 @@ def _summary(axes: Any, bundle: Bundle, row: Row, name: str, runners: Sequence[s
         value = speedups(bundle, other).get(name)
         if value is not None:
             colour = SERIES[0] if row.valid else MUTED
-            _text(axes, _NUMBERS - i * _COLUMN, middle + 8, _times(value), 24, colour, ha="right", weight="bold")
+            text(axes, _NUMBERS - i * _COLUMN, middle + 8, _times(value), 24, colour, ha="right", weight="bold")
     if not others:
-        _text(axes, _NUMBERS, middle + 8, _milliseconds(_p50(row)), 24, SERIES[0], ha="right", weight="bold")
+        text(axes, _NUMBERS, middle + 8, _milliseconds(_p50(row)), 24, SERIES[0], ha="right", weight="bold")
     if row.share is not None:
-        _text(axes, _QUALITY, middle + 6, f"{100 * row.share:.1f} %", 15, INK if row.valid else SERIES[1], ha="right")
+        text(axes, _QUALITY, middle + 6, f"{100 * row.share:.1f} %", 15, INK if row.valid else SERIES[1], ha="right")
 
 
 def _foot(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileRecord, checksum: str) -> None:
@@ -166,8 +164,8 @@ def _foot(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
         precision = next(row.precision for row in bundle.measured if row.runner == name)
         words = runner_title(name) + (" INT8" if precision.endswith("int8") else "")
         words += "" if "fp32" in words or precision != "fp32" else " fp32"
-        axes.add_patch(_bar(x, 566, 18, 14, SERIES[_colour(i)]))
-        shown = _text(axes, x + 26, 579, words, 16, INK)
+        axes.add_patch(bar(x, 566, 18, 14, SERIES[_colour(i)]))
+        shown = text(axes, x + 26, 579, words, 16, INK)
         box = shown.get_window_extent(axes.figure.canvas.get_renderer())
         x += 26 + box.width + 28
     marks = []
@@ -179,23 +177,12 @@ def _foot(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
         f"edgegnn {bundle.edgegnn}, onnxruntime {record.device.onnxruntime or bundle.versions.get('onnxruntime')}"
     )
     line = ", ".join([bundle.created[:10], software, *marks])
-    _text(axes, _LEFT, 609, line, 14, MUTED)
-    _text(axes, _NUMBERS, 609, f"results {checksum[:12]}", 14, MUTED, ha="right")
+    text(axes, _LEFT, 609, line, 14, MUTED)
+    text(axes, _NUMBERS, 609, f"results {checksum[:12]}", 14, MUTED, ha="right")
 
 
 def _colour(number: int) -> int:
     return number if number < len(SERIES) else len(SERIES) - 1
-
-
-def _bar(x: float, y: float, width: float, height: float, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), max(width, 1.5), height, facecolor=colour, linewidth=0)
-
-
-def _text(axes: Any, x: float, y: float, words: str, pixels: float, colour: str, **more: Any) -> Any:
-    """Words whose base line is at `y`."""
-    return axes.text(x, y, words, fontsize=pixels * _POINT, color=colour, va="baseline", **more)
 
 
 def _p50(row: Row) -> float:

@@ -42,7 +42,19 @@ def report(
     figures: Annotated[
         Path | None,
         typer.Option(
-            "--figures", metavar="DIR", help="Also write each figure there, as SVG and PNG.", rich_help_panel=OUTPUT
+            "--figures",
+            metavar="DIR",
+            help="Also write each figure there, as SVG, PNG and PDF.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            "--card",
+            metavar="FILE",
+            help="Also write a picture of the first headline, 1200 x 630 pixels (.png or .svg).",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     sensitivity: Annotated[
@@ -76,6 +88,7 @@ def report(
         edgegnn report study.toml
         edgegnn report profiles -o devices.html --figures figures
         edgegnn report study.toml model.pt
+        edgegnn report study.toml --card card.png
     """
     from edgegnn.cli.render import report
     from edgegnn.utils.extras import need
@@ -86,6 +99,8 @@ def report(
         if not path.exists():
             raise UsageError(f"there is no {path}: name a study.toml, profile records, or a model.pt")
     check_free(output, force=force)
+    if card is not None:
+        check_free(card, force=force)
     opened = model_source(None, factory, factory_args, allow_import, unsafe_pickle)
     place = data_source(data, task, split, split_file, split_seed, data_root)
 
@@ -96,6 +111,7 @@ def report(
             sources,
             output,
             figures=figures,
+            card=card,
             sensitivity=sensitivity,
             title=title,
             force=force,

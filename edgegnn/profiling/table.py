@@ -180,8 +180,13 @@ def render_targets(found: Sequence[TargetInfo]) -> Table:
     return table
 
 
-def notes(records: Sequence[ProfileRecord]) -> list[str]:
-    """What has to be said below a table of records, each sentence once."""
+def notes(records: Sequence[ProfileRecord], *, caveats: bool = True) -> list[str]:
+    """What has to be said below a table of records, each sentence once.
+
+    Args:
+        records: of the table.
+        caveats: also what its marks mean, and whether the machine was busy.
+    """
     said = []
     for record in records:
         device = record.device
@@ -197,7 +202,7 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
         energy = record.energy_j
         if energy is None:
             said.append(f"no energy: {record.energy_reason}")
-        else:
+        elif caveats or energy.kind == "measured":
             mark = "~ estimated" if energy.kind == "estimated" else "measured"
             said.append(f"energy {mark}: {energy.source}; {energy.scope}")
     for record in records:
@@ -209,14 +214,14 @@ def notes(records: Sequence[ProfileRecord]) -> list[str]:
             said.append(f"no count of instructions: {record.instructions_reason}")
     said += [f"{r.target}: as reported by the device: {reported_words(r)}" for r in records if r.reported_by_device]
     said += [f"{r.target}: {WITHOUT_KERNELS}" for r in records if r.without_kernels]
-    if any(r.quick for r in records):
+    if caveats and any(r.quick for r in records):
         said.append("* quick: short windows, not the full protocol; leave out --quick for figures to quote")
     for record in records:
         words = throttled_words(record.device.throttled)
         if words:
             said.append(f"{record.target}: {', '.join(words)}: edgegnn targets check {record.target} says what helps")
     busy = [r.device.load_average for r in records if r.device.load_average and r.device.load_average > 0.5]
-    if busy:
+    if caveats and busy:
         said.append(f"the machine was not idle before (load average up to {max(busy):.1f})")
     return list(dict.fromkeys(said))
 

@@ -1,16 +1,18 @@
 """The report: one HTML file from studies, profile records and checkpoints.
 
-    read_sources ─▶ entries ─▶ sections (figures, tables, words) ─▶ page.html.j2 ─▶ report.html, figures/*.svg, *.png
+    read_sources ─▶ entries ─▶ sections (figures, tables, words) ─▶ report.html, figures/*.svg, *.png, *.pdf
 
 How the page is made:
 
 * **One file, no scripts, no requests.** Figures are `<svg>` elements, styles stand in the page, and its own content
   security policy forbids the rest. Everything that comes from a file is escaped, in the page and in the drawings.
-* **What matters first**: at a glance (what validation data would choose), then the front, then what explains it, then
-  all the numbers, then how they were made. Each part starts with what it is; each caveat stands below the figure or
-  table whose numbers it touches. What the sources don't have is left out with a sentence.
+* **What matters first**: the step from fp32 to one compressed model in large numbers, then the front, then what
+  explains it, then all the numbers, then how they were made. Each part starts with what it is; a part without content
+  is left out, and why is said at the end. Each caveat is said once, at the top; its mark stands beside every number
+  that it touches.
 * **Small panels in a grid** that has one column on a phone: a figure's text stays readable without zooming. A table
-  scrolls in its own box, its first column stays in sight; the page itself never scrolls sideways.
+  scrolls in its own box, its first column stays in sight; on a phone each row is a block. The page itself never
+  scrolls sideways.
 * **Colours are CSS variables**, with values for light and dark; paper is always light. Series differ by marker as well
   as by colour, what is on the front is filled and numbered. Text in drawings is text.
 * **Without eyes**: headings in order, a title and a description with the values in every drawing, captions on tables.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from edgegnn.reporting.figures import COSTS, Cost, capital
 from edgegnn.reporting.figures_rows import devices
-from edgegnn.reporting.model_points import Entry, caveats, mark, marks_explained, tell_apart
+from edgegnn.reporting.model_points import Entry, mark, tell_apart
 from edgegnn.reporting.section import Section
 from edgegnn.studies.tables import StudyTable
 
@@ -51,7 +51,6 @@ def _compare(section: Section, subject: str, shared: dict[str, dict[str, Entry]]
         section.left_out.append(f"{subject}: no figure of energy: measured and estimated energies can't be compared.")
     elif real:
         figure = devices(f"devices-{len(section.figures) + 1}-{cost.title}", subject, real, cost)
-        figure.notes.extend(caveats(drawn, energy=cost.name == "energy_gross"))
         if len(drawn) < len(all_of):
             figure.notes.append(f"Without what is emulated, or has no {cost.title} on a second device.")
         section.figures.append(figure)
@@ -60,7 +59,7 @@ def _compare(section: Section, subject: str, shared: dict[str, dict[str, Entry]]
     cells = {model: {d: _cell(e, cost.name, cost.text) for d, e in on.items()} for model, on in shared.items()}
     if any(cost.name in e.values for e in all_of):
         title = f"{capital(cost.title)}{' p50' * (cost.name == 'p50')} on each device, {subject}"
-        section.tables.append(_table(title, names, cells, marks_explained(all_of)))
+        section.tables.append(_table(title, names, cells, []))
 
 
 def _cell(e: Entry, name: str, text: Callable[[float], str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgegnn.compression.model_source import DataSource, ModelSource
@@ -13,8 +14,9 @@ from edgegnn.reporting import layers, operators, sweep
 from edgegnn.reporting.comparing import compared
 from edgegnn.reporting.figures import COSTS, Cost, Figure, metric_label, sparsity_curves
 from edgegnn.reporting.figures_rows import layers as layers_figure
+from edgegnn.reporting.headline import Headline
 from edgegnn.reporting.layers import Studied
-from edgegnn.reporting.model_points import Entry, caveats, lacking, of_records, of_study, plain
+from edgegnn.reporting.model_points import Entry, lacking, of_records, of_study, plain
 from edgegnn.reporting.overview import glance
 from edgegnn.reporting.pareto import pareto
 from edgegnn.reporting.protocol import protocol
@@ -33,24 +35,32 @@ class Contents:
 
     Attributes:
         title: of the page.
-        sections: in order.
+        sections: in order; none is empty.
+        left_out: sentences: what isn't there, and why.
     """
 
     title: str
     sections: list[Section]
+    left_out: list[str]
 
     @property
     def figures(self) -> list[Figure]:
         """All of them."""
         return [figure for section in self.sections for figure in section.figures]
 
+    @property
+    def headlines(self) -> list[Headline]:
+        """All of them."""
+        return [headline for section in self.sections for headline in section.headlines]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values: what the figures show, and what was left out."""
         return {
             "title": self.title,
+            "headlines": [asdict(headline) for headline in self.headlines],
             "figures": [{"name": f.name, "title": f.title, "notes": f.notes, **f.data} for f in self.figures],
             "tables": [t.title for section in self.sections for t in section.tables],
-            "left_out": [text for section in self.sections for text in section.left_out],
+            "left_out": self.left_out,
         }
 
 
@@ -87,10 +97,8 @@ def contents(
         studied, missing = studied + more, missing + lacks
     status("drawing")
     sections = []
-    if studies:
-        sections.append(glance(studies))
     if entries:
-        sections.append(_pareto(entries))
+        sections += [glance(studies, entries), _pareto(entries)]
     if studies:
         sections.append(_sparsity(studies, [text for loaded in sources.studies for text in lacking(loaded.outcomes)]))
     sections.append(_layers(studied, missing, asked=sensitivity or bool(sources.checkpoints)))
@@ -98,11 +106,14 @@ def contents(
         sections.append(compared(entries))
     sections += [found for found in (operators.section(records), sweep.section(records)) if found is not None]
     if entries:
-        made = [t for loaded in sources.studies for t in tables(loaded.outcomes)] + _record_tables(records)
-        sections.append(Section("tables", "Tables", tables=made))
+        sections.append(_tables(sources, records))
         sections.append(Section("protocol", "How this was measured", words=protocol(sources)))
+    left_out = list(dict.fromkeys(text for section in sections for text in section.left_out))
+    if left_out:
+        sections.append(Section("not-shown", "Not shown, and why", words=[("", left_out)]))
     sections.append(Section("sources", "Sources", words=[("", _sources(sources))]))
-    return Contents(plain(title) or _title(entries, studied), sections)
+    shown = [section for section in sections if not section.empty]
+    return Contents(plain(title) or _title(entries, studied), shown, left_out)
 
 
 def _pareto(entries: Sequence[Entry]) -> Section:
@@ -139,8 +150,6 @@ def _pareto_figure(section: Section, where: str, asked: Sequence[Entry], cost: C
         section.left_out.append(f"{where}: no plot of {cost.title}: {_why_none(asked, usable, cost)}.")
         return
     figure = pareto(f"pareto-{len(section.figures) + 1}-{cost.title}", where, usable, cost)
-    if cost.timed:
-        figure.notes.extend(caveats(usable, energy=cost.name == "energy_gross"))
     if len(usable) < len(asked):
         figure.notes.append(f"{len(asked) - len(usable)} of {len(asked)} models have no {cost.title} of this kind.")
     section.figures.append(figure)
@@ -189,11 +198,11 @@ def _sparsity(studies: dict[str, list[Entry]], lacks: list[str]) -> Section:
                     continue
                 name = f"sparsity-{len(section.figures) + 1}-{column.replace('_', '-')}"
                 figure = sparsity_curves(name, of, chosen, column, label, factor)
-                if column == "p50":
-                    figure.notes.extend(caveats(chosen))
                 section.figures.append(figure)
     if not section.figures:
         section.left_out.append("No sparsity curves: no pruned model is among the sources.")
+    elif any(value.std is not None for entries in studies.values() for e in entries for value in e.values.values()):
+        section.about.append("Lines: mean over seeds; bands: ± one standard deviation.")
     if lacks:
         section.left_out.append(f"Without a result: {'; '.join(lacks)}.")
     return section
@@ -216,8 +225,20 @@ def _layers(studied: Sequence[Studied], missing: list[str], *, asked: bool) -> S
                 section.figures.append(figure)
         section.tables.append(layers.table(one))
     if not asked:
-        section.left_out.append("Not measured: name a checkpoint as a source, or give a study with --sensitivity.")
+        section.left_out.append(
+            "Sensitivity of layers was not measured: name a checkpoint as a source, or give a study with --sensitivity."
+        )
     return section
+
+
+def _tables(sources: Sources, records: Sequence[ProfileRecord]) -> Section:
+    """All numbers; what several tables would say below themselves is said once, below all."""
+    made = [t for loaded in sources.studies for t in tables(loaded.outcomes)] + _record_tables(records)
+    counts = Counter(note for table in made for note in table.notes)
+    shared = [note for note, n in counts.items() if n > 1]
+    own = [replace(table, notes=[note for note in table.notes if counts[note] == 1]) for table in made]
+    words = [("Of these tables", shared)] if shared else []
+    return Section("tables", "Tables", tables=own, words=words)
 
 
 def _record_tables(records: Sequence[ProfileRecord]) -> list[StudyTable]:
@@ -232,7 +253,7 @@ def _record_tables(records: Sequence[ProfileRecord]) -> list[StudyTable]:
             for number, r in enumerate(same)
         ]
         head = ["artifact", "target", *(label.strip() for label, _, _ in columns)]
-        made.append(StudyTable(title, head, lines, [plain(note) for note in notes(same)]))
+        made.append(StudyTable(title, head, lines, [plain(note) for note in notes(same, caveats=False)]))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Draw with matplotlib, as SVG (for a page, or alone) and as PNG.
+"""Draw with matplotlib, as SVG (for a page, or alone), as PNG and as PDF.
 
 A figure has one small panel, so that its text can be read on a phone.
 Untrusted names go through `plain` before they are drawn, and are never taken for mathematics ("$...$").
@@ -24,6 +24,7 @@ __all__ = ["Drawn", "canvas", "save"]
 _WIDTH = 4.0  # inches, 288 points: on a phone of 360 pixels a point is 1.14 of them
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # TrueType, which journals ask for
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 10,
@@ -63,11 +64,13 @@ class Drawn:
         inline: `<svg>` element for the page: colours are CSS variables, its ids start with the figure's name.
         svg: a file of its own, on white.
         png: draws the same, 200 dots an inch.
+        pdf: draws the same for a paper, with its fonts.
     """
 
     inline: str
     svg: bytes
     png: Callable[[], bytes]
+    pdf: Callable[[], bytes]
 
 
 @contextmanager
@@ -99,7 +102,10 @@ def save(figure: Any, name: str, title: str, description: str) -> Drawn:
     """
     svg = _written(figure, "svg", name, {"Date": None, "Creator": None, "Title": title})
     png = partial(_written, figure, "png", name, {"Software": None, "Title": title})
-    return Drawn(_inline(svg, name, title, description), svg, png)
+    pdf = partial(
+        _written, figure, "pdf", name, {"CreationDate": None, "Creator": None, "Producer": None, "Title": title}
+    )
+    return Drawn(_inline(svg, name, title, description), svg, png, pdf)
 
 
 def _written(figure: Any, format: str, name: str, metadata: dict[str, str | None]) -> bytes:

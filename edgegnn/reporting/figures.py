@@ -156,7 +156,7 @@ def sparsity_curves(name: str, subject: str, entries: Sequence[Entry], column: s
             for method, line in lines.items()
         )
         drawn = save(figure, name, title, f"{label}. {description}.")
-    notes = ["Line: mean over seeds; band: ± one standard deviation."] if banded else ["A single seed: no band."]
+    notes = [] if banded else ["A single seed: no band."]
     data = {m: [{"sparsity": x, "mean": v.mean, "std": v.std, "n": v.n} for x, v in line] for m, line in lines.items()}
     return Figure(name, title, description, drawn, notes=notes, data={"subject": subject, column: data})
 

@@ -23,7 +23,6 @@ __all__ = [
     "lacking",
     "lower_is_better",
     "mark",
-    "marks_explained",
     "of_records",
     "of_study",
     "plain",
@@ -257,21 +256,23 @@ def tell_apart(entries: Sequence[Entry]) -> list[str]:
     return [e.target if len(models[e.target]) == 1 else f"{e.target}: {e.device}" for e in entries]
 
 
-def caveats(entries: Sequence[Entry], *, energy: bool = False) -> list[str]:
-    """What a reader has to know of metrics, times and energies, as sentences."""
+def caveats(entries: Sequence[Entry]) -> list[str]:
+    """What a reader has to know of metrics, times and energies, as sentences; each begins with its mark in tables."""
     said = [f"{e.name}: {e.caveat}." for e in entries if e.caveat]
-    quick = [e for e in entries if e.quick]
+    timed = [e for e in entries if "p50" in e.values]
+    quick = [e for e in timed if e.quick]
     if quick:
-        which = "Measured" if len(quick) == len(entries) else f"{len(quick)} of {len(entries)} were measured"
-        said.append(f"{which} with short windows (quick): for a first look, not for figures to quote.")
+        which = "Times were" if len(quick) == len(timed) else f"Times of {len(quick)} of {len(timed)} models were"
+        said.append(f"* {which} measured with short windows (quick): for a first look, not for figures to quote.")
     load = max((e.load_average for e in entries), default=0.0)
     if load:
-        said.append(f"The machine had other work meanwhile (load average up to {load:.1f}): times and energies suffer.")
-    if energy:
-        for source in dict.fromkeys(e.energy for e in entries if e.energy):
-            kind, _, rest = source.partition(": ")
-            said.append(f"Energy is {'estimated by a model, not measured' if kind == 'estimated' else kind}: {rest}.")
-    return said
+        busy = f"‡ The machine had other work meanwhile (load average up to {load:.1f}): times and energies suffer."
+        said.append(busy)
+    for source in dict.fromkeys(e.energy for e in entries if e.energy.startswith("estimated")):
+        said.append(f"~ Energy is estimated by a model, not measured: {source.partition(': ')[2]}.")
+    if any(e.emulated for e in entries):
+        said.append("† Emulated: times, memory and energy are not a measurement of any device.")
+    return list(dict.fromkeys(said))
 
 
 def mark(entry: Entry, name: str) -> str:
@@ -280,22 +281,6 @@ def mark(entry: Entry, name: str) -> str:
         return ""
     estimated = name == "energy_gross" and entry.energy.startswith("estimated")
     return " ~" * estimated + " †" * bool(entry.emulated) + " *" * entry.quick + " ‡" * bool(entry.load_average)
-
-
-def marks_explained(entries: Iterable[Entry]) -> list[str]:
-    """The legend of these marks, those that are used."""
-    found = list(entries)
-    load = max((e.load_average for e in found), default=0.0)
-    return [
-        text
-        for used, text in (
-            (any(e.energy.startswith("estimated") for e in found), "~ estimated by a model, not measured"),
-            (any(e.emulated for e in found), "† emulated: not a measurement"),
-            (any(e.quick for e in found), "* short windows (quick): for a first look, not for figures to quote"),
-            (load > 0, f"‡ the machine had other work (load average up to {load:.1f})"),
-        )
-        if used
-    ]
 
 
 def _of_seeds(values: Mapping[int, float]) -> Value:

@@ -12,13 +12,14 @@ from typing import Any
 
 from edgegnn.reporting.palette import BACKGROUND, INK, MUTED
 
-__all__ = ["HEIGHT", "WIDTH", "Picture", "blank", "drawn"]
+__all__ = ["HEIGHT", "WIDTH", "Picture", "bar", "blank", "drawn", "text"]
 
 WIDTH, HEIGHT = 1200, 630  # pixels: what social networks show
 _DOTS = 100
+_POINT = 0.72  # points for pixels: a figure of 100 dots an inch has 1.39 pixels a point
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "edgegnn-bench",
+    "svg.hashsalt": "edgegnn-card",
     "text.parse_math": False,  # names are never taken for mathematics
     "font.family": "sans-serif",
     "text.color": INK,
@@ -65,6 +66,18 @@ def drawn(figure: Any, title: str) -> Picture:
         _written(figure, "svg", {"Date": None, "Creator": None, "Title": title}),
         _written(figure, "png", {"Software": None, "Title": title}),
     )
+
+
+def text(axes: Any, x: float, y: float, words: str, pixels: float, colour: str, **more: Any) -> Any:
+    """Words whose base line is at `y`, in letters of a height in pixels."""
+    return axes.text(x, y, words, fontsize=pixels * _POINT, color=colour, va="baseline", **more)
+
+
+def bar(x: float, y: float, width: float, height: float, colour: str) -> Any:
+    """A filled rectangle that is seen however short it is."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), max(width, 1.5), height, facecolor=colour, linewidth=0)
 
 
 def _written(figure: Any, format: str, metadata: dict[str, str | None]) -> bytes:

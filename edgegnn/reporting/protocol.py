@@ -93,10 +93,7 @@ def _without_records(loaded: LoadedStudy) -> list[tuple[str, list[str]]]:
         return []
     said = [
         f"Measured on {t['device']} as target {t.get('target') or loaded.study.target}, "
-        f"{_count(t['threads'], 'thread')}"
-        + (", with short windows (quick): not for a report" if t["quick"] else "")
-        + (f". Emulated: {t['emulated']}" if t["emulated"] else "")
-        + "."
+        f"{_count(t['threads'], 'thread')}" + (f". Emulated: {t['emulated']}" if t["emulated"] else "") + "."
         for t in timed
     ]
     said += [f"Energy: {t['energy_kind']}: {t['energy_source']}." for t in timed if t["energy_kind"]]
@@ -142,15 +139,10 @@ def _on_device(same: Sequence[ProfileRecord]) -> list[str]:
         "CPU use is CPU time over wall time and cores, 100 %: all cores busy. Memory is the peak of the process over "
         "the same process before the model was loaded.",
     ]
-    quick = sum(r.quick for r in same)
-    if quick:
-        which = "All" if quick == len(same) else f"{quick} of {len(same)}"
-        said.append(f"{which} with short windows (quick), which the protocol for figures to quote does not allow.")
     said += _energies(same)
     loads = [r.device.load_average for r in same if r.device.load_average is not None]
     if loads:
-        busy = "; above 0.5 the machine was not idle, and times and energies suffer" if max(loads) > 0.5 else ""
-        said.append(f"Load average before: up to {max(loads):.1f}{busy}.")
+        said.append(f"Load average before: up to {max(loads):.1f}.")
     words = dict.fromkeys(word for r in same for word in throttled_words(r.device.throttled))
     if words:
         said.append(f"The device says: {', '.join(words)}.")

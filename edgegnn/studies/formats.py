@@ -36,7 +36,7 @@ def as_markdown(found: Sequence[StudyTable]) -> str:
         rows = [[_piped(cell) for cell in row] for row in (table.columns, *table.rows)]
         rule = ["---", *["---:"] * (len(table.columns) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:])]
-        parts.append("\n".join([f"**{table.title}**", "", *lines, "", *(f"- {note}" for note in table.notes)]))
+        parts.append("\n".join([f"**{table.title}**", "", *lines, "", *(f"- {note}" for note in table.said)]))
     return "\n\n".join(parts)
 
 
@@ -45,7 +45,7 @@ def as_latex(found: Sequence[StudyTable]) -> str:
     parts = []
     for table in found:
         lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in (table.columns, *table.rows)]
-        notes = " ".join(_escaped(_sentence(note)) for note in table.notes)
+        notes = " ".join(_escaped(_sentence(note)) for note in table.said)
         parts.append(
             "\n".join(
                 [

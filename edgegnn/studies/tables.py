@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -193,12 +193,19 @@ class StudyTable:
         columns: headings.
         rows: cells, as many as headings.
         notes: below it.
+        caveats: below these: what a report says once for all its tables.
     """
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     notes: list[str]
+    caveats: list[str] = field(default_factory=list)
+
+    @property
+    def said(self) -> list[str]:
+        """All that stands below it."""
+        return [*self.notes, *self.caveats]
 
 
 def _percent(value: float) -> str:
@@ -323,7 +330,7 @@ def _against_sparsity(subject: str, quant: str, found: Sequence[Group]) -> Study
         f"{subject}{recipe}: {_metric_words(found)} against sparsity",
         ["sparsity", *methods],
         rows,
-        _notes(found, timed=False),
+        *_notes(found, timed=False),
     )
 
 
@@ -346,7 +353,8 @@ def _metrics(title: str, found: Sequence[Group]) -> StudyTable:
     headings = [_heading(name, found) for name in names]
     columns = ["pruning"] * pruned + ["recipe", *headings] + ["published"] * any(others)
     marks = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
-    return StudyTable(title, columns, rows, marks + _notes(found, timed=True))
+    said, caveats = _notes(found, timed=True)
+    return StudyTable(title, columns, rows, marks + said, caveats)
 
 
 def _heading(name: str, found: Sequence[Group]) -> str:
@@ -383,7 +391,8 @@ def _published_words(entry: Published, metric: str, notes: list[str]) -> str:
     return f"{name}{entry.value:g}{spread} [{notes.index(entry.note) + 1}]"
 
 
-def _notes(found: Sequence[Group], *, timed: bool) -> list[str]:
+def _notes(found: Sequence[Group], *, timed: bool) -> tuple[list[str], list[str]]:
+    """Notes and caveats."""
     seeds = {g.seeds for g in found}
     notes = [f"mean ± standard deviation over {max(seeds)} seeds"] if max(seeds) > 1 else ["a single seed: no spread"]
     splits = list(dict.fromkeys(g.split for g in found if g.split))
@@ -392,23 +401,23 @@ def _notes(found: Sequence[Group], *, timed: bool) -> list[str]:
         counts = f", {' or '.join(f'{n:,}' for n in rows)} test rows" if rows else ""
         notes.append(f"{', '.join(splits)} split{counts}; the epoch is chosen on validation data")
     measured = [o.timing for g in found for o in g.known if o.timing] if timed else []
-    notes += dict.fromkeys(
-        f"energy {'~ estimated' if t['energy_kind'] == 'estimated' else 'measured'}: {t['energy_source']}"
-        for t in measured
-        if t["energy_kind"]
+    notes += dict.fromkeys(f"energy measured: {t['energy_source']}" for t in measured if t["energy_kind"] == "measured")
+    caveats = list(
+        dict.fromkeys(f"energy ~ estimated: {t['energy_source']}" for t in measured if t["energy_kind"] == "estimated")
     )
     notes += dict.fromkeys(f"no energy: {t['energy_reason']}" for t in measured if not t["energy_kind"])
     notes += dict.fromkeys(
         f"measured on {t['device']}, {t['threads']} thread{'s' * (t['threads'] != 1)}"
-        + (", short windows (quick): not for a report" if t["quick"] else "")
         + (f"; emulated: {t['emulated']}" if t["emulated"] else "")
         for t in measured
     )
+    if any(t["quick"] for t in measured):
+        caveats.append("measured with short windows (quick): not for a report")
     notes += [WITHOUT_KERNELS] * any(t.get("without_kernels") for t in measured)
     # The study's own training just before keeps at most every core busy.
     busy = [t["load_average"] for t in measured if (t.get("load_average") or 0) > t.get("cores", 0) + 0.5]
     if busy:
-        notes.append(f"the machine had other work (load average up to {max(busy):.1f}): times and energies suffer")
+        caveats.append(f"the machine had other work (load average up to {max(busy):.1f}): times and energies suffer")
     unmeasured = sum(g.unmeasured for g in found) if timed else 0
     missing = sum(len(g.missing) - g.unmeasured for g in found)
     for number, what in ((missing, "...: not run yet"), (unmeasured, "not measured yet")):
@@ -417,7 +426,7 @@ def _notes(found: Sequence[Group], *, timed: bool) -> list[str]:
     for group in found:
         for o in group.failed:
             notes.append(f"failed: {o.cell.label}: {o.reason}")
-    return notes
+    return notes, caveats
 
 
 def _value(o: Outcome, name: str) -> float | None:

@@ -26,11 +26,14 @@ def reported(written: Written, as_json: bool) -> None:
     contents = written.contents
     if as_json:
         files = {"report": str(written.page), "bytes": written.bytes, "files": [str(f) for f in written.files]}
-        _json({**files, **contents.to_dict()})
+        _json({**files, "card": None if written.card is None else str(written.card), **contents.to_dict()})
         return
     count = len(contents.figures)
     say(f"wrote {written.page}: {count} figure{'s' * (count != 1)}, {size(written.bytes)}")
     if written.files:
         say(f"wrote {len(written.files)} files to {written.files[0].parent}")
-    for text in dict.fromkeys(text for section in contents.sections for text in section.left_out):
+    if written.card is not None:
+        many = len(contents.headlines)
+        say(f"wrote {written.card}: {contents.headlines[0].subject}{f', the first of {many} headlines' * (many > 1)}")
+    for text in contents.left_out:
         say(f"left out: {text}")

@@ -146,7 +146,7 @@ def tabled(outcomes: Sequence[Outcome], format: str, as_json: bool) -> None:
             for row in made.rows:
                 table.add_row(*row)
             console.print(table)
-            say("\n".join(made.notes) + "\n")
+            say("\n".join(made.said) + "\n")
 
 
 def _duration(seconds: float) -> str:

@@ -137,5 +137,5 @@ def test_a_busy_machine_is_told(fake, study, monkeypatch):
     rows = store_rows(study)
     accuracy, metrics, _ = tables([outcome(cell, rows) for cell in cells(study)])
     note = "the machine had other work (load average up to 5.2): times and energies suffer"
-    assert note in metrics.notes
-    assert note not in accuracy.notes
+    assert note in metrics.said
+    assert note not in accuracy.said
