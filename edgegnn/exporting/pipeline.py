@@ -170,7 +170,7 @@ def _web_files(
 ) -> tuple[ArtifactManifest, dict[str, bytes]]:
     """The C form as WebAssembly: what the manifest says with it, and its files."""
     assert built.form.onnx is not None
-    made = web_form(built.form.onnx, c_files.code, [*built.real, *built.awkward], status)
+    made = web_form(built.form.onnx, c_files.code, [*built.real, *built.awkward], status, c_files.tied)
     main = built.form.main
     graphs = [
         PageGraph(

@@ -157,6 +157,8 @@ class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         equal_graphs: of how many graphs the outputs are equal to the bit.
         error: largest difference of an output, as a share of the graph's largest one.
         tolerance: the largest one that is accepted.
+        tied_graphs: in how many graphs a float fell to the other side of the border between two codes, where the
+            model rounds floats that it has added up in another order. They don't count in exact_tensors and error.
         unverified: why it was not compared; "" where it was.
     """
 
@@ -169,6 +171,7 @@ class CForm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     equal_graphs: int = 0
     error: float = 0.0
     tolerance: float = 0.0
+    tied_graphs: int = 0
     unverified: str = ""
 
 

@@ -38,11 +38,16 @@ class Graph(Protocol):
 
 @dataclass(frozen=True)
 class CFiles:
-    """The C form, its files by path in the artifact, and what the manifest says of it."""
+    """The C form, its files by path in the artifact, and what the manifest says of it.
+
+    Attributes:
+        tied: names of graphs in which a float fell to the other side of the border between two codes.
+    """
 
     code: PlainC
     files: dict[str, bytes]
     facts: CForm
+    tied: frozenset[str] = frozenset()
 
 
 def c_form(
@@ -86,8 +91,9 @@ def c_form(
         equal_graphs=found.equal,
         error=found.error,
         tolerance=TOLERANCE,
+        tied_graphs=len(found.tied),
     )
-    return CFiles(code, files, facts)
+    return CFiles(code, files, facts, found.tied)
 
 
 def fitting_graphs(code: PlainC, graphs: Sequence[Graph]) -> list[Graph]:

@@ -209,7 +209,10 @@ def _c_in_words(c: CForm) -> str:
     if c.unverified:
         return f"{sizes}not verified: {c.unverified}"
     codes = f"{c.exact_tensors} tensors of codes equal to the bit, " if c.exact_tensors else ""
-    return f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
+    words = f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
+    if c.tied_graphs:
+        words += f"; in {c.tied_graphs} graphs a float lay on the border of two codes, and fell to the other side"
+    return words
 
 
 def _web_in_words(web: WebForm) -> str:

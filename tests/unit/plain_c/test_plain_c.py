@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import types
 
 import c_models
 import numpy as np
@@ -16,7 +17,7 @@ from edgegnn.errors import ExportError, ParityError, UsageError
 from edgegnn.exporting.early_checks import c_limits
 from edgegnn.native import library
 from edgegnn.plain_c.arena import Buffer, plan
-from edgegnn.plain_c.check import TOLERANCE, check, with_codes
+from edgegnn.plain_c.check import TOLERANCE, _on_a_border, check, rounded_floats, with_codes
 from edgegnn.plain_c.compiler import Program, Refused, compile_model, find_compiler
 from edgegnn.plain_c.generate import generate
 from edgegnn.plain_c.literals import float_literal
@@ -111,6 +112,38 @@ def test_every_compiler_takes_it_without_a_warning(tmp_path):
     (tmp_path / "a.cpp").write_text('#include "model.h"\nint main() { return EDGEGNN_M1_ODD_NAME_OK; }\n')
     if shutil.which("g++"):
         subprocess.run(["g++", *STRICT, "-c", "a.cpp"], cwd=tmp_path, check=True)
+
+
+def test_floats_on_the_border_of_two_codes():
+    """They may fall to either side, where floats are added up in another order, and nowhere else."""
+    model = c_models.gin()
+    assert rounded_floats(model) == set()  # its codes are those of its input, and of integer sums
+    model.graph.node.append(helper.make_node("LayerNormalization", ["features", "gain"], ["normed"]))
+    model.graph.node.append(helper.make_node("QuantizeLinear", ["normed", "x_scale", "x_zero"], ["more"]))
+    assert rounded_floats(model) == {"more"}
+
+    code = types.SimpleNamespace(codes=("hidden", "more", "last"))
+    wanted = {name: np.full(2000, 90, np.uint8) for name in code.codes}
+
+    def verdict(**changes):
+        found = {name: array.copy() for name, array in wanted.items()}
+        for name, (number, steps) in changes.items():
+            found[name][:number] += np.uint8(steps)
+        return _on_a_border("a", code, found, wanted, frozenset({"more"}))
+
+    assert not verdict()
+    assert verdict(more=(2, 1))
+    assert verdict(more=(2, 1), last=(20, 3))  # what follows differs a little
+    wrong = [
+        {"hidden": (1, 1)},
+        {"more": (3, 1)},
+        {"more": (1, 2)},
+        {"last": (1, 1)},
+        {"more": (1, 1), "last": (90, 3)},
+    ]
+    for changes in wrong:
+        with pytest.raises(ParityError, match="other codes than the ONNX artifact"):
+            verdict(**changes)
 
 
 @needs_compiler
