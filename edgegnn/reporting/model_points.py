@@ -12,7 +12,6 @@ from edgegnn.profiling.record import ProfileRecord
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies import Outcome, groups
-from edgegnn.studies.tables import Group
 from edgegnn.tasks import catalog
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
 _NUMBERS = ("val", "test", "model_file", "p50", "p99", "energy_gross", "cpu_percent", "peak_delta")
 # Two measurements of the same model differ by 5 % in the median (benchmarks/results/repeatability.json): 5 % / sqrt(2).
 _ONCE = 0.035
-_SHORT = 5  # letters of a name that is an abbreviation: gcn, hgpsl
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def of_study(outcomes: Iterable[Outcome]) -> list[Entry]:
         pruned = f"{group.how} {group.sparsity:g}" if group.prune else group.how
         found.append(
             Entry(
-                subject=plain(_subject(group)),
+                subject=plain(group.title),
                 name=plain(", ".join(filter(None, [pruned if group.prune else f"dense {group.how}".strip(), quant]))),
                 series=plain(", ".join(filter(None, [group.how if group.prune else "dense", quant]))),
                 how=plain(group.how) if group.prune else "",
@@ -227,14 +225,6 @@ def _of_processes(r: ProfileRecord) -> float | None:
     """Standard deviation of p50 from process to process (`profile --repeat`); None where one measured."""
     runs = r.latency_ms.repeats
     return statistics.stdev(runs) if len(runs) > 1 else None
-
-
-def _subject(group: Group) -> str:
-    """A group's subject with the names of model and data as they are written in a title."""
-    known, rest = f"{group.model} on {group.data}", group.subject
-    model = group.model.upper() if len(group.model) <= _SHORT else group.model.capitalize()
-    named = f"{model if group.model.isalpha() else group.model} on {catalog.title(group.data)}"
-    return named + rest.removeprefix(known) if rest.startswith(known) else rest
 
 
 def deviation(entry: Entry, name: str) -> float:

@@ -66,7 +66,7 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
         number_axis(axes, [p[0] * cost.factor for p in pairs])
         for panel, members in zip(panels, (set(range(len(pairs))) - far, far), strict=False):
             ys = [pairs[i][1] * scale for i in members]
-            room = 0.12 * ((max(ys) - min(ys)) or 1.0)
+            room = max(0.12 * (max(ys) - min(ys)), 0.02 * max(ys))
             bars = [(pairs[i][1] - spreads[i][1], pairs[i][1] + spreads[i][1]) for i in members]
             panel.set_ylim(min(scale * b[0] for b in bars) - room, max(scale * b[1] for b in bars) + room)
             if not lower:

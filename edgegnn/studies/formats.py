@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ _LATEX = {
     "<": r"$<$",
     ">": r"$>$",
 }
+# Letters that find room side by side in a column of text, and those that the space between two columns takes.
+_ROOM, _BETWEEN = 74, 2
 
 
 def as_markdown(found: Sequence[StudyTable]) -> str:
@@ -41,29 +44,60 @@ def as_markdown(found: Sequence[StudyTable]) -> str:
 
 
 def as_latex(found: Sequence[StudyTable]) -> str:
-    r"""`table` environments with the rules of the booktabs package (`\usepackage{booktabs}`)."""
-    parts = []
+    r"""`table` environments with the rules of the booktabs package (`\usepackage{booktabs}`).
+
+    A table that is wider than the text of a page is split: each part has the first columns, and some of the others.
+    """
+    labels: list[str] = []
+    parts = [r"% needs \usepackage{booktabs}"]
     for table in found:
-        lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in (table.columns, *table.rows)]
-        notes = " ".join(_escaped(_sentence(note)) for note in table.said)
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    r"\centering",
-                    rf"\caption{{{_escaped(table.title)}. {notes}}}",
-                    rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-                    r"\toprule",
-                    lines[0],
-                    r"\midrule",
-                    *lines[1:],
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    r"\end{table}",
-                ]
+        label = _label(table.title, labels)
+        labels.append(label)
+        chunks = _parts(table)
+        notes = "".join(f" {_escaped(_sentence(note[:1].upper() + note[1:]))}" for note in table.said)
+        for number, chosen in enumerate(chunks, 1):
+            part = f", part {number} of {len(chunks)}" * (len(chunks) > 1)
+            rows = [[row[i] for i in chosen] for row in (table.columns, *table.rows)]
+            lines = [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in rows]
+            parts.append(
+                "\n".join(
+                    [
+                        r"\begin{table}",
+                        r"\centering\small",
+                        rf"\caption{{{_escaped(table.title)}{part}.{notes if number == 1 else ''}}}",
+                        rf"\label{{{label}{f'-{number}' * (number > 1)}}}",
+                        r"\medskip",
+                        rf"\begin{{tabular}}{{{'l' * table.keys}{'r' * (len(chosen) - table.keys)}}}",
+                        r"\toprule",
+                        lines[0],
+                        r"\midrule",
+                        *lines[1:],
+                        r"\bottomrule",
+                        r"\end{tabular}",
+                        r"\end{table}",
+                    ]
+                )
             )
-        )
     return "\n\n".join(parts)
+
+
+def _parts(table: StudyTable) -> list[list[int]]:
+    """Numbers of the columns of each part, the first ones in all of them; one part where all find room."""
+    widths = [max(map(len, cells)) + _BETWEEN for cells in zip(table.columns, *table.rows, strict=True)]
+    keys = list(range(table.keys))
+    room = _ROOM - sum(widths[: table.keys])
+    parts: list[list[int]] = [[]]
+    for column in range(table.keys, len(widths)):
+        if parts[-1] and sum(widths[i] for i in parts[-1]) + widths[column] > room:
+            parts.append([])
+        parts[-1].append(column)
+    return [keys + part for part in parts]
+
+
+def _label(title: str, taken: Sequence[str]) -> str:
+    """A label that no other table has: "tab:pruned-models-gcn-on-cora"."""
+    name = f"tab:{'-'.join(re.findall('[a-z0-9]+', title.lower()))}"
+    return name if name not in taken else f"{name}-again-{len(taken)}"
 
 
 def as_csv(found: Sequence[Group]) -> str:

@@ -17,6 +17,7 @@ from edgegnn.profiling.record import WITHOUT_KERNELS
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 from edgegnn.studies.running import Outcome
+from edgegnn.tasks import catalog
 from edgegnn.utils.files import read_toml, size
 
 __all__ = ["COLUMNS", "Group", "Published", "StudyTable", "check_outcomes", "groups", "published", "tables"]
@@ -37,6 +38,9 @@ def check_outcomes(outcomes: Sequence[Outcome], store: Path) -> None:
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {first_line(error)}"
         raise StudyError(f"{store} is damaged, or of another edgegnn: it lacks something ({what})") from error
+
+
+_ABBREVIATED = 5  # letters of a model's name that is an abbreviation: gcn, hgpsl
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +94,16 @@ class Group:
     done: tuple[Outcome, ...]
     failed: tuple[Outcome, ...]
     missing: tuple[Outcome, ...]
+
+    @property
+    def title(self) -> str:
+        """The subject with the names of model and data as they are written in a title: "GCN on Cora"."""
+        named, known = self.subject, f"{self.model} on {self.data}"
+        if not named.startswith(known):
+            return named
+        model = self.model.upper() if len(self.model) <= _ABBREVIATED else self.model.capitalize()
+        model = model if self.model.isalpha() else self.model  # a factory of the user's
+        return f"{model} on {catalog.title(self.data)}{named.removeprefix(known)}"
 
     @property
     def seeds(self) -> int:
@@ -190,10 +204,11 @@ class StudyTable:
 
     Attributes:
         title: what it shows.
-        columns: headings.
+        columns: headings, with the unit of all that stands below.
         rows: cells, as many as headings.
         notes: below it.
         caveats: below these: what a report says once for all its tables.
+        keys: first columns, which say what a row is of.
     """
 
     title: str
@@ -201,6 +216,7 @@ class StudyTable:
     rows: list[list[str]]
     notes: list[str]
     caveats: list[str] = field(default_factory=list)
+    keys: int = 1
 
     @property
     def said(self) -> list[str]:
@@ -219,7 +235,7 @@ def _milliseconds(value: float) -> str:
 # Column -> heading, how its mean and standard deviation are written.
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "test": ("test", _percent),
-    "model_file": ("model file", size),
+    "model_file": ("model file", size),  # sizes: in one unit where they stand in a column
     "checkpoint": ("checkpoint", size),
     "p50": ("p50, ms", _milliseconds),
     "p99": ("p99, ms", _milliseconds),
@@ -228,6 +244,10 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "peak_delta": ("peak memory", size),
     "train_seconds": ("training, s", lambda v: f"{v:.1f}"),
 }
+
+
+_SIZES = ("model_file", "checkpoint", "peak_delta")
+_UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
 @cache
@@ -258,15 +278,16 @@ def tables(outcomes: Sequence[Outcome]) -> list[StudyTable]:
     found = groups(outcomes)
     for subject in dict.fromkeys(group.subject for group in found):
         of_subject = [group for group in found if group.subject == subject]
+        title = of_subject[0].title
         dense = [g for g in of_subject if g.prune is None]
         pruned = [g for g in of_subject if g.prune is not None]
         for quant in dict.fromkeys(g.quant for g in pruned):
-            made.append(_against_sparsity(subject, quant, [g for g in of_subject if g.quant == quant]))
+            made.append(_against_sparsity(title, quant, [g for g in of_subject if g.quant == quant]))
         if dense:
-            made.append(_metrics(f"{subject}: the dense model, per quantizer", dense))
+            made.append(_metrics(f"The dense model per quantizer, {title}", dense))
         if pruned:
             base = [g for g in dense if g.quant == "none"]
-            made.append(_metrics(f"{subject}: pruned models", base + pruned))
+            made.append(_metrics(f"Pruned models, {title}", base + pruned))
     return made
 
 
@@ -324,10 +345,10 @@ def _against_sparsity(subject: str, quant: str, found: Sequence[Group]) -> Study
     rows = []
     for sparsity in sorted({g.sparsity for g in found}):
         here = [by_place.get((m, sparsity)) if sparsity else dense for m in methods]
-        rows.append([f"{sparsity:g}", *("" if g is None else _cell(g, "test") for g in here)])
+        rows.append([f"{sparsity:g}", *("" if g is None else _cell(g, "test", found) for g in here)])
     recipe = "" if quant == "none" else f", {quant}"
     return StudyTable(
-        f"{subject}{recipe}: {_metric_words(found)} against sparsity",
+        f"{_metric_title(found)} against sparsity, {subject}{recipe}",
         ["sparsity", *methods],
         rows,
         *_notes(found, timed=False),
@@ -346,7 +367,7 @@ def _metrics(title: str, found: Sequence[Group]) -> StudyTable:
         row = [f"{group.how} {group.sparsity:g}" if group.prune else "dense"] * pruned
         recipe = shown_name(group.quant)
         row.append(recipe if group.prune or not group.how else f"{recipe} {group.how}")
-        row += [_cell(group, name) for name in names]
+        row += [_cell(group, name, found) for name in names]
         if any(others):
             row.append("; ".join(_published_words(p, group.metric, notes) for p in theirs))
         rows.append(row)
@@ -354,13 +375,25 @@ def _metrics(title: str, found: Sequence[Group]) -> StudyTable:
     columns = ["pruning"] * pruned + ["recipe", *headings] + ["published"] * any(others)
     marks = [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
     said, caveats = _notes(found, timed=True)
-    return StudyTable(title, columns, rows, marks + said, caveats)
+    return StudyTable(title, columns, rows, marks + said, caveats, keys=1 + pruned)
 
 
 def _heading(name: str, found: Sequence[Group]) -> str:
     if name == "test":
         return _metric_words(found)
-    return COLUMNS[name][0] if name in COLUMNS else f"test {name.replace('_', ' ')}, %"
+    unit = f", {_unit(name, found)[0]}" if name in _SIZES else ""
+    return COLUMNS[name][0] + unit if name in COLUMNS else f"test {name.replace('_', ' ')}, %"
+
+
+def _unit(name: str, found: Sequence[Group]) -> tuple[str, float]:
+    """The unit of a column of sizes, and how many bytes it has: the largest one in which none of them is below 1."""
+    least = min((statistics.fmean(values) for g in found if (values := g.values(name))), default=0.0)
+    return next(((unit, count) for unit, count in _UNITS if least >= count), ("B", 1.0))
+
+
+def _metric_title(found: Sequence[Group]) -> str:
+    words, _, unit = _metric_words(found).partition(", ")
+    return f"{words[:1].upper()}{words[1:]}{f' ({unit})' if unit else ''}"
 
 
 def _metric_words(found: Sequence[Group]) -> str:
@@ -368,12 +401,15 @@ def _metric_words(found: Sequence[Group]) -> str:
     return f"test {metric}" if metric in LOWER_IS_BETTER else f"test {metric.replace('_', ' ')}, %"
 
 
-def _cell(group: Group, name: str) -> str:
-    """Mean ± standard deviation, or why there is none."""
+def _cell(group: Group, name: str, found: Sequence[Group]) -> str:
+    """Mean ± standard deviation, in the unit of its column, or why there is none."""
     values = group.values(name)
     if not values:
         return "failed" if group.failed and not group.missing else "..." if group.missing else "-"
     show = COLUMNS[name][1] if name in COLUMNS else _percent
+    if name in _SIZES:
+        unit, count = _unit(name, found)
+        show = lambda value: f"{value / count:,.{1 if unit != 'B' else 0}f}"  # noqa: E731 - as the others
     if name == "test" and group.metric in LOWER_IS_BETTER:
         show = "{:.4g}".format
     text = "~" * (name.startswith("energy") and group.estimated) + show(statistics.fmean(values))

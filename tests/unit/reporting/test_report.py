@@ -115,7 +115,7 @@ def test_every_part_is_there(page):
         "Sources",
     ]
     assert page.texts["h1"] == ["GCN on Cora"]
-    assert "gcn on cora: test accuracy, % against sparsity" in page.texts["span"]
+    assert "Test accuracy (%) against sparsity, GCN on Cora" in page.texts["span"]
     assert "82.2 [1]" in page.texts["td"]  # published beside ours
     assert "81.00 ± 1.41" in page.texts["td"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,11 @@ def tabled(fake, study, tmp_path, capsys, monkeypatch):
 
 def test_the_tables_as_text(tabled):
     out = tabled()
-    assert "gcn on cora: test accuracy, % against sparsity" in out
+    assert "Test accuracy (%) against sparsity, GCN on Cora" in out
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "0 81.00 ± 1.41 81.00 ± 1.41" in lines  # 80 and 82: the dense model is that of every method
     assert "0.5 76.00 ± 1.41 failed" in lines
-    assert any(line.startswith("fp32 81.00 ± 1.41 4.0 kB 5.0 kB") and line.endswith("82.2 [1]") for line in lines)
+    assert any(line.startswith("fp32 81.00 ± 1.41 4.0 5.0 1.500") and line.endswith("82.2 [1]") for line in lines)
     assert "[1] MixQ logs: GCN 2x128, 10 runs" in out
     assert "failed: gcn cora regularized 0.5 seed 0: compressing: it | fails" in out
     assert "energy ~ estimated: a model; machine" in out
@@ -58,7 +59,18 @@ def test_the_tables_as_markdown_and_latex(tabled):
     markdown = tabled("--format", "markdown")
     assert "| sparsity | global | regularized |\n| --- | ---: | ---: |\n| 0 | 81.00 ± 1.41 | 81.00 ± 1.41 |" in markdown
     latex = tabled("--format", "latex")
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
+    assert (
+        latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(re.findall(r"\\label\{(.*)\}", latex))
+    )
+    assert len(set(re.findall(r"\\label\{(.*)\}", latex))) == latex.count(r"\label{")
+    assert r"\label{tab:pruned-models-gcn-on-cora-2}" in latex  # in parts, each with its first columns
+    heads = re.findall(r"\\toprule\n(.*) \\\\\n", latex)
+    assert sum(head.startswith("pruning & recipe & ") for head in heads) == latex.count(
+        "Pruned models, GCN on Cora, part"
+    )
+    assert max(len(head.replace(r"\%", "%").replace(" & ", "  ")) for head in heads) < 80
+    assert "model file, kB" in latex
+    assert re.search(r"\d kB", latex) is None  # the unit stands in the heading
     assert r"0.5 & 76.00 $\pm$ 1.41 & failed \\" in latex
     assert r"test accuracy, \%" in latex
 
