@@ -361,6 +361,42 @@ def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **a
     return qgemm(codes, *rest, **attributes)
 
 
+def qedge_mlp_max(
+    source: Array,
+    target: Array,
+    w: Array,
+    w_scale: Array,
+    bias: Array,
+    w2: Array,
+    w2_scale: Array,
+    bias2: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    *,
+    hidden_scale: float,
+    hidden_zero_point: int = 0,
+    hidden_low: float = _LOWEST,
+    hidden_high: float = _HIGHEST,
+    clip_low: float = _LOWEST,
+    clip_high: float = _HIGHEST,
+    **codes: Any,
+) -> tuple[Array]:
+    """The maximum by row of two integer products of `[target[row], source[col] - target[row]]`, `[R, N]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    if source.ndim != 2 or target.shape != (count, source.shape[1]):
+        raise ValueError("source must have the shape [C, F] and target [R, F]")
+    in_range(col, source.shape[0], "col")
+    ends = np.concatenate([target[index], source[col] - target[index]], axis=1)
+    one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
+    codes |= {"y_scale": hidden_scale, "y_zero_point": hidden_zero_point}
+    (h,) = quantize_gemm(ends, w, w_scale, one, bias, none, **codes, clip_low=hidden_low, clip_high=hidden_high)
+    second: dict[str, Any] = {"x_scale": hidden_scale, "x_zero_point": hidden_zero_point}
+    (v,) = qgemm(h, w2, w2_scale, one, bias2, none, clip_low=clip_low, clip_high=clip_high, **second)
+    return (reduce(v, index, count, "max"),)
+
+
 def _divisors(x: Array, least_sum: float) -> Array:
     """The sum of each row of x `[M, K]`, or `least_sum` where that is less, as a column; in the kernels' order."""
     if x.ndim != 2:
@@ -446,6 +482,7 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "NormalizeQuantizeGemmFloat": normalize_quantize_gemm,
     "NormalizeQuantizeGemmNorm": normalize_quantize_gemm,
     "NormalizeQuantizeGemmNormFloat": normalize_quantize_gemm,
+    "QEdgeMlpMax": qedge_mlp_max,
     "QuantizeRows": quantize_rows,
     "SparseGemm": sparse_gemm,
     "NormalizeSparseGemm": normalize_sparse_gemm,

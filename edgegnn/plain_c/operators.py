@@ -8,6 +8,7 @@ from functools import partial
 from edgegnn.plain_c import (
     dense,
     edge_attention,
+    edge_mlp,
     graph_operators,
     indexing,
     integer_operators,
@@ -142,6 +143,7 @@ _OWN: Mapping[str, Emitter] = {
     "PairAttentionEdges": partial(edge_attention.pair_attention, True),
     "QAttentionSpMM": partial(graph_operators.attention_spmm, AttentionForm(codes=True, floats=False)),
     "QAttentionSpMMFloat": partial(graph_operators.attention_spmm, AttentionForm(codes=True)),
+    "QEdgeMlpMax": edge_mlp.edge_mlp,
     "QGemm": partial(integer_operators.qgemm, GemmForm()),
     "QGemmFloat": partial(integer_operators.qgemm, GemmForm(floats=True)),
     "QGemmNorm": partial(integer_operators.qgemm, GemmForm(norms=True)),

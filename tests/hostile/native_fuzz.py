@@ -82,6 +82,15 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
             [*ends, floats(nodes, heads, 3), features, indptr, col, row, perm, count],
             {"scale": 0.3},
         ),
+        "QEdgeMlpMax": (
+            [
+                *(floats(nodes, width), floats(nodes, width)),
+                *(rng.integers(-128, 128, (2 * width, heads)).astype(np.int8), floats(heads) ** 2, floats(1)),
+                *(rng.integers(-128, 128, (heads, out)).astype(np.int8), floats(out) ** 2, floats(out)),
+                *(indptr, col, row, count),
+            ],
+            {**Q, "hidden_scale": 0.1, "hidden_zero_point": 3},
+        ),
         "QSpMM": ([codes(nodes, columns), indptr, col, row, count, floats(1), floats(columns)], CODES),
         "QSpMMFloat": ([codes(nodes, columns), indptr, col, row, count, floats(nodes), floats(1)], Q),
         "QSpMMWeighted": ([codes(nodes, heads, width), *weighted, floats(1), floats(columns)], CODES),

@@ -84,6 +84,7 @@ def gin(bits: tuple[int, int] = (8, 8)) -> onnx.ModelProto:
 
 _WEIGHTED = {"x_scale": 0.03, "x_zero_point": 119, "y_scale": 0.2, "y_zero_point": 90}
 _LEAST = {"least_sum": 0.5}
+_MLP = {"x_scale": 0.03, "x_zero_point": 119, "hidden_scale": 0.4, "hidden_zero_point": 2, "hidden_low": 0.0}
 _AGGREGATIONS = (
     "largest",
     "mean",
@@ -95,6 +96,7 @@ _AGGREGATIONS = (
     "dot",
     "dot_edges",
     "mixed",
+    "edge_mlp",
     "rows",
     "normalised_codes",
     "normalised",
@@ -129,6 +131,12 @@ def aggregations() -> onnx.ModelProto:
             ["block", "block", "queries", "features", *graph, "perm", "nodes"],
             ["dot_edges", "mixed"],
             {"scale": 0.01},
+        ),
+        (
+            "QEdgeMlpMax",
+            ["x", "x", "both", "three", "three", "back", "five", "none", *graph, "nodes"],
+            ["edge_mlp"],
+            _MLP,
         ),
         ("QuantizeRows", ["x", "steps", "tops", "one"], ["rows"], {"signed": 1}),
         (
@@ -172,6 +180,9 @@ def _steps() -> dict[str, np.ndarray]:
         "tops": np.array([[7, 1, 127, 3, 15]], np.float32),
         "small": weights.astype(np.int8),
         "small_floats": weights.astype(np.float32),
+        "both": np.concatenate([weights, -weights[::-1]]).astype(np.int8),
+        "back": weights.T.astype(np.int8),
+        "five": np.linspace(0.1, 0.9, FEATURES, dtype=np.float32),
         "one_head": np.array([-1, 1, FEATURES]),
         "last_axis": np.array([2]),
         "att": np.linspace(-1, 2, FEATURES, dtype=np.float32)[None],
@@ -199,6 +210,7 @@ def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         run("PairAttentionEdges", *ends, c["att"], features, c["product"], *listed),
         run("DotAttention", *ends, *csr, scale=0.01),
         run("DotAttentionEdges", *ends, queries, features, *listed, scale=0.01),
+        run("QEdgeMlpMax", x, x, c["both"], c["three"], c["three"], c["back"], c["five"], c["none"], *csr, **_MLP),
         run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),
         run("NormalizeQuantizeGemm", x, c["small"], c["three"], c["one"], c["none"], c["none"], **_WEIGHTED, **_LEAST),
         run("NormalizeSparseGemm", x, c["small_floats"], c["three"], **_LEAST),

@@ -65,7 +65,7 @@ def one_op(op, inputs, attributes=None, csr=None):
         for k, v in inputs.items()
     ]
     graphs = {"indptr", "col", "row", "perm"}
-    quantized = op.startswith(("Q", "NormalizeQ")) and not op.endswith("Float")
+    quantized = op.startswith(("Q", "NormalizeQ")) and not op.endswith(("Float", "Max"))
     result = onnx.TensorProto.UINT8 if quantized else onnx.TensorProto.FLOAT
     out = [
         helper.make_tensor_value_info(k, onnx.TensorProto.INT32 if k in graphs else result, None) for k in names(op)[1]

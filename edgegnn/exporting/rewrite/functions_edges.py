@@ -1,8 +1,12 @@
-"""Bodies of attention whose scores depend on both ends of an edge at once: PairAttention, DotAttention."""
+"""Bodies of operators on rows of both ends of an edge: PairAttention, DotAttention, QEdgeMlpMax."""
 
 from __future__ import annotations
 
-from edgegnn.exporting.rewrite.bodies import total
+import re
+from collections.abc import Mapping
+
+from edgegnn.exporting.rewrite.bodies import SEGMENT, extreme, total
+from edgegnn.exporting.rewrite.functions_integer import INTEGER
 
 __all__ = ["EDGES"]
 
@@ -83,6 +87,47 @@ _DOT_EDGES = f"""{_DOT}
 {total("messages", "mixed", size="mixed_size", full="mixed_full")}
 """
 
+
+# Products ------------------------------------------------------------
+
+
+def _renamed(op: str, inputs: Mapping[str, str], attributes: Mapping[str, str], prefix: str) -> str:
+    """An operator's body as a part of another: with other inputs and attributes, its own names behind a prefix."""
+    body = INTEGER[op][3]
+    made = {name for names in re.findall(r"^ *([\w, ]+?) = ", body, re.M) for name in names.split(", ")}
+    body = re.sub(r"@(\w+)", lambda found: f"@{attributes.get(found[1], found[1])}", body)
+    names = {**{name: f"{prefix}{name}" for name in made}, **inputs}
+    return re.sub(r"(?<![@\w])[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), body)
+
+
+_HIDDEN = {name: f"hidden_{name[2:]}" for name in ("y_scale", "y_zero_point")}
+_LIMITS = {"clip_low": "hidden_low", "clip_high": "hidden_high"}
+_SECOND = {"x_scale": "hidden_scale", "x_zero_point": "hidden_zero_point"}
+_EDGE_MLP = f"""
+  minus_one = Constant <value_ints = [-1]> ()
+  unit = Constant <value = float[1] {{1}}> ()
+  nothing = Constant <value = float[1] {{0}}> ()
+  from_source = Gather <axis = 0> (source, col)
+  from_target = Gather <axis = 0> (target, row)
+  difference = Sub (from_source, from_target)
+  both_ends = Concat <axis = 1> (from_target, difference)
+{_renamed("QuantizeGemm", {"x": "both_ends", "row_scale": "unit", "addend": "nothing"}, {**_HIDDEN, **_LIMITS}, "a_")}
+{
+    _renamed(
+        "QGemmFloat",
+        {"x": "a_y", "w": "w2", "w_scale": "w2_scale", "bias": "bias2", "row_scale": "unit", "addend": "nothing"},
+        _SECOND,
+        "b_",
+    )
+}
+{SEGMENT.replace("messages", "b_y").replace("minus_one = Constant <value_ints = [-1]> ()", "")}
+{extreme("max", "y").replace("messages", "b_y")}
+"""
+_EDGE_MLP_NUMBERS = (
+    "x_scale, x_zero_point: int = 0, x_low: int = 0, x_high: int = 255, hidden_scale, hidden_zero_point: int = 0, "
+    "hidden_low: float = -3.4028235e38, hidden_high: float = 3.4028235e38, "
+    "clip_low: float = -3.4028235e38, clip_high: float = 3.4028235e38"
+)
 _SLOPE, _SCALE = "negative_slope: float = 0.2", "scale: float = 1.0"
 
 EDGES: dict[str, tuple[str, str, str, str]] = {
@@ -94,5 +139,11 @@ EDGES: dict[str, tuple[str, str, str, str]] = {
         _pair(_ADDED, "all_three"),
     ),
     "DotAttention": (_SCALE, f"query, key, {_CSR}", "y", f"{_DOT}  logits = Mul (dots, factor)\n{_softmax('y')}"),
+    "QEdgeMlpMax": (
+        _EDGE_MLP_NUMBERS,
+        f"source, target, w, w_scale, bias, w2, w2_scale, bias2, {_CSR}",
+        "y",
+        _EDGE_MLP,
+    ),
     "DotAttentionEdges": (_SCALE, f"query, key, edge_query, features, {_LISTED}", "y, mixed", _DOT_EDGES),
 }

@@ -9,6 +9,7 @@
   X(channels_ops)            \
   X(attention_ops)           \
   X(edge_attention_ops)      \
+  X(edge_mlp_ops)            \
   X(qspmm_ops)               \
   X(quantize_ops)            \
   X(qgemm_ops)               \

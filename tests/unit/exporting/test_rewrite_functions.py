@@ -106,6 +106,13 @@ def cases(kind):
         for op in (f"NormalizeQuantizeGemm{end}", f"NormalizeQuantizeGemmNorm{end}"):
             more = norm if "Norm" in op.removeprefix("Normalize") else {}
             yield op, op, None, {**words, **product, **full, **more}, quantized(op, least_sum=2.0)
+    rng_2 = np.random.default_rng(2)
+    mlp = {"source": floats(rng_2, nodes, 3), "target": floats(rng_2, nodes, 3)}
+    for end, shape in (("", (6, 7)), ("2", (7, 5))):
+        scales = {f"w{end}_scale": np.abs(floats(rng_2, shape[1])) * 0.01, f"bias{end}": floats(rng_2, shape[1])}
+        mlp |= {f"w{end}": codes(rng_2, *shape, dtype=np.int8), **scales}
+    numbers = {"x_scale": 0.03, "x_zero_point": 120, "hidden_scale": 0.02, "hidden_zero_point": 3, "hidden_low": 0.0}
+    yield "QEdgeMlpMax", "QEdgeMlpMax", "CooToCsr", mlp, numbers
     step, top = 0.1 + np.abs(f(nodes, 1)), rng.choice([0, 1, 7, 127], (nodes, 1)).astype(np.float32)
     columns = {"step": 0.1 + np.abs(f(1, 6)), "top": rng.choice([1, 7, 127], (1, 6)).astype(np.float32)}
     for signed in (0, 1):
