@@ -89,12 +89,16 @@ def _quantize_linear(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorPr
 
 
 def _read_values(node: onnx.NodeProto) -> RangePoint | None:
-    """QuantizeGemm takes floats and rounds them on the way, NormalizeQuantizeGemm divides their rows first."""
-    if not node.domain or "QuantizeGemm" not in node.op_type:
+    """QuantizeGemm takes floats and rounds them on the way, NormalizeQuantizeGemm divides their rows first.
+
+    Of QEdgeMlpMax, which rounds rows of the targets and their differences to the sources, the rows can be looked at.
+    """
+    edges = node.op_type == "QEdgeMlpMax"
+    if not node.domain or ("QuantizeGemm" not in node.op_type and not edges):
         return None
     own = _attributes(node)
     low, high = int(own.get("x_low", 0)), int(own.get("x_high", 255))
-    point = _of_values(node.input[0], float(own["x_scale"]), int(own.get("x_zero_point", 0)), low, high)
+    point = _of_values(node.input[int(edges)], float(own["x_scale"]), int(own.get("x_zero_point", 0)), low, high)
     return replace(point, least_sum=float(own.get("least_sum", 0.0)))
 
 

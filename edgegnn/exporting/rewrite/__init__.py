@@ -13,6 +13,7 @@
     8  IdlePair     Q/DQ pairs of post-training quantization that no integer operator reads
        integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
        RowNormalisation                     rows divided by their sums, in the product that reads them
+       EdgeMlp                              products of both ends' rows and their maximum, at once
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
 
@@ -32,7 +33,8 @@ from edgegnn.exporting.rewrite import canonicalize, integer, scores
 from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.exporting.rewrite.channels import Channels
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
-from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, PairScores
+from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, FeaturePair, PairScores
+from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
@@ -68,6 +70,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     Weighted(),
     Channels(),
     Neighbours(),
+    FeaturePair(),
     EdgeValues(),
     PairScores(),
     DotScores(),
@@ -80,7 +83,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     BiasJoins(),
     *scores.RULES,
 )
-_INTEGER: tuple[Rule[Any], ...] = (*integer.RULES, RowNormalisation())
+_INTEGER: tuple[Rule[Any], ...] = (*integer.RULES, RowNormalisation(), EdgeMlp())
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ def rewrite(
     sheet = Sheet(model)
     idle, sparse = [IdlePair()] * idle_pairs, [SparseInput()] * sparse_input
     for rule in (*_ORDER, *idle, *_INTEGER, *sparse):
+        if isinstance(rule, FeaturePair) and not idle_pairs:
+            continue
         apply(rule, sheet)
         if rule is canonicalize.RULES[-1]:
             passes.CommonSubexpressionEliminationPass()(model)
@@ -203,6 +208,7 @@ _WORDS = {
     "SegmentMean": "mean of messages",
     "SegmentMax": "maximum of messages",
     "SegmentMin": "minimum of messages",
+    "QEdgeMlpMax": "maximum of integer products of both ends",
     "SegmentSoftmax": "softmax over messages",
     **dict.fromkeys(
         ("PairAttention", "PairAttentionEdges", "DotAttention", "DotAttentionEdges"), "softmax of scores of both ends"

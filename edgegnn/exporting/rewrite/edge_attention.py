@@ -32,9 +32,10 @@ from edgegnn.exporting.rewrite.graph_editor import (
     tail_of,
     uniform,
 )
+from edgegnn.exporting.rewrite.idle_pairs import IdlePair
 from edgegnn.exporting.rewrite.rule import Miss, Rule
 
-__all__ = ["DotScores", "EdgeValues", "PairScores"]
+__all__ = ["DotScores", "EdgeValues", "FeaturePair", "PairScores"]
 
 Floats = npt.NDArray[np.float32]
 SOURCE, TARGET = 0, 1
@@ -402,6 +403,15 @@ class _Values:
     source: ir.Value
     index: ir.Value
     rows: ir.Value
+
+
+class FeaturePair(IdlePair):
+    """An idle Q/DQ pair behind a product of the edges' features, which `EdgeValues` takes apart."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
+        """A pair that no integer operator reads, of features of the edges times a constant."""
+        found = super().pattern(node, sheet)
+        return found if found is not None and _product(same_values(found.inputs[0])) is not None else None
 
 
 class EdgeValues(Rule[_Values]):

@@ -1,0 +1,113 @@
+"""The MLP of an EdgeConv layer in integers, a few edges at a time, without a row of features for each edge.
+
+EdgeMlp     SegmentMax of QGemm of QuantizeGemm of [x[target], x[source] - x[target]] -> QEdgeMlpMax
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgegnn.exporting.rewrite.csr import coo_csr, edge_row
+from edgegnn.exporting.rewrite.functions import DOMAIN
+from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, axis_of, made_by, rank, tail_of, uniform
+from edgegnn.exporting.rewrite.rule import Miss, Rule
+
+__all__ = ["EdgeMlp"]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Columns [x[target], x[source] - x[target]] of each edge; where the rows are looked up."""
+
+    sources: ir.Value
+    targets: ir.Value
+    source: ir.Value
+    target: ir.Value
+
+
+@dataclass(frozen=True)
+class _Mlp:
+    """A maximum of two products of both ends' rows.
+
+    Attributes:
+        node: SegmentMax.
+        first: QuantizeGemm.
+        second: QGemmFloat.
+        ends: what is multiplied.
+        rows: number of rows.
+    """
+
+    node: ir.Node
+    first: ir.Node
+    second: ir.Node
+    ends: _Ends
+    rows: ir.Value
+
+
+class EdgeMlp(Rule[_Mlp]):
+    """The maximum over neighbours of two integer products."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Mlp | Miss | None:
+        """SegmentMax of QGemmFloat of QuantizeGemm of rows of both ends."""
+        if node.domain != DOMAIN or node.op_type != "SegmentMax":
+            return None
+        second = made_by(node.inputs[0], "QGemmFloat")
+        first = None if second is None else made_by(second.inputs[0], "QuantizeGemm")
+        index = made_by(node.inputs[1], "IndexToCsr")
+        if first is None or second is None or index is None or node.inputs[-1] is None:
+            return None
+        ends = _ends(first.inputs[0])
+        if ends is None or ends.target is not index.inputs[0]:
+            return Miss(
+                "the rows that are multiplied are not those of an edge's target and their difference to its source's"
+            )
+        if not all(alone(v) for v in (first.outputs[0], second.outputs[0])):
+            return Miss("what the products give for each edge is used by other nodes, too")
+        if not all(_plain(product) for product in (first, second)):
+            return Miss("the products have a scale or a summand for each edge")
+        return _Mlp(node, first, second, ends, node.inputs[-1])
+
+    def rewrite(self, match: _Mlp, sheet: Sheet) -> ir.Value:
+        """QEdgeMlpMax."""
+        node, ends = match.node, match.ends
+        csr = coo_csr(sheet, ends.source, ends.target, match.rows, sheet.size(ends.sources, 0, node), node)
+        weights = [v for product in (match.first, match.second) for v in (*product.inputs[1:3], product.inputs[4])]
+        inputs = [ends.sources, ends.targets, *weights, csr.indptr, csr.col, csr.row, csr.rows]
+        first, second = ({k: a.value for k, a in each.attributes.items()} for each in (match.first, match.second))
+        attributes = {k: v for k, v in first.items() if k.startswith("x_")}
+        attributes |= {f"hidden_{k[2:]}": first[k] for k in ("y_scale", "y_zero_point") if k in first}
+        attributes |= {f"hidden_{k[5:]}": first[k] for k in ("clip_low", "clip_high") if k in first}
+        attributes |= {k: second[k] for k in ("clip_low", "clip_high") if k in second}
+        return sheet.make("QEdgeMlpMax", inputs, attributes, at=node, like=node.outputs[0], domain=DOMAIN)
+
+
+def _ends(value: ir.Value | None) -> _Ends | None:
+    both = made_by(value, "Concat")
+    if both is None or len(both.inputs) != 2 or axis_of(both) not in (-1, 1) or rank(value) != 2:
+        return None
+    own, less = _looked_up(both.inputs[0]), made_by(both.inputs[1], "Sub")
+    other, again = (None, None) if less is None else (_looked_up(v) for v in less.inputs)
+    if own is None or other is None or again is None or (own[0], own[1]) != (again[0], again[1]):
+        return None
+    lists = edge_row(own[1]), edge_row(other[1])
+    if lists[0] is None or lists[1] is None or lists[0][0] is not lists[1][0] or lists[0][1] == lists[1][1]:
+        return None
+    return _Ends(other[0], own[0], other[1], own[1]) if tail_of(own[0]) == tail_of(other[0]) else None
+
+
+def _looked_up(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:
+    """(table, index) of float rows."""
+    node = made_by(value, "Gather")
+    if node is None or axis_of(node) or rank(node.inputs[1]) != 1:
+        return None
+    table, index = node.inputs
+    if table is None or index is None or table.dtype != ir.DataType.FLOAT or rank(table) != 2:
+        return None
+    return table, index
+
+
+def _plain(product: ir.Node) -> bool:
+    """Whether a product has one row scale, 1, and adds nothing."""
+    return uniform(product.inputs[3]) == 1.0 and uniform(product.inputs[5]) == 0.0
