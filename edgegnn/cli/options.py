@@ -82,8 +82,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="NAME=ROLE",
-        help="What an input of forward is: node, edge, graph, edges, pairs or batch, or the attribute of the data that "
-        "it is read from (default: told from the data).",
+        help="What an input of forward is: node, edge, graph, edges, pairs, batch, item, node_numbers or "
+        "edge_numbers, or the attribute of the data that it is read from (default: told from the data).",
         rich_help_panel=DATA,
     ),
 ]

@@ -147,7 +147,7 @@ def with_role(value: dict[str, Any], role: Role | None) -> dict[str, Any]:
     if role is None or role == usual:
         return value
     told = {} if role.is_a(usual) else {"role": role.name}
-    return {**value, **told, **({"ends": list(role.ends)} if role.ends != usual.ends else {})}
+    return {**value, **told, **({"ends": list(role.ends)} if role.ends != usual.ends and not role.of_items else {})}
 
 
 def _graphs(task: Task, names: Sequence[str]) -> list[dict[str, Array]]:

@@ -153,6 +153,8 @@ class Proof:
         """
         if not self._takes_edges([value["name"] for value in form.io["inputs"]]):
             return []  # its edges are constants, or found in the model, or of several types
+        if any(role_of(self.task.roles, name).of_items for name in names):
+            return []  # other orders of edges have other numbers
 
         def limit(want: npt.NDArray[np.float32]) -> float:
             coarse = self.recipe.does.learns_bits or self.recipe.fewest_bits < 8

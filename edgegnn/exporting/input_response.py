@@ -66,7 +66,10 @@ def variations(base: Sample, seed: int = 0) -> dict[str, Sample]:
     found = {}
     for name, value in base.inputs.items():
         role = base.role(name)
-        other = _ends(value, base.graph_of_type(role.ends[1]), random) if role.ends else _rows(value, random)
+        if role.numbers_nodes:
+            other = _ends(value, base.graph_of_type(role.ends[1]), random)
+        else:
+            other = np.ascontiguousarray(_rows(value.T, random).T) if role.axis else _rows(value, random)
         if not role.is_a(BATCH) and not np.array_equal(other, value):
             found[name] = replace(
                 base,

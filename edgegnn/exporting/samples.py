@@ -322,6 +322,18 @@ def synthetic(
             values = source[key]
             pick = torch.randint(max(1, values.shape[0]), (drawn.shape[1],), generator=generator)
             data[key] = values[pick] if values.shape[0] else values[:0]
+        elif role.of_items:
+            data[key] = _items(source[key], role, {"num_nodes": len(rows), "num_edges": edges.shape[1]}, generator)
         elif role in (NODE, GRAPH, FIXED):
             data[key] = source[key][rows] if role == NODE else source[key]
     return example_inputs(names, data)
+
+
+def _items(value: torch.Tensor, role: Role, counts: Mapping[str, int], generator: torch.Generator) -> torch.Tensor:
+    """A feature of items, or numbers of what they are about: as many items as edges."""
+    many, rows = counts["num_edges"], value.shape[role.axis]
+    if role.ends:
+        drawn = [torch.randint(max(1, counts[end]), (many,), generator=generator) for end in role.ends]
+        return torch.stack(drawn) if role.axis else drawn[0]
+    picks = torch.randint(max(1, rows), (many,), generator=generator)
+    return value[picks] if rows else value.new_zeros((many, *value.shape[1:]))

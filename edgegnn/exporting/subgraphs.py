@@ -83,6 +83,13 @@ def around(edge_index: Array, nodes: int, centres: Array, hops: int, *, both: bo
     return np.flatnonzero(found)
 
 
+def _places(kept: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """The new number of each row; -1 for those that are left out."""
+    found = np.full(count, -1, np.int64)
+    found[kept] = np.arange(len(kept))
+    return found
+
+
 def part_of(sample: Sample, nodes: npt.NDArray[Any], name: str) -> Sample:
     """The sample with these nodes only, and the edges and pairs between them.
 
@@ -109,6 +116,13 @@ def part_of(sample: Sample, nodes: npt.NDArray[Any], name: str) -> Sample:
     for key, value in ends.items():
         if roles[key].numbers_nodes:
             chosen[roles[key].size] = np.flatnonzero((value >= 0).all(axis=0))
+            places.setdefault(roles[key].size, _places(chosen[roles[key].size], value.shape[1]))
+    for key, value in sample.inputs.items():
+        if roles[key].of_items and roles[key].ends:  # an item stays where all stay that it is about
+            about = np.stack([places[s][r] for s, r in zip(roles[key].ends, np.atleast_2d(value), strict=True)])
+            ends[key] = about.reshape(value.shape)
+            left = np.flatnonzero((about >= 0).all(axis=0))
+            chosen[roles[key].size] = np.intersect1d(left, chosen.get(roles[key].size, left))
     moved = replace(sample, name=name, inputs=ends)
     for size, rows in chosen.items():
         moved = replace(moved, inputs=moved.picked(size, rows))

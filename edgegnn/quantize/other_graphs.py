@@ -27,7 +27,7 @@ def fewer_edges(args: Mapping[str, Tensor], roles: Roles) -> dict[str, Tensor]:
         roles: what they belong to; the usual ones of their names where that isn't said.
     """
     lists = [name for name in args if _role(name, args, roles).is_a(EDGES)]
-    if not lists:
+    if not lists or _of_items(args, roles):
         return dict(args)
     edges, size = args[lists[0]].shape[1], _role(lists[0], args, roles).size
     keep = torch.arange(edges) % 3 > 0
@@ -42,8 +42,8 @@ def fewer_edges(args: Mapping[str, Tensor], roles: Roles) -> dict[str, Tensor]:
 
 
 def first_graph(args: Mapping[str, Tensor], roles: Roles) -> dict[str, Tensor] | None:
-    """The first graph of a batch alone; None where there is one, or nodes are of several types."""
-    if any("." in name for name in args) or number_of_graphs(args, roles) < 2:
+    """The first graph of a batch alone; None where there is one, nodes are of several types, or edges are numbered."""
+    if any("." in name for name in args) or _of_items(args, roles) or number_of_graphs(args, roles) < 2:
         return None
     graph = _graph_of(args, roles)
     by_role = {name: _role(name, args, roles) for name in args}
@@ -84,6 +84,10 @@ def random_graphs(args: Mapping[str, Tensor], roles: Roles) -> list[dict[str, Te
         return _other(value, generator)
 
     return [{name: other(name, value, hub=hub) for name, value in args.items()} for hub in (False, True)]
+
+
+def _of_items(args: Mapping[str, Tensor], roles: Roles) -> bool:
+    return any(_role(name, args, roles).of_items for name in args)
 
 
 def number_of_graphs(args: Mapping[str, Tensor], roles: Roles) -> int:

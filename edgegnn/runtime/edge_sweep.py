@@ -103,7 +103,7 @@ def resized(inputs: Mapping[str, Array], roles: Mapping[str, Role], factor: floa
         role = moving[name]
         if role.ends:
             ends = [random.integers(0, max(1, sizes.get(end, 1)), sizes[role.size]) for end in role.ends]
-            found[name] = np.stack(ends).astype(value.dtype)
+            found[name] = np.stack(ends).astype(value.dtype).reshape((-1, sizes[role.size])[2 - value.ndim :])
         elif role.is_a(BATCH):
             nodes = sizes[role.size]
             found[name] = (np.arange(nodes) * min(count, nodes) // nodes).astype(value.dtype)

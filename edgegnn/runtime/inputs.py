@@ -63,7 +63,7 @@ def check_inputs(
     counts = {**(limits or {}), **{role.size: arrays[name].shape[role.axis] for name, role in roles.items()}}
     for name, role in roles.items():
         for row, size in enumerate(role.ends):
-            _check_ends(name, row, arrays[name], size, counts.get(size))
+            _check_ends(name, row, np.atleast_2d(arrays[name]), size, counts.get(size))
         if role.is_a(PAIRS_ROLE) and arrays[name].shape[1] == 0:
             raise DataError(f"{name} has no pairs of nodes to score: give at least one")
     _check_graphs(arrays, roles)
@@ -222,11 +222,12 @@ def _check_ends(name: str, row: int, edges: Array, size: str, nodes: int | None)
     ends = edges[row]
     if ends.size == 0 or (int(ends.min()) >= 0 and (nodes is None or int(ends.max()) < nodes)):
         return
+    what = size.partition(".")[0].removeprefix("num_")
     most = np.iinfo(np.int64).max if nodes is None else nodes
     column = int(np.flatnonzero((ends < 0) | (ends >= most))[0])
     kind = size.partition(".")[2]
-    what = f"nodes of type {kind}" if kind else "nodes"
-    have = "numbers of nodes start at 0" if nodes is None else f"but the graph has {nodes} {what} (0 to {nodes - 1})"
+    what = f"{what} of type {kind}" if kind else what
+    have = f"numbers of {what} start at 0" if nodes is None else f"but the graph has {nodes} {what} (0 to {nodes - 1})"
     raise DataError(f"{name}[{row}, {column}] is {ends[column]}, {have}")
 
 

@@ -313,7 +313,8 @@ def _check_graph_inputs(inputs: tuple[TensorSpec, ...], limits: Mapping[str, int
             raise ArtifactError(f"manifest.json: {tensor.name} counts in {_short(unknown[0])}, which no input has")
         pairs = len(tensor.shape) == 2 and tensor.shape[0] == 2
         good = pairs if role.numbers_nodes else not role.is_a(BATCH) or len(tensor.shape) == 1
-        if not good or ((role.numbers_nodes or role.is_a(BATCH)) and tensor.dtype not in ("int64", "int32")):
+        good = good and (not role.of_items or not role.ends or len(tensor.shape) <= 2)
+        if not good or ((role.ends or role.is_a(BATCH)) and tensor.dtype not in ("int64", "int32")):
             shape = ", ".join(str(size) for size in tensor.shape)
             raise ArtifactError(f"manifest.json: the input {tensor.name} can't be {tensor.dtype} [{_short(shape)}]")
 

@@ -33,6 +33,7 @@ class TensorSpec:
     def belongs(self) -> Role:
         """The role of an input; its size is the one in the shape, which may belong to one type of nodes or edges."""
         role = FIXED if self.role == FIXED.name else ROLES.get(self.role) or usual_role(self.name)
+        role = role.of_rank(self.shape)
         size = self.shape[role.axis] if role.axis < len(self.shape) else None
         if isinstance(size, int) and "." in self.name:  # as many as the model has learnt rows for: "x.paper"
             size = f"{role.size}.{self.name.partition('.')[2]}"

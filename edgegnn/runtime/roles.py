@@ -8,6 +8,13 @@ batch    [num_nodes]        the number of each node's graph
 graph    [num_graphs, ...]  a feature of each graph
 pairs    [2, num_links]     numbers of nodes: the pairs that are scored
 
+Rows of a further kind (triplets of atoms, pairs of edges, faces of a mesh) are items. Which inputs count the same items
+is told from their sizes in the data: `num_items.idx_kj`, by the name of the first of them.
+
+item          [num_items, ...]                   a feature of each item
+node_numbers  [num_items] or [k, num_items]      numbers of nodes: those that an item is about
+edge_numbers  [num_items] or [k, num_items]      numbers of edges: the same
+
 An output belongs to nodes, edges, graphs or pairs: a row for each. Or it is fixed: of one shape for any graph.
 
 A graph with several types of nodes has inputs for each type and relation, `x.paper` and
@@ -17,7 +24,7 @@ A graph with several types of nodes has inputs for each type and relation, `x.pa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,10 +34,13 @@ __all__ = [
     "BATCH",
     "EDGE",
     "EDGES",
+    "EDGE_NUMBERS",
     "FIXED",
     "GRAPH",
+    "ITEM",
     "LEVELS",
     "NODE",
+    "NODE_NUMBERS",
     "OUTPUT_ROLES",
     "PAIRS",
     "ROLES",
@@ -60,7 +70,7 @@ class Role:
         name: "node", "edges", "edge", "batch", "graph" or "pairs".
         size: name of the size that differs from graph to graph, "num_nodes"; of one type, "num_nodes.paper".
         axis: the axis that has this size.
-        ends: where the values are numbers of nodes, the size that each of the two rows counts in; else ().
+        ends: where the values are numbers of nodes (or of edges), the size that each row counts in; else ().
     """
 
     name: str
@@ -70,8 +80,19 @@ class Role:
 
     @property
     def numbers_nodes(self) -> bool:
-        """Whether the values are numbers of nodes."""
-        return bool(self.ends)
+        """Whether it is a list of pairs of nodes, [2, ...]."""
+        return bool(self.ends) and not self.of_items
+
+    @property
+    def of_items(self) -> bool:
+        """Whether it belongs to rows of a further kind."""
+        return self.size.partition(".")[0] == "num_items"
+
+    def of_rank(self, shape: Sequence[Any]) -> Role:
+        """The role of an input of this shape: numbers of [k, num_items] have their size at the second axis."""
+        if not self.of_items or not self.ends or len(shape) == 1:
+            return self
+        return replace(self, axis=1, ends=self.ends[:1] * int(shape[0]))
 
     def is_a(self, other: Role) -> bool:
         """Whether both are the same kind of role, perhaps of other types of nodes or edges."""
@@ -89,7 +110,10 @@ EDGE = Role("edge", "num_edges")
 BATCH = Role("batch", "num_nodes")
 GRAPH = Role("graph", "num_graphs")
 PAIRS = Role("pairs", "num_links", axis=1, ends=_NODES)
-ROLES = {role.name: role for role in (NODE, EDGES, EDGE, BATCH, GRAPH, PAIRS)}
+ITEM = Role("item", "num_items")
+NODE_NUMBERS = Role("node_numbers", "num_items", ends=("num_nodes",))
+EDGE_NUMBERS = Role("edge_numbers", "num_items", ends=("num_edges",))
+ROLES = {role.name: role for role in (NODE, EDGES, EDGE, BATCH, GRAPH, PAIRS, ITEM, NODE_NUMBERS, EDGE_NUMBERS)}
 
 FIXED = Role("fixed", "fixed")
 # What a row of an output is ("kind" of the manifest) -> its role, and the name of the number of rows.

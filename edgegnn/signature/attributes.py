@@ -17,6 +17,7 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import UsageError
 from edgegnn.runtime.roles import BATCH, EDGE, EDGES, GRAPH, NODE, PAIRS, ROLES, Role, typed_size
+from edgegnn.signature.items import item_roles
 from edgegnn.signature.names import is_input
 from edgegnn.signature.typed import TypedGraph, typed_roles
 
@@ -30,6 +31,8 @@ def number_of(graph: Data, role: Role) -> int:
     of, _, further = role.size.partition(".")
     if of == "num_edges":
         return int(graph[further or "edge_index"].shape[1])
+    if of == "num_items":
+        return int(graph[further].shape[-1])
     return int(graph.num_nodes or 0) if of == "num_nodes" else 1
 
 
@@ -49,7 +52,9 @@ def roles_of(graphs: Sequence[Data], told: Mapping[str, str] | None = None) -> d
     lists = [name for name in names if _is_further_list(name, graphs)]
     sized = {name: EDGES.sized(typed_size("num_edges", name)) for name in lists}
     found = {name: ROLES[told[name]] if told and name in told else _role(name, graphs, sized) for name in names}
-    return {name: role for name, role in found.items() if role is not None}
+    rest = [name for name, role in found.items() if role is None or role.of_items]
+    said = {name: role for name, role in found.items() if role is not None}
+    return {name: role for name, role in said.items() if name not in rest} | item_roles(graphs, rest, said)
 
 
 def _is_tensor(value: Any) -> bool:
@@ -120,6 +125,13 @@ def _shaped(graphs: Sequence[Data], name: str, role: Role, where: str) -> None:
         value = graph.get(name)
         if not isinstance(value, Tensor):
             raise UsageError(f"--input {name}={role.name}: {where} has no tensor {name} in graph {i}")
+        if role.of_items:
+            if role.ends and (value.dtype != torch.int64 or value.dim() not in (1, 2)):
+                raise UsageError(
+                    f"--input {name}={role.name}: {name} of graph {i} of {where} is {value.dtype} {list(value.shape)}: "
+                    "such numbers are int64 of shape [T] or [k, T]"
+                )
+            continue
         rows = number_of(graph, role)
         if role == GRAPH and (value.dim() == 0 or len(value) != 1):
             graph[name] = value = value.unsqueeze(0)

@@ -12,8 +12,8 @@ from torch_geometric.data import Data
 
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
-from edgegnn.runtime.roles import BATCH, ROLES, usual_role
-from edgegnn.signature import TypedGraph, is_input, own_inputs
+from edgegnn.runtime.roles import BATCH, EDGE_NUMBERS, ROLES, usual_role
+from edgegnn.signature import TypedGraph, is_input, items_of, own_inputs
 from edgegnn.signature.names import LABELS
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
@@ -78,7 +78,8 @@ def _check_known(name: str, model: nn.Module, task: Task) -> None:
     if isinstance(value, Tensor):
         graph = task.graphs[0]
         nodes, edges = int(graph.num_nodes or 0), int(graph.num_edges or 0)
-        if value.dim() == 1 and len(value) not in (nodes, edges, 1):
+        numbers = value.dtype == torch.int64 and len(task.graphs) > 1
+        if value.dim() == 1 and len(value) not in (nodes, edges, 1) and not numbers:
             raise UsageError(
                 f"{where}, and nothing has as many as its {len(value)} rows (there are {nodes} nodes, {edges} edges): "
                 "compute it in forward"
@@ -167,7 +168,7 @@ def collate(graphs: Sequence[Data]) -> Data:
     for key in [key for key in first.to_dict() if key.startswith(LABELS)]:
         batch[key] = torch.cat([g[key] for g in graphs])
     for key in _others(first):
-        batch[key] = _joined(graphs, key, nodes)
+        batch[key] = _joined(graphs, key, nodes, edges)
     batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)
     batch.num_nodes = int(nodes.sum())
     return batch
@@ -183,21 +184,23 @@ def _is_joined(key: str, value: object) -> bool:
     return is_input(key) and isinstance(value, Tensor) and value.dim() > 0 and value.layout == torch.strided
 
 
-def _joined(graphs: Sequence[Data], key: str, nodes: Tensor) -> Tensor | None:
-    """One attribute of all graphs: along the axis that PyG's `__cat_dim__` says, numbers of nodes counted on.
+def _joined(graphs: Sequence[Data], key: str, nodes: Tensor, edges: Tensor) -> Tensor | None:
+    """One attribute of all graphs: along the axis that PyG's `__cat_dim__` says, numbers of nodes and edges counted on.
 
     None where the graphs don't have it in one shape: no model can take it.
     """
     values = [graph.get(key) for graph in graphs]
-    axis = graphs[0].__cat_dim__(key, values[0])
+    item = items_of(graphs[0]).get(key)
+    axis = graphs[0].__cat_dim__(key, values[0]) if item is None else item.axis
     if not all(isinstance(v, Tensor) and v.dim() == values[0].dim() for v in values):
         return None
     shapes = {(*v.shape[:axis], *(v.shape[axis:][1:] if axis >= 0 else ())) for v in values}
     if len(shapes) > 1:
         return None
-    if "index" not in key and key != "face":
+    if not item.ends if item is not None else "index" not in key and key != "face":
         return torch.cat(values, dim=axis)
-    before = nodes.cumsum(0) - nodes
+    count = edges if item is not None and item.is_a(EDGE_NUMBERS) else nodes
+    before = count.cumsum(0) - count
     return torch.cat([value + start for value, start in zip(values, before, strict=True)], dim=axis)
 
 

@@ -13,7 +13,7 @@ import edgegnn.utils.pyg_sources  # noqa: F401 - before PyG's convolutions
 from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import ROWS, Role, typed_size
-from edgegnn.signature import Outputs, roles_of
+from edgegnn.signature import Outputs, remember_items, roles_of
 from edgegnn.signature.names import LABELS
 from edgegnn.tasks.catalog import KINDS
 
@@ -220,6 +220,7 @@ class Task:
     def __post_init__(self) -> None:
         if not self.roles:
             object.__setattr__(self, "roles", roles_of(self.graphs))
+        remember_items(self.graphs, self.roles)
 
     @property
     def many(self) -> bool:
