@@ -253,9 +253,9 @@ KINDS = {
     "relational-cora": Kind(
         "kinds:relational", lambda: papers_and_words("cora"), "node:paper", "accuracy, %", settings={"epochs": 60}
     ),
-    "bonds-bbbp": Kind("kinds:bond_types", bonds, "edge", "accuracy, %", "random:0.1,0.2", GRAPHS | {"epochs": 30}),
-    "charges-bbbp": Kind("kinds:atom_charges", charges, "node-regression", "MAE, 0.1 e", "random:0.1,0.2", GRAPHS),
-    "dgcnn-digits": Kind("kinds:dgcnn", clouds, "graph", "accuracy, %", "random:0.1,0.2", GRAPHS | {"epochs": 30}),
+    "bonds-bbbp": Kind("kinds:bond_types", bonds, "edge", "accuracy, %", "random", GRAPHS | {"epochs": 30}),
+    "charges-bbbp": Kind("kinds:atom_charges", charges, "node-regression", "MAE, 0.1 e", "random", GRAPHS),
+    "dgcnn-digits": Kind("kinds:dgcnn", clouds, "graph", "accuracy, %", "random", GRAPHS | {"epochs": 30}),
     "recurrent-traffic": Kind("kinds:recurrent", series, "node-regression", "MAE", None, GRAPHS),
 }
 
