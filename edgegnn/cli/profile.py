@@ -45,7 +45,7 @@ def profile(
         list[Path] | None,
         typer.Argument(
             metavar="ARTIFACT",
-            help="The artifacts (default: the newest one here).",
+            help="The artifacts (default: the newest one here); with --compare also a record that was made before.",
             autocompletion=complete_artifact,
         ),
     ] = None,
@@ -96,6 +96,7 @@ def profile(
         edgegnn profile model-* --target rpi --target x86
         edgegnn profile model-dq-int8 --operators --sweep-edges 1k:1M
         edgegnn profile model --compare old.json --fail-above "latency=10% size=1%" --repeat 5
+        edgegnn profile --compare old.json --fail-above 5% new.json
     """
     from edgegnn.cli.render import devices, summaries
     from edgegnn.devices import load_target
@@ -105,6 +106,9 @@ def profile(
     from edgegnn.profiling.parallel import profile_all
 
     chosen = artifacts or [newest_artifact(Path.cwd())]
+    if len(chosen) == 1 and chosen[0].suffix == ".json" and chosen[0].is_file():
+        recorded(chosen[0], compare, fail_above, as_json)
+        return
     found = {t.name: t for t in map(load_target, target or ["local"])}
     if (host or port or identity) and len(found) > 1:
         raise UsageError("--host, --port and --identity are for one --target: put them into the files of the targets")
@@ -131,7 +135,7 @@ def profile(
         with summaries.measuring(f"profiling {chosen[0].name}") as status:
             record = run(chosen[0], target=where[0], progress=status, keep=compare, **options)
         if old is not None:
-            compared(old, record, limits, as_json)
+            compared(old, record, limits, [compare.parent, output / where[0].name], as_json)  # type: ignore[union-attr]
             return
         summaries.profiled(record, as_json)
         return
@@ -202,12 +206,30 @@ def baseline(
     return read_record(compare), {} if fail_above is None else parse_limits(fail_above)
 
 
-def compared(old: ProfileRecord, new: ProfileRecord, limits: dict[str, float], as_json: bool) -> None:
+def recorded(path: Path, compare: Path | None, fail_above: str | None, as_json: bool) -> None:
+    """`profile --compare OLD.json NEW.json`: nothing is measured.
+
+    Raises:
+        DataError: one of them is no record.
+        UsageError: there is nothing to compare with.
+    """
+    from edgegnn.profiling import read_record
+
+    new = read_record(path)
+    old, limits = baseline(compare, fail_above, 1)
+    if old is None or compare is None:
+        raise UsageError(f"{path} is a profile record: compare it with an older one, --compare OLD.json {path}")
+    compared(old, new, limits, [compare.parent, path.parent], as_json)
+
+
+def compared(
+    old: ProfileRecord, new: ProfileRecord, limits: dict[str, float], folders: list[Path], as_json: bool
+) -> None:
     """Show what changed; exit 1 when that is too much."""
     from edgegnn.cli.render import devices
-    from edgegnn.profiling import compare
+    from edgegnn.profiling import compare, machine_spread
 
-    comparison = compare(old, new, fail_above=limits)
+    comparison = compare(old, new, fail_above=limits, machine=machine_spread(folders, new))
     devices.compared(new, comparison, as_json)
     if comparison.failed:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from edgegnn.profiling.measure import newest_artifact, profile
 from edgegnn.profiling.operator_table import render_operators, render_sweep
 from edgegnn.profiling.parallel import Pair, profile_all
 from edgegnn.profiling.record import ProfileRecord, read_record, write_record
+from edgegnn.profiling.spread import Spread, machine_spread
 from edgegnn.profiling.table import ratios, render, render_comparison, render_targets
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "Judged",
     "Pair",
     "ProfileRecord",
+    "Spread",
     "compare",
+    "machine_spread",
     "newest_artifact",
     "parse_limits",
     "profile",

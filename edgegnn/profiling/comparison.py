@@ -4,8 +4,8 @@ The interval of p50 comes from the medians of consecutive blocks that both recor
 of neighbouring blocks are drawn again and again with replacement (a moving-block bootstrap, since slow drifts make
 neighbours alike), and the medians of the draws, relative to the median of all, spread the ratio of the two p50. It
 knows how unsteady each of the two measurements was while it ran, not what differs from run to run (another layout in
-memory, another temperature). Where a record holds the p50 of several processes (`profile --repeat`), their spread
-widens the interval; it stands for a record that holds one, too.
+memory, another temperature): that spread (`edgegnn.profiling.spread`) widens the interval. Energies have an interval,
+too: from window to window, and from run to run, as the times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from edgegnn.errors import DataError
 from edgegnn.profiling.gate import Change, Judged, judge, refusal
-from edgegnn.profiling.record import ProfileRecord
+from edgegnn.profiling.record import Energy, ProfileRecord
+from edgegnn.profiling.spread import Spread, spread_between
 from edgegnn.runtime.metrics import LOWER_IS_BETTER
 
 __all__ = ["Change", "Comparison", "compare"]
@@ -29,9 +30,6 @@ DRAWS = 2000
 CONFIDENCE = 0.95
 # Fewer blocks say nothing about how steady a measurement was.
 MIN_BLOCKS = 8
-MIN_RUNS = 3  # processes whose p50 tell a spread
-# Quantiles of Student's t for 95 %, by degrees of freedom from 1 on; the last one serves for more.
-_STUDENT = (12.7, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,10 @@ class Comparison:
     Attributes:
         changes: of p50, p99, peak memory, energy (gross and net, where both come from the same source) and the metric.
         differences: what was not the same in the two measurements, so that the changes may come from that.
-        reason: why p50 has no interval; "" when it has one.
+        reason: why p50 has no interval, or what that lacks; "" when it lacks nothing.
         judged: each limit that was asked for, and whether it held.
         runs: processes of the older and of the newer record whose p50 are known.
+        spread: from run to run, and where it is known from; None where p50 has no interval.
         quick: which of the two was measured with short windows.
         estimated: whose energy is a model's.
     """
@@ -53,6 +52,7 @@ class Comparison:
     reason: str
     judged: list[Judged]
     runs: tuple[int, int] = (1, 1)
+    spread: Spread | None = None
     quick: tuple[bool, bool] = (False, False)
     estimated: tuple[bool, bool] = (False, False)
 
@@ -90,13 +90,20 @@ class Comparison:
         return {**asdict(self), "changes": changes, "failed": self.failed, "verdict": self.verdict}
 
 
-def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: Mapping[str, float] | None = None) -> Comparison:
+def compare(
+    old: ProfileRecord,
+    new: ProfileRecord,
+    *,
+    fail_above: Mapping[str, float] | None = None,
+    machine: Spread | None = None,
+) -> Comparison:
     """What changed.
 
     Args:
         old: the record to compare with.
         new: the newer record.
         fail_above: limits by figure ("latency", "size", "memory", "energy", "instructions", "accuracy"), in percent.
+        machine: spread from run to run where neither record tells it: see `machine_spread`.
 
     Raises:
         DataError: the records can't be judged by a limit: another device, target, processor, runtime or number of
@@ -108,21 +115,25 @@ def compare(old: ProfileRecord, new: ProfileRecord, *, fail_above: Mapping[str, 
     why = refusal(limits, serious, emulated=emulated)
     if why:
         raise DataError(f"--fail-above: {why}")
+    spread = spread_between(old, new, machine)
+    runs = (max(1, len(old.latency_ms.repeats)), max(1, len(new.latency_ms.repeats)))
+    between = spread.half(*runs)
     percent = None if emulated else _percent(old.latency_ms.p50, new.latency_ms.p50)
     reason, low, high = "an emulated device's times are not a measurement", None, None
     if percent is not None:
-        reason, low, high = _interval(old, new)
+        reason, low, high = _interval(old, new, between)
     elif not emulated:
         reason = "the older record has a p50 of 0"
     first = Change("p50", old.latency_ms.p50, new.latency_ms.p50, percent, low, high)
-    changes = [first, *_others(old, new, emulated)]
+    changes = [first, *_others(old, new, emulated, between)]
     error_metric = new.metric is not None and new.metric.name in LOWER_IS_BETTER
     return Comparison(
         changes=changes,
         differences=[*serious, *other, *_load(old, new)],
         reason=reason,
         judged=judge(limits, changes, error_metric=error_metric),
-        runs=(max(1, len(old.latency_ms.repeats)), max(1, len(new.latency_ms.repeats))),
+        runs=runs,
+        spread=None if low is None else spread,
         quick=(old.quick, new.quick),
         estimated=(_estimated(old), _estimated(new)),
     )
@@ -132,31 +143,20 @@ def _percent(old: float | None, new: float | None) -> float | None:
     return None if not old or new is None else 100.0 * (new - old) / old
 
 
-def _interval(old: ProfileRecord, new: ProfileRecord) -> tuple[str, float | None, float | None]:
-    """Why there is no interval, and the interval of p50's change in percent."""
+def _interval(old: ProfileRecord, new: ProfileRecord, between: float) -> tuple[str, float | None, float | None]:
+    """What the interval lacks ("": nothing), and the interval of p50's change in percent."""
+    middle = 100 * (new.latency_ms.p50 / old.latency_ms.p50 - 1)
     for name, record in (("older", old), ("newer", new)):
         if len(record.latency_ms.blocks) < MIN_BLOCKS or min(record.latency_ms.blocks) <= 0:
-            return f"no interval: the {name} record holds fewer than {MIN_BLOCKS} blocks of times", None, None
+            why = f"how steady a run was is unknown: the {name} record holds fewer than {MIN_BLOCKS} blocks of times"
+            return why, middle - between, middle + between
     random = np.random.default_rng(0)  # the same two files always give the same answer
     a, b = (_relative_medians(np.asarray(r.latency_ms.blocks), random) for r in (old, new))
     ratio = new.latency_ms.p50 / old.latency_ms.p50 * b / a
     edge = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(100 * (ratio - 1), [edge, 100 - edge])
-    middle, between = 100 * (new.latency_ms.p50 / old.latency_ms.p50 - 1), _between_runs(old, new)
     low, high = middle - math.hypot(middle - low, between), middle + math.hypot(high - middle, between)
     return "", float(low), float(high)
-
-
-def _between_runs(old: ProfileRecord, new: ProfileRecord) -> float:
-    """Half the interval of p50's change, in percent, that the spread from process to process explains; 0: unknown."""
-    runs = [np.log(record.latency_ms.repeats) for record in (old, new)]
-    known = [one for one in runs if len(one) >= MIN_RUNS]
-    freedom = sum(len(one) - 1 for one in known)
-    if not freedom:
-        return 0.0
-    variance = sum(float(np.var(one, ddof=1)) * (len(one) - 1) for one in known) / freedom
-    each = sum(1.0 / max(1, len(one)) for one in runs)
-    return 100.0 * _STUDENT[min(freedom, len(_STUDENT)) - 1] * math.sqrt(variance * each)
 
 
 def _relative_medians(blocks: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -169,8 +169,8 @@ def _relative_medians(blocks: npt.NDArray[np.float64], random: np.random.Generat
     return medians
 
 
-def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool) -> list[Change]:
-    """Changes that have no interval."""
+def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool, between: float) -> list[Change]:
+    """Changes of all but p50."""
     a, b, m, n = old.energy_j, new.energy_j, old.metric, new.metric
     i, j = old.instructions, new.instructions
     same = a is not None and b is not None and (a.source, a.scope) == (b.source, b.scope)
@@ -179,16 +179,29 @@ def _others(old: ProfileRecord, new: ProfileRecord, emulated: bool) -> list[Chan
         ("peak_delta", old.memory_bytes.peak_delta, new.memory_bytes.peak_delta, not emulated),
         ("gpu_peak", old.memory_bytes.gpu_peak, new.memory_bytes.gpu_peak, True),
         ("model_file", old.memory_bytes.model_file, new.memory_bytes.model_file, True),
-        ("energy_gross", a.gross if a else None, b.gross if b else None, same),
-        ("energy_net", a.net if a else None, b.net if b else None, same),
+        ("energy_gross", a.gross if a else None, b.gross if b else None, same and not emulated),
+        ("energy_net", a.net if a else None, b.net if b else None, same and not emulated),
         ("instructions", i.median if i else None, j.median if j else None, True),
         ("metric", m.value if m else None, n.value if n else None, bool(m and n and m.name == n.name)),
     ]
-    return [
-        Change(name, x, y, _percent(x, y) if comparable else None)
-        for name, x, y, comparable in pairs
-        if x is not None or y is not None
-    ]
+    found = []
+    for name, x, y, comparable in pairs:
+        if x is not None or y is not None:
+            percent = _percent(x, y) if comparable else None
+            low, high = _of_windows(a, b, percent, between) if name == "energy_gross" else (None, None)
+            found.append(Change(name, x, y, percent, low, high))
+    return found
+
+
+def _of_windows(
+    old: Energy | None, new: Energy | None, percent: float | None, between: float
+) -> tuple[float | None, float | None]:
+    """The interval of an energy's change: its windows' range, and the spread from run to run."""
+    if old is None or new is None or percent is None or min(*old.gross_range, *new.gross_range) <= 0:
+        return None, None
+    low = 100.0 * (new.gross_range[0] / old.gross_range[1] - 1)
+    high = 100.0 * (new.gross_range[1] / old.gross_range[0] - 1)
+    return percent - math.hypot(percent - low, between), percent + math.hypot(high - percent, between)
 
 
 def _differences(old: ProfileRecord, new: ProfileRecord) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from edgegnn.errors import DataError, UsageError
 
-__all__ = ["Change", "Judged", "judge", "parse_limits", "refusal"]
+__all__ = ["FIGURES", "Change", "Judged", "judge", "parse_limits", "refusal"]
 
 # What a limit can be of: name -> the change that it judges.
 FIGURES = {
@@ -33,7 +33,8 @@ class Change:
         old: in the older record; None where it has none.
         new: in the newer one.
         percent: (new - old) / old in percent; None where one of them is missing, or they can't be compared.
-        low: lower end of the interval of `percent`, at 95 % confidence; None where there is none.
+        low: lower end of the interval of `percent` (of p50 at 95 % confidence; of an energy by its windows); None where
+            there is none.
         high: upper end.
     """
 
@@ -61,12 +62,14 @@ class Judged:
         state: "held"; "exceeded": it grew by more, and by more than noise; "unclear": it grew by more, and noise may
             explain it.
         text: what was seen, in words.
+        unit: of the limit: "%" or "points".
     """
 
     name: str
     limit: float
     state: Literal["held", "exceeded", "unclear"]
     text: str
+    unit: str = "%"
 
 
 def parse_limits(text: str) -> dict[str, float]:
@@ -129,9 +132,9 @@ def _judged(name: str, limit: float, change: Change | None, error_metric: bool) 
     sign = "fell by" if unit == "points" else "grew by"
     text = f"{name} {sign} {max(0.0, grew):.3g} {unit}, {limit:g} {'are' if limit != 1 else 'is'} allowed"
     if grew <= limit:
-        return Judged(name, limit, "held", text)
+        return Judged(name, limit, "held", text, unit)
     unsure = change.low is not None and change.low <= 0
     unsure = unsure or (name == "memory" and change.new - change.old < _PAGES)
     if unsure:
-        return Judged(name, limit, "unclear", f"{text}: can't tell from noise, --repeat 5 says more")
-    return Judged(name, limit, "exceeded", text)
+        return Judged(name, limit, "unclear", f"{text}: can't tell that from noise, --repeat 5 says more", unit)
+    return Judged(name, limit, "exceeded", text, unit)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edgegnn.devices.inventory import TargetInfo
 from edgegnn.profiling.comparison import Change, Comparison
+from edgegnn.profiling.gate import FIGURES
 from edgegnn.profiling.record import WITHOUT_KERNELS, ProfileRecord
 from edgegnn.runtime.metrics import NO_ACCURACY, metric_name, without_metric
 from edgegnn.runtime.state import throttled_words
@@ -131,15 +132,20 @@ def _entry(record: ProfileRecord, *, name: str, pairs: int | None) -> str:
 
 
 def render_comparison(comparison: Comparison) -> Table:
-    """A table of what changed, with what else was different below it."""
+    """A table of what changed, each figure with its limit, and what else was different below it."""
     notes = [comparison.verdict]
-    notes += [f"{one.name} held: {one.text}" for one in comparison.judged if one.state == "held"]
-    if comparison.p50.low is not None and max(comparison.runs) == 1:
-        notes.append("that is the noise within each run; from run to run there is more: --repeat 5 measures it")
+    if comparison.spread is not None:
+        one = f"{100 * comparison.spread.relative:.1f} %"
+        notes.append(f"from run to run p50 differs by {one} (one standard deviation), {comparison.spread.words}")
     notes += [comparison.reason] if comparison.reason and comparison.p50.percent is not None else []
+    if any(comparison.estimated):
+        notes.append("~ estimated by a model, not measured")
+    if any(comparison.quick):
+        notes.append("* quick: short windows, not the full protocol")
     notes += [f"not the same: {text}" for text in comparison.differences]
     table = Table(caption="\n".join(notes), caption_justify="left")
-    for column in ("", "before", "now", "change"):
+    judged = {FIGURES[one.name]: one for one in comparison.judged}
+    for column in ("", "before", "now", "change", *(["limit"] if judged else [])):
         table.add_column(column, justify="right" if column else "left")
     for change in comparison.changes:
         label, show = _CHANGES[change.name]
@@ -150,8 +156,13 @@ def render_comparison(comparison: Comparison) -> Table:
                 (change.old, change.new), comparison.quick, comparison.estimated, strict=True
             )
         )
-        table.add_row(label, old, new, _percent(change))
+        limit = judged.get(change.name)
+        last = [] if not judged else ["" if limit is None else f"{limit.limit:g} {limit.unit}: {_STATES[limit.state]}"]
+        table.add_row(label, old, new, _percent(change), *last)
     return table
+
+
+_STATES = {"held": "held", "exceeded": "exceeded", "unclear": "can't tell"}
 
 
 def _percent(change: Change) -> str:
@@ -159,7 +170,7 @@ def _percent(change: Change) -> str:
         return ""
     text = f"{change.percent:+.1f} %"
     if change.low is not None and change.high is not None:
-        text += f" ({change.low:+.1f} to {change.high:+.1f} %){', noise' * change.noise}"
+        text += f" ({change.low:+.1f} to {change.high:+.1f})"
     return text
 
 
