@@ -41,12 +41,12 @@ def _step(axes: Any, step: Step, left: float, width: float, headline: Headline) 
     """A column: the axis, the large number, and two bars with an arrow's values."""
     axes.plot([left, left + width], [214, 214], color=GRID, linewidth=1.4)
     text(axes, left, 252, step.axis[:1].upper() + step.axis[1:], 20, MUTED)
-    colour = MUTED if step.unsure else SERIES[0]
+    colour = MUTED if step.unsure else SERIES[1] if step.worse else SERIES[0]
     size = 64 if width > 300 else 54
     shown = text(axes, left, 328, step.large, size, colour, weight="bold")
     box = shown.get_window_extent(axes.figure.canvas.get_renderer())
     text(axes, left + box.width + 10, 328, step.words, 20, INK)
-    text(axes, left, 362, f"{step.spread}{' (within its spread)' * step.unsure}".strip(), 17, MUTED)
+    text(axes, left, 362, step.doubt, 17, MUTED)
     longest = max(step.share, 1.0)
     for top, share, name, value, fill in (
         (392, 1.0, f"{headline.before} ", step.before, GRID),

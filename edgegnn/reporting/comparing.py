@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgegnn.reporting.figures import COSTS, Cost, capital
+from edgegnn.reporting.figures import COSTS, Cost, capital, with_spread
 from edgegnn.reporting.figures_rows import devices
 from edgegnn.reporting.model_points import Entry, mark, tell_apart
 from edgegnn.reporting.section import Section
@@ -66,8 +66,7 @@ def _cell(e: Entry, name: str, text: Callable[[float], str]) -> str:
     value = e.values.get(name)
     if value is None:
         return "-"
-    spread = f" ± {text(value.std)}" if value.std else ""
-    return f"{text(value.mean)}{spread}{mark(e, name)}"
+    return with_spread(value, text) + mark(e, name)
 
 
 def _instructions(e: Entry) -> str:

@@ -118,6 +118,7 @@ def contents(
 
 def _pareto(entries: Sequence[Entry]) -> Section:
     section = Section("pareto", "Accuracy against size, latency and energy")
+    order = list(dict.fromkeys(e.series for e in sorted(entries, key=lambda e: e.quant != "none")))
     for subject, metric in dict.fromkeys((e.subject, e.metric) for e in entries):
         of_subject = [e for e in entries if (e.subject, e.metric) == (subject, metric) and "test" in e.values]
         # A size is the model's on any device; times and energies are compared on one device only.
@@ -130,7 +131,7 @@ def _pareto(entries: Sequence[Entry]) -> Section:
                 if not cost.timed and place:
                     continue
                 asked = on_device if cost.timed else once
-                _pareto_figure(section, where if cost.timed else subject, asked, cost)
+                _pareto_figure(section, where if cost.timed else subject, asked, cost, order)
     if section.figures:
         section.about.append(
             "Filled and numbered: on the Pareto front, which nothing clearly beats. Bars: ± one standard deviation; a "
@@ -141,7 +142,7 @@ def _pareto(entries: Sequence[Entry]) -> Section:
     return section
 
 
-def _pareto_figure(section: Section, where: str, asked: Sequence[Entry], cost: Cost) -> None:
+def _pareto_figure(section: Section, where: str, asked: Sequence[Entry], cost: Cost, order: Sequence[str]) -> None:
     usable = [e for e in asked if cost.name in e.values and not (cost.timed and e.emulated)]
     if len({e.energy for e in usable}) > 1 and cost.name == "energy_gross":
         section.left_out.append(f"{where}: no plot of energy: energies of different sources can't be compared.")
@@ -149,7 +150,7 @@ def _pareto_figure(section: Section, where: str, asked: Sequence[Entry], cost: C
     if len(usable) < 2:
         section.left_out.append(f"{where}: no plot of {cost.title}: {_why_none(asked, usable, cost)}.")
         return
-    figure = pareto(f"pareto-{len(section.figures) + 1}-{cost.title}", where, usable, cost)
+    figure = pareto(f"pareto-{len(section.figures) + 1}-{cost.title}", where, usable, cost, order)
     if len(usable) < len(asked):
         figure.notes.append(f"{len(asked) - len(usable)} of {len(asked)} models have no {cost.title} of this kind.")
     section.figures.append(figure)

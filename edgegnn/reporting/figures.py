@@ -23,6 +23,7 @@ __all__ = [
     "shares_axis",
     "shown",
     "sparsity_curves",
+    "with_spread",
 ]
 
 
@@ -98,6 +99,14 @@ def metric_label(entries: Sequence[Entry]) -> str:
     name = next((e.metric for e in entries if e.metric), "")
     split = "" if any(e.artifact for e in entries) else "test "  # records have the graphs in the artifact
     return f"{split}{metric_words(name)}{' (lower is better)' if name in LOWER_IS_BETTER else ', %'}"
+
+
+def with_spread(value: Value, text: Callable[[float], str]) -> str:
+    """A value with its standard deviation in one unit: "6.9 ± 0.24 ms"."""
+    number, space, unit = text(value.mean).partition(" ")
+    if not value.std or not value.mean:
+        return f"{number}{space}{unit}"
+    return f"{number} ± {value.std * float(number) / value.mean:.2g}{space}{unit}"
 
 
 def capital(words: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.reporting.choice import chosen
 from edgegnn.reporting.figures import COSTS, Cost, metric_words, shown
-from edgegnn.reporting.model_points import Entry, lower_is_better, mark
+from edgegnn.reporting.model_points import Entry, deviation, lower_is_better, mark
 
 __all__ = ["Headline", "Step", "of_records", "of_study"]
 
@@ -29,7 +29,8 @@ class Step:
         before: of the dense model.
         after: of the compressed one.
         share: after / before, for a bar.
-        unsure: the change is smaller than its spread.
+        unsure: the change is smaller than its spread, or than what two runs differ by.
+        worse: it is a loss, and a sure one.
     """
 
     axis: str
@@ -40,6 +41,13 @@ class Step:
     after: str
     share: float
     unsure: bool
+    worse: bool
+
+    @property
+    def doubt(self) -> str:
+        """The spread, and whether the change is lost in it."""
+        lost = "within its spread" if self.spread else "runs differ by as much"
+        return f"{self.spread} ({lost})".lstrip() if self.unsure else self.spread
 
 
 @dataclass(frozen=True)
@@ -152,16 +160,19 @@ def _ratio(dense: Entry, best: Entry, cost: Cost) -> Step:
         spread = statistics.stdev(high.by_seed[seed] / low.by_seed[seed] for seed in common)
     elif high.std is not None or low.std is not None:
         spread = ratio * math.hypot((high.std or 0.0) / high.mean, (low.std or 0.0) / low.mean)
+    alike = abs(old.mean - new.mean) <= math.hypot(deviation(dense, cost.name), deviation(best, cost.name))
+    unsure = alike if spread is None else ratio - 1 <= spread
     exact = spread is not None and spread < 0.02 * ratio and not cost.timed
     return Step(
         axis=cost.words,
         large=_times(ratio),
         spread="" if spread is None or exact else f"± {_times(spread, ratio).removesuffix('x')}",
-        words=_GAINS[cost.name][0 if better else 1],
+        words=_GAINS[cost.name][0 if better else 1] if old.mean != new.mean else "as before",
         before=cost.text(old.mean),
         after=cost.text(new.mean) + mark(best, cost.name),
         share=new.mean / old.mean,
-        unsure=spread is not None and ratio - 1 <= spread,
+        unsure=unsure,
+        worse=not better and not unsure,
     )
 
 
@@ -173,6 +184,7 @@ def _metric(dense: Entry, best: Entry) -> Step:
     change, spread = scale * (new.mean - old.mean), None
     if len(common) > 1:
         spread = statistics.stdev(scale * (new.by_seed[seed] - old.by_seed[seed]) for seed in common)
+    unsure = change == 0 if spread is None else abs(change) <= spread
     return Step(
         axis=metric_words(dense.metric),
         large=f"{change:+.1f}".replace("-", "\N{MINUS SIGN}"),
@@ -181,7 +193,8 @@ def _metric(dense: Entry, best: Entry) -> Step:
         before=shown(dense, old.mean),
         after=shown(best, new.mean),
         share=new.mean / old.mean,
-        unsure=spread is not None and abs(change) <= spread,
+        unsure=unsure,
+        worse=(change > 0 if lower else change < 0) and not unsure,
     )
 
 

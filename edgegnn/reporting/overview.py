@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgegnn.reporting import headline
 from edgegnn.reporting.choice import chosen
-from edgegnn.reporting.figures import COSTS, metric_words, shown
+from edgegnn.reporting.figures import COSTS, metric_words, shown, with_spread
 from edgegnn.reporting.model_points import Entry, caveats, mark
 from edgegnn.reporting.section import Section
 from edgegnn.studies.tables import StudyTable
@@ -54,7 +54,7 @@ def _table(subject: str, found: Sequence[Entry], picks: Sequence[tuple[str, Entr
         row = [e.name, why, text]
         for cost in columns:
             value = e.values.get(cost.name)
-            row.append("-" if value is None else cost.text(value.mean) + mark(e, cost.name))
+            row.append("-" if value is None else with_spread(value, cost.text) + mark(e, cost.name))
         rows.append(row)
     metric = metric_words(next(e.metric for e in found if e.metric))
     return StudyTable(subject, ["model", "chosen as", f"test {metric}", *(cost.words for cost in columns)], rows, [])

@@ -25,7 +25,7 @@ __all__ = ["pareto"]
 NEAR = 0.8  # of the dense model's metric: what lost more stretches the axis
 
 
-def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Figure:
+def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost, order: Sequence[str] = ()) -> Figure:
     """Metric against a cost; the front is filled, numbered and joined.
 
     Models that lost more than a fifth of the dense model's metric are drawn in a panel of their own, so that those that
@@ -36,6 +36,7 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
         subject: what the entries are of.
         entries: with "test" and the cost.
         cost: the other axis.
+        order: series in the order of their colours; those that it lacks come after.
     """
     lower = lower_is_better(entries)
     scale = 1.0 if lower else 100.0
@@ -45,14 +46,15 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost) -> Fig
     line = joined(pairs, best, higher_is_better=not lower)
     far = _far(entries, [merit for _, merit in pairs], lower=lower)
     series = list(dict.fromkeys(e.series for e in entries))
+    numbers = {label: number for number, label in enumerate(dict.fromkeys([*order, *series]))}
     points = [f"{plain(entries[i].name)}: {shown(entries[i], pairs[i][1])} at {cost.text(pairs[i][0])}" for i in best]
     with canvas(3.1 + 0.19 * ((len(series) + 1) // 2) + 0.8 * bool(far), below=bool(far)) as (figure, axes):
         panels = [axes, *(other for other in figure.axes if other is not axes)]
         for panel in panels:
             xs = [x * cost.factor for x, _ in line]
             panel.step(xs, [y * scale for _, y in line], where="post", color=MUTED, linewidth=1.2, linestyle="--")
-        for number, label in enumerate(series):
-            colour, marker = marker_of(number)
+        for label in sorted(series, key=lambda one: numbers[one]):
+            colour, marker = marker_of(numbers[label])
             for i, e in enumerate(entries):
                 if e.series == label:
                     panel = panels[i in far]

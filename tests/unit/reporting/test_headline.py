@@ -37,7 +37,7 @@ def test_of_a_study_seed_by_seed(tmp_path, monkeypatch):
         "file size": "3.3x smaller",
         "latency": "1.5x ± 0.0 faster",
         "accuracy": "\N{MINUS SIGN}1.0 ± 0.0 points",
-        "energy": "1.0x ± 0.0 less",
+        "energy": "1.0x ± 0.0 as before",
     }
     assert [step.unsure for step in made.steps] == [False, False, False, True]
     assert made.caveats == ("* short windows", "‡ busy machine", "~ energy estimated by a model")
@@ -51,7 +51,7 @@ def test_of_two_records():
         "file size": "3.0x smaller",
         "latency": "2.0x faster",
         "accuracy": "\N{MINUS SIGN}0.5 points",
-        "energy": "1.0x less",
+        "energy": "1.0x as before",
     }
     repeated = records()
     repeated = [
@@ -69,6 +69,16 @@ def test_a_slower_model_is_said_to_be_slower():
     (made,) = headline.of_records(of_records(swapped))
     assert numbers(made)["file size"] == "3.0x larger"
     assert numbers(made)["latency"] == "2.0x slower"
+    assert [(step.worse, step.unsure) for step in made.steps] == [(True, False)] * 2 + [(False, False), (False, True)]
+
+
+def test_a_difference_that_two_runs_may_have_is_no_gain():
+    close = records()
+    faster = msgspec.structs.replace(close[1].latency_ms, p50=1.93)
+    (made,) = headline.of_records(of_records([close[0], msgspec.structs.replace(close[1], latency_ms=faster)]))
+    step = made.steps[1]
+    assert (step.large, step.doubt) == ("1.0x", "(runs differ by as much)")
+    assert made.steps[0].doubt == ""
 
 
 def test_energies_of_two_sources_and_emulated_times_are_no_step():
