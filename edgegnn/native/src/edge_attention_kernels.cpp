@@ -177,10 +177,11 @@ EDGEGNN_INLINE void for_entries(const Args& args, const float* table, int64_t ro
   }
 }
 
-template <int HEADS, bool FEATURES>
+// WIDTH: columns of a head, 0 where they are found at run time.
+template <int HEADS, int WIDTH, bool FEATURES>
 void pair_scores(const PairArgs& given, int64_t begin, int64_t end, int64_t h, const float* features, float* w) {
   const PairArgs args = given;
-  const int64_t width = args.width;
+  const int64_t width = WIDTH > 0 ? WIDTH : args.width;
   const int64_t row_width = args.heads * width;
   const int64_t depth = args.features.width;
   const float* const source = args.source + h * width;
@@ -196,10 +197,21 @@ void pair_scores(const PairArgs& given, int64_t begin, int64_t end, int64_t h, c
     Lanes sums[HEADS];
 #pragma GCC unroll 4
     for (int i = 0; i < HEADS; ++i) sums[i] = zeros();
+    Lanes added[HEADS];  // of sixteen columns a head: all heads in one run over the features
+    if constexpr (FEATURES && WIDTH == 16) {
+#pragma GCC unroll 4
+      for (int i = 0; i < HEADS; ++i) added[i] = zeros();
+      for (int64_t d = 0; d < depth; ++d) {
+        const Lanes feature = all(own[d]);
+#pragma GCC unroll 4
+        for (int i = 0; i < HEADS; ++i) added[i] = added[i] + feature * sixteen(product + d * row_width + i * WIDTH);
+      }
+    }
     add_columns<HEADS>(sums, width, [&](int head, int64_t c, auto read) __attribute__((always_inline)) {
       const int64_t at = head * width + c;
       Lanes v = read(a + at) + read(b + at);
-      if constexpr (FEATURES) {
+      if constexpr (FEATURES && WIDTH == 16) v = v + added[head];
+      if constexpr (FEATURES && WIDTH != 16) {
         Lanes g = zeros();
         for (int64_t d = 0; d < depth; ++d) g = g + all(own[d]) * read(product + d * row_width + at);
         v = v + g;
@@ -210,10 +222,10 @@ void pair_scores(const PairArgs& given, int64_t begin, int64_t end, int64_t h, c
   });
 }
 
-template <int HEADS>
+template <int HEADS, int WIDTH>
 void dot_scores(const DotArgs& given, int64_t begin, int64_t end, int64_t h, const float* features, float* w) {
   const DotArgs args = given;
-  const int64_t width = args.width;
+  const int64_t width = WIDTH > 0 ? WIDTH : args.width;
   const int64_t row_width = args.heads * width;
   const int64_t depth = args.features.width;
   const float* const key = args.key + h * width;
@@ -309,11 +321,10 @@ int pair_attention_rows(const PairArgs& args, int64_t begin, int64_t end) {
   if (w == nullptr || room.data() == nullptr) return FAULT_MEMORY;
   for_heads(args.heads, [&](auto heads, int64_t h) {
     constexpr int kHeads = decltype(heads)::kValue;
-    if (args.features.width > 0) {
-      pair_scores<kHeads, true>(args, begin, end, h, features, w);
-    } else {
-      pair_scores<kHeads, false>(args, begin, end, h, features, w);
-    }
+    const bool sixteen_columns = args.width == 16;
+    const auto score = args.features.width > 0 ? (sixteen_columns ? pair_scores<kHeads, 16, true> : pair_scores<kHeads, 0, true>)
+                                               : (sixteen_columns ? pair_scores<kHeads, 16, false> : pair_scores<kHeads, 0, false>);
+    score(args, begin, end, h, features, w);
   });
   softmax_block(args.indptr, begin, end, args.heads, w, args.y + first * args.heads);
   return FAULT_NONE;
@@ -328,7 +339,11 @@ int dot_attention_rows(const DotArgs& args, int64_t begin, int64_t end) {
   const float* const features = in_row_order(args.features, first, count, room.data());
   float* const w = scores.data();
   if (w == nullptr || room.data() == nullptr) return FAULT_MEMORY;
-  for_heads(args.heads, [&](auto heads, int64_t h) { dot_scores<decltype(heads)::kValue>(args, begin, end, h, features, w); });
+  for_heads(args.heads, [&](auto heads, int64_t h) {
+    constexpr int kHeads = decltype(heads)::kValue;
+    const auto score = args.width == 16 ? dot_scores<kHeads, 16> : dot_scores<kHeads, 0>;
+    score(args, begin, end, h, features, w);
+  });
   softmax_block(args.indptr, begin, end, args.heads, w, args.y + first * args.heads);
   if (args.mixed != nullptr) mix_features(args, begin, end, features);
   return FAULT_NONE;
