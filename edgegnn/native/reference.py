@@ -20,6 +20,7 @@ import numpy.typing as npt
 from edgegnn.native.reference_edges import (
     dot_attention,
     dot_attention_edges,
+    edge_product_max,
     pair_attention,
     pair_attention_edges,
 )
@@ -464,6 +465,7 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "PairAttentionEdges": pair_attention_edges,
     "DotAttention": dot_attention,
     "DotAttentionEdges": dot_attention_edges,
+    "EdgeProductMax": edge_product_max,
     "QSpMM": qspmm,
     "QSpMMFloat": qspmm,
     "QSpMMWeighted": qspmm_weighted,

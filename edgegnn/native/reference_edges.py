@@ -1,4 +1,4 @@
-"""Attention whose scores depend on both ends of an edge at once, in plain numpy: PairAttention, DotAttention.
+"""Operators on rows of both ends of an edge, in plain numpy: PairAttention, DotAttention, EdgeProductMax.
 
 A sum over the channels of a head is made of sixteen sums, each of every sixteenth product in their order; then the
 second half is added to the first, four times.
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgegnn.native.reference_rows import in_range, listed, reduce, rows_of, softmax
 
-__all__ = ["dot_attention", "dot_attention_edges", "pair_attention", "pair_attention_edges"]
+__all__ = ["dot_attention", "dot_attention_edges", "edge_product_max", "pair_attention", "pair_attention_edges"]
 
 Array = npt.NDArray[Any]
 
@@ -126,3 +126,26 @@ def dot_attention_edges(
     products = (query[index] * key[col], edge_query[index] * own[:, None])
     weights = softmax(_sums(*products) * np.float32(scale), index, count)
     return weights, reduce((own[:, None] * weights[:, :, None]).astype(np.float32), index, count, "sum")
+
+
+def edge_product_max(
+    source: Array,
+    target: Array,
+    w: Array,
+    bias: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+    low: float = -3.4028235e38,
+    high: float = 3.4028235e38,
+) -> tuple[Array]:
+    """The maximum by row of the product of `source[col] + target[row]`, clipped, with w: `[R, N]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    if source.ndim != 2 or target.shape != (count, source.shape[1]):
+        raise ValueError("source must have the shape [C, K] and target [R, K]")
+    if w.ndim != 2 or w.shape[0] != source.shape[1] or bias.shape not in ((1,), w.shape[1:]):
+        raise ValueError("w must have the shape [K, N], bias [N] or [1]")
+    in_range(col, source.shape[0], "col")
+    ends = np.minimum(np.maximum(source[col] + target[index], np.float32(low)), np.float32(high))
+    return (reduce((ends @ w + bias).astype(np.float32), index, count, "max"),)

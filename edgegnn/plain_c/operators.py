@@ -136,6 +136,7 @@ _OWN: Mapping[str, Emitter] = {
     "CsrDegree": graph_operators.csr_degree,
     "DotAttention": partial(edge_attention.dot_attention, False),
     "DotAttentionEdges": partial(edge_attention.dot_attention, True),
+    "EdgeProductMax": edge_mlp.edge_product,
     "FarthestPoints": points.farthest_points,
     "IndexToCsr": graph_operators.index_to_csr,
     "Knn": points.knn,

@@ -82,6 +82,10 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
             [*ends, floats(nodes, heads, 3), features, indptr, col, row, perm, count],
             {"scale": 0.3},
         ),
+        "EdgeProductMax": (
+            [*(floats(nodes, width), floats(nodes, width), floats(width, out), floats(1)), indptr, col, row, count],
+            {"low": 0.0},
+        ),
         "QEdgeMlpMax": (
             [
                 *(floats(nodes, width), floats(nodes, width)),

@@ -97,6 +97,7 @@ _AGGREGATIONS = (
     "dot_edges",
     "mixed",
     "edge_mlp",
+    "edge_product",
     "rows",
     "normalised_codes",
     "normalised",
@@ -138,6 +139,7 @@ def aggregations() -> onnx.ModelProto:
             ["edge_mlp"],
             _MLP,
         ),
+        ("EdgeProductMax", ["x", "x", "small_floats", "three", *graph, "nodes"], ["edge_product"], {"low": 0.0}),
         ("QuantizeRows", ["x", "steps", "tops", "one"], ["rows"], {"signed": 1}),
         (
             "NormalizeQuantizeGemm",
@@ -211,6 +213,7 @@ def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         run("DotAttention", *ends, *csr, scale=0.01),
         run("DotAttentionEdges", *ends, queries, features, *listed, scale=0.01),
         run("QEdgeMlpMax", x, x, c["both"], c["three"], c["three"], c["back"], c["five"], c["none"], *csr, **_MLP),
+        run("EdgeProductMax", x, x, c["small_floats"], c["three"], *csr, low=0.0),
         run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),
         run("NormalizeQuantizeGemm", x, c["small"], c["three"], c["one"], c["none"], c["none"], **_WEIGHTED, **_LEAST),
         run("NormalizeSparseGemm", x, c["small_floats"], c["three"], **_LEAST),

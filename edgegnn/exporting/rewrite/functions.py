@@ -10,7 +10,8 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], [Normalize]QuantizeGemm[Norm][Float],
     [Normalize]SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
-    PairAttention[Edges], DotAttention[Edges], QEdgeMlpMax see edgegnn.exporting.rewrite.functions_edges
+    PairAttention[Edges], DotAttention[Edges],
+    EdgeProductMax, QEdgeMlpMax               see edgegnn.exporting.rewrite.functions_edges
     Knn, Radius, FarthestPoints               see edgegnn.exporting.rewrite.functions_geometry
 
 The reference of what each computes is `edgegnn.native.reference`.

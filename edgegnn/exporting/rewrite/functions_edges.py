@@ -1,4 +1,4 @@
-"""Bodies of operators on rows of both ends of an edge: PairAttention, DotAttention, QEdgeMlpMax."""
+"""Bodies of operators on rows of both ends of an edge: PairAttention, DotAttention, EdgeProductMax, QEdgeMlpMax."""
 
 from __future__ import annotations
 
@@ -128,6 +128,18 @@ _EDGE_MLP_NUMBERS = (
     "hidden_low: float = -3.4028235e38, hidden_high: float = 3.4028235e38, "
     "clip_low: float = -3.4028235e38, clip_high: float = 3.4028235e38"
 )
+_EDGE_PRODUCT = f"""
+  minus_one = Constant <value_ints = [-1]> ()
+  from_source = Gather <axis = 0> (source, col)
+  from_target = Gather <axis = 0> (target, row)
+  ends = Add (from_source, from_target)
+  least = Constant <value_float: float = @low> ()
+  most = Constant <value_float: float = @high> ()
+  clipped = Clip (ends, least, most)
+  messages = Gemm (clipped, w, bias)
+{SEGMENT.replace("minus_one = Constant <value_ints = [-1]> ()", "")}
+{extreme("max", "y")}
+"""
 _SLOPE, _SCALE = "negative_slope: float = 0.2", "scale: float = 1.0"
 
 EDGES: dict[str, tuple[str, str, str, str]] = {
@@ -139,6 +151,12 @@ EDGES: dict[str, tuple[str, str, str, str]] = {
         _pair(_ADDED, "all_three"),
     ),
     "DotAttention": (_SCALE, f"query, key, {_CSR}", "y", f"{_DOT}  logits = Mul (dots, factor)\n{_softmax('y')}"),
+    "EdgeProductMax": (
+        "low: float = -3.4028235e38, high: float = 3.4028235e38",
+        f"source, target, w, bias, {_CSR}",
+        "y",
+        _EDGE_PRODUCT,
+    ),
     "QEdgeMlpMax": (
         _EDGE_MLP_NUMBERS,
         f"source, target, w, w_scale, bias, w2, w2_scale, bias2, {_CSR}",

@@ -10,6 +10,7 @@
   X(attention_ops)           \
   X(edge_attention_ops)      \
   X(edge_mlp_ops)            \
+  X(edge_product_ops)        \
   X(qspmm_ops)               \
   X(quantize_ops)            \
   X(qgemm_ops)               \

@@ -106,6 +106,8 @@ def cases(kind):
         for op in (f"NormalizeQuantizeGemm{end}", f"NormalizeQuantizeGemmNorm{end}"):
             more = norm if "Norm" in op.removeprefix("Normalize") else {}
             yield op, op, None, {**words, **product, **full, **more}, quantized(op, least_sum=2.0)
+    ends = {"source": f(nodes, 6), "target": f(nodes, 6), "w": f(6, 5), "bias": f(5)}
+    yield "EdgeProductMax", "EdgeProductMax", "CooToCsr", ends, {"low": 0.0}
     rng_2 = np.random.default_rng(2)
     mlp = {"source": floats(rng_2, nodes, 3), "target": floats(rng_2, nodes, 3)}
     for end, shape in (("", (6, 7)), ("2", (7, 5))):

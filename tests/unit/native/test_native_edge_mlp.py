@@ -1,4 +1,4 @@
-"""QEdgeMlpMax of the native library: equal to numpy to the bit, over threads, and with inputs that lie."""
+"""QEdgeMlpMax and EdgeProductMax of the native library: against numpy, over threads, and with inputs that lie."""
 
 from __future__ import annotations
 
@@ -89,3 +89,38 @@ def test_graph_of_a_function_body():
     inputs[8], inputs[10] = EMPTY, np.zeros(70, np.int32)
     with pytest.raises(InvalidArgument, match="indptr is empty and row is not"):
         native("QEdgeMlpMax", *inputs, **NUMBERS)
+
+
+def product(graph: str, width: int, out: int) -> list[Array]:
+    source, target, *_, indptr, col, row, count = given(graph, width, 1, 1)
+    rng = np.random.default_rng(out)
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in ((width, out), (out,))]
+    return [source, target, *weights, indptr, col, row, count]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_float_products(graph: str):
+    for width, out, _ in SIZES:
+        inputs = product(graph, width, out)
+        for numbers in ({"low": 0.0}, {"low": -0.3, "high": 0.4}, {}):
+            (want,) = reference("EdgeProductMax", *inputs, **numbers)
+            (got,) = native("EdgeProductMax", *inputs, **numbers)
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+            np.testing.assert_array_equal(got, native("EdgeProductMax", *inputs, threads=2, **numbers)[0])
+
+
+@pytest.mark.parametrize(
+    ("at", "lie", "text"),
+    [
+        (0, lambda v: v[:, 0], "source must have"),
+        (1, lambda v: v[:, :-1], "target must have"),
+        (2, lambda v: v[:-1], "w must have"),
+        (3, lambda v: v[:-1], "bias must have"),
+        (5, lambda v: np.where(np.arange(v.size) == 3, 30, v).astype(np.int32), r"col\[3\] = 30"),
+    ],
+)
+def test_float_inputs_that_lie(at, lie, text):
+    inputs = product("small", 5, 7)
+    inputs[at] = lie(inputs[at])
+    with pytest.raises(InvalidArgument, match=f"EdgeProductMax: .*{text}"):
+        native("EdgeProductMax", *inputs)
