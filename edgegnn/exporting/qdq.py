@@ -176,6 +176,7 @@ _FLOAT_OPS = {
         "its rows have no codes: they are computed edge by edge, or a product that makes them narrow stands in front",
     ),
     **dict.fromkeys(("SpMMMax", "SpMMMin"), "extremes over neighbours: compared, not added up"),
+    "EdgeProductMax": "sums of both ends' rows, multiplied edge by edge",
     "QEdgeMlpMax": "differences of rows and the maximum; its products are of codes",
     **dict.fromkeys(("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"), "messages or pooled rows without codes"),
     **dict.fromkeys(

@@ -6,6 +6,7 @@
     4  RowScales, Weighted, Channels, Neighbours
                                             rows that are looked up and reduced at once: SpMM
     5  EdgeValues, PairScores, DotScores    softmax of scores of both ends at once, GATv2 and transformers
+       EdgeProduct                          products of both ends' rows and their maximum
        Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
@@ -34,7 +35,7 @@ from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.exporting.rewrite.channels import Channels
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, FeaturePair, PairScores
-from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp
+from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp, EdgeProduct
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
@@ -74,6 +75,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     EdgeValues(),
     PairScores(),
     DotScores(),
+    EdgeProduct(),
     Attention(),
     Pool(),
     ShareCsr(),
@@ -208,6 +210,7 @@ _WORDS = {
     "SegmentMean": "mean of messages",
     "SegmentMax": "maximum of messages",
     "SegmentMin": "minimum of messages",
+    "EdgeProductMax": "maximum of products of both ends",
     "QEdgeMlpMax": "maximum of integer products of both ends",
     "SegmentSoftmax": "softmax over messages",
     **dict.fromkeys(

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
-from edgegnn.exporting.rewrite.csr import coo_csr, edge_row
+from edgegnn.exporting.rewrite.csr import coo_csr, edge_row, segments
 from edgegnn.exporting.rewrite.functions import DOMAIN
-from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, axis_of, made_by, rank, tail_of, uniform
+from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, array, axis_of, made_by, number, rank, tail_of, uniform
 from edgegnn.exporting.rewrite.rule import Miss, Rule
 
-__all__ = ["EdgeMlp"]
+__all__ = ["EdgeMlp", "EdgeProduct"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,87 @@ class _Ends:
     targets: ir.Value
     source: ir.Value
     target: ir.Value
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A maximum of products of a sum of both ends' rows.
+
+    Attributes:
+        node: SegmentMax.
+        ends: what is added up.
+        limits: what the sum is clipped to.
+        weight: [K, N].
+        bias: [N] or [1].
+        rows: number of rows.
+    """
+
+    node: ir.Node
+    ends: _Ends
+    limits: dict[str, float]
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    rows: ir.Value
+
+
+class EdgeProduct(Rule[_Product]):
+    """The maximum over neighbours of a float product, behind a ReLU of a sum of both ends' rows."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _Product | None:
+        """SegmentMax of Gemm of Relu of Add of two look-ups."""
+        found = segments(node.outputs[0], "Max") if node.outputs else None
+        product = None if found is None else made_by(found.messages, "Gemm", "MatMul")
+        act = None if product is None else made_by(product.inputs[0], "Relu", "Clip")
+        both = None if act is None else made_by(act.inputs[0], "Add")
+        if found is None or product is None or act is None or both is None:
+            return None
+        if not all(alone(each.outputs[0]) for each in (product, act)):
+            return None
+        weight, limits, ends = _float_weight(product), _limits(act), _sum_of_ends(both, found.index)
+        if weight is None or limits is None or ends is None:
+            return None
+        bias = array(product.inputs[2]) if len(product.inputs) > 2 else np.zeros(1, np.float32)
+        if bias is None or bias.ndim != 1 or bias.size not in (1, weight.shape[1]):
+            return None
+        return _Product(node, ends, limits, weight, bias.astype(np.float32), found.rows)
+
+    def rewrite(self, match: _Product, sheet: Sheet) -> ir.Value:
+        """EdgeProductMax."""
+        node, ends = match.node, match.ends
+        csr = coo_csr(sheet, ends.source, ends.target, match.rows, sheet.size(ends.sources, 0, node), node)
+        constants = [sheet.floats(match.weight), sheet.floats(match.bias)]
+        inputs = [ends.sources, ends.targets, *constants, csr.indptr, csr.col, csr.row, csr.rows]
+        return sheet.make("EdgeProductMax", inputs, match.limits, at=node, like=node.outputs[0], domain=DOMAIN)
+
+
+def _float_weight(product: ir.Node) -> npt.NDArray[np.float32] | None:
+    weight = array(product.inputs[1])
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or number(product, "transA"):
+        return None
+    if any(product.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+        return None
+    return np.ascontiguousarray(weight.T if number(product, "transB") else weight)
+
+
+def _limits(act: ir.Node) -> dict[str, float] | None:
+    if act.op_type == "Relu":
+        return {"low": 0.0}
+    ends = {name: value for name, value in zip(("low", "high"), act.inputs[1:], strict=False) if value is not None}
+    known = {name: uniform(value) for name, value in ends.items()}
+    return {name: value for name, value in known.items() if value is not None} if None not in known.values() else None
+
+
+def _sum_of_ends(both: ir.Node, target: ir.Value) -> _Ends | None:
+    """Rows that are looked up at the targets, and at the sources, of the edges of one list."""
+    found = [_looked_up(value) for value in both.inputs]
+    own = next((each for each in found if each is not None and each[1] is target), None)
+    other = next((each for each in found if each is not None and each[1] is not target), None)
+    lists = edge_row(target), None if other is None else edge_row(other[1])
+    if own is None or other is None or lists[0] is None or lists[1] is None:
+        return None
+    if lists[0][0] is not lists[1][0] or tail_of(own[0]) != tail_of(other[0]):
+        return None
+    return _Ends(other[0], own[0], other[1], own[1])
 
 
 @dataclass(frozen=True)

@@ -130,3 +130,27 @@ def test_in_a_constant_graph(made, kind):
     for run in filter(None, (session(ir.to_proto(own), way) for way in WAYS)):
         (got,) = run.run(None, {k: v for k, v in given.items() if k != "edge_index"})
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("act", ["Relu (sum)", "Clip (sum, low, high)"])
+@pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges")], ids=["flow", "against"])
+def test_edge_conv(ends, act):
+    body = "  low = Constant <value_float = -0.5> ()\n  high = Constant <value_float = 0.5> ()\n  two = Tanh (x)\n"
+    body += looked_up("x", ends[0], "p") + looked_up("two", ends[1], "q")
+    body += f"  sum = Add (q, p)\n  act = {act}\n  m = Gemm <transB = 1> (act, w_m, b_m)\n"
+    weights = [
+        ("w_m", np.linspace(-1, 1, 5 * F, dtype=np.float32).reshape(5, F)),
+        ("b_m", np.arange(5, dtype=np.float32)),
+    ]
+    made = model(body + scattered("m", "max", "y", (5,), ends[1], ends[2]), tail=(5,), weights=weights)
+    after = assert_rewritten(
+        made, "CooToCsr", "EdgeProductMax", outcomes=[("maximum of products of both ends", "EdgeProduct")]
+    )
+    assert not [n.op_type for n in after.graph.node if n.op_type in ("Add", "Gemm")]
+
+
+def test_sums_of_products_stay():
+    body = looked_up("x", "source", "p") + looked_up("x", "target", "q") + "  sum = Add (q, p)\n  act = Relu (sum)\n"
+    weights = [("w_m", np.eye(F, dtype=np.float32))]
+    made = model(body + "  m = MatMul (act, w_m)\n" + scattered("m", "add", "y"), weights=weights)
+    assert rewritten(made)[2] == ["IndexToCsr", "SegmentSum"]
