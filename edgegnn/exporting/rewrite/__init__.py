@@ -17,6 +17,7 @@
        EdgeMlp                              products of both ends' rows and their maximum, at once
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
+       OneLayout    reshapes of reshapes
 
 Each rule is a class with a pattern, a check that declines with a reason, and a rewrite; one file holds a family.
 """
@@ -41,6 +42,7 @@ from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gcn import RowScales
 from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet, layer_path
 from edgegnn.exporting.rewrite.idle_pairs import IdlePair
+from edgegnn.exporting.rewrite.layouts import OneLayout
 from edgegnn.exporting.rewrite.node_side import LookUpLater, SplitSums, Spread
 from edgegnn.exporting.rewrite.pooling import Pool
 from edgegnn.exporting.rewrite.reorder_linear import AggregateFirst, BiasJoins, TransformFirst
@@ -164,7 +166,7 @@ def rewrite(
     unify_sizes(model.graph)
     sheet = Sheet(model)
     idle, sparse = [IdlePair()] * idle_pairs, [SparseInput()] * sparse_input
-    for rule in (*_ORDER, *idle, *_INTEGER, *sparse):
+    for rule in (*_ORDER, *idle, *_INTEGER, *sparse, OneLayout()):
         if isinstance(rule, FeaturePair) and not idle_pairs:
             continue
         apply(rule, sheet)

@@ -154,3 +154,19 @@ def test_sums_of_products_stay():
     weights = [("w_m", np.eye(F, dtype=np.float32))]
     made = model(body + "  m = MatMul (act, w_m)\n" + scattered("m", "add", "y"), weights=weights)
     assert rewritten(made)[2] == ["IndexToCsr", "SegmentSum"]
+
+
+def test_a_layout_of_a_layout_is_one():
+    body = _START + "  flat = Constant <value_ints = [-1, 4]> ()\n  c = Reshape (b, flat)\n  d = Reshape (c, block)\n"
+    body += "  e = Reshape (d, flat)\n  three = Constant <value_ints = [1]> ()\n  f = Unsqueeze (e, three)\n"
+    body += (
+        "  g = Squeeze (f, three)\n"
+        + looked_up("g", "source", "m")
+        + scattered("m", "add", "s")
+        + "  y = Reshape (s, block)\n"
+    )
+    after = assert_rewritten(model(body, tail=(H, K)), "CooToCsr", "SpMM")
+    assert [n.op_type for n in after.graph.node if n.op_type in ("Reshape", "Squeeze", "Unsqueeze")] == [
+        "Squeeze",
+        "Reshape",
+    ]
