@@ -211,7 +211,8 @@ def _c_in_words(c: CForm) -> str:
     codes = f"{c.exact_tensors} tensors of codes equal to the bit, " if c.exact_tensors else ""
     words = f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
     if c.tied_graphs:
-        words += f"; in {c.tied_graphs} graphs a float lay on the border of two codes, and fell to the other side"
+        graphs = "one graph" if c.tied_graphs == 1 else f"{c.tied_graphs} graphs"
+        words += f"; in {graphs} a float lay on the border of two codes, and fell to the other side"
     return words
 
 
