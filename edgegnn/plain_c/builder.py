@@ -133,6 +133,7 @@ class Builder:
     steps: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     variables: list[str] = field(default_factory=list)
+    _graphs_of_nodes: dict[str, Tensor] = field(default_factory=dict)
     graphs: dict[str, Csr] = field(default_factory=dict)
     columns: dict[str, Csr] = field(default_factory=dict)
     orders: dict[str, Csr] = field(default_factory=dict)
@@ -148,11 +149,12 @@ class Builder:
         """The node's input as a tensor; sizes, and the graph of each node, are written to one."""
         name = node.inputs[place]
         value = self.values[name]
-        if isinstance(value, Batch):
-            made = self._numbers(name, (value.nodes,))
-            self.loop(value.nodes, f"{made.name}[i] = 0;")
-            value = self.values[name] = made
-        elif isinstance(value, Sizes):
+        if isinstance(value, Batch):  # written once; it stays a batch for the operators that pool by it
+            if name not in self._graphs_of_nodes:
+                made = self._graphs_of_nodes[name] = self._numbers(name, (value.nodes,))
+                self.loop(value.nodes, f"{made.name}[i] = 0;")
+            return self._graphs_of_nodes[name]
+        if isinstance(value, Sizes):
             made = self._numbers(name, (fixed(len(value.dims)),))
             self.step("\n".join(f"{made.name}[{i}] = (int32_t){dim.text};" for i, dim in enumerate(value.dims)))
             return made  # it stays sizes for the operators that take sizes

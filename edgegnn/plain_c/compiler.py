@@ -152,8 +152,7 @@ def graph_size(code: PlainC, inputs: Mapping[str, Array]) -> dict[str, int]:
         for dim, size in zip(argument.shape, array.shape, strict=True):
             if size != (dim.fixed if dim.fixed is not None else found.setdefault(dim.text, size)):
                 raise ExportError(f"{argument.name} of the graph has {size:,} elements where the C form takes others")
-    # Of a model for one graph that is fixed, the first input says the number of nodes.
-    unsaid = {size.dim.text: code.inputs[0].shape[0].most if size.dim.text == "n" else 0 for size in code.sizes}
+    unsaid = {size.dim.text: code.nodes.most if size.dim.text == "n" else 0 for size in code.sizes}
     return unsaid | found
 
 

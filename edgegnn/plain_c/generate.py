@@ -74,6 +74,7 @@ class PlainC:
         files: name -> text.
         arena_bytes: memory that the caller lends to each run.
         limits: the largest graph.
+        nodes: the number of nodes.
         sizes: of a graph, in the order of the C structure.
         inputs: without `batch`, as the C code takes one graph.
         outputs: in the order of the ONNX graph.
@@ -84,6 +85,7 @@ class PlainC:
     files: dict[str, str]
     arena_bytes: int
     limits: Limits
+    nodes: Dim
     sizes: tuple[Size, ...]
     inputs: tuple[Argument, ...]
     outputs: tuple[Argument, ...]
@@ -118,7 +120,7 @@ def _generate(model: onnx.ModelProto, name: str, limits: Limits, index_bytes: in
     sizes = _sizes_of(model, limits)
     dims = {**{name: size.dim for name, size in sizes.items()}, "num_graphs": fixed(1)}
     inputs, values = _inputs(model, dims)
-    nodes = _node_count(inputs)
+    nodes = _node_count(inputs, folded)
     if nodes.fixed is not None and nodes.fixed > limits.nodes:
         raise ExportError(f"the model is for graphs of {nodes.fixed:,} nodes: give --max-nodes {nodes.fixed} or more")
     edges = next((a for a in inputs if a.lists_edges), None)
@@ -168,14 +170,21 @@ def _generate(model: onnx.ModelProto, name: str, limits: Limits, index_bytes: in
         "CMakeLists.txt": Template(CMAKE).substitute(texts),
     }
     return PlainC(
-        own, files, max(plan.size, 4), limits, tuple(sizes.values()), inputs, outputs, _codes(builder, folded)
+        own, files, max(plan.size, 4), limits, nodes, tuple(sizes.values()), inputs, outputs, _codes(builder, folded)
     )
 
 
-def _node_count(inputs: tuple[Argument, ...]) -> Dim:
-    """The number of nodes; of a model for one graph that is fixed, and its first input has as many rows."""
+def _node_count(inputs: tuple[Argument, ...], folded: Folded) -> Dim:
+    """The number of nodes.
+
+    Of a model for one graph it is fixed: the rows of its first input, or what the operator that groups edges is told.
+    """
     dims = [dim for a in inputs for dim in a.shape]
-    return next((dim for dim in dims if dim.text == "n"), inputs[0].shape[0])
+    found = next((dim for dim in dims if dim.text == "n"), None)
+    if found is None and inputs[0].lists_edges:
+        rows = (folded.constants.get(node.inputs[1]) for node in folded.nodes if node.op == "CooToCsr")
+        found = next((fixed(int(number.reshape(-1)[0])) for number in rows if number is not None), None)
+    return found or inputs[0].shape[0]
 
 
 def _sizes_of(model: onnx.ModelProto, limits: Limits) -> dict[str, Size]:

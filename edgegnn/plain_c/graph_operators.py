@@ -77,16 +77,21 @@ def coo_to_csr(builder: Builder, node: Node) -> None:
     number = edges.shape[1]
     if loops:
         at_least(builder, node, columns, rows)
+    ordered = len(node.outputs) > 3 and node.outputs[3] in builder.uses
     entries = Dim(f"({number.text} + {rows.text})", number.most + rows.most) if loops else number
+    if loops and ordered:  # what has a row an edge has none for those that were left out
+        entries = builder.variable("entries", entries.most)
     indptr = builder.result(node.outputs[0], "index_t", (_one_more(rows),))
     col = builder.result(node.outputs[1], "index_t", (entries,))
     perm = "NULL"
     for name in node.outputs[2:]:
         builder.values[name] = Absent()
-    if len(node.outputs) > 3 and node.outputs[3] in builder.uses:
-        if loops:
-            raise node.refuse("it adds loops to a graph whose edges have values of their own")
-        perm = builder.result(node.outputs[3], "index_t", (number,)).name
+    if loops and ordered:
+        place = f"({pointer(builder, 'edges', edges)})"
+        kept = f"if ({place}[i] != {place}[{number.text} + i]) {entries.text} = {entries.text} + 1;"
+        builder.step(f"{entries.text} = {rows.text};\nfor (size_t i = 0; i < {number.text}; ++i) {kept}")
+    if ordered:
+        perm = builder.result(node.outputs[3], "index_t", (entries,)).name
     source = pointer(builder, node.inputs[0], edges)
     csr = Csr(indptr.name, rows, columns, entries)
     builder.graphs[node.outputs[0]] = builder.columns[node.outputs[1]] = csr

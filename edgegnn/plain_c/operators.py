@@ -19,6 +19,8 @@ from edgegnn.plain_c import (
     shaping,
 )
 from edgegnn.plain_c.builder import Builder, Node
+from edgegnn.plain_c.convolutions import POOLS, convolution, pool
+from edgegnn.plain_c.einsum import einsum
 from edgegnn.plain_c.elementwise import Elementwise, cast, clip, elementwise, power
 from edgegnn.plain_c.graph_operators import AttentionForm, Reduction, WeightedForm
 from edgegnn.plain_c.integer_operators import GemmForm, SpmmForm
@@ -96,6 +98,7 @@ _STANDARD: Mapping[str, Emitter] = {
     "Clip": clip,
     "Concat": moving.concat,
     "ConstantOfShape": moving.constant_of_shape,
+    "Conv": convolution,
     "CumSum": indexing.cumulative_sum,
     "DequantizeLinear": integer_operators.dequantize_linear,
     "Gather": indexing.gather,
@@ -106,6 +109,7 @@ _STANDARD: Mapping[str, Emitter] = {
     "MatMul": dense.matmul,
     "Pow": power,
     "QuantizeLinear": integer_operators.quantize_linear,
+    "Einsum": einsum,
     "Expand": row_operators.expand,
     "LayerNormalization": row_operators.layer_norm,
     "GRU": recurrent.gru,
@@ -126,6 +130,7 @@ _STANDARD: Mapping[str, Emitter] = {
     "TopK": indexing.top_k,
     "Transpose": moving.transpose,
     "Unsqueeze": shaping.unsqueeze,
+    **dict.fromkeys(POOLS, pool),
     **dict.fromkeys(REDUCTIONS, reduce),
     **{name: partial(elementwise, form) for name, form in _ELEMENTWISE.items()},
 }

@@ -20,10 +20,11 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
 
-from gauntlet_case import FLOAT_DIFFERENCE, Case, compare
+from gauntlet_case import FLOAT_DIFFERENCE, Case, compare, export_c
 from sweep import sweep
 
 from edgegnn.errors import EdgeGNNError
+from edgegnn.plain_c.compiler import find_compiler
 
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("*.py") if path.stem != "__init__")
 # CI runs every other case, in its recipes by turns; --every runs all.
@@ -41,6 +42,7 @@ def case_of(name: str) -> Case:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize(("name", "recipe"), sweep(RUNS, lambda i: i % 6 == i // 6 % 3))
 def test_case(name: str, recipe: str, tmp_path: Path) -> None:
     case = case_of(name)
@@ -57,6 +59,26 @@ def test_case(name: str, recipe: str, tmp_path: Path) -> None:
     else:
         assert found.decibels > case.decibels
     assert found.native >= case.native
+
+
+# What has no C form -> the operator that has none.
+WITHOUT_C = {"graph_unet": "Unique", "undirected_inside": "Unique"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own, once a process
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+@pytest.mark.parametrize("name", sweep(NAMES, lambda i: i % 7 == 2))
+def test_c_form(name: str, tmp_path: Path) -> None:
+    case = case_of(name)
+    recipe = "static-int8" if "static-int8" in case.recipes else "none"
+    if name in WITHOUT_C:
+        with pytest.raises(EdgeGNNError, match=f"no C form yet for {WITHOUT_C[name]}"):
+            export_c(case, recipe, tmp_path)
+        return
+    found = export_c(case, recipe, tmp_path)
+    assert found.graphs > 0
+    assert not found.unverified
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["operators", "points"]
+__all__ = ["operators", "points", "windows"]
 
 ELEMENTS = {
     **{op: {} for op in ("Abs", "Atan", "Ceil", "Cos", "Erf", "Exp", "Floor", "Neg", "Relu", "Round", "Sigmoid")},
@@ -62,6 +62,39 @@ def operators() -> onnx.ModelProto:
     value = helper.make_tensor_value_info
     outputs = [value(name, TensorProto.FLOAT, [f"{name}{i}" for i in range(rank)]) for name, rank in ranks.items()]
     made = helper.make_graph(nodes, "operators", [value("x", TensorProto.FLOAT, ["num_nodes", 4])], outputs, given)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+# Name of an output -> operator, its inputs, attributes, and its sizes behind the first.
+WINDOWS = {
+    "padded": ("Conv", ["series", "w3", "bias"], {"pads": [1, 1]}, [2, 12]),
+    "strided": ("Conv", ["series", "grouped"], {"strides": [2], "dilations": [2], "group": 2}, [4, 4]),
+    "uneven": ("Conv", ["image", "w23", "bias"], {"pads": [1, 0, 0, 2], "strides": [1, 2]}, [2, 3, 2]),
+    "maxima": ("MaxPool", ["series"], {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, [2, 6]),
+    "means": ("AveragePool", ["image"], {"kernel_shape": [2, 2], "pads": [0, 1, 1, 0]}, [2, 3, 4]),
+    "whole": ("GlobalAveragePool", ["series"], {}, [2, 1]),
+    "pairs": ("Einsum", ["series", "series"], {"equation": "nci,ncj->nij"}, [12, 12]),
+    "norms": ("Einsum", ["image", "image"], {"equation": "nabc,nabc->n"}, []),
+    "implied": ("Einsum", ["image", "image"], {"equation": "nabc,mabc"}, ["num_nodes"]),
+}
+
+
+def windows() -> onnx.ModelProto:
+    """Convolutions, pools and Einsum of `x` [num_nodes, 24]: a series [2, 12] of each node, and an image [2, 3, 4]."""
+    draw = np.random.default_rng(4)
+    shapes = {"w3": (2, 2, 3), "grouped": (4, 1, 3), "w23": (2, 2, 2, 3), "bias": (2,), "along": (3, 2, 1, 3)}
+    given = [numpy_helper.from_array(draw.normal(size=s).astype(np.float32), name) for name, s in shapes.items()]
+    sizes = {"a_series": [0, 2, 12], "an_image": [0, 2, 3, 4], "first": [0]}
+    given += [numpy_helper.from_array(np.array(v, np.int64), name) for name, v in sizes.items()]
+    op, value = helper.make_node, helper.make_tensor_value_info
+    nodes = [op("Reshape", ["x", "a_series"], ["series"]), op("Reshape", ["x", "an_image"], ["image"])]
+    # The nodes as an axis of one image, along which nothing moves.
+    nodes += [op("Transpose", ["series"], ["turned"], perm=[1, 0, 2]), op("Unsqueeze", ["turned", "first"], ["all"])]
+    nodes.append(op("Conv", ["all", "along"], ["across"], "across"))
+    nodes += [op(kind, inputs, [name], name, **more) for name, (kind, inputs, more, _) in WINDOWS.items()]
+    outputs = [value("across", TensorProto.FLOAT, [1, 3, "num_nodes", 10])]
+    outputs += [value(name, TensorProto.FLOAT, ["num_nodes", *tail]) for name, (*_, tail) in WINDOWS.items()]
+    made = helper.make_graph(nodes, "windows", [value("x", TensorProto.FLOAT, ["num_nodes", 24])], outputs, given)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 

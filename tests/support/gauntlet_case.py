@@ -18,6 +18,7 @@ from torch_geometric.data import Batch, Data
 
 import edgegnn
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.manifest import CForm
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.tasks.points import point_graphs
 
@@ -112,6 +113,38 @@ def compare(case: Case, recipe: str, folder: Path) -> Compared:
         native=sum(node.domain == "ai.edgegnn" for node in _nodes(result.path)),
         speedup=eager / _median(lambda: runner(**inputs[0])),
     )
+
+
+def export_c(case: Case, recipe: str, folder: Path) -> CForm:
+    """Export a case as plain C, for graphs as large as its own; `edgegnn.export` compiles it and compares it.
+
+    Raises:
+        EdgeGNNError: it can't be exported, or has no C form.
+    """
+    torch.manual_seed(0)
+    model, graphs = case.model(), case.data()
+    settle(model, graphs)
+    torch.save(graphs, folder / "data.pt")
+    every = graphs if isinstance(graphs, list) else [graphs]
+    limits = {
+        "max_nodes": max(int(graph.num_nodes) for graph in every),
+        "max_edges": max([1, *(2 * int(graph.num_edges) for graph in every if "edge_index" in graph)]),
+    }
+    options = {name: value for name, value in case.options.items() if name != "max_nodes"}
+    result = edgegnn.export(
+        Checkpoint(model, {"factory": "gauntlet:build", "args": {}}),
+        quant=recipe,
+        data=str(folder / "data.pt"),
+        task=case.task,
+        output=folder / recipe,
+        max_accuracy_drop=100.0,
+        min_agreement=0.0,
+        format="c",
+        **limits,
+        **options,
+    )
+    assert result.manifest.c is not None
+    return result.manifest.c
 
 
 def settle(model: nn.Module, graphs: Any) -> None:

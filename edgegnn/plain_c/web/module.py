@@ -108,7 +108,7 @@ def _facts(code: PlainC) -> dict[str, Any]:
     """What model.mjs knows of the C function."""
     inputs = [_tensor(code, argument) for argument in code.inputs]
     told = {size for tensor in inputs for size in tensor["shape"]}
-    nodes = next((dim for a in code.inputs for dim in a.shape if dim.text == "n"), code.inputs[0].shape[0])
+    nodes = code.nodes
     fixed = {"num_nodes": nodes.fixed} if nodes.fixed is not None else {}
     untold = [size.member for size in code.sizes if size.member not in told and size.member not in fixed]
     return {

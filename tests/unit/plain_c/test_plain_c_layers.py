@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch_geometric.nn as gnn
-from c_operators import operators, points
+from c_operators import operators, points, windows
 from capture_example import CLASSES, FEATURES, HIDDEN, graph, other_graphs
 from onnx import TensorProto, helper, numpy_helper
 from rewrite_layers import CONVS, EDGE_ATTR, MODELS
@@ -36,6 +36,13 @@ def test_operators():
     model = operators()
     found = check(model, generate(model, "operators", LIMITS), [*graphs, ("edge", {"x": edge})], find_compiler())
     assert found.graphs == 4
+
+
+def test_windows_along_regular_axes():
+    draw = np.random.default_rng(5)
+    graphs = [(str(n), {"x": draw.normal(size=(n, 24)).astype(np.float32)}) for n in (1, 7)]
+    model = windows()
+    assert check(model, generate(model, "windows", LIMITS), graphs, find_compiler()).graphs == 2
 
 
 def test_points():
