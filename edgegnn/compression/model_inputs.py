@@ -130,7 +130,9 @@ def _adapt(model: nn.Module, task: Task) -> None:
 
 
 def _takes_matrix(model: nn.Module, name: str, names: dict[str, str], task: Task) -> bool:
-    """Whether a forward takes a sparse matrix where others take `edge_index`; it then takes `edge_index` instead.
+    """Whether a forward takes a matrix where others take `edge_index`; it then takes `edge_index` instead.
+
+    A sparse matrix is tried first: its products run on the edges.
 
     Args:
         model: the module.
@@ -151,7 +153,6 @@ def _takes_matrix(model: nn.Module, name: str, names: dict[str, str], task: Task
     nodes = [key for key in values if task.roles.get(given[key]) == NODE]
     if not nodes:
         return False
-    forward = with_matrix(model, name, nodes[0], weighted=weighted)
     rest = {key: value for key, value in values.items() if key != name}
     matrix = rest | {"edge_index": graph.edge_index} | ({"edge_weight": graph.edge_weight} if weighted else {})
 
@@ -161,12 +162,16 @@ def _takes_matrix(model: nn.Module, name: str, names: dict[str, str], task: Task
             return True
         return False
 
-    if runs(model.forward, values) or not runs(forward, matrix):
+    if runs(model.forward, values):
         return False
-    entries = "edge_weight" if weighted else "ones"
-    note(f"{type(model).__name__}.forward: {name} is a sparse matrix of the data's edge_index, with {entries} in it")
-    model.forward = forward
-    return True
+    for dense in (False, True):
+        forward = with_matrix(model, name, nodes[0], weighted=weighted, dense=dense)
+        if runs(forward, matrix):
+            how, entries = "dense" if dense else "sparse", "edge_weight" if weighted else "ones"
+            note(f"{type(model).__name__}.forward: {name} is a {how} matrix of edge_index, with {entries} in it")
+            model.forward = forward
+            return True
+    return False
 
 
 def whole_numbered(names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -43,8 +43,9 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
 
     from edgegnn.quantize import QuantModel
     from edgegnn.signature import Outputs
-    from edgegnn.signature.outputs import returning
+    from edgegnn.signature.outputs import as_row, returning
     from edgegnn.tasks.heads import check_outputs
+    from edgegnn.tasks.notes import note
     from edgegnn.tasks.unlabelled import with_level
 
     if task.of_links:
@@ -53,6 +54,12 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     found = _tried(checkpoint, task)
     if not found:  # the model fails: said by the check that follows
         return checkpoint, task
+    if not isinstance(model, ExportedProgram) and _is_vector_of_graph(task, found):
+        note(f"{type(model).__name__} gives a vector for a graph: the artifact gives it as a row")
+        model = copy.deepcopy(model)
+        plain = model.model if isinstance(model, QuantModel) else model
+        plain.forward = as_row(plain)
+        return dataclasses.replace(checkpoint, model=model), task
     one = set(found[0][1]) == {"output"}
     matrix = one and all(o["output"].dim() == 2 and o["output"].dtype == torch.float32 for _, o in found)
     if task.spec.labelled and matrix and not task.heads:
@@ -72,6 +79,16 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     plain = model.model if isinstance(model, QuantModel) else model
     plain.forward = returning(plain, outputs, list(found[0][0].inputs))
     return dataclasses.replace(checkpoint, model=model), task
+
+
+def _is_vector_of_graph(task: Task, found: Sequence[tuple[Sample, dict[str, Tensor]]]) -> bool:
+    """Whether a model of one graph at a time gives the graph's classes (labels, values) as a vector."""
+    from edgegnn.runtime.roles import BATCH
+
+    spec = task.spec
+    if not spec.labelled or spec.kind != "graph" or spec.num_classes < 2 or found[0][0].find(BATCH) is not None:
+        return False
+    return all(list(each) == ["output"] and each["output"].shape == (spec.num_classes,) for _, each in found)
 
 
 def _tried(checkpoint: Checkpoint, task: Task) -> list[tuple[Sample, dict[str, Tensor]]]:

@@ -31,6 +31,8 @@ def reducing_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         kwargs: by name.
     """
     plain = name.removesuffix("_")
+    if plain == "index_put":
+        return _added_at(name, *args, **kwargs)
     if plain not in ("scatter_reduce", "index_reduce"):
         return None
     given = dict(zip(("input", "dim", "index", "src", "reduce"), args, strict=False)) | dict(kwargs)
@@ -50,6 +52,23 @@ def reducing_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
             result = torch.where(count > 0, mean, start)
     else:
         result = start.scatter_reduce(dim, index, src, reduce, include_self=own)
+    changed: Tensor = start.copy_(result) if name.endswith("_") else result
+    return changed
+
+
+def _added_at(
+    name: str, start: Tensor, indices: Sequence[Any], values: Tensor, accumulate: bool = False
+) -> Tensor | None:
+    """`index_put` that adds up, at places that vectors of numbers give: ONNX Runtime's ScatterND adds wrongly."""
+    vectors = [i for i in indices if isinstance(i, Tensor) and i.dtype == torch.int64 and i.dim() == 1]
+    if not accumulate or len(vectors) < len(indices) or any(i.shape[0] != vectors[0].shape[0] for i in vectors):
+        return None
+    place = vectors[0]
+    for axis, index in enumerate(vectors[1:], 1):
+        place = place * start.shape[axis] + index
+    rest = start.shape[len(vectors) :]
+    rows = start.flatten(0, len(vectors) - 1) if len(vectors) > 1 else start
+    result = rows.index_add(0, place, values.to(start.dtype).expand(place.shape[0], *rest)).view(start.shape)
     changed: Tensor = start.copy_(result) if name.endswith("_") else result
     return changed
 

@@ -56,14 +56,15 @@ def other_names(model: nn.Module, attributes: Collection[str]) -> dict[str, str]
     return {name: usual for name, usual in found.items() if usual in attributes and usual not in needed}
 
 
-def with_matrix(model: nn.Module, name: str, nodes: str, *, weighted: bool) -> types.MethodType:
-    """A forward that takes `edge_index` and makes the sparse matrix of it that the model's own takes.
+def with_matrix(model: nn.Module, name: str, nodes: str, *, weighted: bool, dense: bool = False) -> types.MethodType:
+    """A forward that takes `edge_index` and makes the matrix of it that the model's own takes.
 
     Args:
-        model: whose forward multiplies a sparse matrix [N, N] with features.
+        model: whose forward takes a matrix [N, N].
         name: the matrix's parameter.
         nodes: a parameter with a row for each node.
         weighted: it takes `edge_weight`, too; else all entries are 1.
+        dense: the matrix is dense.
 
     Returns:
         A method of the model, to be set as its `forward`.
@@ -77,11 +78,12 @@ def with_matrix(model: nn.Module, name: str, nodes: str, *, weighted: bool) -> t
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         values = dict(signature.bind(self, *args, **kwargs).arguments)
+        del values["self"]
         edge_index, size = values.pop("edge_index"), values[nodes].size(0)
         weight = values.pop("edge_weight") if weighted else torch.ones(edge_index.size(1))
         # Row i of the product is what arrives at node i: rows are targets.
         matrix = torch.sparse_coo_tensor(edge_index.flip(0), weight, (size, size), check_invariants=False)
-        return type(self).forward(**values, **{name: matrix})
+        return type(self).forward(self, **values, **{name: matrix.to_dense() if dense else matrix})
 
     forward.__signature__ = signature  # type: ignore[attr-defined]
     return types.MethodType(forward, model)  # a copy of the model binds it to the copy

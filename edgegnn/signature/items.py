@@ -17,9 +17,10 @@ from torch_geometric.data import Data
 
 from edgegnn.runtime.roles import EDGE_NUMBERS, ITEM, NODE_NUMBERS, Role, typed_size
 
-__all__ = ["item_roles", "items_of", "remember_items"]
+__all__ = ["ANSWERED_AS_ONE", "item_roles", "items_of", "remember_items"]
 
 _ITEMS = "_edgegnn_items"
+ANSWERED_AS_ONE = "_edgegnn_answered_as_one"  # of a graph: a model gives one answer for all of it
 _MOST_ROWS = 4  # of numbers: the corners of a face, the atoms of a torsion
 
 

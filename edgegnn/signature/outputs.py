@@ -24,7 +24,17 @@ from torch import Tensor, nn
 from edgegnn.errors import UsageError
 from edgegnn.runtime.roles import FIXED, LEVELS, Role
 
-__all__ = ["Every", "Output", "Outputs", "as_rows", "every_output", "recognised", "returning", "tensors_by_name"]
+__all__ = [
+    "Every",
+    "Output",
+    "Outputs",
+    "as_row",
+    "as_rows",
+    "every_output",
+    "recognised",
+    "returning",
+    "tensors_by_name",
+]
 
 _WANTS_EVERY: ContextVar[bool] = ContextVar("every_output", default=False)
 _ONLY = "output"  # name of the one output of a model without labels
@@ -197,6 +207,24 @@ def _role(
         f"the output {name} has the shapes {shown} on graphs of different sizes: its first size must be the number of "
         "nodes, edges, graphs or pairs; leave it out of what forward returns, or bring that axis to the front"
     )
+
+
+def as_row(model: nn.Module) -> types.MethodType:
+    """A forward that gives the vector that the model's own gives as a matrix of one row."""
+    before = getattr(model.forward, "__func__", type(model).forward)
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        vector: Tensor = before(self, *args, **kwargs)
+        return vector.unsqueeze(0)
+
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            *inspect.signature(model.forward).parameters.values(),
+        ]
+    )
+    forward.own_inputs = getattr(model.forward, "own_inputs", None)  # type: ignore[attr-defined]
+    return types.MethodType(forward, model)
 
 
 def returning(model: nn.Module, outputs: Outputs, inputs: Sequence[str]) -> types.MethodType:

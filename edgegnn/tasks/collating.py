@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch_geometric.data import Data
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime.inputs import PAIRS
 from edgegnn.runtime.roles import BATCH, EDGE_NUMBERS, ROLES, usual_role
-from edgegnn.signature import TypedGraph, is_input, items_of, own_inputs
+from edgegnn.signature import Every, TypedGraph, is_input, items_of, own_inputs
+from edgegnn.signature.items import ANSWERED_AS_ONE
 from edgegnn.signature.names import LABELS
 from edgegnn.tasks.link import pick_pairs, training_pairs
 from edgegnn.tasks.points import point_graphs
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 INPUTS = ("x", "edge_index", PAIRS, "edge_attr", "edge_weight", "batch")
+_PARTS = "_edgegnn_parts"  # of a batch: its graphs
 _COLLATED = ("x", "edge_attr", "edge_weight", "dq_prob", "y")
 
 
@@ -141,9 +143,29 @@ def by_name(model: nn.Module, args: Mapping[str, Tensor] | Sequence[Tensor]) -> 
 
 @point_graphs()
 def run_model(model: nn.Module, names: Sequence[str], data: Data) -> Tensor:
-    """Call the model on a graph or batch, by parameter name (a user's forward may have another order)."""
+    """Call the model on a graph or batch, by parameter name (a user's forward may have another order).
+
+    A model that answers for whole graphs, but takes no `batch`, is called with one graph of a batch at a time.
+    """
+    parts: list[Data] = data.__dict__.get(_PARTS, [])
+    if len(parts) > 1 and not any(usual_role(name) == BATCH for name in names):
+        return _one_by_one(model, names, data, parts)
     logits: Tensor = model(**dict(zip(names, forward_args(names, data), strict=True)))
     return logits
+
+
+def _one_by_one(model: nn.Module, names: Sequence[str], data: Data, parts: Sequence[Data]) -> Any:
+    protect = getattr(model, "set_protection", None) if model.training else None
+    found: list[Any] = []
+    for part in parts:
+        if protect is not None:
+            protect(part.get("dq_prob"))
+        found.append(model(**dict(zip(names, forward_args(names, part), strict=True))))
+    if protect is not None:
+        protect(data.get("dq_prob"))
+    if isinstance(found[0], Every):
+        return Every({name: torch.cat([each[name] for each in found]) for name in found[0]})
+    return torch.cat(found)
 
 
 def collate(graphs: Sequence[Data]) -> Data:
@@ -171,6 +193,8 @@ def collate(graphs: Sequence[Data]) -> Data:
         batch[key] = _joined(graphs, key, nodes, edges)
     batch.batch = torch.repeat_interleave(torch.arange(len(graphs)), nodes)
     batch.num_nodes = int(nodes.sum())
+    if first.__dict__.get(ANSWERED_AS_ONE):
+        batch.__dict__[_PARTS] = list(graphs)
     return batch
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from edgegnn.errors import DataError
-from edgegnn.signature import TypedGraph, is_input
+from edgegnn.signature import MATRIX_NAMES, TypedGraph, is_input
 from edgegnn.tasks.given import INDICES, MASKS
 from edgegnn.tasks.hetero import hetero_graphs, typed_graphs, usable_typed
 from edgegnn.tasks.layouts import graphs_in
@@ -84,20 +84,37 @@ def as_graphs(content: Any, where: str) -> list[Data]:
 
 
 def _with_edges_of_matrix(values: dict[str, Any], where: str) -> dict[str, Any]:
-    """The attributes of a graph; where it has a sparse matrix [N, N] and no `edge_index`, with the edges of it.
+    """The attributes of a graph; where it has a matrix [N, N] of its edges, sparse or dense, with the edges of it.
 
     Row i of a product with the matrix is what arrives at node i, so that columns are sources and rows targets.
     """
-    if values.get("edge_index") is not None:
+    square = [k for k, v in values.items() if isinstance(v, Tensor) and v.dim() == 2 and v.shape[0] == v.shape[1]]
+    name = next((k for k in square if k != "x" and (values[k].layout != torch.strided or k in MATRIX_NAMES)), None)
+    rows = values.get("x")
+    if name is None or (isinstance(rows, Tensor) and len(rows) != len(values[name])):
         return values
-    sparse = (name for name, value in values.items() if isinstance(value, Tensor) and value.layout != torch.strided)
-    name = next((name for name in sparse if values[name].dim() == 2 and name != "x"), None)
-    if name is None or values[name].shape[0] != values[name].shape[1]:
+    if values[name].layout != torch.strided and values.get("edge_index") is not None:
         return values
     matrix = values[name].to_sparse_coo().coalesce()
+    edges, weight = matrix.indices().flip(0).contiguous(), matrix.values()
+    given = values.get("edge_index")
+    if given is not None:  # the matrix beside its edges
+        return _without_matrix(values, name, matrix)
     if where:
-        note(f"{where}: {name} is a sparse matrix: read as edge_index, with its entries as edge_weight")
-    return {**values, "edge_index": matrix.indices().flip(0).contiguous(), "edge_weight": matrix.values()}
+        how = "dense" if values[name].layout == torch.strided else "sparse"
+        note(f"{where}: {name} is a {how} matrix: read as edge_index, with its entries as edge_weight")
+    rest = {key: value for key, value in values.items() if key != name or value.layout != torch.strided}
+    return {**rest, "edge_index": edges, "edge_weight": weight.float() if weight.dtype == torch.bool else weight}
+
+
+def _without_matrix(values: dict[str, Any], name: str, matrix: Tensor) -> dict[str, Any]:
+    """The attributes without a dense matrix that says the same as `edge_index`; its entries are `edge_weight`."""
+    edges, same = values["edge_index"], matrix.indices().flip(0)
+    rest = {key: value for key, value in values.items() if key != name}
+    if not isinstance(edges, Tensor) or {*zip(*edges.tolist(), strict=True)} != {*zip(*same.tolist(), strict=True)}:
+        return values
+    weight = values[name][edges[1], edges[0]]
+    return rest if bool((weight == 1).all()) or "edge_weight" in rest else {**rest, "edge_weight": weight}
 
 
 def _may_be_taken(name: Any, value: Any) -> bool:

@@ -14,6 +14,7 @@ from edgegnn.errors import CheckpointError
 from edgegnn.runtime.metrics import TARGETS
 from edgegnn.runtime.roles import ROWS, Role, typed_size
 from edgegnn.signature import Outputs, remember_items, roles_of
+from edgegnn.signature.items import ANSWERED_AS_ONE
 from edgegnn.signature.names import LABELS
 from edgegnn.tasks.catalog import KINDS
 
@@ -221,6 +222,8 @@ class Task:
         if not self.roles:
             object.__setattr__(self, "roles", roles_of(self.graphs))
         remember_items(self.graphs, self.roles)
+        for graph in self.graphs if self.spec.kind == "graph" else ():
+            graph.__dict__[ANSWERED_AS_ONE] = True
 
     @property
     def many(self) -> bool:

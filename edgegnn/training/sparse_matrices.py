@@ -116,8 +116,9 @@ class SparseMatrix:
 
     def to_dense(self) -> Tensor:
         """The dense matrix."""
-        empty = self._v.new_zeros(self.shape)
-        return empty.index_put((self._i[0], self._i[1]), self._v, accumulate=True)
+        rows, columns = self.shape
+        places = self._i[0] * columns + self._i[1]
+        return self._v.new_zeros(rows * columns).scatter_add(0, places, self._v).view(rows, columns)
 
     def coalesce(self) -> SparseMatrix:
         """The matrix, whose entries are sorted and in places of their own once somebody asks for them."""
