@@ -56,7 +56,8 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lin, self.here, self.there, self.out = nn.Linear(8, 16), nn.Linear(16, 1), nn.Linear(16, 1), nn.Linear(16, 3)
+        self.lin, self.out = nn.Linear(8, 16), nn.Linear(16, 3)
+        self.here, self.there = nn.Linear(16, 1), nn.Linear(16, 1)
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         h = self.lin(x)
