@@ -18,6 +18,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tables import table
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, history_step
+from edgegnn.errors import EdgeGNNError
 from edgegnn.compression.model_source import finetune_config
 from edgegnn.tasks import load_task
 from edgegnn.training import fit
@@ -47,6 +49,8 @@ class Row:
         extra_epochs: of training after those of the float model.
         file_bytes: of model.onnx.
         agreement: share of test predictions that equal the PyTorch model's.
+        refused: why `export` wrote no artifact (a model whose answers no longer depend on its input, say); "" where it
+            did. Such a row has no accuracy, and its seed is in no mean.
     """
 
     model: str
@@ -59,6 +63,7 @@ class Row:
     file_bytes: int
     agreement: float
     seconds: float
+    refused: str = ""
 
 
 def main() -> None:
@@ -99,9 +104,15 @@ def run(model: str, data: str, seed: int, recipes: Sequence[str]) -> Iterable[Ro
             start = time.time()
             source: Path | Checkpoint = trained_on(floats, data, seed) if recipe == LONGER else floats
             quant = "none" if recipe in (FLOAT, LONGER) else recipe
-            out = api.export(
-                source, quant=quant, output=Path(folder) / recipe, settings={"seed": seed}, max_accuracy_drop=100.0
-            )
+            settings = {"seed": seed}
+            try:
+                out = api.export(
+                    source, quant=quant, output=Path(folder) / recipe, settings=settings, max_accuracy_drop=100.0
+                )
+            except EdgeGNNError as error:
+                seconds = round(time.time() - start, 1)
+                yield Row(model, data, seed, recipe, 0.0, 0.0, 0, 0, 0.0, seconds, " ".join(str(error).split()))
+                continue
             manifest = out.manifest
             steps = manifest["history"]
             yield Row(
@@ -146,12 +157,20 @@ def tables(rows: Sequence[Row]) -> str:
 
 def lines_of(model: str, rows: Sequence[Row]) -> list[list[str]]:
     by_recipe: dict[str, dict[int, Row]] = {}
+    refused: Counter[str] = Counter()
     for row in rows:
         if row.model == model:
-            by_recipe.setdefault(row.recipe, {})[row.seed] = row
+            refused[row.recipe] += bool(row.refused)
+            runs = by_recipe.setdefault(row.recipe, {})
+            if not row.refused:
+                runs[row.seed] = row
     lines = []
     for recipe, runs in by_recipe.items():
         tests = [row.test for row in runs.values()]
+        number = f"{len(tests)}, {refused[recipe]} refused" if refused[recipe] else str(len(tests))
+        if not tests:
+            lines.append([model, recipe, number, *[""] * 5])
+            continue
         spread = f" ± {statistics.stdev(tests):.2f}" if len(tests) > 1 else ""
         floats = by_recipe.get(FLOAT, {})
         sizes = [row.file_bytes / floats[seed].file_bytes for seed, row in runs.items() if seed in floats]
@@ -159,7 +178,7 @@ def lines_of(model: str, rows: Sequence[Row]) -> list[list[str]]:
             [
                 model,
                 recipe,
-                str(len(tests)),
+                number,
                 f"{statistics.mean(tests):.2f}{spread}",
                 "" if recipe == FLOAT else difference(runs, floats),
                 "" if recipe in (FLOAT, LONGER) else difference(runs, by_recipe.get(LONGER, {})),
