@@ -29,8 +29,8 @@ from tables import table
 
 from edgegnn import api
 from edgegnn.checkpoint import Checkpoint, history_step
-from edgegnn.errors import EdgeGNNError
 from edgegnn.compression.model_source import finetune_config
+from edgegnn.errors import EdgeGNNError
 from edgegnn.tasks import load_task
 from edgegnn.training import fit
 
