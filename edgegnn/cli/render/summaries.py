@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgegnn.cli.render.bits import bits_in_words
+from edgegnn.cli.render.forms import c_in_words, web_in_words
 from edgegnn.cli.render.terminal import Terminal, complain, say, text_column
 from edgegnn.errors import PruneError
 from edgegnn.exporting.proof_in_words import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edgegnn.compression.compress import Compressed
     from edgegnn.devices import TargetInfo
     from edgegnn.exporting.pipeline import ExportResult
-    from edgegnn.manifest import Aggregation, ArtifactManifest, CForm, Metric, ScriptForm, StayedFloat, WebForm
+    from edgegnn.manifest import Aggregation, ArtifactManifest, Metric, ScriptForm, StayedFloat
     from edgegnn.profiling import ProfileRecord
     from edgegnn.runtime import VerifyReport
     from edgegnn.training import EpochLog
@@ -181,9 +182,9 @@ def exported(result: ExportResult, as_json: bool, *, asked: bool = True) -> None
     _float_rows(table, m.stayed_float)
     _script_rows(table, m.torchscript)
     if m.c is not None:
-        table.add_row("C", _c_in_words(m.c))
+        table.add_row("C", c_in_words(m.c))
     if m.web is not None:
-        table.add_row("web", _web_in_words(m.web))
+        table.add_row("web", web_in_words(m.web))
     for entry in m.native:
         missing = "" if entry.there else "none, so it runs there on onnxruntime's own operators: "
         table.add_row(f"kernels for {entry.machine}", missing + entry.origin)
@@ -201,27 +202,6 @@ def _rewritten_rows(table: Table, found: Sequence[Aggregation]) -> None:
             place = f"{each.layer}: " if each.layer else ""
             what = each.aggregation if each.rule is None else f"{each.aggregation}, by {each.rule}"
             table.add_row("stayed" if each.rule is None else "no faster one", f"{place}{what}: {each.reason}")
-
-
-def _c_in_words(c: CForm) -> str:
-    """The C form: its memory, and how it was compared."""
-    sizes = f"c/, {c.arena_bytes:,} bytes of arena for {c.max_nodes} nodes and {c.max_edges} edges; "
-    if c.unverified:
-        return f"{sizes}not verified: {c.unverified}"
-    codes = f"{c.exact_tensors} tensors of codes equal to the bit, " if c.exact_tensors else ""
-    words = f"{sizes}compiled and run on {c.graphs} graphs: {codes}outputs within {c.error:.1g} of the largest"
-    if c.tied_graphs:
-        graphs = "one graph" if c.tied_graphs == 1 else f"{c.tied_graphs} graphs"
-        words += f"; in {graphs} a float lay on the border of two codes, and fell to the other side"
-    return words
-
-
-def _web_in_words(web: WebForm) -> str:
-    """The WebAssembly form: its size, and how it was compared."""
-    sizes = f"web/index.html; model.wasm has {web.wasm_bytes:,} bytes ({web.gzip_bytes:,} sent) by {web.compiler}; "
-    if web.unverified:
-        return f"{sizes}not verified: {web.unverified}"
-    return f"{sizes}run in Node.js on {web.graphs} graphs: outputs within {web.error:.1g} of the largest"
 
 
 def _why_this(recipe: str, asked: bool, smaller: str) -> str:
