@@ -19,18 +19,19 @@ from edgegnn.devices.microcontroller.build import build_firmware
 from edgegnn.devices.microcontroller.emulate import Emulated, check_emulator, emulate
 from edgegnn.devices.microcontroller.limits import Needs, needs_of, too_much
 from edgegnn.devices.target import Target, load_target
-from edgegnn.errors import TargetError, UsageError
+from edgegnn.errors import DataError, TargetError, UsageError
 from edgegnn.plain_c.own import fitting_samples, own_code, with_samples
 from edgegnn.runtime import open_artifact
-from edgegnn.runtime.checksum import sealed
+from edgegnn.runtime.checksum import intact, sealed
 from edgegnn.runtime.manifest import SampleEntry
 from edgegnn.runtime.proof import judge
 from edgegnn.runtime.samples import Sample
 from edgegnn.utils.files import check_plain, replacing
 
-__all__ = ["Footprint", "InstructionCount", "footprint"]
+__all__ = ["Footprint", "InstructionCount", "footprint", "read_footprint"]
 
 FORMAT = "edgegnn-footprint/1"
+_CHECKSUM = "record_sha256"
 Progress = Callable[[str], None]
 
 
@@ -180,6 +181,25 @@ def footprint(
     return record
 
 
+def read_footprint(path: Path) -> Footprint:
+    """Read and check a record.
+
+    Raises:
+        DataError: no such file, another format, a field that is missing or wrong, another checksum.
+    """
+    check_plain(path, DataError)
+    try:
+        content = path.read_bytes()
+        head = msgspec.json.decode(content, type=dict[str, Any])
+        if not intact(head, _CHECKSUM):
+            raise DataError(f"{path} is a damaged footprint record: its checksum differs; weigh the model again")
+        return msgspec.json.decode(content, type=Footprint)
+    except OSError as error:
+        raise DataError(f"can't read the footprint record {path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is no footprint record of this edgegnn: {error}") from error
+
+
 def _counted(found: Emulated, used: Sequence[Sample], entries: Sequence[SampleEntry]) -> InstructionCount:
     """Over the real graphs, where there are any."""
     counts = dict(zip((sample.name for sample in used), found.instructions, strict=True))
@@ -212,6 +232,6 @@ def _check_place(path: Path) -> None:
 
 
 def _write(record: Footprint, path: Path) -> None:
-    content = msgspec.json.encode(sealed(record.to_dict(), "record_sha256"))
+    content = msgspec.json.encode(sealed(record.to_dict(), _CHECKSUM))
     with replacing(path, force=True, error=TargetError) as temporary:
         temporary.write_bytes(msgspec.json.format(content, indent=1) + b"\n")

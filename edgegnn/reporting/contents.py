@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgegnn.compression.model_source import DataSource, ModelSource
+from edgegnn.profiling.footprint import Footprint
 from edgegnn.profiling.record import ProfileRecord
 from edgegnn.profiling.table import notes, rows
-from edgegnn.reporting import layers, operators, sweep
+from edgegnn.reporting import layers, microcontrollers, operators, sweep
 from edgegnn.reporting.comparing import compared
 from edgegnn.reporting.figures import COSTS, Cost, Figure, metric_label, sparsity_curves
 from edgegnn.reporting.figures_rows import layers as layers_figure
@@ -104,7 +105,9 @@ def contents(
     sections.append(_layers(studied, missing, asked=sensitivity or bool(sources.checkpoints)))
     if entries:
         sections.append(compared(entries))
-    sections += [found for found in (operators.section(records), sweep.section(records)) if found is not None]
+    weighed = [record for _, record in sources.footprints]
+    parts = (operators.section(records), sweep.section(records), microcontrollers.section(weighed))
+    sections += [found for found in parts if found is not None]
     if entries:
         sections.append(_tables(sources, records))
         sections.append(Section("protocol", "How this was measured", words=protocol(sources)))
@@ -113,7 +116,7 @@ def contents(
         sections.append(Section("not-shown", "Not shown, and why", words=[("", left_out)]))
     sections.append(Section("sources", "Sources", words=[("", _sources(sources))]))
     shown = [section for section in sections if not section.empty]
-    return Contents(plain(title) or _title(entries, studied), shown, left_out)
+    return Contents(plain(title) or _title(entries, studied, weighed), shown, left_out)
 
 
 def _pareto(entries: Sequence[Entry]) -> Section:
@@ -261,15 +264,20 @@ def _record_tables(records: Sequence[ProfileRecord]) -> list[StudyTable]:
 def _sources(sources: Sources) -> list[str]:
     said = [f"{s.study.path}: a study of {len(s.outcomes)} cells" for s in sources.studies]
     said += [f"{path}: {r.artifact} on {r.target}, measured {r.created[:10]}" for path, r in sources.records]
+    said += [f"{path}: {r.artifact} on {r.target}, weighed {r.created[:10]}" for path, r in sources.footprints]
     said += [f"{path}: a checkpoint" for path in sources.checkpoints]
     if sources.passed_over:
         said.append(f"passed over, no profile records: {', '.join(map(str, sources.passed_over))}")
     return [plain(text) for text in said]
 
 
-def _title(entries: Sequence[Entry], studied: Sequence[Studied]) -> str:
+def _title(entries: Sequence[Entry], studied: Sequence[Studied], weighed: Sequence[Footprint]) -> str:
     of_studies = list(dict.fromkeys(e.subject for e in entries if not e.artifact))
     subjects = of_studies or [one.label for one in studied if not entries]
+    if not subjects and not entries:
+        boards = list(dict.fromkeys(plain(record.target) for record in weighed))
+        subjects = [f"{len(weighed)} measurement{'s' * (len(weighed) > 1)} on {board}" for board in boards[:1]]
+        subjects += boards[1:]
     if not subjects:
         targets = list(dict.fromkeys(e.target for e in entries))
         subjects = [f"{len(entries)} measurement{'s' * (len(entries) > 1)} on {', '.join(targets[:3])}"]

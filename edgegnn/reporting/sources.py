@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 
 from edgegnn.errors import DataError, StudyError, UsageError
+from edgegnn.profiling.footprint import Footprint, read_footprint
 from edgegnn.profiling.record import ProfileRecord, read_record
 from edgegnn.studies import Outcome, Study, cells, check_outcomes, open_store, outcome, read_study
 from edgegnn.utils.files import check_plain
 
 __all__ = ["LoadedStudy", "Sources", "read_sources"]
 
+_FOOTPRINT = "edgegnn-footprint/"
 _STATE = (b"PK\x03\x04", b"\x80")  # what torch.save writes: a zip archive, or (long ago) a pickle
 
 
@@ -40,12 +42,14 @@ class Sources:
     Attributes:
         studies: see `LoadedStudy`.
         records: file and record.
+        footprints: file and record, of microcontrollers.
         checkpoints: model files, not opened yet.
         passed_over: JSON files in folders that are no profile records.
     """
 
     studies: list[LoadedStudy] = field(default_factory=list)
     records: list[tuple[Path, ProfileRecord]] = field(default_factory=list)
+    footprints: list[tuple[Path, Footprint]] = field(default_factory=list)
     checkpoints: list[Path] = field(default_factory=list)
     passed_over: list[Path] = field(default_factory=list)
 
@@ -77,7 +81,7 @@ def read_sources(paths: list[Path]) -> Sources:
                 found.studies.append(_read_study(path))
         elif path.suffix == ".json":
             if new(path):
-                found.records.append((path, read_record(path)))
+                _read_json(path, _format(path), found)
         elif _is_checkpoint(path):
             if new(path):
                 found.checkpoints.append(path)
@@ -87,29 +91,37 @@ def read_sources(paths: list[Path]) -> Sources:
 
 
 def _read_folder(folder: Path, found: Sources, new: Callable[[Path], bool]) -> None:
-    before = len(found.records)
+    before = len(found.records) + len(found.footprints)
     if (folder / "manifest.json").is_file():
         raise UsageError(f"{folder} is an artifact: measure it with `edgegnn profile {folder}`, and name its record")
     known = 0
     for path in sorted(folder.rglob("*.json")):
-        if not _says_record(path):
+        named = _format(path)
+        if named is not None and not named.startswith(("edgegnn-profile/", _FOOTPRINT)):
             found.passed_over.append(path)
         elif new(path):
-            found.records.append((path, read_record(path)))
+            _read_json(path, named, found)
         else:
             known += 1
-    if len(found.records) == before and not known:
+    if len(found.records) + len(found.footprints) == before and not known:
         raise DataError(f"{folder} has no profile records: `edgegnn profile` writes them, or name a study.toml")
 
 
-def _says_record(path: Path) -> bool:
-    """Whether a file claims to be a profile record; one that can't be told is read, so that its reader explains."""
+def _format(path: Path) -> str | None:
+    """What a JSON file says that it is; None of one that can't be told, which is read so that its reader explains."""
     check_plain(path, UsageError)
     try:
         head = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return True
-    return isinstance(head, dict) and str(head.get("format", "")).startswith("edgegnn-profile/")
+        return None
+    return str(head.get("format", "")) if isinstance(head, dict) else ""
+
+
+def _read_json(path: Path, named: str | None, found: Sources) -> None:
+    if named is not None and named.startswith(_FOOTPRINT):
+        found.footprints.append((path, read_footprint(path)))
+    else:
+        found.records.append((path, read_record(path)))
 
 
 def _is_checkpoint(path: Path) -> bool:
