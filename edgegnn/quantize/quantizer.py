@@ -237,3 +237,8 @@ class QuantPoint(nn.Module):
                 found = order_statistic_beyond(x, rank, bound, row_weight, largest=largest)
             if found is not None:
                 setattr(self, name, torch.tensor([found]))
+        if bool(self.lo == self.hi):  # nearly all are one value, zeros mostly: the others decide, or no code tells them
+            counted = x if row_weight is None else x[row_weight > 0]
+            others = counted[counted != self.hi]
+            if others.numel():
+                self._observe_percentiles(others, None)

@@ -53,6 +53,18 @@ def test_training_and_eval_round_to_the_same_grid():
     torch.testing.assert_close(p(x), trained, atol=1e-6, rtol=0)
 
 
+def test_percentiles_of_what_is_nearly_all_zeros():
+    """The words of a text: with a range of [0, 0] no code would tell any of them."""
+    x = torch.zeros(200, 50)
+    x[::2, 0] = torch.linspace(0.1, 0.2, 100)  # one in a hundred, as the quantile leaves out
+    p = point(observer="per", quantile=0.01)
+    p.observe(x, torch.ones(200, dtype=torch.int64))
+    assert (float(p.lo), round(float(p.hi), 3)) == (0.0, 0.199)
+    only = point(observer="per", quantile=0.01)
+    only.observe(torch.zeros(9, 9))
+    assert (float(only.lo), float(only.hi)) == (0.0, 0.0)
+
+
 def test_percentile_ranks_of_the_paper():
     values = torch.arange(1, 10_001, dtype=torch.float32)[torch.randperm(10_000)].view(-1, 10)
     p = point(observer="per", quantile=0.001)
