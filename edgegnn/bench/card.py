@@ -92,7 +92,7 @@ def _head(axes: Any, bundle: Bundle, runners: Sequence[str], record: ProfileReco
 
 
 def _others(bundle: Bundle, runners: Sequence[str]) -> list[str]:
-    """Up to two runners that the first one is compared with, those of others before edgegnn's own."""
+    """Up to two runners that the first one is compared with; other people's come before edgegnn's own."""
     known = [name for name in runners[1:] if speedups(bundle, name)]
     foreign = [name for name in known if name not in RUNNERS or not RUNNERS[name].own]
     return (foreign or known)[:2]

@@ -26,8 +26,8 @@ _MOST = 4  # graphs of a list on which a model is tried
 def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[Checkpoint, Task]:
     """The checkpoint with a forward that knows its outputs, and the task that knows what they are.
 
-    A model that gives one float32 matrix stays as it is. Where the task has no labels, its level becomes that of the
-    model's main output.
+    A model that gives one float32 matrix stays as it is. A task without labels gets the level of the model's main
+    output.
 
     Args:
         checkpoint: the model.

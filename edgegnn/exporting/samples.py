@@ -77,7 +77,7 @@ class Sample:
     def edge_index(self) -> Array:
         """int64 `[2, E]`; of a model that takes no edges, `[2, 0]`.
 
-        With several types of nodes, those of all types are numbered on, in the order of `starts`.
+        Nodes of several types are numbered on from type to type, in the order of `starts`.
         """
         names = find_names(self.inputs, self.roles, EDGES)
         starts = self.starts
@@ -303,7 +303,7 @@ def synthetic(
         source: a real graph.
         names: the model's inputs.
         rows: nodes of `source` whose features the nodes have.
-        edges: int64 `[2, E]`; sorted by an end here where those of `source` are: some layers insist on it.
+        edges: int64 `[2, E]`; sorted by an end where the edges of `source` are: some layers insist on it.
         generator: draws features of edges, and pairs of nodes.
         roles: what the attributes of `source` belong to.
     """

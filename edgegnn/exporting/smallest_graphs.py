@@ -1,8 +1,8 @@
 """The smallest graphs that a model runs on, where PyTorch itself fails, or gives NaN, on an awkward one.
 
-k nearest neighbours of fewer than k nodes, statistics of a single node, a mean over no edges: such limits are those of
-the model. They are found by running it on graphs that grow, become part of the manifest, and the runtime refuses
-smaller graphs in one line.
+k nearest neighbours of fewer than k nodes, statistics of a single node, a mean over no edges: such limits are the
+model's own. They are found by running it on graphs that grow. The manifest has them, and the runtime refuses smaller
+graphs in one line.
 """
 
 from __future__ import annotations

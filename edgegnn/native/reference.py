@@ -416,7 +416,7 @@ def normalize_quantize_gemm(x: Array, *rest: Array, least_sum: float = 1.0, **at
 
 
 def normalize_sparse_gemm(x: Array, w: Array, bias: Array, least_sum: float = 1.0) -> tuple[Array]:
-    """SparseGemm, the rows of whose product are divided by those of x's sums, or by `least_sum` where that is less."""
+    """SparseGemm of rows that are divided by their sums, or by `least_sum` where a sum is less."""
     return ((x @ w / _divisors(x, least_sum) + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
 
 

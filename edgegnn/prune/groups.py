@@ -90,7 +90,7 @@ class Group:
         layer: path of the layer that makes them (the first of several).
         kind: its class.
         channels: how many.
-        unit: int64 `[channels]`: those of the same number can only go together (the same channel of every attention
+        unit: int64 `[channels]`: channels of the same number can only go together (the same channel of every attention
             head, say); -1 for channels that can't go, because the model's inputs or outputs have them too.
         slices: where they are in the model's tensors.
         ports: (path of a layer, port, int64 `[channels of the port]`: which channel of the group each is, or -1).

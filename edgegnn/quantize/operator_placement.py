@@ -8,7 +8,7 @@ of every aggregation, and nowhere else: each further point would only round once
     the rows that neighbours read  one point on the source nodes, not one on each edge: where the message is x_j, or
                                    x_j times anything that does not depend on it, the two say the same, and codes are
                                    made once a node
-    degree normalisation           deg^-1/2 of the source goes into the rows before the point, that of the target into
+    degree normalisation           deg^-1/2 of the source goes into the rows before the point, the target's into
                                    the epilogue; the sum itself has no weights (GCN)
     a product behind the sum       no point, where the product makes rows much narrower: the export puts it in front of
                                    the sum, which reads its few columns in float (the first layer of GIN or SAGE)

@@ -1,6 +1,6 @@
 """Further heads of a model: outputs that have labels of their own, each with a loss and a metric.
 
-The main output's labels are `y` and its metric that of the task. Every further head is a record of its output, the
+The main output has the labels `y` and the task's metric. Every further head is a record of its output, the
 attribute of the data that has its labels, what these are, its metric and its scale. The loss is the sum over all.
 Heads belong to what the task is about: all have a row for each node, edge or graph.
 """

@@ -285,7 +285,7 @@ def _labels_of(graph: TypedGraph, kind: str | Relation) -> Tensor | None:
 
 
 def with_labels(graph: TypedGraph, kind: str | Relation, where: str) -> int:
-    """Make labels and split of one type those of the graph, in place; return how many nodes or edges it has.
+    """Give the graph the labels and the split of one type, in place; return how many nodes or edges the type has.
 
     Raises:
         DataError: the type has no labels.

@@ -14,7 +14,7 @@ __all__ = ["Wanted", "wanted_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What was asked for; None for what suits the data. `features` and `target` are those of a spec.
+    """What was asked for; None for what suits the data. `features` and `target` are named as in a `TaskSpec`.
 
     With `rows`, each row of x is divided by its sum. What `transforms` name takes the place of such defaults.
     """

@@ -9,7 +9,7 @@ namespace edgegnn {
 // The quantization attributes of an op, checked.
 struct Quantizer {
   float x_scale;
-  int32_t x_zero_point;  // of unsigned codes: 128 was added to that of signed ones
+  int32_t x_zero_point;  // of unsigned codes: signed codes had 128 added
   bool is_signed;
   float clip_low;   // the attributes: the epilogue has them, too, unless something stands between
   float clip_high;

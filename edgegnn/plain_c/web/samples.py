@@ -122,7 +122,7 @@ def _places(inputs: Mapping[str, Array]) -> Array | None:
 
 
 def _edge_inputs(code: PlainC, node_sizes: list[str]) -> list[dict[str, str]]:
-    """The inputs that list edges; those of relations have the types of their ends in their names."""
+    """The inputs that list edges; a relation's name has the types of its ends."""
     found = []
     members = {name.removeprefix("num_nodes_"): name for name in node_sizes}
     for argument in code.inputs:
