@@ -98,7 +98,7 @@ def number_of_graphs(args: Mapping[str, Tensor], roles: Roles) -> int:
 
 
 def _role(name: str, args: Mapping[str, Tensor], roles: Roles) -> Role:
-    """The role that is known; else a list of pairs is told by its shape, and the rest has the usual role of its name."""
+    """The role that is known; else told by the shape of a list of pairs, or the usual one of the name."""
     return roles.get(name) or (EDGES if is_edges(args[name]) and "label" not in name else usual_role(name))
 
 
