@@ -1,7 +1,8 @@
 """Data without labels, or whose labels are not looked at: models are exported, calibrated and compared on them.
 
 Nothing is trained, so nothing is held out: each part of the split has all rows of the one graph, or all of a few
-graphs. Of many graphs a split is drawn all the same: calibration then sees other graphs than the comparison with PyTorch.
+graphs. Of many graphs a split is drawn all the same: calibration then sees other graphs than the comparison with
+PyTorch.
 """
 
 from __future__ import annotations
