@@ -32,11 +32,13 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
         seed: of generated data, and of a split that is drawn.
         reason: why data were generated where there is a public set for the task.
         sha256: checksum of the arrays of the test split and their labels.
+        split: of the public data set; "": its usual one.
     """
 
     name: Word
     public: bool
     seed: Count
+    split: Word = ""
     reason: Sentence = ""
     sha256: Word
 

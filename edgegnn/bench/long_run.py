@@ -69,10 +69,11 @@ def draw_long_run(bundle: Bundle) -> Picture:
         device = rows[0].record.device.model if rows[0].record is not None else ""
         axes.text(48, 62, "Without a pause", fontsize=22, weight="bold")
         minutes = f"{bundle.sustained_s / 60:.3g} minutes" if bundle.sustained_s >= 60 else f"{bundle.sustained_s:g} s"
+        over = "seconds" if _unit(bundle.sustained_s) == 1 else "minutes"
         axes.text(
             48,
             92,
-            f"{minutes} of single inferences, {device}; inferences a second, over minutes",
+            f"{minutes} of single inferences, {device}; inferences a second, over {over}",
             fontsize=13,
             color=MUTED,
         )
@@ -85,21 +86,29 @@ def draw_long_run(bundle: Bundle) -> Picture:
         return drawn(figure, f"Minutes without a pause on {device}")
 
 
+def _unit(seconds: float) -> float:
+    """Seconds of what the axis counts: minutes, of a short run seconds."""
+    return 60.0 if seconds >= 180 else 1.0
+
+
 def _panel(figure: Any, place: tuple[float, float, float, float], title: str, points: Sequence[SustainedPoint]) -> None:
     left, top, width, height = place
     box = ((left + 38) / 1200, 1 - (top + height - 34) / 630, (width - 74) / 1200, (height - 88) / 630)
     axes = figure.add_axes(box, facecolor="none")
-    minutes = [p.end_s / 60 for p in points]
-    axes.plot(minutes, [p.throughput_per_s for p in points], color=SERIES[0], linewidth=1.8)
+    unit = _unit(points[-1].end_s)
+    times = [p.end_s / unit for p in points]
+    axes.plot(times, [p.throughput_per_s for p in points], color=SERIES[0], linewidth=1.8)
     axes.set_ylim(0, 1.15 * max(p.throughput_per_s for p in points))
-    axes.set_xlim(0, minutes[-1])
+    axes.set_xlim(0, times[-1])
     axes.grid(color=GRID, linewidth=0.7)
     axes.tick_params(labelsize=9, length=0)
-    axes.set_title(title, loc="left", fontsize=11, color=INK, weight="bold", pad=22)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, weight="bold", pad=24)
     verdict = judge_long_run(points)
     kept = f"{verdict.kept:.0%} kept{', throttled' * verdict.throttled}"
-    axes.text(0, 1.05, kept, transform=axes.transAxes, fontsize=9.5, color=INK if verdict.throttled else MUTED)
-    warm = [(p.end_s / 60, p.temperature) for p in points if p.temperature is not None]
+    axes.annotate(
+        kept, (0, 1), (0, 7), "axes fraction", "offset points", fontsize=9.5, color=INK if verdict.throttled else MUTED
+    )
+    warm = [(p.end_s / unit, p.temperature) for p in points if p.temperature is not None]
     if warm:
         right = axes.twinx()
         right.plot(*zip(*warm, strict=True), color=SERIES[1], linewidth=1.2)
@@ -107,6 +116,6 @@ def _panel(figure: Any, place: tuple[float, float, float, float], title: str, po
         right.tick_params(labelsize=9, length=0, labelcolor=SERIES[1])
         right.spines["right"].set_visible(False)
         axes.text(1, 1.05, "°C", transform=axes.transAxes, fontsize=9.5, color=SERIES[1], ha="left")
-    slow = [p.end_s / 60 for p in points if any(word.endswith(" now") for word in throttled_words(p.throttled))]
+    slow = [p.end_s / unit for p in points if any(word.endswith(" now") for word in throttled_words(p.throttled))]
     if slow:
         axes.plot(slow, [0.02] * len(slow), "|", color=SERIES[1], transform=axes.get_xaxis_transform())

@@ -80,7 +80,7 @@ class Prepared:
 def data_source(folder: Path, facts: TaskFile) -> DataSource:
     """The data of a prepared task: a public set, or a file in its folder."""
     place = facts.data.name if facts.data.public else str(folder / f"{facts.name}.pt")
-    return DataSource(place, facts.task or None, split_seed=facts.data.seed)
+    return DataSource(place, facts.task or None, facts.data.split or None, facts.data.seed)
 
 
 def default_folder() -> Path:
@@ -109,10 +109,11 @@ def prepare(task: BenchTask, folder: Path, *, status: Status = lambda _: None) -
         data, facts = _data(task, place)
         status(f"{task.name}: training")
         settings = {"seed": task.seed, **task.training}
-        asked: dict[str, Any] = {"task": task.task, "split_seed": task.seed}
+        split = facts.split or None
+        asked: dict[str, Any] = {"task": task.task, "split": split, "split_seed": task.seed}
         checkpoint = api.train(task.model, data, output=place / "model.pt", settings=settings, **asked)
         status(f"{task.name}: exporting fp32")
-        given = DataSource(data, task.task, split_seed=task.seed)
+        given = DataSource(data, task.task, split, task.seed)
         fp32 = _export(checkpoint, place / "fp32", given)
         status(f"{task.name}: exporting {task.recipe}")
         int8 = _quantized(task, checkpoint, place, given)
@@ -145,7 +146,8 @@ def _data(task: BenchTask, place: Path) -> tuple[str, DataFacts]:
     if task.public:
         try:
             load_task(task.public, seed=task.seed)
-            return task.public, DataFacts(name=task.public, public=True, seed=task.seed, sha256="")
+            facts = DataFacts(name=task.public, public=True, seed=task.seed, sha256="", split=task.split)
+            return task.public, facts
         except (DataError, UsageError) as error:
             reason = str(error)
     module, _, function = task.generate.partition(":")
@@ -161,6 +163,7 @@ def _export(model: Checkpoint | Path, output: Path, data: DataSource, **options:
         output=output,
         data=data.data,
         task=data.task,
+        split=data.split,
         split_seed=data.split_seed,
         max_accuracy_drop=100.0,
         allow_import=True,
@@ -181,6 +184,7 @@ def _quantized(task: BenchTask, checkpoint: Checkpoint, place: Path, data: DataS
         output=place / "int8.pt",
         data=data.data,
         task=data.task,
+        split=data.split,
         split_seed=data.split_seed,
         settings=settings,
     )

@@ -7,6 +7,7 @@ import json
 import struct
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -166,6 +167,9 @@ def test_pictures_and_results_are_written(tmp_path: Path) -> None:
     assert names == {"results.json", "card.svg", "card.png", "sustained.svg", "sustained.png"}
     assert {path.name for path in written.pictures} == names - {"results.json"}
     assert "90% kept" in draw_long_run(made).svg.decode()
+    for seconds, unit in ((20.0, "seconds"), (600.0, "minutes")):
+        drawn = draw_long_run(msgspec.structs.replace(made, sustained_s=seconds)).svg.decode()
+        assert f"inferences a second, over {unit}" in drawn
 
 
 def test_the_readme_of_a_task_says_what_counts() -> None:
@@ -200,3 +204,14 @@ def test_the_time_of_a_long_run() -> None:
 def test_the_command_in_results_names_no_place_of_this_machine() -> None:
     said = asked(choose(["cora-gcn"]), choose_runners(["eager"]), "rpi", threads=1, quick=True, sustained="10m")
     assert said == "edgegnn bench --runner eager --tasks cora-gcn --target rpi --threads 1 --quick --sustained 10m"
+
+
+def test_a_task_may_have_another_split_of_a_public_set(tmp_path):
+    """By scaffold, BBBP's fp32 quality is hardly above chance."""
+    from edgegnn.bench.prepare import data_source
+
+    facts = task_file()
+    assert data_source(tmp_path, facts).split is None
+    other = msgspec.structs.replace(facts.data, name="bbbp", split=TASKS["bbbp-gine"].split)
+    found = data_source(tmp_path, msgspec.structs.replace(facts, data=other))
+    assert (found.data, found.split, found.split_seed) == ("bbbp", "random", 0)
