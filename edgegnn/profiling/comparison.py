@@ -45,6 +45,7 @@ class Comparison:
         spread: from run to run, and where it is known from; None where p50 has no interval.
         quick: which of the two was measured with short windows.
         estimated: whose energy is a model's.
+        emulated: whose device is emulated: its times, memory and CPU use are not a measurement.
     """
 
     changes: list[Change]
@@ -55,6 +56,7 @@ class Comparison:
     spread: Spread | None = None
     quick: tuple[bool, bool] = (False, False)
     estimated: tuple[bool, bool] = (False, False)
+    emulated: tuple[bool, bool] = (False, False)
 
     @property
     def failed(self) -> bool:
@@ -136,6 +138,7 @@ def compare(
         spread=None if low is None else spread,
         quick=(old.quick, new.quick),
         estimated=(_estimated(old), _estimated(new)),
+        emulated=(bool(old.emulated), bool(new.emulated)),
     )
 
 

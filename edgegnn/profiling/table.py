@@ -140,6 +140,8 @@ def render_comparison(comparison: Comparison) -> Table:
     notes += [comparison.reason] if comparison.reason and comparison.p50.percent is not None else []
     if any(comparison.estimated):
         notes.append("~ estimated by a model, not measured")
+    if any(comparison.emulated):
+        notes.append("† emulated: not a measurement")
     if any(comparison.quick):
         notes.append("* quick: short windows, not the full protocol")
     notes += [f"not the same: {text}" for text in comparison.differences]
@@ -151,9 +153,11 @@ def render_comparison(comparison: Comparison) -> Table:
         label, show = _CHANGES[change.name]
         energy, timed = change.name.startswith("energy"), change.name not in _UNTIMED
         old, new = (
-            "-" if value is None else f"{'~' * (estimated and energy)}{show(value)}{' *' * (quick and timed)}"
-            for value, quick, estimated in zip(
-                (change.old, change.new), comparison.quick, comparison.estimated, strict=True
+            "-"
+            if value is None
+            else f"{'~' * (estimated and energy)}{show(value)}{' †' * (emulated and timed)}{' *' * (quick and timed)}"
+            for value, quick, estimated, emulated in zip(
+                (change.old, change.new), comparison.quick, comparison.estimated, comparison.emulated, strict=True
             )
         )
         limit = judged.get(change.name)

@@ -180,6 +180,10 @@ def test_emulated_times_are_not_compared() -> None:
     found = compare(old, new)
     assert found.p50.percent is None
     assert "p50 can't be compared: an emulated device's times are not a measurement" in found.verdict
+    table = render_comparison(found)
+    cells = {row[0]: row[1:3] for row in zip(*(column.cells for column in table.columns), strict=True)}
+    assert cells["latency p50"] == ("2.000 ms", "3.000 ms †")
+    assert "† emulated: not a measurement" in str(table.caption)
     with pytest.raises(DataError, match="an emulated device can't be judged by latency"):
         compare(old, new, fail_above={"latency": 5.0})
 
