@@ -17,16 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgegnn.exporting.rewrite.codes import dequantized_weight
 from edgegnn.exporting.rewrite.csr import Csr, coo_csr, edge_row, partner, segments, untwisted
+from edgegnn.exporting.rewrite.edge_rows import SOURCE, TARGET, EndRows, Ends, end_rows, feature_product, known_numbers
 from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import (
     Sheet,
     alone,
     array,
-    axis_of,
     made_by,
-    number,
     rank,
     same_values,
     tail_of,
@@ -38,108 +36,8 @@ from edgegnn.exporting.rewrite.rule import Miss, Rule
 __all__ = ["DotScores", "EdgeValues", "FeaturePair", "PairScores"]
 
 Floats = npt.NDArray[np.float32]
-SOURCE, TARGET = 0, 1
 _MOST_FEATURES = 64  # of an edge: their product is made again for each edge
 _MOST_BYTES = 64 * 1024  # of the matrix that has a weight for each head on its diagonal
-
-
-@dataclass(frozen=True)
-class _Product:
-    """Features of the edges times a constant: [E, D] by [D, H * K]."""
-
-    features: ir.Value
-    weight: Floats
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A sum [E, H, K] of rows that are looked up at the ends of the edges, and of products of the edges' features.
-
-    Attributes:
-        ends: what is looked up, by the end; each once.
-        product: of the features, None where there is none.
-        tail: (H, K).
-    """
-
-    ends: dict[int, ir.Value]
-    product: _Product | None
-    tail: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """The edges that a weighted sum is over: which end an index names."""
-
-    edges: ir.Value
-    turned: int
-
-    def of(self, index: ir.Value | None) -> int | None:
-        """SOURCE or TARGET, None for an index of other edges."""
-        found = edge_row(index)
-        return None if found is None or found[0] is not self.edges else found[1] ^ self.turned
-
-
-def _rows(value: ir.Value | None, ends: _Ends) -> _Rows | None:
-    """A sum of rows, None where something else is in it."""
-    tail = None if value is None else tail_of(value)
-    if tail is None:
-        return None
-    found: dict[int, ir.Value] = {}
-    products: list[_Product] = []
-    summands = [value]
-    while summands:
-        same = same_values(summands.pop())
-        node = made_by(same, "Add")
-        if node is not None and all(v is not None and tail_of(v) == tail for v in (same, *node.inputs)):
-            summands += list(node.inputs)
-            continue
-        rows = made_by(same, "Gather")
-        end = None if rows is None or axis_of(rows) or rank(rows.inputs[1]) != 1 else ends.of(rows.inputs[1])
-        if rows is not None and end is not None and end not in found and rows.inputs[0] is not None:
-            found[end] = rows.inputs[0]
-            continue
-        product = _product(same)
-        if product is None:
-            return None
-        products.append(product)
-    if len(products) > 1 or len(tail) > 2:
-        return None
-    heads = tail if len(tail) == 2 else (1, *tail)
-    return _Rows(found, products[0] if products else None, (heads[0], heads[1]))
-
-
-def _product(value: ir.Value | None) -> _Product | None:
-    """Narrow features of the edges times a constant matrix, without a bias."""
-    node = made_by(value, "MatMul", "Gemm")
-    if node is None or node.domain or len([v for v in node.inputs if v is not None]) != 2:
-        return None
-    features = node.inputs[0]
-    if features is None or rank(features) != 2 or features.dtype != ir.DataType.FLOAT or features.shape is None:
-        return None
-    if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")) or number(node, "transA"):
-        return None
-    tail, weight = tail_of(features), _numbers(node.inputs[1])
-    if weight is None or weight.ndim != 2 or features.shape[0] == 1 or tail is None:
-        return None
-    weight = weight.T if number(node, "transB") else weight
-    return _Product(features, np.ascontiguousarray(weight)) if tail == weight.shape[:1] else None
-
-
-def _numbers(value: ir.Value | None) -> Floats | None:
-    """A constant's numbers, also those of one that is stored in codes."""
-    node = dequantized_weight(value)
-    if node is None:
-        known = array(value)
-        return None if known is None else known.astype(np.float32)
-    codes, scale, zero = (array(v) for v in (*node.inputs, None)[:3])
-    if codes is None or scale is None:
-        return None
-    axis, shift = number(node, "axis") if "axis" in node.attributes else 1, np.zeros(1) if zero is None else zero
-    along = [-1 if i == axis % max(codes.ndim, 1) else 1 for i in range(codes.ndim)]
-    if any(v.size != 1 and (v.ndim != 1 or v.size != codes.shape[axis]) for v in (scale, shift)):
-        return None
-    steps, middle = (v.astype(np.float32).reshape(along if v.size > 1 else ()) for v in (scale, shift))
-    return ((codes.astype(np.float32) - middle) * steps).astype(np.float32)
 
 
 def _scores(softmax: ir.Node) -> tuple[ir.Node, float] | None:
@@ -173,7 +71,7 @@ class _Weighted:
 
     node: ir.Node
     softmax: ir.Node
-    ends: _Ends
+    ends: Ends
 
 
 def _weighted(node: ir.Node) -> _Weighted | None:
@@ -187,7 +85,7 @@ def _weighted(node: ir.Node) -> _Weighted | None:
     edges, turned = untwisted(coo.inputs[0])
     if edges is None or edge_row(index.inputs[0]) != (edges, 1 - turned):
         return None
-    return _Weighted(node, softmax, _Ends(edges, turned))
+    return _Weighted(node, softmax, Ends(edges, turned))
 
 
 def _used_twice(weight: ir.Value | None, softmax: ir.Node) -> str | None:
@@ -235,7 +133,7 @@ def _weights(
 @dataclass(frozen=True)
 class _Pair:
     sum: _Weighted
-    rows: _Rows
+    rows: EndRows
     att: Floats
     slope: float
 
@@ -251,10 +149,10 @@ class PairScores(Rule[_Pair]):
         if found is None or scores is None or product is None:
             return None
         leaky = next((n for n in map(_leaky, product.inputs) if n is not None), None)
-        att = next((a for a in map(_numbers, product.inputs) if a is not None), None)
+        att = next((a for a in map(known_numbers, product.inputs) if a is not None), None)
         if leaky is None or att is None:
             return None
-        rows = _rows(leaky.inputs[0], found.ends)
+        rows = end_rows(leaky.inputs[0], found.ends)
         if rows is None or set(rows.ends) != {SOURCE, TARGET}:
             return Miss("what the leaky ReLU is of is no sum of rows of both ends and of a product of narrow features")
         if att.size not in (rows.tail[1], rows.tail[0] * rows.tail[1]):
@@ -302,16 +200,16 @@ class _Dot:
     """
 
     query: ir.Value
-    key: _Rows
+    key: EndRows
     scale: float
 
 
-def _dot(softmax: ir.Node, ends: _Ends) -> _Dot | None:
+def _dot(softmax: ir.Node, ends: Ends) -> _Dot | None:
     scores = _scores(softmax)
     product = None if scores is None else made_by(scores[0].inputs[0], "Mul")
     if scores is None or product is None:
         return None
-    a, b = (_rows(v, ends) for v in product.inputs)
+    a, b = (end_rows(v, ends) for v in product.inputs)
     for query, key in ((a, b), (b, a)):
         if query is None or key is None or query.tail != key.tail or query.product is not None:
             continue
@@ -399,7 +297,7 @@ class _Values:
     weight: ir.Value
     softmax: ir.Node
     dot: _Dot
-    values: _Rows
+    values: EndRows
     source: ir.Value
     index: ir.Value
     rows: ir.Value
@@ -411,7 +309,7 @@ class FeaturePair(IdlePair):
     def pattern(self, node: ir.Node, sheet: Sheet) -> ir.Node | None:
         """A pair that no integer operator reads, of features of the edges times a constant."""
         found = super().pattern(node, sheet)
-        return found if found is not None and _product(same_values(found.inputs[0])) is not None else None
+        return found if found is not None and feature_product(same_values(found.inputs[0])) is not None else None
 
 
 class EdgeValues(Rule[_Values]):
@@ -429,8 +327,8 @@ class EdgeValues(Rule[_Values]):
             index = None if softmax is None else made_by(softmax.inputs[1], "IndexToCsr")
             if softmax is None or index is None or weight is None or index.inputs[0] is not found.index:
                 continue
-            ends = _Ends(target[0], 1 - target[1])
-            values, dot = _rows(value, ends), _dot(softmax, ends)
+            ends = Ends(target[0], 1 - target[1])
+            values, dot = end_rows(value, ends), _dot(softmax, ends)
             if values is None or values.product is None or set(values.ends) != {SOURCE}:
                 return None
             if dot is None or dot.key.product is None:
