@@ -21,6 +21,8 @@ from edgegnn.native.reference_edges import (
     dot_attention,
     dot_attention_edges,
     edge_product_max,
+    gated_sum,
+    gated_sum_edges,
     pair_attention,
     pair_attention_edges,
 )
@@ -466,6 +468,8 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "DotAttention": dot_attention,
     "DotAttentionEdges": dot_attention_edges,
     "EdgeProductMax": edge_product_max,
+    "GatedSum": gated_sum,
+    "GatedSumEdges": gated_sum_edges,
     "QSpMM": qspmm,
     "QSpMMFloat": qspmm,
     "QSpMMWeighted": qspmm_weighted,

@@ -1,4 +1,4 @@
-"""Operators on rows of both ends of an edge, in plain numpy: PairAttention, DotAttention, EdgeProductMax.
+"""Operators on rows of both ends of an edge, in plain numpy: PairAttention, DotAttention, EdgeProductMax, GatedSum.
 
 A sum over the channels of a head is made of sixteen sums, each of every sixteenth product in their order; then the
 second half is added to the first, four times.
@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from edgegnn.native.reference_rows import in_range, listed, reduce, rows_of, softmax
 
-__all__ = ["dot_attention", "dot_attention_edges", "edge_product_max", "pair_attention", "pair_attention_edges"]
+__all__ = [
+    "dot_attention",
+    "dot_attention_edges",
+    "edge_product_max",
+    "gated_sum",
+    "gated_sum_edges",
+    "pair_attention",
+    "pair_attention_edges",
+]
 
 Array = npt.NDArray[Any]
 
@@ -88,10 +96,15 @@ def pair_attention_edges(
     own = _features(features, perm, col.size)
     if product.shape != (own.shape[1], source.shape[1] * source.shape[2]):
         raise ValueError("product must have the shape [D, H * K]")
-    added = np.zeros((col.size, product.shape[1]), np.float32)
-    for d in range(own.shape[1]):
-        added = added + own[:, d : d + 1] * product[d]
-    return (_pair(source, target, att, index, col, added, negative_slope),)
+    return (_pair(source, target, att, index, col, _multiplied(own, product), negative_slope),)
+
+
+def _multiplied(features: Array, product: Array) -> Array:
+    """Features times a matrix, one feature after the other."""
+    added = np.zeros((len(features), product.shape[1]), np.float32)
+    for d in range(features.shape[1]):
+        added = added + features[:, d : d + 1] * product[d]
+    return added
 
 
 def dot_attention(
@@ -149,3 +162,60 @@ def edge_product_max(
     in_range(col, source.shape[0], "col")
     ends = np.minimum(np.maximum(source[col] + target[index], np.float32(low)), np.float32(high))
     return (reduce((ends @ w + bias).astype(np.float32), index, count, "max"),)
+
+
+def _gated(gate: Array, value: Array, index: Array, rows: int) -> Array:
+    one = np.float32(1)
+    softplus = np.maximum(value, 0) + np.log1p(np.exp(-np.abs(value)))
+    return reduce((one / (one + np.exp(-gate)) * softplus).astype(np.float32), index, rows, "sum")
+
+
+def gated_sum(
+    gate_source: Array,
+    gate_target: Array,
+    value_source: Array,
+    value_target: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    num_rows: Array,
+) -> tuple[Array]:
+    """CGConv's sum by row of `sigmoid(gate) * softplus(value)`, each `source[col] + target[row]`: `[R, F]`."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_gates(gate_source, gate_target, value_source, value_target, count)
+    in_range(col, gate_source.shape[0], "col")
+    gate, value = gate_source[col] + gate_target[index], value_source[col] + value_target[index]
+    return (_gated(gate, value, index, count),)
+
+
+def gated_sum_edges(
+    gate_source: Array,
+    gate_target: Array,
+    value_source: Array,
+    value_target: Array,
+    features: Array,
+    gate_product: Array,
+    value_product: Array,
+    indptr: Array,
+    col: Array,
+    row: Array,
+    perm: Array,
+    num_rows: Array,
+) -> tuple[Array]:
+    """GatedSum with `features[e]` times a product of its own added to each gate and each value."""
+    index, count = rows_of(indptr, row, num_rows, col.size)
+    _check_gates(gate_source, gate_target, value_source, value_target, count)
+    in_range(col, gate_source.shape[0], "col")
+    own = _features(features, perm, col.size)
+    if not gate_product.shape == value_product.shape == (own.shape[1], gate_source.shape[1]):
+        raise ValueError("the products must have the shape [D, F]")
+    gate = gate_source[col] + gate_target[index] + _multiplied(own, gate_product)
+    value = value_source[col] + value_target[index] + _multiplied(own, value_product)
+    return (_gated(gate, value, index, count),)
+
+
+def _check_gates(gate_source: Array, gate_target: Array, value_source: Array, value_target: Array, rows: int) -> None:
+    if gate_source.ndim != 2 or gate_source.shape != value_source.shape:
+        raise ValueError("gates and values of the sources must have the shape [C, F]")
+    if not gate_target.shape == value_target.shape == (rows, gate_source.shape[1]):
+        raise ValueError("gates and values of the targets must have the shape [R, F]")

@@ -52,6 +52,7 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
     gemm = [weight, floats(out) ** 2, floats(1), floats(1), floats(1)]
     attention = [floats(nodes, heads), floats(nodes, heads), indptr, col, row, count]
     ends, features = [floats(nodes, heads, width), floats(nodes, heads, width)], floats(edges, 3)
+    gates = [floats(nodes, columns) for _ in range(4)]
     graphs = [np.sort(rng.integers(0, 3, count)) for count in (nodes, edges)]
     weighted = [floats(edges, heads), indptr, col, row, perm, count]
     normed = [*gemm, floats(out), floats(out)]
@@ -81,6 +82,11 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
         "DotAttentionEdges": (
             [*ends, floats(nodes, heads, 3), features, indptr, col, row, perm, count],
             {"scale": 0.3},
+        ),
+        "GatedSum": ([*gates, indptr, col, row, count], {}),
+        "GatedSumEdges": (
+            [*gates, features, floats(3, columns), floats(3, columns), indptr, col, row, perm, count],
+            {},
         ),
         "EdgeProductMax": (
             [*(floats(nodes, width), floats(nodes, width), floats(width, out), floats(1)), indptr, col, row, count],

@@ -57,6 +57,9 @@ def main() -> None:
             results.append(native("PairAttentionEdges", x, target, att, w, product, *listed))
             results.append(native("DotAttention", target, x, *graph, scale=0.25))
             results.append(native("DotAttentionEdges", target, x, queries, w, *listed, scale=0.25))
+            gates = [v.reshape(nodes, -1) * 9 for v in (x, target, x - 1, target + x)]
+            results.append(native("GatedSum", *gates, *graph))
+            results.append(native("GatedSumEdges", *gates, w, product, product[::-1].copy(), *listed))
             for result in results:
                 digest.update(b"".join(each.tobytes() for each in result))
     print(loaded.edgegnn_isa().decode())

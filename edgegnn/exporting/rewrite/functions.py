@@ -10,7 +10,7 @@ taken, elsewhere the body. Only the functions that a model uses are written into
     QSpMM[Weighted][Float], QAttentionSpMM[Float], QGemm[Norm][Float], [Normalize]QuantizeGemm[Norm][Float],
     [Normalize]SparseGemm,
     QuantizeRows                              see edgegnn.exporting.rewrite.functions_integer
-    PairAttention[Edges], DotAttention[Edges],
+    PairAttention[Edges], DotAttention[Edges], GatedSum[Edges],
     EdgeProductMax, QEdgeMlpMax               see edgegnn.exporting.rewrite.functions_edges
     Knn, Radius, FarthestPoints               see edgegnn.exporting.rewrite.functions_geometry
 

@@ -1,4 +1,4 @@
-"""Bodies of operators on rows of both ends of an edge: PairAttention, DotAttention, EdgeProductMax, QEdgeMlpMax."""
+"""Bodies of operators on rows of both ends of an edge."""
 
 from __future__ import annotations
 
@@ -140,6 +140,26 @@ _EDGE_PRODUCT = f"""
 {SEGMENT.replace("minus_one = Constant <value_ints = [-1]> ()", "")}
 {extreme("max", "y")}
 """
+
+
+def _gated(added: bool) -> str:
+    """The sum of gates times values: of rows of both ends, and of features of the edges where they are added."""
+    body = "  minus_one = Constant <value_ints = [-1]> ()\n"
+    for name in ("gate", "value"):
+        whole = f"{name}_ends" if added else name
+        body += f"""
+  {name}_from_source = Gather <axis = 0> ({name}_source, col)
+  {name}_from_target = Gather <axis = 0> ({name}_target, row)
+  {whole} = Add ({name}_from_source, {name}_from_target)
+"""
+        if added:
+            body += f"  {name}_own = MatMul (features, {name}_product)\n  {name} = Add ({whole}, {name}_own)\n"
+    body += "  gates = Sigmoid (gate)\n  values = Softplus (value)\n  messages = Mul (gates, values)\n"
+    segment = SEGMENT.replace("minus_one = Constant <value_ints = [-1]> ()", "")
+    return body + segment + total("messages", "y")
+
+
+_GATES = "gate_source, gate_target, value_source, value_target"
 _SLOPE, _SCALE = "negative_slope: float = 0.2", "scale: float = 1.0"
 
 EDGES: dict[str, tuple[str, str, str, str]] = {
@@ -157,6 +177,8 @@ EDGES: dict[str, tuple[str, str, str, str]] = {
         "y",
         _EDGE_PRODUCT,
     ),
+    "GatedSum": ("", f"{_GATES}, {_CSR}", "y", _gated(False)),
+    "GatedSumEdges": ("", f"{_GATES}, features, gate_product, value_product, {_LISTED}", "y", _gated(True)),
     "QEdgeMlpMax": (
         _EDGE_MLP_NUMBERS,
         f"source, target, w, w_scale, bias, w2, w2_scale, bias2, {_CSR}",

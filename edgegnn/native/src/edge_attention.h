@@ -7,16 +7,10 @@
 
 #include <stdint.h>
 
+#include "edges.h"
 #include "isa.h"
 
 namespace edgegnn {
-
-// Features of the edges, in the order of the edge list: [entries, width]. `perm` is null where that is the order of the rows.
-struct EdgeFeatures {
-  const float* values;
-  int64_t width;
-  const int32_t* perm;
-};
 
 // score[e, h] = sum over k of att[h, k] * leaky(source[col[e], h, k] + target[r, h, k] (+ (features[e] * product)[h, k])).
 struct PairArgs {

@@ -11,6 +11,7 @@
   X(edge_attention_ops)      \
   X(edge_mlp_ops)            \
   X(edge_product_ops)        \
+  X(gated_sum_ops)           \
   X(qspmm_ops)               \
   X(quantize_ops)            \
   X(qgemm_ops)               \

@@ -106,6 +106,10 @@ def cases(kind):
         for op in (f"NormalizeQuantizeGemm{end}", f"NormalizeQuantizeGemmNorm{end}"):
             more = norm if "Norm" in op.removeprefix("Normalize") else {}
             yield op, op, None, {**words, **product, **full, **more}, quantized(op, least_sum=2.0)
+    gates = {f"{kind}_{end}": f(nodes, 21) * 4 for kind in ("gate", "value") for end in ("source", "target")}
+    yield "GatedSum", "GatedSum", "CooToCsr", gates, {}
+    edge = {"features": f(count, 3), "gate_product": f(3, 21), "value_product": f(3, 21)}
+    yield "GatedSumEdges", "GatedSumEdges", "CooToCsr", {**gates, **edge}, {}
     ends = {"source": f(nodes, 6), "target": f(nodes, 6), "w": f(6, 5), "bias": f(5)}
     yield "EdgeProductMax", "EdgeProductMax", "CooToCsr", ends, {"low": 0.0}
     rng_2 = np.random.default_rng(2)

@@ -1,4 +1,4 @@
-"""PairAttention and DotAttention of the native library: against numpy, over threads, and with inputs that lie."""
+"""PairAttention, DotAttention and GatedSum of the native library: against numpy, over threads, and inputs that lie."""
 
 from __future__ import annotations
 
@@ -101,3 +101,63 @@ def test_columns_of_nothing(op: str):
     weights, *mixed = native(op, *inputs)
     assert weights.shape == (0, 2)
     assert all(v.shape == (5, 2, 3) and not v.any() for v in mixed)
+
+
+def gates(op: str, graph: str, width: int, depth: int, *, ordered: bool = False) -> list[Array]:
+    """Inputs that fit a sum of gated messages."""
+    nodes, edges = GRAPHS[graph]
+    rng = np.random.default_rng(width)
+    indptr, col, row, perm, count = csr(random_edges(rng, nodes, edges, hub=graph == "hub"), nodes)
+    tables = [rng.normal(size=(nodes, width)).astype(np.float32) * scale for scale in (3, 1, 30, 1)]
+    if op == "GatedSum":
+        return [*tables, indptr, col, row, count]
+    own = [rng.normal(size=shape).astype(np.float32) for shape in ((edges, depth), (depth, width), (depth, width))]
+    return [*tables, *own, indptr, col, row, EMPTY if ordered else perm, count]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("op", ["GatedSum", "GatedSumEdges"])
+def test_gated_sums(op: str, graph: str):
+    for width, depth in [(1, 1), (3, 5), (16, 8), (37, 3), (64, 17)]:
+        for ordered in (False, True):
+            inputs = gates(op, graph, width, depth, ordered=ordered)
+            (want,) = reference(op, *inputs)
+            (got,) = native(op, *inputs)
+            np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+            np.testing.assert_array_equal(got, native(op, *inputs, threads=2)[0])
+
+
+def test_softplus_and_sigmoid_over_their_whole_range():
+    """One message a row, gate 1 or value 1: within 1e-6 of the truth."""
+    values = np.concatenate([np.linspace(-90, 90, 20_001), np.logspace(-30, 1, 500), [np.inf, -np.inf, np.nan]])
+    rows = values.astype(np.float32)[:, None]
+    nought, indptr = np.zeros_like(rows), np.arange(len(rows) + 1, dtype=np.int32)
+    graph = (indptr, np.arange(len(rows), dtype=np.int32), EMPTY, np.array(len(rows)))
+    exact = rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sigmoid, softplus = 1 / (1 + np.exp(-exact)), np.logaddexp(0, exact)
+    (got,) = native("GatedSum", rows, nought, nought, nought, *graph)
+    np.testing.assert_allclose(got, sigmoid * np.log(2), rtol=1e-6, atol=1e-36)
+    (got,) = native("GatedSum", nought + 100, nought, rows, nought, *graph)
+    np.testing.assert_allclose(got, softplus, rtol=1e-6, atol=1e-36)
+
+
+@pytest.mark.parametrize(
+    ("at", "lie", "text"),
+    [
+        (0, lambda v: v[:, 0], "gate_source must have"),
+        (1, lambda v: v[:-1], "gate_target must have"),
+        (2, lambda v: v[:-1], "value_source must have"),
+        (3, lambda v: v[:, :-1], "value_target must have"),
+        (4, lambda v: v[:-1], "features must have"),
+        (5, lambda v: v[:-1], "gate_product must have"),
+        (6, lambda v: v[:, :-1], "value_product must have"),
+        (8, lambda v: np.full_like(v, 30), r"col\[0\] = 30"),
+        (10, lambda v: np.full_like(v, -1), r"perm\[0\] = -1"),
+    ],
+)
+def test_gates_that_lie(at, lie, text):
+    inputs = gates("GatedSumEdges", "small", 5, 3)
+    inputs[at] = lie(inputs[at])
+    with pytest.raises(InvalidArgument, match=f"GatedSumEdges: .*{text}"):
+        native("GatedSumEdges", *inputs)

@@ -79,7 +79,7 @@ def test_aggregations_equal_the_reference(tmp_path):
         found = compiled.run(inputs)
         for name in ("softmax", "normalised", "edge_product"):  # of floats that are summed in another order
             assert np.allclose(found.pop(name), wanted[name], rtol=2e-6, atol=1e-6)
-        for name in ("pair", "pair_edges", "dot", "dot_edges", "mixed"):  # softmax of scores up to 100
+        for name in ("pair", "pair_edges", "dot", "dot_edges", "mixed", "gated", "gated_edges"):  # of scores up to 100
             assert np.allclose(found.pop(name), wanted[name], rtol=1e-4, atol=1e-5), name
         for name, value in found.items():
             assert np.array_equal(value, wanted[name]), name
