@@ -7,6 +7,7 @@
                                             rows that are looked up and reduced at once: SpMM
     5  EdgeValues, PairScores, DotScores    softmax of scores of both ends at once, GATv2 and transformers
        EdgeProduct                          products of both ends' rows and their maximum
+       GatedMessages                        sums of messages with a gate for each channel
        Attention, Pool                      softmax and weighted sum at once; reductions by graph
     6  ShareCsr, SelfLoops                  one CSR for all layers
     7  TransformFirst, AggregateFirst       sums where rows are narrower; BiasJoins after them
@@ -39,6 +40,7 @@ from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, Feat
 from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp, EdgeProduct
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
+from edgegnn.exporting.rewrite.gated_sum import GatedMessages
 from edgegnn.exporting.rewrite.gcn import RowScales
 from edgegnn.exporting.rewrite.graph_editor import LAYER, NEAREST, REASON, RULE, Sheet, layer_path
 from edgegnn.exporting.rewrite.idle_pairs import IdlePair
@@ -78,6 +80,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     PairScores(),
     DotScores(),
     EdgeProduct(),
+    GatedMessages(),
     Attention(),
     Pool(),
     ShareCsr(),
@@ -213,6 +216,7 @@ _WORDS = {
     "SegmentMax": "maximum of messages",
     "SegmentMin": "minimum of messages",
     "EdgeProductMax": "maximum of products of both ends",
+    **dict.fromkeys(("GatedSum", "GatedSumEdges"), "sum of gated messages"),
     "QEdgeMlpMax": "maximum of integer products of both ends",
     "SegmentSoftmax": "softmax over messages",
     **dict.fromkeys(

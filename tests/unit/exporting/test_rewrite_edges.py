@@ -149,6 +149,39 @@ def test_edge_conv(ends, act):
     assert not [n.op_type for n in after.graph.node if n.op_type in ("Add", "Gemm")]
 
 
+@pytest.mark.parametrize("features", [False, True], ids=["", "features"])
+@pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges")], ids=["flow", "against"])
+@pytest.mark.parametrize(
+    "soft", ["  v = Softplus (s)\n", "  t = Softplus (s)\n  at = Greater (s, high)\n  v = Where (at, s, t)\n"]
+)
+def test_gated_sums(ends, features, soft):
+    body = "  high = Constant <value_float = 20.0> ()\n  two = Tanh (x)\n  three = Mul (x, high)\n"
+    for table, end, name in (("x", 0, "gs"), ("two", 1, "gt"), ("three", 0, "vs"), ("two", 1, "vt")):
+        body += looked_up(table, ends[end], name)
+    body += "  g0 = Add (gs, gt)\n  s0 = Add (vt, vs)\n"
+    if features:
+        body += "  ge = Gemm <transB = 1> (edge_attr, w_e)\n  se = Gemm <transB = 1> (edge_attr, w_v)\n"
+        body += "  g = Add (g0, ge)\n  s = Add (s0, se)\n"
+    else:
+        body += "  g = Identity (g0)\n  s = Identity (s0)\n"
+    body += f"  gate = Sigmoid (g)\n{soft}  m = Mul (gate, v)\n" + scattered("m", "add", "y", index=ends[1])
+    extra = f"float[num_edges,{D}] edge_attr" if features else ""
+    wanted = "GatedSumEdges" if features else "GatedSum"
+    after = assert_rewritten(
+        model(body, extra, weights=WEIGHTS), "CooToCsr", wanted, outcomes=[("sum of gated messages", "GatedMessages")]
+    )
+    assert not [n.op_type for n in after.graph.node if n.op_type in ("Sigmoid", "Softplus", "Gemm", "Where")]
+
+
+def test_a_softplus_that_is_cut_off_early_stays():
+    body = "  high = Constant <value_float = 5.0> ()\n" + looked_up("x", "source", "p") + looked_up("x", "target", "q")
+    body += (
+        "  g = Add (p, q)\n  gate = Sigmoid (g)\n  t = Softplus (g)\n  at = Greater (g, high)\n  v = Where (at, g, t)\n"
+    )
+    body += "  m = Mul (gate, v)\n" + scattered("m", "add", "y")
+    assert rewritten(model(body))[2] == ["IndexToCsr", "SegmentSum"]
+
+
 def test_sums_of_products_stay():
     body = looked_up("x", "source", "p") + looked_up("x", "target", "q") + "  sum = Add (q, p)\n  act = Relu (sum)\n"
     weights = [("w_m", np.eye(F, dtype=np.float32))]
