@@ -163,9 +163,8 @@ def compared(result: Compared, as_json: bool) -> None:
         say(f"all tasks: {result.ratio:.2f}x as fast (geometric mean)")
     for text in [*result.notes, *result.missing]:
         say(text)
-    for pair in result.pairs:
-        for note in pair.notes:
-            say(f"{pair.task}: {note}")
+    for text in dict.fromkeys(f"{pair.task}: {note}" for pair in result.pairs for note in pair.notes):
+        say(text)
 
 
 def _of_before(before: float, now: float) -> str:
