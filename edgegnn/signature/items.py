@@ -3,7 +3,7 @@
 Whole numbers `[T]` or `[k, T]` with a size T of their own number the nodes or the edges that each item is about. PyG
 learns which from `__inc__` of the user's class of graphs; where the graphs are plain, it is told from the values: what
 is never as large as the number of nodes numbers nodes, what is sometimes larger, but never as large as the number of
-edges, numbers edges.
+edges, numbers edges. Numbers that stay small in large graphs are categories.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["ANSWERED_AS_ONE", "item_roles", "items_of", "remember_items"]
 
 _ITEMS = "_edgegnn_items"
 ANSWERED_AS_ONE = "_edgegnn_answered_as_one"  # of a graph: a model gives one answer for all of it
+_REACHED = 0.5  # of the nodes, by the largest number in half of the graphs; categories don't grow with graphs
 _MOST_ROWS = 4  # of numbers: the corners of a face, the atoms of a torsion
 
 
@@ -70,14 +71,13 @@ def _numbered(name: str, graphs: Sequence[Data]) -> Role | None:
         return None
     if any(v.numel() and int(v.min()) < 0 for v in values):
         return None
-    of_nodes, of_edges = (
-        all(int(v.max()) < count(graph) for v, graph in zip(values, graphs, strict=True) if v.numel())
-        for count in (_nodes, _edges)
-    )
+    pairs = [(int(v.max()), graph) for v, graph in zip(values, graphs, strict=True) if v.numel()]
+    of_nodes, of_edges = (all(most < count(graph) for most, graph in pairs) for count in (_nodes, _edges))
     own = _own_rule(name, graphs[0], values[0])
     if own is not None:
         return own if (of_nodes if own == NODE_NUMBERS else of_edges) else None
-    if not any(v.numel() for v in values):
+    reached = sorted((most + 1) / max(1, _nodes(graph)) for most, graph in pairs)
+    if not reached or ("index" not in name and reached[len(reached) // 2] < _REACHED):
         return None
     # As many nodes as edges, or more, and small numbers: either could be meant.
     clear = any(_edges(graph) > _nodes(graph) for graph in graphs) or "index" in name or name == "face"

@@ -18,6 +18,8 @@ import edgegnn
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime import open_artifact
+from edgegnn.runtime.roles import EDGE_NUMBERS, ITEM
+from edgegnn.signature.items import item_roles
 from edgegnn.tasks import collate, load_task
 
 
@@ -162,3 +164,18 @@ def test_numbers_that_could_be_either_are_asked_about(tmp_path: Path) -> None:
     from edgegnn.tasks.loading import load_task as read
 
     assert read(str(tmp_path / "data.pt"), inputs=told).roles["idx_ji"].name == "edge_numbers"
+
+
+def test_categories_of_items_are_no_numbers_of_nodes() -> None:
+    """They stay small in large graphs, and are not moved on when graphs are put side by side."""
+    random = torch.Generator().manual_seed(0)
+    graphs = []
+    for nodes in (12, 30, 50):
+        edges = torch.randint(nodes, (2, 4 * nodes), generator=random)
+        items = 3 * nodes + 1
+        corners, kinds = (torch.randint(most, (items,), generator=random) for most in (4 * nodes, 3))
+        graphs.append(Data(edge_index=edges, num_nodes=nodes, corners=corners, kinds=kinds))
+    found = item_roles(graphs, ["corners", "kinds"], {})
+    assert found["corners"].is_a(EDGE_NUMBERS)
+    assert found["kinds"].is_a(ITEM)
+    assert item_roles(graphs, ["kinds"], {}) == {}
