@@ -5,13 +5,13 @@ train ──▶ model.pt ──compress──▶ small.pt ──export──▶ 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import EdgeGNNError, UsageError
+from edgegnn.utils.model_copies import copied
 
 if TYPE_CHECKING:
     from edgegnn.checkpoint import Checkpoint
@@ -327,7 +327,7 @@ def export(
         config = finetune_config(checkpoint, work, settings or {})
         reference = checkpoint.model
         # A copy: the caller may have loaded the checkpoint, and go on with it.
-        checkpoint = dataclasses.replace(checkpoint, model=copy.deepcopy(checkpoint.model))
+        checkpoint = dataclasses.replace(checkpoint, model=copied(checkpoint.model))
         module, result = finetune(
             checkpoint.model,  # type: ignore[arg-type]
             work,

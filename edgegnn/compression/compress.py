@@ -7,7 +7,6 @@ Which epoch is kept is chosen on validation data, or not at all (`edgegnn.prune.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import statistics
 import tempfile
@@ -43,6 +42,7 @@ from edgegnn.tasks import (
 )
 from edgegnn.tasks.points import point_graphs
 from edgegnn.training import EpochLog, FitConfig, fit, steps_per_epoch
+from edgegnn.utils.model_copies import copied
 
 __all__ = [
     "Compressed",
@@ -105,7 +105,7 @@ def compress(
         UsageError, TrainError: as their names say.
     """
     check_compressible(checkpoint)
-    current = dataclasses.replace(checkpoint, model=copy.deepcopy(checkpoint.model), task=task.spec)
+    current = dataclasses.replace(checkpoint, model=copied(checkpoint.model), task=task.spec)
     if plan is not None:
         current, task = _prune_step(current, task, plan, config, progress, status)
     if recipe is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from edgegnn.errors import DataError, UsageError
+from edgegnn.utils.model_copies import copied
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
         return checkpoint, task
     if not isinstance(model, ExportedProgram) and _is_vector_of_graph(task, found):
         note(f"{type(model).__name__} gives a vector for a graph: the artifact gives it as a row")
-        model = copy.deepcopy(model)
+        model = copied(model)
         plain = model.model if isinstance(model, QuantModel) else model
         plain.forward = as_row(plain)
         return dataclasses.replace(checkpoint, model=model), task
@@ -75,7 +75,7 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
             task, outputs=Outputs.one(task.spec.kind, labelled=False, rows=task.spec.rows)
         )
     if not isinstance(model, QuantModel):  # the caller's own stays as it is
-        model = copy.deepcopy(model)
+        model = copied(model)
     plain = model.model if isinstance(model, QuantModel) else model
     plain.forward = returning(plain, outputs, list(found[0][0].inputs))
     return dataclasses.replace(checkpoint, model=model), task

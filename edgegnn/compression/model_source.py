@@ -16,6 +16,7 @@ from edgegnn.compression.model_state import fit_state, with_first_state
 from edgegnn.errors import CheckpointError, DataError, QuantizeError, UsageError, first_line
 from edgegnn.tasks.catalog import check_data, check_split, check_task, check_transforms
 from edgegnn.utils.files import check_plain
+from edgegnn.utils.model_copies import copied
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -258,7 +259,7 @@ def _in_float32(checkpoint: Checkpoint) -> Checkpoint:
     if not types:
         return checkpoint
     note(f"weights of {', '.join(sorted(types)).replace('torch.', '')} are read as float32, in which artifacts compute")
-    return dataclasses.replace(checkpoint, model=copy.deepcopy(model).float())
+    return dataclasses.replace(checkpoint, model=copied(model).float())
 
 
 def _open_onnx(checkpoint: Checkpoint, data: DataSource, stem: str) -> tuple[Checkpoint, Task, str]:

@@ -32,6 +32,7 @@ from edgegnn.signature import TypedGraph
 from edgegnn.tasks import Task
 from edgegnn.training import EpochLog, FitConfig, FitResult, fit
 from edgegnn.utils.layer_caches import drop_graph_caches
+from edgegnn.utils.model_copies import copied
 
 __all__ = ["cut_edges", "describe_pruning", "edges_to_cut", "learn_edges", "pack_edges", "without_edges"]
 
@@ -78,7 +79,7 @@ def learn_edges(
         raise PruneError(f"{cut} edges can't go: the graph has {free}, without self loops, which stay")
     if not any(isinstance(m, MessagePassing) for m in model.modules()):
         raise PruneError("the model has no message passing layer, so edges can't be cut for it")
-    work = copy.deepcopy(model)  # masks need hooks
+    work = copied(model)  # masks need hooks
     drop_graph_caches(work)
     masked = _Masked(work, edge_index, pair, int(task.graphs[0].num_nodes), config.seed)
 

@@ -15,7 +15,6 @@ which tensors go when a channel goes.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import time
 import warnings
@@ -30,6 +29,7 @@ from edgegnn.errors import PruneError, first_line
 from edgegnn.prune.layers import Layer, layer_of
 from edgegnn.prune.opaque import End, OpaqueModel, Sink, Source, Through
 from edgegnn.prune.structure import owners
+from edgegnn.utils.model_copies import copied
 
 __all__ = [
     "Clock",
@@ -179,7 +179,7 @@ def copied_model(model: nn.Module) -> nn.Module:
         PruneError: it can't be copied.
     """
     try:
-        return copy.deepcopy(model).eval()
+        return copied(model).eval()
     except Exception as error:
         raise PruneError(f"the model can't be copied, which structured pruning needs: {first_line(error)}") from error
 

@@ -6,7 +6,6 @@ owns weights, or whose rows are summed over neighbours; nothing is known by name
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from edgegnn.quantize.quantizer import QuantPoint
 from edgegnn.runtime.metrics import same_rows
 from edgegnn.tasks import Task, example_graph, logits_and_labels, model_inputs, named_args, run_model, score
 from edgegnn.tasks.evaluation import batches
+from edgegnn.utils.model_copies import copied
 
 __all__ = ["SPARSITIES", "WIDTHS", "Layer", "Sensitivity", "Trial", "sensitivity"]
 
@@ -108,8 +108,8 @@ def sensitivity(model: nn.Module, task: Task, progress: Callable[[str], None] = 
     judge = _Judge(model, task)
     skipped: dict[str, str] = {}
     found: dict[str, dict[str, Trial]] = {}
-    parts, graphs = _quantized(copy.deepcopy(model), task, judge, found, skipped, progress)
-    weights = _pruned(copy.deepcopy(model), task, judge, found, skipped, progress)
+    parts, graphs = _quantized(copied(model), task, judge, found, skipped, progress)
+    weights = _pruned(copied(model), task, judge, found, skipped, progress)
     if not found:
         raise QuantizeError(f"no layer of the model can be quantized or pruned: {'; '.join(skipped.values())}")
     own = dict(model.named_parameters())

@@ -6,7 +6,6 @@ edges is left out: it changes the user's graph, not the model.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import shlex
@@ -20,6 +19,7 @@ from edgegnn.errors import QuantizeError
 from edgegnn.quantize import A2Q, QAT, RECIPES, Recipe, prepare
 from edgegnn.quantize.recipe import shown_name
 from edgegnn.tasks import Task, example_graph, named_args
+from edgegnn.utils.model_copies import copied
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -174,7 +174,7 @@ def space_of(model: nn.Module, task: Task) -> Space:
     recipes = [name for name in RECIPES if name != "a2q-groups" or not task.many]
     example = named_args(model, task, example_graph(task, 8))
     try:
-        quantized = prepare(copy.deepcopy(model), RECIPES["dq-int8"], example, roles=task.roles)
+        quantized = prepare(copied(model), RECIPES["dq-int8"], example, roles=task.roles)
     except QuantizeError:
         return Space((), tuple(name for name in recipes if not RECIPES[name].trains))
     weights = quantized.weight_points()
