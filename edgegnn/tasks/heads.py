@@ -2,7 +2,8 @@
 
 The main output has the labels `y` and the task's metric. Every further head is a record of its output, the
 attribute of the data that has its labels, what these are, its metric and its scale. The loss is the sum over all.
-Heads belong to what the task is about: all have a row for each node, edge or graph.
+With many graphs, a head may be of nodes, of edges or of graphs, whatever the others are of; those of one graph belong to
+what the task is about.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edgegnn.signature import Every, TypedGraph, as_rows, every_output
 from edgegnn.tasks import graph_checks, labels
 from edgegnn.tasks.collating import model_inputs, run_model
 from edgegnn.tasks.evaluation import batches, labelled_rows, labels_of, score
-from edgegnn.tasks.row_tasks import labels_of_rows, rows_of
+from edgegnn.tasks.row_tasks import labels_of_rows, level_of, rows_of
 from edgegnn.tasks.spec import Head, Task, TaskSpec
 from edgegnn.tasks.target import columns_fit, loss
 
@@ -59,7 +60,7 @@ def with_heads(task: Task, attributes: Mapping[str, str], where: str) -> Task:
 
 def _head(task: Task, graphs: list[Data], output: str, attribute: str, where: str) -> tuple[Head, list[Tensor]]:
     """A head, and its labels for each graph of the task."""
-    kind, index = task.spec.kind, task.index
+    kind, index = level_of(graphs) if task.many else task.spec.kind, task.index
     if task.many and kind != "graph":
         target, rows = labels_of_rows(graphs, kind, None, where)
         table, index = torch.cat(rows), rows_of(rows, task.index)
@@ -82,7 +83,7 @@ def _head(task: Task, graphs: list[Data], output: str, attribute: str, where: st
         raise DataError(f"{where}: a {kind} of the split has no label: give every head a label for each")
     scale = labels.scale_of(table, index["train"], where) if target == "values" else {}
     columns = int(table.max()) + 1 if target == "classes" else table.shape[1]
-    return Head(output, attribute, target, TARGETS[target][0], columns, scale), rows
+    return Head(output, attribute, target, TARGETS[target][0], columns, scale, kind), rows
 
 
 def check_outputs(task: Task, shapes: Mapping[str, Tensor]) -> None:
@@ -112,7 +113,12 @@ def check_outputs(task: Task, shapes: Mapping[str, Tensor]) -> None:
 def _spec(spec: TaskSpec, head: Head) -> TaskSpec:
     """The task of one head alone."""
     return dataclasses.replace(
-        spec, target=head.target, metric=head.metric, num_classes=head.columns, scale=dict(head.scale)
+        spec,
+        kind=head.kind or spec.kind,
+        target=head.target,
+        metric=head.metric,
+        num_classes=head.columns,
+        scale=dict(head.scale),
     )
 
 
@@ -130,7 +136,13 @@ def heads_loss(task: Task, outputs: Every, batch: Data, rows: Tensor | None) -> 
     total: Tensor | float = 0.0
     for head in task.heads:
         given, wanted = as_rows(outputs[head.output]), batch[head.key]
-        pair = (given, wanted) if rows is None else (given[rows], wanted[rows])
+        if given.shape[0] != wanted.shape[0]:
+            raise DataError(
+                f"--target {head.output}={head.attribute}: the output has {given.shape[0]} rows, {head.attribute} has "
+                f"{wanted.shape[0]}: are both of {head.kind}s?"
+            )
+        of_all = rows is None or head.kind != task.spec.kind
+        pair = (given, wanted) if of_all else (given[rows], wanted[rows])
         total = total + loss(_spec(task.spec, head), *pair)
     return total
 

@@ -168,6 +168,7 @@ class Head:
         metric: what it is judged by.
         columns: classes, labels or values.
         scale: of values, as of a `TaskSpec`.
+        kind: what has a label each: "node", "edge" or "graph"; of one graph, what the task is about.
     """
 
     output: str
@@ -176,6 +177,7 @@ class Head:
     metric: str
     columns: int
     scale: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kind: str = ""
 
     @property
     def key(self) -> str:
