@@ -1,4 +1,4 @@
-"""The operators of torch_scatter, which torch.export can't look into, by PyTorch's own; and what ONNX lacks of these.
+"""The operators of torch_scatter, which torch.export can't look into, by PyTorch's own; and what ONNX lacks.
 
 torch_scatter's functions are Python around a few compiled operators. While tracing, these are replaced where the
 functions look for them, so that it doesn't matter by which name a model has imported a function.
@@ -33,6 +33,8 @@ def reducing_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     plain = name.removesuffix("_")
     if plain == "index_put":
         return _added_at(name, *args, **kwargs)
+    if name in ("searchsorted", "bucketize"):
+        return _places(name, *args, **kwargs)
     if plain not in ("scatter_reduce", "index_reduce"):
         return None
     given = dict(zip(("input", "dim", "index", "src", "reduce"), args, strict=False)) | dict(kwargs)
@@ -54,6 +56,21 @@ def reducing_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         result = start.scatter_reduce(dim, index, src, reduce, include_self=own)
     changed: Tensor = start.copy_(result) if name.endswith("_") else result
     return changed
+
+
+def _places(name: str, first: Tensor, second: Any, *, right: bool = False, **options: Any) -> Tensor | None:
+    """`searchsorted` and `bucketize` by one sort of both: how many of the sorted numbers come before each value."""
+    bounds, values = (first, second) if name == "searchsorted" else (second, first)
+    asked = any(value not in (None, False) for value in options.values())
+    if asked or not isinstance(values, Tensor) or bounds.dim() != 1 or bounds.dtype != values.dtype:
+        return None
+    flat, count = values.reshape(-1), bounds.shape[0]
+    # The sort is stable: of equal numbers, those that are put first come first.
+    both, bound = torch.cat([bounds, flat] if right else [flat, bounds]), (0 if right else flat.shape[0])
+    order = both.sort(stable=True).indices
+    of_bounds = ((order >= bound) & (order < bound + count)).to(torch.int64)
+    before = torch.zeros_like(order).scatter(0, order, of_bounds.cumsum(0))
+    return (before[count:] if right else before[: flat.shape[0]]).reshape(values.shape)
 
 
 def _added_at(

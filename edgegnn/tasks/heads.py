@@ -2,8 +2,8 @@
 
 The main output has the labels `y` and the task's metric. Every further head is a record of its output, the
 attribute of the data that has its labels, what these are, its metric and its scale. The loss is the sum over all.
-With many graphs, a head may be of nodes, of edges or of graphs, whatever the others are of; those of one graph belong to
-what the task is about.
+With many graphs, a head may be of nodes, of edges or of graphs, whatever the others are of; those of one graph belong
+to what the task is about.
 """
 
 from __future__ import annotations
