@@ -27,12 +27,27 @@ from edgegnn.native.reference_edges import (
     pair_attention_edges,
 )
 from edgegnn.native.reference_geometry import farthest_points, knn, radius
+from edgegnn.native.reference_products import (
+    HIGHEST,
+    LOWEST,
+    centred,
+    finish,
+    normalize_quantize_gemm,
+    normalize_sparse_gemm,
+    one_or,
+    per_row,
+    qedge_mlp_max,
+    qedge_product_max,
+    qgemm,
+    quantize_gemm,
+    quantize_rows,
+    sparse_gemm,
+)
 from edgegnn.native.reference_rows import INT32, in_range, listed, reduce, rows_of, size_of, softmax
 
 __all__ = ["OPS", "run"]
 
 Array = npt.NDArray[Any]
-_LOWEST, _HIGHEST = -3.4028235e38, 3.4028235e38
 
 
 def run(op: str, *inputs: Array, **attributes: float) -> tuple[Array, ...]:
@@ -196,31 +211,6 @@ def attention_spmm(
 # Integer operators.
 
 
-def _one_or(values: Array, size: int, name: str) -> Array:
-    if values.shape not in ((1,), (size,)):
-        raise ValueError(f"{name} must have 1 or {size} elements")
-    return values.astype(np.float32)
-
-
-def _finish(v: Array, clip_low: float, clip_high: float, y_scale: float | None, y_zero_point: int) -> Array:
-    """Clip, and quantize as QuantizeLinear does when a scale is given. `v` is float32."""
-    if y_scale is not None:  # a byte can't be NaN
-        v = np.where(np.isnan(v), np.float32(clip_low), v)
-    v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high)).astype(np.float32)
-    if y_scale is None:
-        return v
-    # float32 holds every code and rounding is to even; beyond the codes only the sign matters.
-    return np.clip(np.rint(v / np.float32(y_scale)) + np.float32(y_zero_point), 0, 255).astype(np.uint8)
-
-
-def _per_row(values: Array, ndim: int) -> Array:
-    return values.reshape(-1, *[1] * (ndim - 1))
-
-
-def _codes(x: Array, zero_point: int) -> Array:
-    return x.astype(np.int64) - int(zero_point)
-
-
 def _integer_sum(values: Array, index: Array, rows: int) -> Array:
     out = np.zeros((rows, *values.shape[1:]), np.int64)
     np.add.at(out, index, values)
@@ -239,23 +229,23 @@ def qspmm(
     x_scale: float,
     x_zero_point: int = 0,
     self_weight: float = 0.0,
-    clip_low: float = _LOWEST,
-    clip_high: float = _HIGHEST,
+    clip_low: float = LOWEST,
+    clip_high: float = HIGHEST,
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
     """Sum of codes uint8 or int8 `[C, F]` over each row's neighbours, exact in integers, then scale, bias and clip."""
     index, count = rows_of(indptr, row, num_rows, col.size)
     in_range(col, x.shape[0], "col")
-    codes = _codes(x, x_zero_point)
+    codes = centred(x, x_zero_point)
     v = _integer_sum(codes[col], index, count).astype(np.float32)
     if self_weight != 0.0:
         if count > x.shape[0]:
             raise ValueError("self_weight needs num_rows <= rows of x")
         v = v + np.float32(self_weight) * codes[:count].astype(np.float32)
-    v = v * np.float32(x_scale) * _per_row(_one_or(row_scale, count, "row_scale"), v.ndim)
-    v = v + _one_or(bias, x.shape[1], "bias")
-    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+    v = v * np.float32(x_scale) * per_row(one_or(row_scale, count, "row_scale"), v.ndim)
+    v = v + one_or(bias, x.shape[1], "bias")
+    return (finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 
 def _sixteen_bits(w: Array) -> Array:
@@ -278,8 +268,8 @@ def qspmm_weighted(
     *,
     x_scale: float,
     x_zero_point: int = 0,
-    clip_low: float = _LOWEST,
-    clip_high: float = _HIGHEST,
+    clip_low: float = LOWEST,
+    clip_high: float = HIGHEST,
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
@@ -287,12 +277,12 @@ def qspmm_weighted(
 
     Weights are rounded to 16 significant bits.
     """
-    centred = _codes(x, x_zero_point).astype(np.float32)
-    (v,) = spmm_weighted(centred, _sixteen_bits(w), indptr, col, row, perm, num_rows)
-    v = v * np.float32(x_scale) * _per_row(_one_or(row_scale, v.shape[0], "row_scale"), v.ndim)
+    numbers = centred(x, x_zero_point).astype(np.float32)
+    (v,) = spmm_weighted(numbers, _sixteen_bits(w), indptr, col, row, perm, num_rows)
+    v = v * np.float32(x_scale) * per_row(one_or(row_scale, v.shape[0], "row_scale"), v.ndim)
     width = int(np.prod(x.shape[1:]))
-    v = (v.reshape(-1, width) + _one_or(bias, width, "bias")).reshape(v.shape)
-    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
+    v = (v.reshape(-1, width) + one_or(bias, width, "bias")).reshape(v.shape)
+    return (finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 
 def qattention_spmm(
@@ -308,143 +298,17 @@ def qattention_spmm(
     x_scale: float,
     x_zero_point: int = 0,
     negative_slope: float = 0.2,
-    clip_low: float = _LOWEST,
-    clip_high: float = _HIGHEST,
+    clip_low: float = LOWEST,
+    clip_high: float = HIGHEST,
     y_scale: float | None = None,
     y_zero_point: int = 0,
 ) -> tuple[Array]:
     """AttentionSpMM over codes `[C, H, F]`, then scale, bias (over the flattened H*F) and clip."""
-    centred = _codes(x, x_zero_point).astype(np.float32)
-    (v,) = attention_spmm(centred, a_src, a_dst, indptr, col, row, num_rows, negative_slope=negative_slope)
+    numbers = centred(x, x_zero_point).astype(np.float32)
+    (v,) = attention_spmm(numbers, a_src, a_dst, indptr, col, row, num_rows, negative_slope=negative_slope)
     width = int(np.prod(x.shape[1:]))
-    v = ((v * np.float32(x_scale)).reshape(-1, width) + _one_or(bias, width, "bias")).reshape(v.shape)
-    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
-
-
-def qgemm(
-    x: Array,
-    w: Array,
-    w_scale: Array,
-    row_scale: Array,
-    bias: Array,
-    addend: Array,
-    gain: Array | None = None,
-    shift: Array | None = None,
-    *,
-    x_scale: float,
-    x_zero_point: int = 0,
-    clip_low: float = _LOWEST,
-    clip_high: float = _HIGHEST,
-    normed_low: float = _LOWEST,
-    normed_high: float = _HIGHEST,
-    y_scale: float | None = None,
-    y_zero_point: int = 0,
-) -> tuple[Array]:
-    """Codes `[M, K]` times int8 weights `[K, N]`, exact in integers, then scales, bias, addend, clip (norm, clip)."""
-    (rows, depth), width = x.shape, w.shape[1]
-    if w.shape[0] != depth or w_scale.shape != (width,):
-        raise ValueError("w must have the shape [K, N] and w_scale [N]")
-    v = (_codes(x, x_zero_point) @ w.astype(np.int64)).astype(np.float32)
-    v = v * (np.float32(x_scale) * w_scale.astype(np.float32))  # one factor a column
-    v = v * _per_row(_one_or(row_scale, rows, "row_scale"), 2) + _one_or(bias, width, "bias")
-    if addend.shape not in ((1,), (rows, width)):
-        raise ValueError("addend must have the shape [M, N] or [1]")
-    v = v + addend.astype(np.float32)
-    if gain is not None and shift is not None:
-        v = np.minimum(np.maximum(v, np.float32(clip_low)), np.float32(clip_high))
-        v = v * _one_or(gain, width, "gain") + _one_or(shift, width, "shift")
-        clip_low, clip_high = normed_low, normed_high
-    return (_finish(v, clip_low, clip_high, y_scale, y_zero_point),)
-
-
-def quantize_gemm(x: Array, *rest: Array, x_low: int = 0, x_high: int = 255, **attributes: Any) -> tuple[Array]:
-    """QGemm of float32 x `[M, K]`, quantized to uint8 codes in [x_low, x_high] on the way."""
-    scale, zero_point = np.float32(attributes["x_scale"]), np.float32(attributes.get("x_zero_point", 0))
-    codes = np.clip(np.fmax(np.rint(x / scale) + zero_point, x_low), x_low, x_high).astype(np.uint8)  # NaN: x_low
-    return qgemm(codes, *rest, **attributes)
-
-
-def qedge_mlp_max(
-    source: Array,
-    target: Array,
-    w: Array,
-    w_scale: Array,
-    bias: Array,
-    w2: Array,
-    w2_scale: Array,
-    bias2: Array,
-    indptr: Array,
-    col: Array,
-    row: Array,
-    num_rows: Array,
-    *,
-    hidden_scale: float,
-    hidden_zero_point: int = 0,
-    hidden_low: float = _LOWEST,
-    hidden_high: float = _HIGHEST,
-    clip_low: float = _LOWEST,
-    clip_high: float = _HIGHEST,
-    **codes: Any,
-) -> tuple[Array]:
-    """The maximum by row of two integer products of `[target[row], source[col] - target[row]]`, `[R, N]`."""
-    index, count = rows_of(indptr, row, num_rows, col.size)
-    if source.ndim != 2 or target.shape != (count, source.shape[1]):
-        raise ValueError("source must have the shape [C, F] and target [R, F]")
-    in_range(col, source.shape[0], "col")
-    ends = np.concatenate([target[index], source[col] - target[index]], axis=1)
-    one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
-    codes |= {"y_scale": hidden_scale, "y_zero_point": hidden_zero_point}
-    (h,) = quantize_gemm(ends, w, w_scale, one, bias, none, **codes, clip_low=hidden_low, clip_high=hidden_high)
-    second: dict[str, Any] = {"x_scale": hidden_scale, "x_zero_point": hidden_zero_point}
-    (v,) = qgemm(h, w2, w2_scale, one, bias2, none, clip_low=clip_low, clip_high=clip_high, **second)
-    return (reduce(v, index, count, "max"),)
-
-
-def _divisors(x: Array, least_sum: float) -> Array:
-    """The sum of each row of x `[M, K]`, or `least_sum` where that is less, as a column; in the kernels' order."""
-    if x.ndim != 2:
-        raise ValueError("x must have the shape [M, K]")
-    parts = np.zeros((16, len(x)), np.float32)
-    for k in range(x.shape[1]):
-        parts[k % 16] += x[:, k]
-    while len(parts) > 1:
-        parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
-    return np.maximum(parts[0], np.float32(least_sum))[:, None]
-
-
-def normalize_quantize_gemm(x: Array, *rest: Array, least_sum: float = 1.0, **attributes: Any) -> tuple[Array]:
-    """QuantizeGemm of rows that are divided by their sums, or by `least_sum` where that is less."""
-    return quantize_gemm((x / _divisors(x, least_sum)).astype(np.float32), *rest, **attributes)
-
-
-def normalize_sparse_gemm(x: Array, w: Array, bias: Array, least_sum: float = 1.0) -> tuple[Array]:
-    """SparseGemm of rows that are divided by their sums, or by `least_sum` where a sum is less."""
-    return ((x @ w / _divisors(x, least_sum) + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
-
-
-def quantize_rows(x: Array, step: Array, top: Array, factor: Array, signed: int = 0) -> tuple[Array]:
-    """Codes of float32 x `[R, K]`: x * factor / step within [-top, top] (signed, about 128) or [0, top], as uint8.
-
-    `step` and `top` are `[R, 1]` or `[1, K]`, both the same, or have one element; `factor` is `[1, K]` or has one.
-    """
-    if x.ndim != 2 or signed not in (0, 1):
-        raise ValueError("x must have the shape [R, K], and signed be 0 or 1")
-    by_row, by_column = (len(x), 1), (1, x.shape[1])
-    shapes = {v.shape for v in (step, top) if v.size != 1}
-    if len(shapes) > 1 or not shapes <= {by_row, by_column} or (factor.size != 1 and factor.shape != by_column):
-        raise ValueError("step and top must have the shape [R, 1] or [1, K], both the same, factor [1, K]; or one")
-    one = (1, 1)
-    step, top, factor = (v.reshape(one) if v.size == 1 else v for v in (step, top, factor))
-    low = -top if signed else np.zeros_like(top)
-    v = np.maximum(np.minimum(x * factor / step, top), low)
-    v = np.where(np.isnan(v), low, v)
-    v = np.where(np.isnan(v), np.float32(-128 * signed), v)  # a NaN as the top, too
-    return (np.clip(np.rint(v) + np.float32(128 * signed), 0, 255).astype(np.uint8),)
-
-
-def sparse_gemm(x: Array, w: Array, bias: Array) -> tuple[Array]:
-    """Matrix product x `[M, K]` @ w `[K, N]` + bias, float32."""
-    return ((x @ w + _one_or(bias, w.shape[1], "bias")).astype(np.float32),)
+    v = ((v * np.float32(x_scale)).reshape(-1, width) + one_or(bias, width, "bias")).reshape(v.shape)
+    return (finish(v, clip_low, clip_high, y_scale, y_zero_point),)
 
 
 OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
@@ -489,6 +353,7 @@ OPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "NormalizeQuantizeGemmNorm": normalize_quantize_gemm,
     "NormalizeQuantizeGemmNormFloat": normalize_quantize_gemm,
     "QEdgeMlpMax": qedge_mlp_max,
+    "QEdgeProductMax": qedge_product_max,
     "QuantizeRows": quantize_rows,
     "SparseGemm": sparse_gemm,
     "NormalizeSparseGemm": normalize_sparse_gemm,

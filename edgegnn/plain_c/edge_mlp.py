@@ -1,4 +1,4 @@
-"""C code of EdgeProductMax and QEdgeMlpMax: rows of both ends of all edges, products, and the maximum."""
+"""C code of [Q]EdgeProductMax and QEdgeMlpMax: rows of both ends of all edges, products, and the maximum."""
 
 from __future__ import annotations
 
@@ -17,16 +17,31 @@ _MOST = 3.4028235e38
 _ONE, _NONE = "QEdgeMlpMax.one", "QEdgeMlpMax.none"
 
 
-def edge_product(builder: Builder, node: Node) -> None:
-    """EdgeProductMax, by the C forms of the operators that it stands for."""
-    csr, rows, width, ends, columns = _both_ends(builder, node, 4)
+def edge_product(codes: bool, builder: Builder, node: Node) -> None:
+    """EdgeProductMax and QEdgeProductMax, by the C forms of the operators that they stand for."""
+    csr, rows, width, ends, columns = _both_ends(builder, node, 5 if codes else 4)
     names = [f"{node.outputs[0]}.{part}" for part in ("ends", "messages")]
     sums = builder.result(names[0], "float", (csr.entries, fixed(width)))
     low, high = (float_literal(node.attributes.get(name, end)) for name, end in (("low", -_MOST), ("high", _MOST)))
     builder.kernels.add("edge_sums")
     builder.step(f"edge_sums({rows.text}, {width}, {ends}, {low}, {high}, {csr.indptr}, {columns}, {sums.name});")
-    matmul(builder, Node(node.domain, "SparseGemm", node.name, (names[0], *node.inputs[2:4]), (names[1],), {}))
+    if codes:
+        _trivial_inputs(builder)
+        inputs = (names[0], *node.inputs[2:4], _ONE, node.inputs[4], _NONE)
+        own = {k: v for k, v in node.attributes.items() if k not in ("low", "high")}
+        product = Node(node.domain, "QuantizeGemmFloat", node.name, inputs, (names[1],), own)
+        qgemm(GemmForm(floats=True, quantizes=True), builder, product)
+    else:
+        matmul(builder, Node(node.domain, "SparseGemm", node.name, (names[0], *node.inputs[2:4]), (names[1],), {}))
     _largest(builder, node, names[1], csr, rows)
+
+
+def _trivial_inputs(builder: Builder) -> None:
+    """A row scale of 1 and an addend of 0, which products of codes take."""
+    builder.values |= {
+        _ONE: constant_tensor(_ONE, np.ones(1, np.float32)),
+        _NONE: constant_tensor(_NONE, np.zeros(1, np.float32)),
+    }
 
 
 def _both_ends(builder: Builder, node: Node, graph: int) -> tuple[Csr, Dim, int, str, str]:
@@ -59,10 +74,7 @@ def edge_mlp(builder: Builder, node: Node) -> None:
     """QEdgeMlpMax, by the C forms of the operators that it stands for."""
     csr, rows, width, given, columns = _both_ends(builder, node, 8)
     names = [f"{node.outputs[0]}.{part}" for part in ("ends", "hidden", "messages")]
-    builder.values |= {
-        _ONE: constant_tensor(_ONE, np.ones(1, np.float32)),
-        _NONE: constant_tensor(_NONE, np.zeros(1, np.float32)),
-    }
+    _trivial_inputs(builder)
     ends = builder.result(names[0], "float", (csr.entries, fixed(2 * width)))
     builder.kernels.add("edge_differences")
     builder.step(f"edge_differences({rows.text}, {width}, {given}, {csr.indptr}, {columns}, {ends.name});")

@@ -92,6 +92,14 @@ def valid_case(rng: np.random.Generator) -> tuple[str, list[Array], dict[str, fl
             [*(floats(nodes, width), floats(nodes, width), floats(width, out), floats(1)), indptr, col, row, count],
             {"low": 0.0},
         ),
+        "QEdgeProductMax": (
+            [
+                *(floats(nodes, width), floats(nodes, width)),
+                *(rng.integers(-128, 128, (width, out)).astype(np.int8), floats(out) ** 2, floats(1)),
+                *(indptr, col, row, count),
+            ],
+            {**Q, "low": 0.0},
+        ),
         "QEdgeMlpMax": (
             [
                 *(floats(nodes, width), floats(nodes, width)),

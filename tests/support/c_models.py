@@ -84,6 +84,7 @@ def gin(bits: tuple[int, int] = (8, 8)) -> onnx.ModelProto:
 
 _WEIGHTED = {"x_scale": 0.03, "x_zero_point": 119, "y_scale": 0.2, "y_zero_point": 90}
 _LEAST = {"least_sum": 0.5}
+_PRODUCT = {"x_scale": 0.05, "x_zero_point": 9, "low": 0.0, "clip_high": 40.0}
 _MLP = {"x_scale": 0.03, "x_zero_point": 119, "hidden_scale": 0.4, "hidden_zero_point": 2, "hidden_low": 0.0}
 _AGGREGATIONS = (
     "largest",
@@ -98,6 +99,7 @@ _AGGREGATIONS = (
     "mixed",
     "edge_mlp",
     "edge_product",
+    "edge_codes",
     "gated",
     "gated_edges",
     "rows",
@@ -142,6 +144,7 @@ def aggregations() -> onnx.ModelProto:
             _MLP,
         ),
         ("EdgeProductMax", ["x", "x", "small_floats", "three", *graph, "nodes"], ["edge_product"], {"low": 0.0}),
+        ("QEdgeProductMax", ["x", "x", "small", "three", "none", *graph, "nodes"], ["edge_codes"], _PRODUCT),
         ("GatedSum", ["x"] * 4 + [*graph, "nodes"], ["gated"], {}),
         (
             "GatedSumEdges",
@@ -223,6 +226,7 @@ def aggregated(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         run("DotAttentionEdges", *ends, queries, features, *listed, scale=0.01),
         run("QEdgeMlpMax", x, x, c["both"], c["three"], c["three"], c["back"], c["five"], c["none"], *csr, **_MLP),
         run("EdgeProductMax", x, x, c["small_floats"], c["three"], *csr, low=0.0),
+        run("QEdgeProductMax", x, x, c["small"], c["three"], c["none"], *csr, **_PRODUCT),
         run("GatedSum", x, x, x, x, *csr),
         run("GatedSumEdges", x, x, x, x, features, c["product"], c["product"], *listed),
         run("QuantizeRows", x, c["steps"], c["tops"], c["one"], signed=1),

@@ -61,6 +61,8 @@ def main() -> None:
         second = (rng.integers(-128, 128, (40, 21)).astype(np.int8), w_scale[:21], ONE)
         mlp = (floats, floats * 0.7, product, w_scale, w_scale, *second, indptr, col, row, count)
         digest.update(native("QEdgeMlpMax", *mlp, x_scale=0.02, x_zero_point=99, hidden_scale=0.3)[0].tobytes())
+        one = (floats, floats * 0.7, dense, w_scale, w_scale, indptr, col, row, count)
+        digest.update(native("QEdgeProductMax", *one, x_scale=0.02, x_zero_point=99, low=0.0)[0].tobytes())
     deep = np.where(rng.random((60, 300)) < 0.1, rng.integers(0, 256, (60, 300)), 77).astype(np.uint8)
     weight = rng.integers(-128, 128, (300, 40)).astype(np.int8)
     digest.update(native("QGemm", deep, weight, w_scale, ONE, ONE, ONE, **SETS[1])[0].tobytes())

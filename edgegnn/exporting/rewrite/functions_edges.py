@@ -123,6 +123,23 @@ _EDGE_MLP = f"""
 {SEGMENT.replace("messages", "b_y").replace("minus_one = Constant <value_ints = [-1]> ()", "")}
 {extreme("max", "y").replace("messages", "b_y")}
 """
+_QEDGE_PRODUCT = f"""
+  minus_one = Constant <value_ints = [-1]> ()
+  unit = Constant <value = float[1] {{1}}> ()
+  nothing = Constant <value = float[1] {{0}}> ()
+  from_source = Gather <axis = 0> (source, col)
+  from_target = Gather <axis = 0> (target, row)
+  ends = Add (from_source, from_target)
+  least = Constant <value_float: float = @low> ()
+  most = Constant <value_float: float = @high> ()
+  clipped = Clip (ends, least, most)
+{_renamed("QuantizeGemmFloat", {"x": "clipped", "row_scale": "unit", "addend": "nothing", "y": "messages"}, {}, "a_")}
+{SEGMENT.replace("minus_one = Constant <value_ints = [-1]> ()", "")}
+{extreme("max", "y")}
+"""
+_LIMITED = "low: float = -3.4028235e38, high: float = 3.4028235e38"
+_CODED = "x_scale, x_zero_point: int = 0, x_low: int = 0, x_high: int = 255"
+_CLIPPED = "clip_low: float = -3.4028235e38, clip_high: float = 3.4028235e38"
 _EDGE_MLP_NUMBERS = (
     "x_scale, x_zero_point: int = 0, x_low: int = 0, x_high: int = 255, hidden_scale, hidden_zero_point: int = 0, "
     "hidden_low: float = -3.4028235e38, hidden_high: float = 3.4028235e38, "
@@ -171,8 +188,14 @@ EDGES: dict[str, tuple[str, str, str, str]] = {
         _pair(_ADDED, "all_three"),
     ),
     "DotAttention": (_SCALE, f"query, key, {_CSR}", "y", f"{_DOT}  logits = Mul (dots, factor)\n{_softmax('y')}"),
+    "QEdgeProductMax": (
+        f"{_LIMITED}, {_CODED}, {_CLIPPED}",
+        f"source, target, w, w_scale, bias, {_CSR}",
+        "y",
+        _QEDGE_PRODUCT,
+    ),
     "EdgeProductMax": (
-        "low: float = -3.4028235e38, high: float = 3.4028235e38",
+        _LIMITED,
         f"source, target, w, bias, {_CSR}",
         "y",
         _EDGE_PRODUCT,

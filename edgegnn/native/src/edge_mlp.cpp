@@ -1,4 +1,4 @@
-// QEdgeMlpMax.
+// QEdgeMlpMax, QEdgeProductMax.
 
 #include "edge_mlp.h"
 
@@ -28,12 +28,13 @@ struct State {
 
 bool is_scale(float value) { return value >= 1e-30f && value <= 1e30f; }
 
+template <bool SINGLE>
 OrtStatus* read_numbers(const Info& info, State* state) {
   const float x_scale = info.attribute("x_scale", 0.0f);
   const int64_t x_zero = info.attribute("x_zero_point", int64_t{0});
   const int64_t x_low = info.attribute("x_low", int64_t{0});
   const int64_t x_high = info.attribute("x_high", int64_t{255});
-  const float scale = info.attribute("hidden_scale", 0.0f);
+  const float scale = info.attribute("hidden_scale", SINGLE ? 1.0f : 0.0f);
   const int64_t zero = info.attribute("hidden_zero_point", int64_t{0});
   const float low = info.attribute("hidden_low", -kMost);
   const float high = info.attribute("hidden_high", kMost);
@@ -49,6 +50,16 @@ OrtStatus* read_numbers(const Info& info, State* state) {
   state->x_zero_point = static_cast<int32_t>(x_zero);
   state->x_low = static_cast<float>(x_low - x_zero) * x_scale;
   state->x_high = static_cast<float>(x_high - x_zero) * x_scale;
+  if constexpr (SINGLE) {  // what is rounded is clipped to these first
+    const float least_end = info.attribute("low", -kMost);
+    const float most_end = info.attribute("high", kMost);
+    if (!(least_end <= most_end)) return invalid("low and high must rise");
+    const float bottom = state->x_low;
+    const float top = state->x_high;
+    const auto inside = [&](float v) { return v < bottom ? bottom : v > top ? top : v; };
+    state->x_low = inside(least_end);
+    state->x_high = inside(most_end);
+  }
   const float least = static_cast<float>(-zero) * scale;
   const float most = static_cast<float>(255 - zero) * scale;
   const auto saturated = [&](float v) { return v < least ? least : v > most ? most : v; };
@@ -57,11 +68,12 @@ OrtStatus* read_numbers(const Info& info, State* state) {
   return nullptr;
 }
 
+template <bool SINGLE>
 OrtStatus* create(void* memory, const Info& info) {
   auto* const state = static_cast<State*>(memory);
-  EDGEGNN_TRY(read_numbers(info, state));
-  state->constants.find(info, 8);
-  for (int i = 0; i < 2; ++i) {
+  EDGEGNN_TRY(read_numbers<SINGLE>(info, state));
+  state->constants.find(info, SINGLE ? 5 : 8);
+  for (int i = 0; i < (SINGLE ? 1 : 2); ++i) {
     Tensor w;
     if (!info.constant_input(i == 0 ? 2 : 5, &w)) continue;
     EDGEGNN_TRY(check_weights(w));
@@ -112,7 +124,7 @@ OrtStatus* read_layer(const Context& context, const State& state, int i, int64_t
 const float kOne = 1.0f;
 
 // Fills in what a kernel is given of a product; `memory` has room for layer.bytes.
-void fill(const State& state, const Layer& layer, int i, float x_scale, int32_t zero_point, void* memory, QgemmArgs* args) {
+void fill(const State& state, const Layer& layer, int i, float x_scale, int32_t zero_point, const Epilogue& epilogue, void* memory, QgemmArgs* args) {
   const int64_t depth = layer.w.dims[0];
   const int64_t width = layer.w.dims[1];
   auto* const start = static_cast<int32_t*>(memory);
@@ -142,9 +154,10 @@ void fill(const State& state, const Layer& layer, int i, float x_scale, int32_t 
   args->factor = factor;
   args->bias = biases;
   args->row_scale = &kOne;
-  args->epilogue = i == 0 ? state.hidden : state.last;
+  args->epilogue = epilogue;
 }
 
+template <bool SINGLE>
 OrtStatus* edge_mlp(void* memory, Context& context) {
   auto* const state = static_cast<State*>(memory);
   Tensor source;
@@ -152,25 +165,28 @@ OrtStatus* edge_mlp(void* memory, Context& context) {
   Csr csr;
   EDGEGNN_TRY(context.input(0, "source", &source));
   EDGEGNN_TRY(context.input(1, "target", &target));
-  EDGEGNN_TRY(read_csr(context, 8, 11, &csr));
+  EDGEGNN_TRY(read_csr(context, SINGLE ? 5 : 8, SINGLE ? 8 : 11, &csr));
   if (source.rank != 2) return invalid("source must have the shape [C, F]");
   if (target.rank != 2 || target.dims[0] != csr.rows || target.dims[1] != source.dims[1]) {
     return invalid("target must have the shape [num_rows, F] for the F of source");
   }
   Layer first;
-  Layer second;
+  Layer second = {};
   const int64_t width = source.dims[1];
-  EDGEGNN_TRY(read_layer(context, *state, 0, 2 * width, &first));
-  EDGEGNN_TRY(read_layer(context, *state, 1, first.w.dims[1], &second));
+  EDGEGNN_TRY(read_layer(context, *state, 0, SINGLE ? width : 2 * width, &first));
+  if constexpr (!SINGLE) EDGEGNN_TRY(read_layer(context, *state, 1, first.w.dims[1], &second));
   void* y = nullptr;
-  const int64_t dims[] = {csr.rows, second.w.dims[1]};
+  const int64_t dims[] = {csr.rows, (SINGLE ? first : second).w.dims[1]};
   EDGEGNN_TRY(context.output(0, dims, 2, &y));
   if (csr.rows * dims[1] == 0) return check_range("col", csr.col, csr.entries, source.dims[0]);
   Taken taken(&state->scratch);
   EDGEGNN_TRY(taken.take(first.bytes + second.bytes));
   EdgeMlpArgs args = {};
-  fill(*state, first, 0, state->x_scale, state->x_zero_point, taken.memory(), &args.first);
-  fill(*state, second, 1, state->hidden.y_scale, state->hidden.y_zero_point, static_cast<uint8_t*>(taken.memory()) + first.bytes, &args.second);
+  fill(*state, first, 0, state->x_scale, state->x_zero_point, SINGLE ? state->last : state->hidden, taken.memory(), &args.first);
+  if constexpr (!SINGLE) {
+    void* const behind = static_cast<uint8_t*>(taken.memory()) + first.bytes;
+    fill(*state, second, 1, state->hidden.y_scale, state->hidden.y_zero_point, state->last, behind, &args.second);
+  }
   args.first.low = state->x_low;
   args.first.high = state->x_high;
   args.source = source.as<float>();
@@ -183,13 +199,15 @@ OrtStatus* edge_mlp(void* memory, Context& context) {
   args.y = static_cast<float*>(y);
   int faults = FAULT_NONE;
   const int64_t bytes = 512 + (first.padded * width + second.padded * first.padded) / 32;  // products count as much as bytes
-  EDGEGNN_TRY(over_rows(context, csr, bytes, EDGEGNN_PICK_DOT(edge_mlp_rows), args, &faults));
+  const auto kernel = SINGLE ? EDGEGNN_PICK_DOT(edge_qproduct_rows) : EDGEGNN_PICK_DOT(edge_mlp_rows);
+  EDGEGNN_TRY(over_rows(context, csr, bytes, kernel, args, &faults));
   if ((faults & FAULT_COL) != 0) return out_of_range("col", csr.col, csr.entries, source.dims[0]);
   return faults == FAULT_NONE ? nullptr : out_of_memory(0);
 }
 
 constexpr Op kOps[] = {
-    {"QEdgeMlpMax", "ffsffsffiiil", "f", edge_mlp, sizeof(State), create, destroy},
+    {"QEdgeMlpMax", "ffsffsffiiil", "f", edge_mlp<false>, sizeof(State), create<false>, destroy},
+    {"QEdgeProductMax", "ffsffiiil", "f", edge_mlp<true>, sizeof(State), create<true>, destroy},
 };
 
 }  // namespace

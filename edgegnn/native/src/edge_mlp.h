@@ -1,4 +1,4 @@
-// What the kernel of QEdgeMlpMax is given, filled and checked by the op (edge_mlp.cpp).
+// What the kernels of QEdgeMlpMax and QEdgeProductMax are given, filled and checked by the op (edge_mlp.cpp).
 #pragma once
 
 #include "qgemm.h"
@@ -22,5 +22,8 @@ struct EdgeMlpArgs {
 
 // Rows [begin, end); a set of Fault (spmm.h).
 EDGEGNN_DECLARE_KERNEL_DOT(int, edge_mlp_rows, (const EdgeMlpArgs& args, int64_t begin, int64_t end))
+
+// The same with the maximum of first(codes of source[col[e]] + target[r]) alone, to floats; `second` is not used.
+EDGEGNN_DECLARE_KERNEL_DOT(int, edge_qproduct_rows, (const EdgeMlpArgs& args, int64_t begin, int64_t end))
 
 }  // namespace edgegnn

@@ -119,6 +119,10 @@ def cases(kind):
         mlp |= {f"w{end}": codes(rng_2, *shape, dtype=np.int8), **scales}
     numbers = {"x_scale": 0.03, "x_zero_point": 120, "hidden_scale": 0.02, "hidden_zero_point": 3, "hidden_low": 0.0}
     yield "QEdgeMlpMax", "QEdgeMlpMax", "CooToCsr", mlp, numbers
+    product = {k: v for k, v in mlp.items() if not k.endswith("2") and "2_" not in k and k not in ("source", "target")}
+    product |= {"source": floats(rng_2, nodes, 6), "target": floats(rng_2, nodes, 6)}
+    limits = {"x_scale": 0.03, "x_zero_point": 20, "low": 0.0, "clip_high": 9.0}
+    yield "QEdgeProductMax", "QEdgeProductMax", "CooToCsr", product, limits
     step, top = 0.1 + np.abs(f(nodes, 1)), rng.choice([0, 1, 7, 127], (nodes, 1)).astype(np.float32)
     columns = {"step": 0.1 + np.abs(f(1, 6)), "top": rng.choice([1, 7, 127], (1, 6)).astype(np.float32)}
     for signed in (0, 1):

@@ -1,4 +1,4 @@
-"""QEdgeMlpMax and EdgeProductMax of the native library: against numpy, over threads, and with inputs that lie."""
+"""QEdgeMlpMax and [Q]EdgeProductMax of the native library: against numpy, over threads, with inputs that lie."""
 
 from __future__ import annotations
 
@@ -124,3 +124,30 @@ def test_float_inputs_that_lie(at, lie, text):
     inputs[at] = lie(inputs[at])
     with pytest.raises(InvalidArgument, match=f"EdgeProductMax: .*{text}"):
         native("EdgeProductMax", *inputs)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_integer_products(graph: str):
+    for width, middle, out in SIZES:
+        source, target, *_ = given(graph, width, middle, out)
+        *_, w, scale, bias, indptr, col, row, count = given(graph, max(middle, 1), width, out)
+        indptr, col, row, count = given(graph, width, middle, out)[-4:]
+        for numbers in (
+            {"x_scale": 0.03, "x_zero_point": 120, "low": 0.0},
+            {"x_scale": 0.03, "x_zero_point": 120, "low": -1.0, "high": 0.5, "clip_low": 0.1},
+            {"x_scale": 0.03, "x_zero_point": 20, "x_low": 10, "x_high": 200},
+        ):
+            inputs = (source, target, w, scale, bias, indptr, col, row, count)
+            (want,) = reference("QEdgeProductMax", *inputs, **numbers)
+            (got,) = native("QEdgeProductMax", *inputs, **numbers)
+            np.testing.assert_array_equal(got, want)
+            np.testing.assert_array_equal(got, native("QEdgeProductMax", *inputs, threads=2, **numbers)[0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("low", np.nan), ("low", 5.0), ("x_scale", 0.0), ("clip_low", np.nan)])
+def test_integer_numbers_that_lie(name, value):
+    source, target, *_ = given("small", 5, 7, 3)
+    *_, w, scale, bias, indptr, col, row, count = given("small", 7, 5, 3)
+    numbers = {"x_scale": 0.1, "high": 1.0, name: value}
+    with pytest.raises(Exception, match="QEdgeProductMax: "):
+        native("QEdgeProductMax", source, target, w, scale, bias, indptr, col, row, count, **numbers)
