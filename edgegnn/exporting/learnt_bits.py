@@ -17,7 +17,7 @@ from edgegnn.tasks.collating import named_args
 
 __all__ = ["fixed_nodes", "fixed_sizes", "integer_operators", "learnt_facts", "with_fixed_nodes"]
 
-_INTEGER = ("QGemm", "QuantizeGemm", "NormalizeQuantizeGemm", "QSpMM", "QAttentionSpMM", "QEdgeMlp")
+_INTEGER = ("QGemm", "QuantizeGemm", "NormalizeQuantizeGemm", "QSpMM", "QAttentionSpMM", "QEdge")
 _STANDARD = {"QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv"}
 
 

@@ -178,7 +178,9 @@ _FLOAT_OPS = {
     **dict.fromkeys(("SpMMMax", "SpMMMin"), "extremes over neighbours: compared, not added up"),
     "EdgeProductMax": "sums of both ends' rows, multiplied edge by edge",
     **dict.fromkeys(("GatedSum", "GatedSumEdges"), "gates need the range of float"),
-    "QEdgeMlpMax": "differences of rows and the maximum; its products are of codes",
+    **dict.fromkeys(
+        ("QEdgeMlpMax", "QEdgeProductMax"), "sums of both ends' rows and the maximum; its products are of codes"
+    ),
     **dict.fromkeys(("SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin"), "messages or pooled rows without codes"),
     **dict.fromkeys(
         (

@@ -15,7 +15,7 @@
     8  IdlePair     Q/DQ pairs of post-training quantization that no integer operator reads
        integer      where Q/DQ pairs meet products and sums over neighbours: QGemm, QSpMM, ...
        RowNormalisation                     rows divided by their sums, in the product that reads them
-       EdgeMlp                              products of both ends' rows and their maximum, at once
+       EdgeMlp, QEdgeProduct                products of both ends' rows and their maximum, at once
 
     9  SparseInput  products of x skip its zeros, where the data says that most entries are
        OneLayout    reshapes of reshapes
@@ -37,7 +37,7 @@ from edgegnn.exporting.rewrite.aggregate import Mean, Neighbours, Rows, Weighted
 from edgegnn.exporting.rewrite.channels import Channels
 from edgegnn.exporting.rewrite.csr import Degree, SelfLoops, ShareCsr
 from edgegnn.exporting.rewrite.edge_attention import DotScores, EdgeValues, FeaturePair, PairScores
-from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp, EdgeProduct
+from edgegnn.exporting.rewrite.edge_mlp import EdgeMlp, EdgeProduct, QEdgeProduct
 from edgegnn.exporting.rewrite.functions import DOMAIN, add_functions
 from edgegnn.exporting.rewrite.functions_geometry import GEOMETRY
 from edgegnn.exporting.rewrite.gated_sum import GatedMessages
@@ -90,7 +90,7 @@ _ORDER: tuple[Rule[Any], ...] = (
     BiasJoins(),
     *scores.RULES,
 )
-_INTEGER: tuple[Rule[Any], ...] = (*integer.RULES, RowNormalisation(), EdgeMlp())
+_INTEGER: tuple[Rule[Any], ...] = (*integer.RULES, RowNormalisation(), EdgeMlp(), QEdgeProduct())
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ _WORDS = {
     "SegmentMin": "minimum of messages",
     "EdgeProductMax": "maximum of products of both ends",
     **dict.fromkeys(("GatedSum", "GatedSumEdges"), "sum of gated messages"),
-    "QEdgeMlpMax": "maximum of integer products of both ends",
+    **dict.fromkeys(("QEdgeMlpMax", "QEdgeProductMax"), "maximum of integer products of both ends"),
     "SegmentSoftmax": "softmax over messages",
     **dict.fromkeys(
         ("PairAttention", "PairAttentionEdges", "DotAttention", "DotAttentionEdges"), "softmax of scores of both ends"

@@ -16,7 +16,7 @@ from edgegnn.exporting.rewrite.functions import DOMAIN
 from edgegnn.exporting.rewrite.graph_editor import Sheet, alone, array, axis_of, made_by, number, rank, tail_of, uniform
 from edgegnn.exporting.rewrite.rule import Miss, Rule
 
-__all__ = ["EdgeMlp", "EdgeProduct"]
+__all__ = ["EdgeMlp", "EdgeProduct", "QEdgeProduct"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,51 @@ def _sum_of_ends(both: ir.Node, target: ir.Value) -> _Ends | None:
     if lists[0][0] is not lists[1][0] or tail_of(own[0]) != tail_of(other[0]):
         return None
     return _Ends(other[0], own[0], other[1], own[1])
+
+
+@dataclass(frozen=True)
+class _QProduct:
+    """The same with an integer product.
+
+    Attributes:
+        node: SegmentMax.
+        product: QuantizeGemmFloat.
+        ends: what is added up.
+        limits: what the sum is clipped to.
+        rows: number of rows.
+    """
+
+    node: ir.Node
+    product: ir.Node
+    ends: _Ends
+    limits: dict[str, float]
+    rows: ir.Value
+
+
+class QEdgeProduct(Rule[_QProduct]):
+    """The maximum over neighbours of an integer product, behind a ReLU of a sum of both ends' rows."""
+
+    def pattern(self, node: ir.Node, sheet: Sheet) -> _QProduct | None:
+        """SegmentMax of QuantizeGemmFloat of Relu of Add of two look-ups."""
+        found = segments(node.outputs[0], "Max") if node.outputs else None
+        product = None if found is None else made_by(found.messages, "QuantizeGemmFloat")
+        act = None if product is None else made_by(product.inputs[0], "Relu", "Clip")
+        both = None if act is None else made_by(act.inputs[0], "Add")
+        if found is None or product is None or act is None or both is None or not _plain(product):
+            return None
+        if not all(alone(each.outputs[0]) for each in (product, act)):
+            return None
+        limits, ends = _limits(act), _sum_of_ends(both, found.index)
+        return None if limits is None or ends is None else _QProduct(node, product, ends, limits, found.rows)
+
+    def rewrite(self, match: _QProduct, sheet: Sheet) -> ir.Value:
+        """QEdgeProductMax."""
+        node, ends, product = match.node, match.ends, match.product
+        csr = coo_csr(sheet, ends.source, ends.target, match.rows, sheet.size(ends.sources, 0, node), node)
+        weights = [*product.inputs[1:3], product.inputs[4]]
+        inputs = [ends.sources, ends.targets, *weights, csr.indptr, csr.col, csr.row, csr.rows]
+        attributes = {**{k: a.value for k, a in product.attributes.items()}, **match.limits}
+        return sheet.make("QEdgeProductMax", inputs, attributes, at=node, like=node.outputs[0], domain=DOMAIN)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,23 @@ def test_edge_conv(ends, act):
     assert not [n.op_type for n in after.graph.node if n.op_type in ("Add", "Gemm")]
 
 
+def test_edge_conv_with_codes():
+    body = "  two = Tanh (x)\n" + looked_up("x", "source", "p") + looked_up("two", "target", "q")
+    body += "  sum = Add (q, p)\n  act = Relu (sum)\n  codes = QuantizeLinear (act, step, zero_code)\n"
+    body += "  back = DequantizeLinear (codes, step, zero_code)\n  w_f = DequantizeLinear <axis = 1> (w_q, w_step)\n"
+    body += "  m = MatMul (back, w_f)\n"
+    weights = [
+        ("w_q", (np.arange(5 * F).reshape(F, 5) * 7 % 255 - 127).astype(np.int8)),
+        ("w_step", np.linspace(0.01, 0.02, 5, dtype=np.float32)),
+        ("step", np.array(0.03, np.float32)),
+        ("zero_code", np.array(0, np.uint8)),
+    ]
+    made = model(body + scattered("m", "max", "y", (5,)), tail=(5,), weights=weights)
+    words = [("maximum of integer products of both ends", "QEdgeProduct")]
+    after = assert_rewritten(made, "CooToCsr", "QEdgeProductMax", outcomes=words)
+    assert not [n.op_type for n in after.graph.node if n.op_type in ("Add", "Relu", "QuantizeLinear")]
+
+
 @pytest.mark.parametrize("features", [False, True], ids=["", "features"])
 @pytest.mark.parametrize("ends", [ENDS, ("target", "source", "edges")], ids=["flow", "against"])
 @pytest.mark.parametrize(
