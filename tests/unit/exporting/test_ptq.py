@@ -258,7 +258,7 @@ def test_products_of_differences_stay_float_and_are_made_by_node():
     int8 = static_int8(capture(module, given[0], kind="node"), [arrays(g) for g in given])
     rewritten = rewrite_proto(int8, idle_pairs=True).model
     kinds = [node.op_type for node in rewritten.graph.node]
-    assert kinds.count("QGemmFloat") + kinds.count("QuantizeGemmFloat") == 1
+    assert kinds.count("QEdgeProductMax") == 1
     assert kinds.count("MatMul") + kinds.count("Gemm") == 2  # of the rows of each end
     assert "Concat" not in kinds
     with torch.no_grad():
