@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -74,12 +74,13 @@ class Drawn:
 
 
 @contextmanager
-def canvas(height: float = 3.3, *, below: bool = False) -> Iterator[tuple[Any, Any]]:
-    """A figure with one panel (`Figure`, `Axes`), with the report's fonts and colours while the block lasts.
+def canvas(height: float = 3.3, panels: Sequence[int] = (1,)) -> Iterator[tuple[Any, Any]]:
+    """A figure and its panel (`Figure`, `Axes`), with the report's fonts and colours while the block lasts.
 
     Args:
         height: inches.
-        below: a lower panel with the same x axis, a third as high: the second one of the figure's `axes`.
+        panels: heights of panels with the same x axis, from the top, in proportion; the highest one is given, all are
+            the figure's `axes`.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -88,7 +89,8 @@ def canvas(height: float = 3.3, *, below: bool = False) -> Iterator[tuple[Any, A
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        yield figure, figure.subplots(2, sharex=True, height_ratios=(3, 1))[0] if below else figure.add_subplot()
+        axes = figure.subplots(len(panels), sharex=True, height_ratios=panels, squeeze=False)[:, 0]
+        yield figure, axes[panels.index(max(panels))]
 
 
 def save(figure: Any, name: str, title: str, description: str) -> Drawn:

@@ -189,7 +189,7 @@ def _metric(dense: Entry, best: Entry) -> Step:
         axis=metric_words(dense.metric),
         large=f"{change:+.1f}".replace("-", "\N{MINUS SIGN}"),
         spread="" if spread is None else f"± {spread:.1f}",
-        words="% of error" if lower else "points",
+        words="%" if lower else "points",
         before=shown(dense, old.mean),
         after=shown(best, new.mean),
         share=new.mean / old.mean,

@@ -45,10 +45,11 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost, order:
     best = front(pairs, spreads, higher_is_better=not lower)
     line = joined(pairs, best, higher_is_better=not lower)
     far = _far(entries, [merit for _, merit in pairs], lower=lower)
+    split = (1, 3) if lower else (3, 1)  # what is far off lies where its axis goes
     series = list(dict.fromkeys(e.series for e in entries))
     numbers = {label: number for number, label in enumerate(dict.fromkeys([*order, *series]))}
     points = [f"{plain(entries[i].name)}: {shown(entries[i], pairs[i][1])} at {cost.text(pairs[i][0])}" for i in best]
-    with canvas(3.1 + 0.19 * ((len(series) + 1) // 2) + 0.8 * bool(far), below=bool(far)) as (figure, axes):
+    with canvas(3.1 + 0.19 * ((len(series) + 1) // 2) + 0.8 * bool(far), split if far else (1,)) as (figure, axes):
         panels = [axes, *(other for other in figure.axes if other is not axes)]
         for panel in panels:
             xs = [x * cost.factor for x, _ in line]
@@ -63,7 +64,7 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost, order:
                     face, above = (colour, 3.5) if i in best else (BACKGROUND, 3.0)
                     panel.plot(x, y, marker, color=colour, markerfacecolor=face, markeredgewidth=1.4, zorder=above)
             axes.plot([], [], marker, color=colour, label=plain(label, 26))
-        panels[-1].set_xlabel(cost.axis)
+        figure.axes[-1].set_xlabel(cost.axis)
         axes.set_ylabel(metric_label(entries))
         number_axis(axes, [p[0] * cost.factor for p in pairs])
         for panel, members in zip(panels, (set(range(len(pairs))) - far, far), strict=False):
@@ -92,7 +93,7 @@ def pareto(name: str, subject: str, entries: Sequence[Entry], cost: Cost, order:
         drawn = save(figure, name, title, description)
     notes = ["Numbers that would cover others are left out of the picture."] if hidden else []
     if far:
-        notes.append(f"Lower panel: {_words_of_far(len(far), lower=lower)}.")
+        notes.append(f"{'Upper' if lower else 'Lower'} panel: {_words_of_far(len(far), lower=lower)}.")
     return Figure(
         name,
         title,

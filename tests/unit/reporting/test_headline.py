@@ -10,6 +10,7 @@ import pytest
 from report_example import Page, finished_study, outcomes_of, profile_of, write_records
 
 from edgegnn.errors import UsageError
+from edgegnn.profiling.record import Metric
 from edgegnn.reporting import headline, write
 from edgegnn.reporting.model_points import of_records, of_study
 from edgegnn.studies import read_study
@@ -70,6 +71,16 @@ def test_a_slower_model_is_said_to_be_slower():
     assert numbers(made)["file size"] == "3.0x larger"
     assert numbers(made)["latency"] == "2.0x slower"
     assert [(step.worse, step.unsure) for step in made.steps] == [(True, False)] * 2 + [(False, False), (False, True)]
+
+
+def test_of_an_error_the_change_is_a_share_of_it():
+    of_errors = [
+        msgspec.structs.replace(r, metric=Metric(name="mae", value=v, n=9))
+        for r, v in zip(records(), (0.5, 0.6), strict=True)
+    ]
+    (made,) = headline.of_records(of_records(of_errors))
+    assert numbers(made)["MAE"] == "+20.0 %"
+    assert [step.worse for step in made.steps] == [False, False, True, False]
 
 
 def test_a_difference_that_two_runs_may_have_is_no_gain():

@@ -14,7 +14,7 @@ from profile_example import record
 from report_example import HOSTILE, Page, finished_study, outcomes_of, profile_of, write_records
 
 from edgegnn.errors import PruneError
-from edgegnn.profiling.record import OperatorTime, OperatorTimes, SweepPoint
+from edgegnn.profiling.record import Metric, OperatorTime, OperatorTimes, SweepPoint
 from edgegnn.reporting import figures
 from edgegnn.reporting.choice import chosen
 from edgegnn.reporting.comparing import compared
@@ -90,12 +90,19 @@ def test_two_builds_of_one_name_stay_apart_and_one_build_of_two_names_does_not()
 
 def test_models_that_lost_a_fifth_have_a_panel_of_their_own():
     rows = [("none", "fp32", 2.0, 0.8), ("dq-int8", "int8", 1.0, 0.8), ("dq-int4", "int4", 0.5, 0.3)]
-    entries = of_records([msgspec.structs.replace(profile_of("x86", n, p, v), recipe=q) for q, n, p, v in rows])
+    records = [msgspec.structs.replace(profile_of("x86", n, p, v), recipe=q) for q, n, p, v in rows]
+    entries = of_records(records)
     figure = pareto("p", "Cora", entries, COSTS[1])
     assert "Lower panel: 1 model below 80 % of the dense model's, on a scale of its own." in figure.notes
     assert not pareto("p", "Cora", entries[:2], COSTS[1]).notes
     assert [p["front"] for p in figure.data["points"]] == [False, True, True]  # drawn apart, judged together
     assert [p["checksum"] for p in figure.data["points"]] == [e.checksum for e in entries]
+    errors = [msgspec.structs.replace(r, metric=Metric(name="mae", value=r.metric.value, n=9)) for r in records]
+    figure = pareto("p", "Cora", of_records(errors), COSTS[1])  # of an error the one with 0.3 is the best
+    assert not figure.notes
+    far = msgspec.structs.replace(errors[2], metric=Metric(name="mae", value=1.1, n=9))
+    figure = pareto("p", "Cora", of_records([*errors[:2], far]), COSTS[1])
+    assert "Upper panel: 1 model above 125 % of the dense model's, on a scale of its own." in figure.notes
 
 
 def test_a_page_stands_alone_and_can_be_read_without_seeing_it(page):
@@ -328,7 +335,6 @@ def test_the_function_has_the_name_of_the_command(tmp_path):
 
 
 def test_lower_is_better_for_an_error(tmp_path):
-    from edgegnn.profiling.record import Metric
     from edgegnn.reporting import write
 
     records = [profile_of("x86", n, p, metric=Metric(name="mae", value=v, n=10)) for n, p, v in MODELS]
