@@ -107,6 +107,11 @@ def profile(
 
     chosen = artifacts or [newest_artifact(Path.cwd())]
     if len(chosen) == 1 and chosen[0].suffix == ".json" and chosen[0].is_file():
+        if target or quick or operators or sweep_edges or repeat > 1:
+            raise UsageError(
+                f"{chosen[0]} is a profile record, nothing is measured: leave --target, --quick, --operators, "
+                "--sweep-edges and --repeat out"
+            )
         recorded(chosen[0], compare, fail_above, as_json)
         return
     found = {t.name: t for t in map(load_target, target or ["local"])}

@@ -100,7 +100,7 @@ def report(
             raise UsageError(f"there is no {path}: name a study.toml, profile records, or a model.pt")
     check_free(output, force=force)
     if card is not None:
-        check_free(card, force=force)
+        check_free(card, force=force, option="--card")
     opened = model_source(None, factory, factory_args, allow_import, unsafe_pickle)
     place = data_source(data, task, split, split_file, split_seed, data_root)
 

@@ -166,28 +166,33 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def check_free(path: Path, *, force: bool) -> None:
+def check_free(path: Path, *, force: bool, option: str = "-o") -> None:
     """Refuse to overwrite, and a place where nothing can be written: before any work is done for it.
+
+    Args:
+        path: the file or folder.
+        force: it may be replaced.
+        option: that chooses another place.
 
     Raises:
         UsageError: `path` exists and not `force`, or there can be no such file.
     """
-    _check_not_there(path, force=force)
+    _check_not_there(path, force=force, option=option)
     above = next((folder for folder in path.absolute().parents if folder.exists()), None)
     if above is not None and not (above.is_dir() and os.access(above, os.W_OK)):
         what = "can't be written" if above.is_dir() else "is a file"
-        raise UsageError(f"can't write {path}: {above} {what}: choose another place with -o")
+        raise UsageError(f"can't write {path}: {above} {what}: choose another place with {option}")
 
 
-def _check_not_there(path: Path, *, force: bool) -> None:
+def _check_not_there(path: Path, *, force: bool, option: str = "-o") -> None:
     try:
         there = path.exists() or path.is_symlink()
     except OSError as error:
         raise UsageError(
-            f"{str(path)[:80]} can't be used: {first_line(error)}: choose another place with -o"
+            f"{str(path)[:80]} can't be used: {first_line(error)}: choose another place with {option}"
         ) from error
     if there and not force:
-        raise UsageError(f"{path} exists: choose another place with -o, or replace it with --force")
+        raise UsageError(f"{path} exists: choose another place with {option}, or replace it with --force")
 
 
 def _take_place(temporary: Path, path: Path) -> None:

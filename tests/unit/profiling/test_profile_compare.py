@@ -303,6 +303,8 @@ def test_two_records_are_compared_without_measuring(tmp_path: Path, monkeypatch:
     assert [one["state"] for one in found["judged"]] == ["exceeded"]
     assert found["spread"]["relative"] > 0
     assert "latency grew by 100 %, 5 are allowed" in exceeded.stderr
+    measured_again = run("slow.json", "--compare", "old.json", "--repeat", 5)
+    assert "slow.json is a profile record, nothing is measured: leave --target" in str(measured_again.exception)
     lone = run("slow.json")
     assert isinstance(lone.exception, UsageError)
     assert "slow.json is a profile record: compare it with an older one" in str(lone.exception)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from command_line import run
 from report_example import Page, finished_study, outcomes_of, profile_of, write_records
 
 from edgegnn.errors import UsageError
@@ -124,6 +125,16 @@ def test_the_page_and_the_card(tmp_path):
         assert len(image.convert("RGB").getcolors(1 << 24)) > 10
     drawn = draw_card(made.contents.headlines[0], "edgegnn").svg.decode()
     assert all(f">{text}<" in drawn for text in ("3.0x", "2.0x", "\N{MINUS SIGN}0.5"))
+
+
+def test_a_card_that_is_there_is_kept(tmp_path, capsys, monkeypatch):
+    (tmp_path / "card.png").touch()
+    source = write_records(tmp_path / "p", records())
+    code, _, err = run(
+        capsys, monkeypatch, "report", source, "-o", tmp_path / "r.html", "--card", tmp_path / "card.png"
+    )
+    assert code == 2
+    assert "card.png exists: choose another place with --card, or replace it with --force" in err
 
 
 def test_a_card_without_a_headline_is_refused(tmp_path):
