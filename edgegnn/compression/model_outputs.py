@@ -66,6 +66,12 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
         return checkpoint, task
     check_outputs(task, found[0][1])
     roles = _roles(task, found)
+    for name in found[0][1].keys() - roles.keys():
+        shapes = ", ".join(str(list(each[name].shape)) for _, each in found[:3])
+        note(
+            f"{type(model).__name__}: the output {name} has rows of its own ({shapes}), neither of nodes, edges, graphs "
+            "nor pairs: it is left out of the artifact"
+        )
     outputs = _described(task, found, roles, scored)
     if not task.spec.labelled:
         task = with_level(task, _kind(outputs), outputs.role.size.partition(".")[2])

@@ -170,10 +170,27 @@ def recognised(
         told: what decides between several that fit on every graph: what the labels belong to.
         levels: what there is to belong to.
 
+    Returns:
+        Name -> role; without outputs beside others that have rows of their own: attention that layers give for the
+        edges and the self-loops that they add, say.
+
     Raises:
-        UsageError: an output that several fit on every graph, or that none fits although its size changes.
+        UsageError: an output that several fit on every graph, or none has a level although their sizes change.
     """
-    return {name: _role(name, [tuple(each[name]) for each in shapes], sizes, told, levels) for name in shapes[0]}
+    found: dict[str, Role] = {}
+    without: dict[str, UsageError] = {}
+    for name in shapes[0]:
+        try:
+            found[name] = _role(name, [tuple(each[name]) for each in shapes], sizes, told, levels)
+        except _RowsOfItsOwn as error:
+            without[name] = error
+    if not found:
+        raise next(iter(without.values()))
+    return found
+
+
+class _RowsOfItsOwn(UsageError):
+    """An output whose size changes as nothing that belongs to a graph does."""
 
 
 def _role(
@@ -203,7 +220,7 @@ def _role(
         )
     if len(set(found)) == 1:
         return FIXED
-    raise UsageError(
+    raise _RowsOfItsOwn(
         f"the output {name} has the shapes {shown} on graphs of different sizes: its first size must be the number of "
         "nodes, edges, graphs or pairs; leave it out of what forward returns, or bring that axis to the front"
     )
@@ -243,7 +260,11 @@ def returning(model: nn.Module, outputs: Outputs, inputs: Sequence[str]) -> type
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         out = own(*args, **kwargs) if before is None else before(self, *args, **kwargs)
-        found = Every(zip(outputs.names, tensors_by_name(out, inputs).values(), strict=True))
+        given = tensors_by_name(out, inputs)
+        if len(given) == len(outputs.names):
+            found = Every(zip(outputs.names, given.values(), strict=True))
+        else:  # some have rows of their own, and are left out
+            found = Every({name: given[name] for name in outputs.names})
         if _WANTS_EVERY.get():
             return found
         return as_rows(found[outputs.main])
