@@ -69,8 +69,8 @@ def fit_outputs(checkpoint: Checkpoint, task: Task, scored: str = "") -> tuple[C
     for name in found[0][1].keys() - roles.keys():
         shapes = ", ".join(str(list(each[name].shape)) for _, each in found[:3])
         note(
-            f"{type(model).__name__}: the output {name} has rows of its own ({shapes}), neither of nodes, edges, graphs "
-            "nor pairs: it is left out of the artifact"
+            f"{type(model).__name__}: the output {name} has rows of its own ({shapes}), of neither nodes, edges, "
+            "graphs nor pairs: it is left out of the artifact"
         )
     outputs = _described(task, found, roles, scored)
     if not task.spec.labelled:

@@ -7,6 +7,7 @@ SortAggregation    asks in Python whether the largest graph has k nodes
 ASAPooling         multiplies sparse matrices, which ONNX doesn't have
 MemPooling         pads each graph to the size of the largest one, which only the data know
 coalesce           asks in Python whether any edge is there twice; `to_undirected` and sparse products call it
+sort_edge_index    asks in Python whether numbers of edges are too large
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.dense.linear import HeteroLinear
 from torch_geometric.utils import add_remaining_self_loops, remove_self_loops, scatter, softmax, to_dense_batch
 from torch_geometric.utils import coalesce as _pyg_coalesce
+from torch_geometric.utils import sort_edge_index as _pyg_sort_edge_index
 from torch_geometric.utils.num_nodes import maybe_num_nodes
 
 from edgegnn.quantize.operator_placement import quantizes_input_alone
@@ -43,8 +45,9 @@ def traceable_layers() -> Iterator[None]:
         for layer, forward in _FORWARDS.items():
             stack.enter_context(patch.object(layer, "forward", forward))
         for module in list(sys.modules.values()):  # wherever somebody imported it to
-            if isinstance(module, ModuleType) and vars(module).get("coalesce") is _pyg_coalesce:
-                stack.enter_context(patch.object(module, "coalesce", _coalesce))
+            for own, ours in _FUNCTIONS.items() if isinstance(module, ModuleType) else ():
+                if vars(module).get(own.__name__) is own:
+                    stack.enter_context(patch.object(module, own.__name__, ours))
         yield
 
 
@@ -209,6 +212,28 @@ def _coalesce(
     return (edges, None) if edge_attr is None else edges
 
 
+def _sort_edge_index(
+    edge_index: Any,
+    edge_attr: Any = _MISSING,
+    num_nodes: Any = None,
+    sort_by_row: bool = True,
+) -> Any:
+    """Edges sorted by one end and then by the other."""
+    first = 0 if sort_by_row else 1
+    order = edge_index[1 - first].sort(stable=True).indices
+    order = order[edge_index[first][order].sort(stable=True).indices]
+    edges = edge_index[:, order] if isinstance(edge_index, Tensor) else tuple(row[order] for row in edge_index)
+    if isinstance(edge_attr, Tensor):
+        return edges, edge_attr[order]
+    if isinstance(edge_attr, list | tuple):
+        return edges, [each[order] for each in edge_attr]
+    return (edges, None) if edge_attr is None else edges
+
+
+_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    _pyg_coalesce: _coalesce,
+    _pyg_sort_edge_index: _sort_edge_index,
+}
 _FORWARDS: dict[type, Callable[..., Any]] = {
     HeteroLinear: _hetero_linear,
     RGCNConv: _rgcn,
