@@ -28,7 +28,8 @@ LEVELS: dict[str, dict[str, list[str]]] = {
     "x86_64": {"base": [], "avx2": ["-mavx2", "-mfma"], "avx512": _AVX512, "vnni": [*_AVX512, "-mavx512vnni"]},
     "aarch64": {"neon": [], "dotprod": ["-march=armv8.2-a+dotprod"]},
 }
-_DOT = ("qgemm_kernels.cpp",)
+_DOT = ("edge_mlp_kernels.cpp", "qgemm_kernels.cpp")
+_UNSCHEDULED = "qgemm_kernels.cpp"  # as in CMakeLists.txt, which says why
 # Flags that zig spells in another way (the Python package `ziglang`, a clang).
 _ZIG = {"-march=armv8.2-a+dotprod": "-mcpu=generic+v8_2a+dotprod"}
 # As in CMakeLists.txt, which says why.
@@ -57,7 +58,7 @@ def commands(
             continue
         kernels = path.stem.endswith("_kernels")
         flags = [*_FLAGS.split(), f"-I{folder / 'src'}"]
-        if machine == "aarch64" and path.name in _DOT and "ziglang" not in program:
+        if machine == "aarch64" and path.name == _UNSCHEDULED and "ziglang" not in program:
             flags.append("-fno-schedule-insns")
         last = list(levels)[-1]
         for level in levels if kernels else [""]:
@@ -117,7 +118,10 @@ def _call(command: list[str]) -> None:
     except OSError as error:
         raise RuntimeError(f"{name} can't be used: {error}") from error
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr.strip()[-200:]]
+        wrong = ("error: ", "undefined reference")
+        errors = [line for line in done.stderr.splitlines() if any(word in line for word in wrong)] or [
+            done.stderr.strip()[-200:]
+        ]
         raise RuntimeError(f"{name} failed: {errors[0][:300]}")
 
 
