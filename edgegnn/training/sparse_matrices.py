@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from edgegnn.errors import ExportError
 from edgegnn.training.sparse_entries import Entries, product, summed
@@ -187,6 +188,23 @@ class _Coalesced(SparseMatrix):
     _indices, _values = indices, values
 
 
+_pytorchs_own = torch.sparse_coo_tensor
+_save = FunctionCtx.save_for_backward
+
+
+def _save_for_backward(context: Any, *values: Any) -> None:
+    """For a `torch.autograd.Function` that keeps a sparse matrix for its backward: it gets PyTorch's own."""
+    if torch.compiler.is_exporting():
+        return
+    kept = [
+        _pytorchs_own(value.indices(), value.values(), value.shape, check_invariants=False)
+        if isinstance(value, SparseMatrix)
+        else value
+        for value in values
+    ]
+    _save(context, *kept)
+
+
 _PRODUCTS = {"spmm", "mm", "matmul", "_sparse_mm", "smm", "hspmm", "__matmul__", "__rmatmul__", "mv"}
 _SUMS = {"sum", "_sparse_sum"}
 
@@ -220,6 +238,7 @@ def sparse_matrices() -> Iterator[None]:
         patch.object(torch, "sparse_csc_tensor", _made_of_columns),
         patch.object(torch.sparse, "FloatTensor", maker, create=True),
         patch.object(torch.sparse, "mm", torch.matmul),
+        patch.object(FunctionCtx, "save_for_backward", _save_for_backward),
         patch.object(torch.sparse, "sum", lambda matrix, dim=None: _DenseSum(matrix.sum(dim))),
     ):
         yield
