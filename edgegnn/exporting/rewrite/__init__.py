@@ -168,7 +168,8 @@ def rewrite(
         passes.ShapeInferencePass()(model)
     unify_sizes(model.graph)
     sheet = Sheet(model)
-    idle, sparse = [IdlePair()] * idle_pairs, [SparseInput()] * sparse_input
+    idle: list[Rule[Any]] = [IdlePair(), GatedMessages()] * idle_pairs  # pairs stood between its gates
+    sparse = [SparseInput()] * sparse_input
     for rule in (*_ORDER, *idle, *_INTEGER, *sparse, OneLayout()):
         if isinstance(rule, FeaturePair) and not idle_pairs:
             continue
