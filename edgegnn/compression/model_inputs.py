@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgegnn.errors import DataError, EdgeGNNError, ExportError, first_line
+from edgegnn.errors import DataError, EdgeGNNError, ExportError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,6 +51,12 @@ def fit_inputs(checkpoint: Checkpoint, task: Task) -> Task:
     plain = model.model if isinstance(model, QuantModel) else model
     if isinstance(task.graphs[0], TypedGraph):
         return _fit_typed(model, plain, task)
+    kinds = {parameter.kind for parameter in inspect.signature(plain.forward).parameters.values()}
+    if kinds and kinds <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise UsageError(
+            f"{type(plain).__name__}.forward names no parameters: call it in a module of yours with "
+            "forward(x, edge_index), say"
+        )
     if takes_graph(plain, task.roles):
         task = _usable(task, list(task.roles))
         _adapt(plain, task)

@@ -186,6 +186,15 @@ class GraphOfInputs(Data):
         return 1 if batch is None else batch.max().item() + 1
 
     @property
+    def ptr(self) -> Tensor:
+        """The first node of each graph, and behind the last one how many nodes there are."""
+        batch = self._store._mapping.get("batch")
+        if batch is None:
+            raise AttributeError("a graph alone has no ptr")
+        count = batch.new_zeros(self.num_graphs).scatter_add(0, batch, torch.ones_like(batch))
+        return torch.cat([batch.new_zeros(1), count.cumsum(0)])
+
+    @property
     def batch_size(self) -> Any:
         """The same, by another name."""
         return self.num_graphs

@@ -171,6 +171,8 @@ def answer(model: nn.Module, graph: Any) -> np.ndarray:
         graph = graph.clone()
         graph.batch = torch.zeros(int(graph.num_nodes or 0), dtype=torch.int64)
     whole = len(names) == 1 and graph.get(names[0]) is None
+    if whole and isinstance(graph, Data) and not isinstance(graph, Batch):  # as a loader gives it
+        graph = Batch.from_data_list([graph])
     with torch.no_grad(), point_graphs():  # knn_graph and its like, where torch-cluster isn't installed
         out = model(graph) if whole else model(*[graph[name] for name in names if graph.get(name) is not None])
     return first_of(out).numpy()
