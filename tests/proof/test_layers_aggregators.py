@@ -17,8 +17,8 @@ from edgegnn.errors import ExportError
 from edgegnn.exporting.capture import capture
 from edgegnn.exporting.smallest_graphs import _limits
 from edgegnn.exporting.ties import LowerIndexFirst
-from edgegnn.exporting.traceable import _product, _Sparse
 from edgegnn.runtime import verify
+from edgegnn.training.sparse_entries import Entries, product
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta"),
@@ -119,14 +119,14 @@ def test_a_product_of_sparse_matrices_is_that_of_dense_ones():
 
     def drawn(height, width, entries):
         places = torch.randint(height * width, (entries,), generator=gen)  # some of them twice
-        return _Sparse(places // width, places % width, torch.randn(entries, generator=gen))
+        return Entries(places // width, places % width, torch.randn(entries, generator=gen))
 
     def dense(matrix, height, width):
         return torch.zeros(height, width).index_put((matrix.row, matrix.column), matrix.value, accumulate=True)
 
     for entries in (0, 1, 20):
         a, b = drawn(rows, inner, entries), drawn(inner, columns, entries)
-        found = _product(a, b, inner, columns)
+        found = product(a, b, inner, columns)
         torch.testing.assert_close(dense(found, rows, columns), dense(a, rows, inner) @ dense(b, inner, columns))
         places = found.row * columns + found.column
         assert (places.diff() > 0).all()

@@ -11,8 +11,8 @@ import c_models
 import msgspec
 import numpy as np
 import pytest
-from browser import BROWSER, browse
 from c_artifact import BITS, make_c_artifact
+from chromium import BROWSER, browse
 from tiny_artifact import seal
 
 import edgegnn

@@ -6,7 +6,7 @@ import html
 import re
 
 import pytest
-from browser import BROWSER, browse
+from chromium import BROWSER, browse
 from report_example import HOSTILE, Page, finished_study, profile_of, write_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
