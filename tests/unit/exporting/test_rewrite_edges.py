@@ -8,7 +8,7 @@ import pytest
 from rewrite_example import GRAPHS, WAYS, edges, session
 from rewrite_pattern import LOOPS, F, H, assert_rewritten, inputs_of, looked_up, model, rewritten, scattered, softmaxed
 
-from edgegnn.exporting.rewrite import rewrite
+from edgegnn.exporting.rewrite import rewrite, rewrite_proto
 from edgegnn.exporting.rewrite.constant import fix_graph
 
 D, K = 3, F // H
@@ -188,6 +188,40 @@ def test_gated_sums(ends, features, soft):
         model(body, extra, weights=WEIGHTS), "CooToCsr", wanted, outcomes=[("sum of gated messages", "GatedMessages")]
     )
     assert not [n.op_type for n in after.graph.node if n.op_type in ("Sigmoid", "Softplus", "Gemm", "Where")]
+
+
+CODED = [("step", np.array(0.05, np.float32)), ("middle", np.array(128, np.uint8))]
+
+
+def coded(name, out):
+    """A Q/DQ pair of post-training quantization."""
+    codes = f"  {out}_codes = QuantizeLinear ({name}, step, middle)\n"
+    return codes + f"  {out} = DequantizeLinear ({out}_codes, step, middle)\n"
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_idle_pairs_between_gates_go_first(idle):
+    body = "  two = Tanh (x)\n" + looked_up("x", "source", "p") + looked_up("two", "target", "q")
+    body += "  g0 = Add (p, q)\n" + coded("g0", "g") + "  gate0 = Sigmoid (g)\n" + coded("gate0", "gate")
+    body += "  v0 = Softplus (g)\n" + coded("v0", "v") + "  m = Mul (gate, v)\n" + scattered("m", "add", "y")
+    made = model(body, weights=CODED)
+    kinds = [n.op_type for n in rewrite_proto(made, idle_pairs=idle).model.graph.node]
+    assert kinds.count("GatedSum") == idle
+    assert ("QuantizeLinear" in kinds) != idle
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_idle_pairs_behind_products_of_features_go_first(idle):
+    made = dot(key=True, value=True)
+    text = {"e": "e_plain", "e_v": "e_v_plain"}
+    for node in made.graph.node:
+        node.output[:] = [text.get(name, name) for name in node.output]
+    more = model(coded("e_plain", "e") + coded("e_v_plain", "e_v") + "  y = Neg (x)\n", weights=CODED)
+    pairs = [node for node in more.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    made.graph.node.extend(pairs)
+    made.graph.initializer.extend(more.graph.initializer)
+    kinds = [n.op_type for n in rewrite_proto(made, idle_pairs=idle).model.graph.node]
+    assert kinds.count("DotAttentionEdges") == idle
 
 
 def test_a_softplus_that_is_cut_off_early_stays():
