@@ -43,7 +43,7 @@ _SAME_VALUES = {"long", "to", "view", "reshape", "flatten", "contiguous", "clone
 }
 # Results with as many rows as the data say. Like those of the inputs, their sizes are traced as "several": code that
 # branches on emptiness takes the general path, which has to hold for none as well.
-_SELECTIONS = {"__getitem__", "masked_select", "nonzero"}
+_SELECTIONS = {"__getitem__", "masked_select", "nonzero", "unique", "unique_consecutive"}
 
 
 class DataSizes(TorchFunctionMode):
@@ -96,8 +96,8 @@ class DataSizes(TorchFunctionMode):
             out = func(*args, **kwargs)
         if integers and isinstance(out, Tensor):
             self._note(name, first, args[1:], kwargs, out)
-        if name in _SELECTIONS and isinstance(out, Tensor):
-            for size in out.shape:
+        for each in (out if isinstance(out, tuple) else (out,)) if name in _SELECTIONS else ():
+            for size in each.shape:
                 if free_unbacked_symbols(size):
                     torch._check(size >= 2)
         return out

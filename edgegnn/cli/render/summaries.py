@@ -250,7 +250,8 @@ def compressed(results: Sequence[Compressed | PruneError], as_json: bool) -> Non
     if recipe is not None:
         bits = checkpoint.history[-1].get("average_bits")
         say(f"recipe: {recipe.name}" + (f", {bits_in_words(bits)}" if bits else ""))
-    say(f"saved {small.path}\nnext: edgegnn export {small.path}")
+    options = " --allow-import" * ("factory" in checkpoint.source)
+    say(f"saved {small.path}\nnext: edgegnn export{options} {small.path}")
 
 
 def swept(results: Sequence[Compressed | PruneError], sparsities: Sequence[float], as_json: bool) -> None:
