@@ -1,4 +1,4 @@
-"""Nodes fall into clusters by a sign, which `unique` numbers; clusters are pooled and joined by the edges between them."""
+"""Nodes fall into clusters by a sign, which `unique` numbers; clusters are pooled and joined by edges between them."""
 
 import torch
 from gauntlet_case import Case
