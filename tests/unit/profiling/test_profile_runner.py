@@ -141,8 +141,9 @@ def test_reader_that_fails_costs_the_energy_only() -> None:
 def test_interrupt_leaves_nothing_running(artifact: Path, tmp_path: Path) -> None:
     """Ctrl-C in the middle of the windows: the runner is gone, no record is left."""
     code = f"""
-        import signal, sys
-        from edgegnn.profiling import profile
+        import pathlib, signal, sys
+        from edgegnn.profiling import machine_lock, profile
+        machine_lock.lock_path = lambda: pathlib.Path({str(tmp_path / "machine.lock")!r})  # not behind other tests
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
         try:
             profile({str(artifact)!r}, threads=1, progress=lambda text: print(text, flush=True))
