@@ -167,10 +167,14 @@ def signal_to_noise(want: Array, got: Array) -> float | None:
     """The signal-to-noise ratio in dB, of the signal about its mean over the rows; None for a constant signal.
 
     Args:
-        want: the signal, `[rows, ...]`.
+        want: the signal, `[rows, ...]`; where it is not finite, an equal value is no noise.
         got: the signal with noise.
     """
     want, got = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (want, got))
+    masked = ~np.isfinite(want)  # scores of what attention must not see, say
+    if masked.any():
+        got = np.where(masked, np.where(got == want, 0.0, np.inf), got)
+        want = np.where(masked, 0.0, want)
     signal = float(((want - want.mean(axis=0)) ** 2).sum()) if len(want) > 1 else float((want**2).sum())
     noise = float(((got - want) ** 2).sum())
     if signal <= 1e-12 * float((want**2).sum()) or not math.isfinite(noise):

@@ -85,6 +85,8 @@ def _role(name: str, graphs: Sequence[Data], lists: Mapping[str, Role]) -> Role 
         return None if without else _FIXED[name]
     if any(graph[name].dim() == 0 for graph in graphs):
         return None
+    if all("edge_index" in graph and torch.equal(graph[name], graph["edge_index"]) for graph in graphs):
+        return EDGES  # the same list under another name
     of_edges = (EDGE, *(EDGE.sized(role.size) for role in lists.values()))
     order = (*of_edges, NODE, GRAPH) if "edge" in name else (NODE, *of_edges, GRAPH)
     return next((role for role in order if all(len(g[name]) == number_of(g, role) for g in graphs)), None)

@@ -18,7 +18,8 @@ import edgegnn
 from edgegnn.checkpoint import Checkpoint
 from edgegnn.errors import DataError, UsageError
 from edgegnn.runtime import open_artifact
-from edgegnn.runtime.roles import EDGE_NUMBERS, ITEM
+from edgegnn.runtime.roles import EDGE_NUMBERS, EDGES, ITEM
+from edgegnn.signature.attributes import roles_of
 from edgegnn.signature.items import item_roles
 from edgegnn.tasks import collate, load_task
 
@@ -179,3 +180,9 @@ def test_categories_of_items_are_no_numbers_of_nodes() -> None:
     assert found["corners"].is_a(EDGE_NUMBERS)
     assert found["kinds"].is_a(ITEM)
     assert item_roles(graphs, ["kinds"], {}) == {}
+
+
+def test_the_list_of_edges_under_another_name_is_one() -> None:
+    graph = many_graphs(3)[0]
+    graph.edges = graph.edge_index.clone()
+    assert roles_of([graph])["edges"] == EDGES

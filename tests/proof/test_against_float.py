@@ -407,3 +407,13 @@ def test_an_artifact_whose_metric_survives_but_an_output_does_not_is_refused(pla
     with pytest.raises(ParityError, match="nothing of output 2"):
         export(place, "static-int8", model)
     assert not (place / "a").exists()
+
+
+def test_masked_scores_are_no_noise():
+    """Attention masks with -inf: equal ones don't count, others do."""
+    want = np.array([[1.0, -np.inf], [3.0, 2.0], [5.0, 4.0]])
+    assert signal_to_noise(want, want) == signal_to_noise(want[:, :1], want[:, :1])
+    found = signal_to_noise(want, want + 0.1)
+    assert found is not None
+    assert 20 < found < 40
+    assert signal_to_noise(want, np.where(np.isfinite(want), want, 0.0)) is None  # what was masked is seen

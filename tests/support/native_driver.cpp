@@ -195,6 +195,18 @@ void float_operators(int64_t nodes, int64_t edges, int64_t heads, int64_t width)
   }
   check("SegmentSoftmax", {floats({edges, heads}), by_row[0], nothing(), by_row[2], n});
   check("AttentionSpMM", {x, floats({nodes, heads}), floats({nodes, heads}), csr[0], csr[1], nothing(), n}, {{"negative_slope", 0.2}});
+  const int64_t all = heads * width;
+  const Value target = floats({nodes, heads, width});
+  const Value att = floats({heads, width});
+  const Value features = floats({entries, heads});
+  const Value product = floats({heads, all});
+  check("PairAttention", {x, target, att, csr[0], csr[1], nothing(), n}, {{"negative_slope", 0.2}});
+  check("PairAttentionEdges", {x, target, att, features, product, csr[0], csr[1], nothing(), csr[3], n}, {{"negative_slope", 0.2}});
+  check("DotAttention", {target, x, csr[0], csr[1], nothing(), n}, {{"scale", 0.25}});
+  check("DotAttentionEdges", {target, x, floats({nodes, heads, heads}), features, csr[0], csr[1], nothing(), csr[3], n}, {{"scale", 0.25}});
+  const Value gates[4] = {floats({nodes, all}), floats({nodes, all}), floats({nodes, all}), floats({nodes, all})};
+  check("GatedSum", {gates[0], gates[1], gates[2], gates[3], csr[0], csr[1], nothing(), n});
+  check("GatedSumEdges", {gates[0], gates[1], gates[2], gates[3], features, product, floats({heads, all}), csr[0], csr[1], nothing(), csr[3], n});
 }
 
 void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, int64_t width) {
@@ -214,6 +226,11 @@ void integer_operators(int type, int64_t nodes, int64_t edges, int64_t heads, in
   for (const char* op : {"QGemm", "QGemmFloat"}) {
     check(op, {codes(type, {nodes, depth}), codes(ORT_INT8, {depth, all}), floats({all}), floats({nodes}), bias, floats({nodes, all})}, scales);
   }
+  const Value sources = floats({nodes, depth});
+  const Value targets = floats({nodes, depth});
+  check("QEdgeMlpMax", {sources, targets, codes(ORT_INT8, {2 * depth, 40}), floats({40}), floats({40}), codes(ORT_INT8, {40, all}), floats({all}), floats({1}), csr[0], csr[1], nothing(), n},
+        {{"x_scale", 0.02}, {"x_zero_point", 99}, {"hidden_scale", 0.3}});
+  check("QEdgeProductMax", {sources, targets, codes(ORT_INT8, {depth, all}), floats({all}), bias, csr[0], csr[1], nothing(), n}, {{"x_scale", 0.02}, {"x_zero_point", 99}, {"low", 0.0}});
   Value deep = codes(type, {nodes, 300});  // mostly zeros
   for (size_t i = 0; i < deep.bytes(); ++i) {
     if (draw(16) != 0) static_cast<uint8_t*>(deep.data)[i] = static_cast<uint8_t>(static_cast<int>(scales.at("x_zero_point")));
