@@ -29,6 +29,7 @@ from edgegnn.plain_c.compiler import find_compiler
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("*.py") if path.stem != "__init__")
 # CI runs every other case, in its recipes by turns; --every runs all.
 RECIPES = ("none", "static-int8", "dq-int8")
+QUIET = ("ignore:Sparse invariant checks", "ignore:Sparse CSR")  # torch's own, once a process
 RUNS = [(name, recipe) for name in NAMES for recipe in RECIPES]
 
 
@@ -42,7 +43,7 @@ def case_of(name: str) -> Case:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.filterwarnings(*QUIET)
 @pytest.mark.parametrize(("name", "recipe"), sweep(RUNS, lambda i: i % 6 == i // 6 % 3))
 def test_case(name: str, recipe: str, tmp_path: Path) -> None:
     case = case_of(name)
@@ -62,11 +63,11 @@ def test_case(name: str, recipe: str, tmp_path: Path) -> None:
 
 
 # What has no C form -> the operator that has none.
-WITHOUT_C = {"graph_unet": "Unique", "undirected_inside": "Unique"}
+WITHOUT_C = dict.fromkeys(("clusters_by_unique", "graph_unet", "undirected_inside"), "Unique")
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own, once a process
+@pytest.mark.filterwarnings(*QUIET)
 @pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 @pytest.mark.parametrize("name", sweep(NAMES, lambda i: i % 7 == 2))
 def test_c_form(name: str, tmp_path: Path) -> None:
