@@ -24,7 +24,7 @@ def made_graphs(module: OnnxModule, roles: Mapping[str, Role]) -> list[dict[str,
     Whole numbers that look rows of a table up are within the table; floats are normal with deviation 1.
 
     Raises:
-        UsageError: the file doesn't run on any of them.
+        UsageError: the file doesn't run on any of them, or an input's shape is none of its role.
     """
     limits = _table_rows(module)
     made = []
@@ -46,6 +46,8 @@ def _values(each: OnnxInput, role: Role, sizes: Mapping[str, int], limit: int, r
     shape = [size if isinstance(size, int) else _WIDE for size in each.shape or ()]
     if not shape:
         shape = [1]
+    if role.axis >= len(shape):
+        raise UsageError(f"the file uses {each.name} as a list of edges, but its shape is {shape}, not [2, edges]")
     shape[role.axis] = sizes[role.size]
     if role == BATCH:
         return np.zeros(shape, np.int64)

@@ -238,8 +238,9 @@ def _role(
 def _free_size(module: OnnxModule, found: _Found) -> str:
     """What the file calls the number of edges; "" where it has no name."""
     for each in module.inputs:
-        if each.own in (found.edges, found.turned, *found.joined) and each.shape:
-            size = each.shape[1 if each.own == found.edges else 0]
+        axis = 1 if each.own == found.edges else 0
+        if each.own in (found.edges, found.turned, *found.joined) and each.shape and len(each.shape) > axis:
+            size = each.shape[axis]
             return size if isinstance(size, str) else ""
     return ""
 
