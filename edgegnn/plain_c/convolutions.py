@@ -7,6 +7,7 @@ from typing import Any
 
 from edgegnn.plain_c.builder import Builder, Node, pointer
 from edgegnn.plain_c.loops import nested, place_at
+from edgegnn.plain_c.reductions import REDUCTIONS
 from edgegnn.plain_c.values import Dim, Shape, Tensor, fixed
 
 __all__ = ["POOLS", "convolution", "pool"]
@@ -46,30 +47,12 @@ class Window:
         return self.before > 0 or last >= self.size.fixed
 
 
-@dataclass(frozen=True)
-class Pool:
-    """What a pool makes of the numbers under a window.
-
-    Attributes:
-        start: of no number.
-        step: a C statement on `v` and `own`.
-        end: a C expression of `v` and `times`, how many numbers there were.
-        whole: the window is the whole axis.
-    """
-
-    start: str
-    step: str
-    end: str = "v"
-    whole: bool = False
-
-
-_MAXIMUM = ("-INFINITY", "if (own > v || own != own) v = own;")
-_MEAN = ("0.0f", "v = v + own;", "v / (float)times")
+# Name -> what a pool makes of the numbers under a window, and whether the window is the whole axis.
 POOLS = {
-    "MaxPool": Pool(*_MAXIMUM),
-    "AveragePool": Pool(*_MEAN),
-    "GlobalMaxPool": Pool(*_MAXIMUM, whole=True),
-    "GlobalAveragePool": Pool(*_MEAN, whole=True),
+    "MaxPool": (REDUCTIONS["ReduceMax"], False),
+    "AveragePool": (REDUCTIONS["ReduceMean"], False),
+    "GlobalMaxPool": (REDUCTIONS["ReduceMax"], True),
+    "GlobalAveragePool": (REDUCTIONS["ReduceMean"], True),
 }
 
 
@@ -103,13 +86,13 @@ def convolution(builder: Builder, node: Node) -> None:
 
 def pool(builder: Builder, node: Node) -> None:
     """MaxPool, AveragePool and their global forms."""
-    form, x = POOLS[node.op], builder.tensor(node, 0)
+    (form, whole), x = POOLS[node.op], builder.tensor(node, 0)
     if x.ctype != "float":
         raise node.refuse("only pools of floats have one")
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.refuse("it gives the places of its maxima, too")
     sizes = x.shape[2:]
-    kernel = sizes if form.whole else tuple(fixed(int(k)) for k in node.attributes.get("kernel_shape", ()))
+    kernel = sizes if whole else tuple(fixed(int(k)) for k in node.attributes.get("kernel_shape", ()))
     windows = _windows(node, sizes, kernel)
     if node.attributes.get("count_include_pad", 0) and any(window.padded for window in windows):
         raise node.refuse("it counts its padding")
