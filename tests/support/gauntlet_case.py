@@ -18,6 +18,7 @@ from torch_geometric.data import Batch, Data
 
 import edgegnn
 from edgegnn.checkpoint import Checkpoint
+from edgegnn.exporting.pipeline import ExportResult
 from edgegnn.manifest import CForm
 from edgegnn.runtime.manifest import Manifest
 from edgegnn.tasks.points import point_graphs
@@ -87,17 +88,7 @@ def compare(case: Case, recipe: str, folder: Path) -> Compared:
     want = [answer(model, graph) for graph in asked]
     eager = _median(lambda: answer(model, asked[0]))
     torch.save(graphs, folder / "data.pt")
-    result = edgegnn.export(
-        Checkpoint(model, {"factory": "gauntlet:build", "args": {}}),
-        quant=recipe,
-        data=str(folder / "data.pt"),
-        task=case.task,
-        output=folder / recipe,
-        settings={"epochs": 4, "seed": 0, "lr": 1e-4} if recipe in TRAINED else None,
-        max_accuracy_drop=100.0,
-        min_agreement=0.0,
-        **case.options,
-    )
+    result = _export(case, model, recipe, folder)
     report = edgegnn.verify(result.path)
     assert report.ok, report.problems
     runner = edgegnn.runtime.open(result.path, guard="off")
@@ -130,21 +121,24 @@ def export_c(case: Case, recipe: str, folder: Path) -> CForm:
         "max_nodes": max(int(graph.num_nodes) for graph in every),
         "max_edges": max([1, *(2 * int(graph.num_edges) for graph in every if "edge_index" in graph)]),
     }
-    options = {name: value for name, value in case.options.items() if name != "max_nodes"}
-    result = edgegnn.export(
+    result = _export(case, model, recipe, folder, format="c", **limits)
+    assert result.manifest.c is not None
+    return result.manifest.c
+
+
+def _export(case: Case, model: nn.Module, recipe: str, folder: Path, **more: Any) -> ExportResult:
+    """Export the model of a case with the case's options, and with `more`; its graphs are in data.pt."""
+    return edgegnn.export(
         Checkpoint(model, {"factory": "gauntlet:build", "args": {}}),
         quant=recipe,
         data=str(folder / "data.pt"),
         task=case.task,
         output=folder / recipe,
+        settings={"epochs": 4, "seed": 0, "lr": 1e-4} if recipe in TRAINED else None,
         max_accuracy_drop=100.0,
         min_agreement=0.0,
-        format="c",
-        **limits,
-        **options,
+        **{**case.options, **more},
     )
-    assert result.manifest.c is not None
-    return result.manifest.c
 
 
 def settle(model: nn.Module, graphs: Any) -> None:
