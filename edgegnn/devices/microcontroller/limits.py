@@ -99,14 +99,18 @@ def too_much(needs: Needs, target: Target) -> str:
 
 def taken(needs: Needs, target: Target) -> str:
     """What a model takes of a target that has no room for it, in a few words."""
-    found = ((needs.flash, target.flash_bytes, "flash"), (needs.ram, target.ram_bytes, "RAM"))
-    return ", ".join(f"{used:,} of {there:,} bytes of {name}" for used, there, name in found if there and used > there)
+    return ", ".join(f"{used:,} of {there:,} bytes of {name}" for used, there, name in _beyond(needs, target))
 
 
 def share_over(needs: Needs, target: Target) -> float:
     """How much too large a model is for a target, as a share of the target's flash or RAM; 0 where it fits."""
-    pairs = ((needs.flash, target.flash_bytes), (needs.ram, target.ram_bytes))
-    return max([0.0, *(taken / there - 1 for taken, there in pairs if there)])
+    return max([0.0, *(used / there - 1 for used, there, _ in _beyond(needs, target))])
+
+
+def _beyond(needs: Needs, target: Target) -> list[tuple[int, int, str]]:
+    """Bytes that a model needs, bytes that there are, and of which memory: where the first are more."""
+    both = ((needs.flash, target.flash_bytes, "flash"), (needs.ram, target.ram_bytes, "RAM"))
+    return [(used, there, name) for used, there, name in both if there and used > there]
 
 
 def largest_tables(code: PlainC, number: int = 2) -> str:
